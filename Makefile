@@ -1,0 +1,49 @@
+# `make help` lists the targets. Everything runs inside .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python
+SOURCES := constructions baselines training verify tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup verify test test-slow lint format types bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the pinned versions (the others do this by themselves)
+
+# torch goes in first and alone, so that nothing else can choose another build of it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+verify: $(READY) ## the main job: EM as hand-built attention, default grid, report in results/em_construction
+	$(RUN) -m verify.em_construction --out results/em_construction
+
+test: $(READY) ## the default test suite (under 5 minutes on two cores)
+	$(RUN) -m pytest
+
+test-slow: $(READY) ## the tests marked slow: the 20,000-instance search and the published levels
+	$(RUN) -m pytest -m slow
+
+lint: $(READY) ## style and formatting
+	$(RUN) -m ruff check $(SOURCES)
+	$(RUN) -m ruff format --check $(SOURCES)
+
+format: $(READY) ## rewrite to the format that lint asks for
+	$(RUN) -m ruff check --fix $(SOURCES)
+	$(RUN) -m ruff format $(SOURCES)
+
+types: $(READY) ## static types
+	$(RUN) -m pyright
+
+bench: $(READY) ## speed against peers, both sides in one run
+	$(RUN) -m pytest tests/benchmarks --benchmark-only --benchmark-enable -m "slow or not slow"
+
+clean: ## remove .venv, caches and results
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
