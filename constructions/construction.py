@@ -1,0 +1,223 @@
+"""Layers written as formulas, checked as a whole, and compiled into dense matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from constructions.heads import Head, HeadSum
+from constructions.mlp import MLPPart
+from constructions.resources import Resources, count_resources
+from constructions.stream import Block, Stream
+from constructions.tables import text_table
+from constructions.transformer import LayerShape, Transformer, TransformerLayer, TransformerShape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class AssemblyError(ValueError):
+    """Formulas that do not fit together; says which layer and block."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One attention sub-layer and one MLP sub-layer, as formulas.
+
+    Attributes:
+        name: how it is called in tables.
+        heads: each a head, or several that on purpose add into one block.
+        mlp: parts of the MLP, all reading the state after attention.
+    """
+
+    name: str
+    heads: tuple[Head | HeadSum, ...] = ()
+    mlp: tuple[MLPPart, ...] = ()
+
+    @property
+    def all_heads(self) -> tuple[Head, ...]:
+        """The heads one by one."""
+        return tuple(h for part in self.heads for h in (part.heads if isinstance(part, HeadSum) else (part,)))
+
+    @property
+    def shape(self) -> LayerShape:
+        """Number of heads, their common dimension, hidden units."""
+        heads = self.all_heads
+        hidden = sum(len(u.reads) for part in self.mlp for u in part.units())
+        return LayerShape(len(heads), max((head.size for head in heads), default=0), hidden)
+
+
+@dataclass(frozen=True)
+class Construction:
+    """A transformer written down: stream, layers, how often they are applied, and where it comes from.
+
+    Assembling it follows every block through the layers. A block is live while it holds a value.
+
+    Attributes:
+        name, source: for people; the source names the theorem.
+        stream: the residual stream.
+        inputs: the blocks that hold a value when the first layer starts.
+        layers: applied in order.
+        loops: how many times the list of layers is applied.
+
+    Raises:
+        AssemblyError: a block is read before it holds a value; a block that holds a value is written
+            without being cleared; two parts of one sub-layer write one block; an empty block is cleared; a
+            key-only score term without a constant block ``one`` of width 1; heads of different kinds; a
+            loop whose end does not leave the blocks its start needs.
+    """
+
+    name: str
+    source: str
+    stream: Stream
+    inputs: tuple[Block, ...]
+    layers: tuple[Layer, ...]
+    loops: int = 1
+    kind: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        kinds = {head.attention for layer in self.layers for head in layer.all_heads}
+        if len(kinds) != 1:
+            raise AssemblyError(f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}")
+        object.__setattr__(self, "kind", kinds.pop())
+        live = set(self.inputs)
+        for layer in self.layers:
+            self._follow_attention(layer, live)
+            self._follow_mlp(layer, live)
+        if self.loops != 1 and live != set(self.inputs):
+            differ = sorted(map(repr, live ^ set(self.inputs)))
+            raise AssemblyError(f"{self.name}: after one pass the live blocks differ from the inputs in {differ}")
+
+    def _follow_attention(self, layer: Layer, live: set[Block]) -> None:
+        for head in layer.all_heads:
+            if any(term.query is None for term in head.score.terms):
+                if "one" not in self.stream or self.stream.one.width != 1:
+                    raise AssemblyError(f"{layer.name}: a key-only term needs a block 'one' of width 1")
+                self._need(layer, "attention", (self.stream.one,), live)
+            self._need(layer, "attention", (*head.score.reads, head.read), live)
+        targets = [part.write for part in layer.heads]
+        self._refuse_twice(layer, targets)
+        for block in targets:
+            if block in live:
+                raise AssemblyError(f"{layer.name}: attention writes {block!r}, which still holds a value")
+        live.update(targets)
+
+    def _follow_mlp(self, layer: Layer, live: set[Block]) -> None:
+        cleared: list[Block] = [block for part in layer.mlp for block in part.clears]
+        written: list[Block] = [block for part in layer.mlp for block in part.writes]
+        self._refuse_twice(layer, cleared)
+        self._refuse_twice(layer, written)
+        for part in layer.mlp:
+            self._need(layer, "the MLP", part.reads, live)
+        for block in cleared:
+            if block not in live:
+                raise AssemblyError(f"{layer.name}: {block!r} is cleared but holds nothing")
+        for block in written:
+            if block in live and block not in cleared:
+                raise AssemblyError(
+                    f"{layer.name}: the MLP writes {block!r}, which still holds a value; say overwrite or clear it"
+                )
+        live.difference_update(cleared)
+        live.update(written)
+
+    def _need(self, layer: Layer, who: str, blocks: tuple[Block, ...], live: set[Block]) -> None:
+        for block in blocks:
+            if block not in self.stream.blocks:
+                raise AssemblyError(f"{layer.name}: {block!r} is not a block of this stream")
+            if block not in live:
+                raise AssemblyError(f"{layer.name}: {who} reads {block!r} before anything is written there")
+
+    @staticmethod
+    def _refuse_twice(layer: Layer, blocks: list[Block]) -> None:
+        for block in blocks:
+            if blocks.count(block) > 1:
+                raise AssemblyError(f"{layer.name}: {block!r} has two writers in one sub-layer")
+
+    def shape(self, looped: bool = True) -> TransformerShape:
+        """The shape of the compiled transformer; unlooped, the layers are repeated instead."""
+        layers = tuple(layer.shape for layer in self.layers)
+        if looped:
+            return TransformerShape(self.stream.width, layers, self.loops, self.kind)  # pyright: ignore[reportArgumentType]
+        return TransformerShape(self.stream.width, layers * self.loops, 1, self.kind)  # pyright: ignore[reportArgumentType]
+
+    def to_transformer(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
+    ) -> Transformer:
+        """The dense weights, as the plain runtime transformer.
+
+        Args:
+            dtype, device: of the parameters.
+            looped: one copy of the layers applied ``loops`` times; otherwise ``loops`` copies.
+        """
+        transformer = Transformer(self.shape(looped), dtype)
+        written = self.layers if looped else self.layers * self.loops
+        with torch.no_grad():
+            for parameter in transformer.parameters():
+                parameter.zero_()
+            for layer, module in zip(written, transformer.layers, strict=True):
+                self._fill(layer, module)  # pyright: ignore[reportArgumentType]
+        return transformer.to(device)
+
+    def _fill(self, layer: Layer, module: TransformerLayer) -> None:
+        if module.attention is not None:
+            for index, head in enumerate(layer.all_heads):
+                self._fill_head(head, index, module)
+        if module.mlp is not None:
+            start = 0
+            for units in (u for part in layer.mlp for u in part.units()):
+                at = torch.arange(start, start + len(units.reads))
+                dtype = module.mlp.w1.dtype
+                module.mlp.w1[torch.as_tensor(units.reads), at] = torch.as_tensor(units.gains).to(dtype)
+                module.mlp.b1[at] = torch.as_tensor(units.biases).to(dtype)
+                module.mlp.w2[at, torch.as_tensor(units.writes)] = torch.as_tensor(units.weights).to(dtype)
+                for column, amount in units.offsets.items():
+                    module.mlp.b2[column] += amount
+                start += len(units.reads)
+
+    def _fill_head(self, head: Head, index: int, module: TransformerLayer) -> None:
+        weights = module.attention
+        if weights is None:
+            raise AssemblyError(f"{self.name}: a head without an attention sub-layer")
+        at = 0
+        for term in head.score.terms:
+            for position, column in enumerate(term.key.columns):
+                source = self.stream.one.start if term.query is None else term.query.start + position
+                weights.query[index, source, at] = 1.0
+                weights.key[index, column, at] = term.coefficient
+                at += 1
+        for position, (source, target) in enumerate(zip(head.read.columns, head.write.columns, strict=True)):
+            weights.value[index, source, position] = 1.0
+            weights.output[index, position, target] = head.scale
+
+    def resources(self) -> Resources:
+        """Layers, heads, widths, parameters and weight norms of the compiled transformer."""
+        return count_resources(self.to_transformer())
+
+    def explain(self) -> str:
+        """The layers as a table: layer, part, formula, what is read and written, approximation error."""
+        rows: list[tuple[str, ...]] = []
+        for number, layer in enumerate(self.layers, 1):
+            label = f"{number} {layer.name}"
+            for index, head in enumerate(layer.all_heads, 1):
+                reads = " ".join(dict.fromkeys(b.name for b in (*head.score.reads, head.read)))
+                rows.append((label, f"head {index}", f"{head.write.name} += {head}", reads, repr(head.write), "exact"))
+                label = ""
+            for part in layer.mlp:
+                targets = part.writes or part.clears
+                names = " ".join(repr(block) for block in targets)
+                error = f"{part.approximation_error:.1e}" if part.approximation_error else "exact"
+                sign = "=" if not part.writes or set(part.writes) <= set(part.clears) else "+="
+                formula = f"{targets[0].name} {sign} {part}"
+                rows.append((label, "MLP", formula, " ".join(b.name for b in part.reads), names, error))
+                label = ""
+        passes = f", applied {self.loops} times" if self.loops != 1 else ""
+        head = f"{self.name}: {self.source}\nstream of width {self.stream.width}{passes}\n"
+        return head + text_table(("layer", "part", "formula", "reads", "writes", "error"), rows)
+
+    def plot_weights(self) -> list[Figure]:
+        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
+        from constructions.plotting import plot_weights  # the rest of the room works without matplotlib
+
+        return plot_weights(self)

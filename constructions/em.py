@@ -1,0 +1,320 @@
+"""Theorem 1: L steps of EM for a unit-covariance mixture as 2L layers of softmax attention.
+
+    w_ik  proportional to  pi_k exp(-|x_i - mu_k|^2 / 2),   mu_k <- sum_i w_ik x_i / sum_i w_ik,   pi_k <- mean_i w_ik
+
+Token i carries the point ``x``, the one-hot ``slot`` of component ``i mod K``, the mean ``mu`` of that slot, the
+whole vectors ``pi`` and ``log_pi``, ``half_norm2 = |mu|^2/2``, ``log_count`` (log of the number of tokens with
+its slot), and the constant ``one``; ``resp`` and ``log_resp`` are filled by the E layer and emptied by the M layer.
+
+Source: arXiv 2505.11918, Theorem 1. The construction is ours; paper_notes/theorem_1_em.md proves it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from constructions import curves
+from constructions.construction import Construction, Layer
+from constructions.em_pieces import Pieces, Split, split_pieces
+from constructions.em_tasks import TaskBatch, Tasks, check_hypotheses, gather_tasks
+from constructions.heads import SoftmaxHead
+from constructions.mlp import apply, clear
+from constructions.piecewise import PiecewiseLinear, chords, geometric, uniform
+from constructions.readout import AttentivePooling, slot_readout
+from constructions.resources import Resources
+from constructions.scores import Score, dot
+from constructions.stream import Stream
+from constructions.transformer import Transformer
+
+SOURCE = "arXiv 2505.11918, Theorem 1 (EM in softmax attention)"
+
+
+def em_stream(max_dim: int, max_components: int) -> Stream:
+    """The residual stream, of width ``2 d0 + 5 K0 + 3``."""
+    d, K = max_dim, max_components
+    return Stream(x=d, slot=K, mu=d, pi=K, log_pi=K, half_norm2=1, log_count=1, one=1, resp=K, log_resp=K)
+
+
+def e_layer(s: Stream, log_resp: PiecewiseLinear) -> Layer:
+    """Responsibilities by one head; the MLP takes their log and empties what the M layer will fill.
+
+    ``log_pi`` stands on the query side and ``slot`` on the key side: that picks ``log pi_k(j)`` without a gate.
+    ``log_count`` makes every component count once although its slot is held by several tokens.
+    """
+    q, k = s.query, s.key
+    score = dot(q.x, k.mu) + dot(q.log_pi, k.slot) - k.half_norm2 - k.log_count
+    return Layer(
+        "E",
+        heads=(SoftmaxHead(score, read=s.slot, write=s.resp),),
+        mlp=(
+            apply(log_resp, read=s.resp, write=s.log_resp),
+            clear(s.mu),
+            clear(s.pi),
+            clear(s.log_pi),
+            clear(s.half_norm2),
+        ),
+    )
+
+
+def m_layer(s: Stream, log_pi: PiecewiseLinear, square: PiecewiseLinear) -> Layer:
+    """Means and weights by two heads; the MLP refreshes ``log_pi`` and ``half_norm2``.
+
+    Attending with score ``log r_jk`` weighs token j by ``r_jk / sum_j r_jk``, which is the M step.
+    """
+    q, k = s.query, s.key
+    return Layer(
+        "M",
+        heads=(
+            SoftmaxHead(dot(q.slot, k.log_resp), read=s.x, write=s.mu),
+            SoftmaxHead(Score(), read=s.resp, write=s.pi),
+        ),
+        mlp=(
+            apply(log_pi, read=s.pi, write=s.log_pi),
+            apply(square, read=s.mu, write=s.half_norm2, scale=0.5),
+            clear(s.resp),
+            clear(s.log_resp),
+        ),
+    )
+
+
+def em_construction(
+    max_dim: int,
+    max_components: int,
+    steps: int,
+    pieces: int | Pieces,
+    floor: float = 1e-8,
+    radius: float = 12.0,
+    split: Split = "optimal",
+) -> EMConstruction:
+    """Build L steps of EM for every d <= max_dim, K <= max_components and N >= K.
+
+    Args:
+        max_dim, max_components: d0 and K0.
+        steps: L; two layers a step, one block of weights applied L times.
+        pieces: linear pieces a function on average, ``3 * pieces`` in all, or the exact numbers.
+        floor: responsibilities and weights below it are treated as if they were at it; in (0, 1).
+        radius: largest absolute coordinate of points and means.
+        split: how an integer ``pieces`` is shared; see :func:`split_pieces`. The optimum depends on
+            ``max_dim`` and ``radius``; pass :class:`Pieces` to compare constructions of different sizes.
+
+    Raises:
+        ValueError: a number outside these ranges, named in the message.
+    """
+    for name, value in (("max_dim", max_dim), ("max_components", max_components), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
+    if not 0 < floor < 1:
+        raise ValueError(f"floor is {floor!r}; it lies strictly between 0 and 1")
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius is {radius!r}; it is positive and finite")
+    counts = pieces if isinstance(pieces, Pieces) else split_pieces(pieces, split, floor, radius, max_dim)
+    log_resp = chords(curves.log, geometric(floor, 1.0, counts.log_resp), inputs=(0.0, 1.0))
+    log_pi = chords(curves.log, geometric(floor, 1.0, counts.log_pi), inputs=(0.0, 1.0))
+    square = chords(curves.square, uniform(-radius, radius, counts.square), anchor=counts.square // 2)
+    s = em_stream(max_dim, max_components)
+    construction = Construction(
+        name=f"EM, {steps} step{'s' if steps > 1 else ''}, d <= {max_dim}, K <= {max_components}",
+        source=SOURCE,
+        stream=s,
+        inputs=(s.x, s.slot, s.mu, s.pi, s.log_pi, s.half_norm2, s.log_count, s.one),
+        layers=(e_layer(s, log_resp), m_layer(s, log_pi, square)),
+        loops=steps,
+    )
+    return EMConstruction(construction, counts, floor, radius, log_resp, log_pi, square)
+
+
+@dataclass(frozen=True, eq=False)
+class EMRun:
+    """What the layers computed, for B tasks (no leading B where one task was given).
+
+    Attributes:
+        weights, means: (B, K), (B, K, d): the estimate, by the paper's read-out.
+        path_weights, path_means: (B, L + 1, K), (B, L + 1, K, d): the start, then the stream after each step.
+        path_responsibilities: (B, L, K, N).
+        n_samples, n_components, n_features: (B,) true sizes; beyond them everything is 0.
+        converged: (B,) whether the last step moved weights and means by at most ``tol``; None without ``tol``.
+    """
+
+    weights: Tensor
+    means: Tensor
+    path_weights: Tensor
+    path_means: Tensor
+    path_responsibilities: Tensor
+    n_samples: Tensor
+    n_components: Tensor
+    n_features: Tensor
+    converged: Tensor | None
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.path_weights.shape[-2] - 1
+
+    def task(self, index: int) -> EMRun:
+        """Task ``index`` of a batch, without its padding."""
+        N, K, d = (int(v[index]) for v in (self.n_samples, self.n_components, self.n_features))
+        return EMRun(
+            self.weights[index, :K],
+            self.means[index, :K, :d],
+            self.path_weights[index, :, :K],
+            self.path_means[index, :, :K, :d],
+            self.path_responsibilities[index, :, :K, :N],
+            self.n_samples[index],
+            self.n_components[index],
+            self.n_features[index],
+            None if self.converged is None else self.converged[index],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EMConstruction:
+    """The weights of Theorem 1 with their read-in, read-out and error budget. Made by :func:`em_construction`.
+
+    Attributes:
+        construction: the layers as formulas.
+        pieces, floor, radius: as given.
+        log_resp, log_pi, square: the three approximated functions.
+    """
+
+    construction: Construction
+    pieces: Pieces
+    floor: float
+    radius: float
+    log_resp: PiecewiseLinear
+    log_pi: PiecewiseLinear
+    square: PiecewiseLinear
+    _compiled: dict[object, tuple[Transformer, AttentivePooling]] = field(default_factory=dict, repr=False)
+
+    @property
+    def stream(self) -> Stream:
+        """The residual stream."""
+        return self.construction.stream
+
+    @property
+    def max_dim(self) -> int:
+        """d0."""
+        return self.stream.x.width
+
+    @property
+    def max_components(self) -> int:
+        """K0."""
+        return self.stream.slot.width
+
+    @property
+    def steps(self) -> int:
+        """L."""
+        return self.construction.loops
+
+    def to_transformer(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
+    ) -> Transformer:
+        """The dense weights; see :meth:`Construction.to_transformer`."""
+        return self.construction.to_transformer(dtype, device, looped)
+
+    def to_readout(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> AttentivePooling:
+        """The paper's read-out with its weights set."""
+        s = self.stream
+        return slot_readout(s, s.slot, s.log_pi, s.mu, dtype).to(device)
+
+    def explain(self) -> str:
+        """The layer table."""
+        return self.construction.explain()
+
+    def resources(self) -> Resources:
+        """Counts and norms of the compiled transformer, against the theorem's O(L) layers and O(1) heads."""
+        return self.construction.resources()
+
+    def embed(self, tasks: TaskBatch) -> Tensor:
+        """The tokens (B, N, D) that the first layer sees; ``log_pi`` and ``half_norm2`` of the start are exact."""
+        s = self.stream
+        index = torch.arange(tasks.X.shape[1], device=tasks.X.device)
+        component = index % tasks.n_components[:, None]
+        slot = torch.nn.functional.one_hot(component, self.max_components) * tasks.token_mask[:, :, None]
+        count = slot.sum(1)
+        h = tasks.X.new_zeros(*tasks.X.shape[:2], s.width)
+        h[..., s.x.slice] = tasks.X
+        h[..., s.slot.slice] = slot.to(h.dtype)
+        h[..., s.mu.slice] = tasks.means.gather(1, component[:, :, None].expand(-1, -1, self.max_dim))
+        h[..., s.pi.slice] = tasks.weights[:, None, :]
+        log_weights = tasks.weights.double().clamp_min(self.floor).log()
+        h[..., s.log_pi.slice] = log_weights.to(h.dtype)[:, None, :]
+        half_norm2 = h[..., s.mu.slice].double().square().sum(-1) / 2
+        h[..., s.half_norm2.start] = half_norm2.to(h.dtype)
+        h[..., s.log_count.start] = count.gather(1, component).double().log().to(h.dtype)
+        h[..., s.one.start] = 1.0
+        return h
+
+    def run(
+        self,
+        X: Tasks,
+        weights: Tasks,
+        means: Tasks,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        tol: float | None = None,
+        max_steps: int = 1000,
+    ) -> EMRun:
+        """Run the layers on one task or a batch, also of mixed sizes.
+
+        Args:
+            X, weights, means: data and start; (N, d), (K,), (K, d), or with a leading B, or B tensors each.
+            dtype, device: of weights and tokens; the data are rounded to ``dtype`` first.
+            tol: go on until no weight or mean of any task moves by more than ``tol`` in a step.
+            max_steps: end of that search; without ``tol`` exactly L steps are run.
+
+        Raises:
+            HypothesisError: data outside the theorem's hypotheses.
+        """
+        tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
+        check_hypotheses(tasks, self.radius, self.floor)
+        if (dtype, device) not in self._compiled:
+            self._compiled[dtype, device] = (self.to_transformer(dtype, device), self.to_readout(dtype, device))
+        transformer, readout = self._compiled[dtype, device]
+        with torch.no_grad():
+            return self._run(transformer, readout, tasks, self.steps if tol is None else max_steps, tol)
+
+    def _run(
+        self, transformer: Transformer, readout: AttentivePooling, tasks: TaskBatch, steps: int, tol: float | None
+    ) -> EMRun:
+        mask = tasks.token_mask
+        padding = None if bool(mask.all()) else mask
+        h = self.embed(tasks)
+        path = [(tasks.weights, tasks.means)]
+        responsibilities = []
+        converged = None
+        for _ in range(steps):
+            after_e, h = transformer.block(h, padding)
+            responsibilities.append((after_e[..., self.stream.resp.slice] * mask[:, :, None]).mT)
+            path.append(self._decode(h, tasks))
+            if tol is not None:
+                moved = [(new - old).abs().flatten(1).amax(1) for new, old in zip(path[-1], path[-2], strict=True)]
+                converged = torch.maximum(*moved) <= tol
+                if bool(converged.all()):
+                    break
+        pooled_weights, pooled_means = readout(h, tasks.component_mask, padding)
+        K, d = int(tasks.n_components.max()), int(tasks.n_features.max())
+        run = EMRun(
+            pooled_weights[..., :K],
+            pooled_means[..., :K, :d],
+            torch.stack([w for w, _ in path], 1)[..., :K],
+            torch.stack([m for _, m in path], 1)[..., :K, :d],
+            torch.stack(responsibilities, 1)[..., :K, :],
+            tasks.n_samples,
+            tasks.n_components,
+            tasks.n_features,
+            converged,
+        )
+        return run.task(0) if tasks.single else run
+
+    def _decode(self, h: Tensor, tasks: TaskBatch) -> tuple[Tensor, Tensor]:
+        # Token k < K holds slot k, since k mod K = k and N >= K.
+        present = tasks.component_mask
+        means = h.new_zeros(tasks.means.shape)
+        held = min(h.shape[1], self.max_components)
+        means[:, :held] = h[:, :held, self.stream.mu.slice] * present[:, :held, None]
+        return h[:, 0, self.stream.pi.slice] * present, means

@@ -1,0 +1,130 @@
+"""Tasks handed to the EM construction: checked against its hypotheses and padded to one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+WEIGHT_SUM_TOLERANCE = 1e-6
+"""|sum of weights - 1| accepted: six typed decimals. Softmax ignores the factor, so nothing is lost."""
+
+Tasks = Tensor | Sequence[Tensor]
+
+
+class HypothesisError(ValueError):
+    """Data outside the theorem's hypotheses; one line naming the value and what is accepted."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskBatch:
+    """B tasks padded with zeros to common sizes.
+
+    Attributes:
+        X: (B, N, d0) points. weights: (B, K0). means: (B, K0, d0).
+        n_samples, n_components, n_features: (B,) the true sizes of each task.
+        single: the caller gave one task without a batch dimension.
+    """
+
+    X: Tensor
+    weights: Tensor
+    means: Tensor
+    n_samples: Tensor
+    n_components: Tensor
+    n_features: Tensor
+    single: bool
+
+    @property
+    def token_mask(self) -> Tensor:
+        """(B, N) bool, True at real points."""
+        return torch.arange(self.X.shape[1], device=self.X.device) < self.n_samples[:, None]
+
+    @property
+    def component_mask(self) -> Tensor:
+        """(B, K0) bool, True at components that the task has."""
+        return torch.arange(self.weights.shape[1], device=self.X.device) < self.n_components[:, None]
+
+
+def gather_tasks(
+    X: Tasks, weights: Tasks, means: Tasks, max_dim: int, max_components: int, dtype: torch.dtype, device: object
+) -> TaskBatch:
+    """Pad tasks to ``(max(N), max_components, max_dim)``.
+
+    Args:
+        X: (N, d), (B, N, d), or B tensors (N_b, d_b).
+        weights: (K,), (B, K), or B tensors (K_b,).
+        means: (K, d), (B, K, d), or B tensors (K_b, d_b).
+        max_dim, max_components: d0 and K0.
+        dtype, device: of the padded tensors; numbers are rounded to ``dtype`` here, once.
+
+    Raises:
+        HypothesisError: shapes that do not fit together, more than d0 columns or K0 components.
+    """
+    single = isinstance(X, Tensor) and X.ndim == 2
+    lists = [[part] if single and isinstance(part, Tensor) else list(part) for part in (X, weights, means)]
+    points, priors, centres = lists
+    if not len(points) == len(priors) == len(centres) or not points:
+        raise HypothesisError(f"got {len(points)} data sets, {len(priors)} weights and {len(centres)} means; need one each")
+    for x, w, m in zip(points, priors, centres, strict=True):
+        _check_shapes(x, w, m, max_dim, max_components)
+    samples = max(len(x) for x in points)
+    batch = len(points)
+    padded = torch.zeros(batch, samples, max_dim, dtype=dtype, device=device)  # pyright: ignore[reportArgumentType]
+    padded_weights = padded.new_zeros(batch, max_components)
+    padded_means = padded.new_zeros(batch, max_components, max_dim)
+    for i, (x, w, m) in enumerate(zip(points, priors, centres, strict=True)):
+        padded[i, : x.shape[0], : x.shape[1]] = x
+        padded_weights[i, : len(w)] = w
+        padded_means[i, : m.shape[0], : m.shape[1]] = m
+
+    def sizes(values: list[int]) -> Tensor:
+        return torch.tensor(values, device=padded.device)
+
+    return TaskBatch(
+        padded,
+        padded_weights,
+        padded_means,
+        sizes([len(x) for x in points]),
+        sizes([len(w) for w in priors]),
+        sizes([x.shape[1] for x in points]),
+        single,
+    )
+
+
+def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components: int) -> None:
+    if x.ndim != 2 or w.ndim != 1 or m.ndim != 2 or m.shape != (len(w), x.shape[1]):
+        raise HypothesisError(
+            f"a task has X (N, d), weights (K,), means (K, d); got {tuple(x.shape)}, {tuple(w.shape)}, {tuple(m.shape)}"
+        )
+    if not 1 <= x.shape[1] <= max_dim:
+        raise HypothesisError(f"data has d = {x.shape[1]} columns; this construction takes 1 <= d <= d0 = {max_dim}")
+    if not 1 <= len(w) <= max_components:
+        raise HypothesisError(f"got K = {len(w)} components; this construction takes 1 <= K <= K0 = {max_components}")
+    if len(x) < len(w):
+        raise HypothesisError(f"got N = {len(x)} points for K = {len(w)} components; N >= K is needed")
+
+
+def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> None:
+    """Refuse what the theorem does not cover.
+
+    Raises:
+        HypothesisError: a value that is not finite; a coordinate of a point or mean beyond ``radius``;
+            weights that are not above ``floor`` or do not sum to 1.
+    """
+    for name, values in (("X", tasks.X), ("weights", tasks.weights), ("means", tasks.means)):
+        if not bool(values.isfinite().all()):
+            bad = values[~values.isfinite()].flatten()[0]
+            raise HypothesisError(f"{name} holds {float(bad)}; every value must be finite")
+    for name, values in (("point", tasks.X), ("mean", tasks.means)):
+        largest = float(values.abs().max())
+        if largest > radius:
+            raise HypothesisError(f"a {name} has a coordinate of size {largest:.6g}; the radius is {radius:.6g}")
+    real = tasks.weights[tasks.component_mask]
+    if bool((real <= floor).any()):
+        raise HypothesisError(f"a weight is {float(real.min()):.6g}; weights must be above the floor {floor:g}")
+    total = tasks.weights.sum(-1)
+    worst = total[(total - 1).abs().argmax()]
+    if abs(float(worst) - 1) > WEIGHT_SUM_TOLERANCE:
+        raise HypothesisError(f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}")

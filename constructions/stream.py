@@ -1,0 +1,115 @@
+"""The residual stream as named blocks, and the two roles a block plays in a score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["query", "key"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns ``start : start + width`` of the residual stream, under a name.
+
+    Prints as ``x[0:8]``.
+    """
+
+    name: str
+    start: int
+    width: int
+
+    @property
+    def slice(self) -> slice:
+        """The columns of the block, for ``H[..., block.slice]``."""
+        return slice(self.start, self.start + self.width)
+
+    @property
+    def columns(self) -> range:
+        """The columns of the block one by one."""
+        return range(self.start, self.start + self.width)
+
+    def __repr__(self) -> str:
+        return f"{self.name}[{self.start}:{self.start + self.width}]"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A block read by the attending token (query) or by the attended one (key)."""
+
+    block: Block
+    role: Role
+
+    def __repr__(self) -> str:
+        return f"{self.role[0]}.{self.block.name}"
+
+
+class Stream:
+    """A residual stream laid out as consecutive named blocks.
+
+    ``Stream(x=8, mu=8, one=1)`` is a stream of width 17 whose attributes ``x``, ``mu`` and ``one`` are
+    :class:`Block` objects. ``stream.query.x`` and ``stream.key.x`` are the same block in its two roles
+    in an attention score.
+
+    Args:
+        **widths: block name to number of columns, each at least 1.
+
+    Raises:
+        ValueError: a width below 1, or a name that the class itself uses.
+    """
+
+    def __init__(self, **widths: int) -> None:
+        blocks: dict[str, Block] = {}
+        start = 0
+        for name, width in widths.items():
+            if hasattr(Stream, name):
+                raise ValueError(f"block name {name!r} is taken by Stream itself; choose another")
+            if width < 1:
+                raise ValueError(f"block {name!r} has width {width}; a width is at least 1")
+            blocks[name] = Block(name, start, width)
+            start += width
+        self._blocks = blocks
+        self._width = start
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks in the order of their columns."""
+        return tuple(self._blocks.values())
+
+    @property
+    def width(self) -> int:
+        """Number of columns, the model width D."""
+        return self._width
+
+    @property
+    def query(self) -> RoleView:
+        """The blocks as read by the attending token i."""
+        return RoleView(self, "query")
+
+    @property
+    def key(self) -> RoleView:
+        """The blocks as read by the attended token j."""
+        return RoleView(self, "key")
+
+    def __getattr__(self, name: str) -> Block:
+        blocks = self.__dict__.get("_blocks", {})
+        if name in blocks:
+            return blocks[name]
+        raise AttributeError(f"no block {name!r} in the stream; it has {', '.join(blocks) or 'none'}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._blocks
+
+    def __repr__(self) -> str:
+        return f"Stream({', '.join(map(repr, self.blocks))})"
+
+
+@dataclass(frozen=True)
+class RoleView:
+    """A stream seen from one side of a score: attributes are :class:`Operand` objects."""
+
+    stream: Stream
+    role: Role
+
+    def __getattr__(self, name: str) -> Operand:
+        return Operand(getattr(self.stream, name), self.role)

@@ -1,0 +1,175 @@
+"""The plain transformer that every construction compiles to and that training trains.
+
+    H <- H + sum_heads A_head(H) H W_V W_O        A = softmax_rows(c H W_Q (H W_K)^T)  or  relu(the same)
+    H <- H + act(H W_1 + b_1) W_2 + b_2
+
+Tokens are rows of ``H``, shape (..., N, D). ``c`` is ``score_scale``, 1 unless said: there is no hidden
+``1/sqrt(head_dim)``. ReLU attention does not divide by N unless asked to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from constructions.heads import Attention
+
+Norm = Literal["none", "layer", "rms"]
+Activation = Literal["relu", "gelu"]
+
+MAX_HIDDEN_VALUES = 2**25
+"""Hidden or score values held at once; longer inputs are worked through in slices of tokens."""
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Sizes of one layer: number of heads, their dimension, hidden units of the MLP."""
+
+    heads: int
+    head_dim: int
+    hidden: int
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Everything but the weights.
+
+    Attributes:
+        width: D, the width of the residual stream.
+        layers: one shape a layer.
+        loops: how many times the list of layers is applied, with the same weights.
+        attention, activation, norm: kinds; ``norm`` is applied to the input of each sub-layer.
+        score_scale: c above.
+        divide_by_tokens: ReLU attention divides by the number of keys that are not padding.
+    """
+
+    width: int
+    layers: tuple[LayerShape, ...]
+    loops: int = 1
+    attention: Attention = "softmax"
+    activation: Activation = "relu"
+    norm: Norm = "none"
+    score_scale: float = 1.0
+    divide_by_tokens: bool = False
+
+
+class SelfAttention(nn.Module):
+    """``sum_heads A(H) H W_V W_O`` with ``W_Q, W_K, W_V``: (heads, D, head_dim), ``W_O``: (heads, head_dim, D)."""
+
+    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.shape, self.layer = shape, layer
+        into = (layer.heads, shape.width, layer.head_dim)
+        self.query = nn.Parameter(torch.empty(into, dtype=dtype))
+        self.key = nn.Parameter(torch.empty(into, dtype=dtype))
+        self.value = nn.Parameter(torch.empty(into, dtype=dtype))
+        self.output = nn.Parameter(torch.empty((layer.heads, layer.head_dim, shape.width), dtype=dtype))
+        for weight in self.parameters():
+            nn.init.normal_(weight, std=0.02)
+
+    def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D). ``key_mask`` (B, N) is True at real tokens."""
+        q, k, v = (torch.einsum("bnd,hde->bhne", h, w) for w in (self.query, self.key, self.value))
+        if self.shape.attention == "softmax":
+            mask = None if key_mask is None else key_mask[:, None, None, :]
+            scale = self.shape.score_scale
+            read = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        else:
+            read = self._relu_attention(q, k, v, key_mask)
+        return torch.einsum("bhne,hed->bnd", read, self.output)
+
+    def _relu_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        if key_mask is not None:
+            v = v * key_mask[:, None, :, None]
+        if self.shape.divide_by_tokens:
+            tokens = k.new_full((len(k),), k.shape[2]) if key_mask is None else key_mask.sum(-1).to(k.dtype)
+            v = v / tokens[:, None, None, None]
+        keys = self.shape.score_scale * k.transpose(-1, -2)
+        rows = max(1, MAX_HIDDEN_VALUES // max(1, k.shape[0] * k.shape[1] * k.shape[2]))
+        return torch.cat([torch.relu(part @ keys) @ v for part in q.split(rows, dim=2)], dim=2)
+
+
+class MLP(nn.Module):
+    """``act(H W_1 + b_1) W_2 + b_2``."""
+
+    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.activation = functional.gelu if shape.activation == "gelu" else torch.relu
+        self.w1 = nn.Parameter(torch.empty((shape.width, layer.hidden), dtype=dtype))
+        self.b1 = nn.Parameter(torch.zeros(layer.hidden, dtype=dtype))
+        self.w2 = nn.Parameter(torch.empty((layer.hidden, shape.width), dtype=dtype))
+        self.b2 = nn.Parameter(torch.zeros(shape.width, dtype=dtype))
+        nn.init.normal_(self.w1, std=0.02)
+        nn.init.normal_(self.w2, std=0.02)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        rows = max(1, MAX_HIDDEN_VALUES // max(1, self.b1.numel()))
+        flat = h.reshape(-1, h.shape[-1])
+        parts = [self.activation(torch.addmm(self.b1, part, self.w1)) @ self.w2 for part in flat.split(rows)]
+        return (torch.cat(parts) + self.b2).reshape(h.shape)
+
+
+class TransformerLayer(nn.Module):
+    """Attention, then MLP, both residual."""
+
+    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.attention = SelfAttention(shape, layer, dtype) if layer.heads else None
+        self.mlp = MLP(shape, layer, dtype) if layer.hidden else None
+        self.norm1 = _norm(shape, dtype)
+        self.norm2 = _norm(shape, dtype)
+
+    def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        if self.attention is not None:
+            h = h + self.attention(self.norm1(h), key_mask)
+        if self.mlp is not None:
+            h = h + self.mlp(self.norm2(h))
+        return h
+
+
+class Transformer(nn.Module):
+    """A stack of layers, applied ``loops`` times.
+
+    Args:
+        shape: sizes and kinds.
+        dtype: of every parameter.
+    """
+
+    def __init__(self, shape: TransformerShape, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.shape = shape
+        self.layers = nn.ModuleList(TransformerLayer(shape, layer, dtype) for layer in shape.layers)
+
+    def block(self, h: Tensor, key_mask: Tensor | None = None) -> list[Tensor]:
+        """The state after each layer of one pass through the list; h is (B, N, D)."""
+        states = []
+        for layer in self.layers:
+            h = layer(h, key_mask)
+            states.append(h)
+        return states
+
+    def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D), all loops.
+
+        Args:
+            h: tokens.
+            key_mask: (B, N) bool, True at real tokens; False tokens are never attended to.
+        """
+        for _ in range(self.shape.loops):
+            for layer in self.layers:
+                h = layer(h, key_mask)
+        return h
+
+
+def _norm(shape: TransformerShape, dtype: torch.dtype) -> nn.Module:
+    if shape.norm == "layer":
+        return nn.LayerNorm(shape.width, dtype=dtype)
+    if shape.norm == "rms":
+        return nn.RMSNorm(shape.width, dtype=dtype)
+    return nn.Identity()
