@@ -227,13 +227,61 @@ def _instance_bound(
     low, high = torch.where(real, low, 0.0), torch.where(real, high, 0.0)
     u_low = torch.where(real, torch.exp(em.log_resp(low) - rounding.log_resp), 0.0)
     u_high = torch.where(real, torch.exp(em.log_resp(high) + rounding.log_resp), 0.0)
-    mean_bound = best_scaled_distance(u_low, u_high, geometry.resp, geometry.distance) / u_low.sum(-1)
+    pointwise = best_scaled_distance(u_low, u_high, geometry.resp, geometry.distance)
+    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low)
+    mean_bound = torch.minimum(pointwise, expanded) / u_low.sum(-1)
     largest = data.X.square().sum(-1).amax(-1, keepdim=True).sqrt()
     samples = data.token_mask.sum(-1, keepdim=True)
     above = high.sum(-1) / samples - geometry.new_weights
     below = geometry.new_weights - low.sum(-1) / samples
     weight_bound = torch.maximum(above, below) + rounding.pooling * geometry.new_weights
     return mean_bound + 2 * rounding.pooling * largest, weight_bound
+
+
+def _expanded_numerator(
+    em: EMConstruction, data: StepData, geometry: _Geometry, rounding: Rounding, spread: Tensor, low: Tensor
+) -> Tensor:
+    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` to first order in the logit errors (lemma 5).
+
+    The logit error of a component is one number for all points, so its effects on different points cancel as
+    the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)`` and ``V_l = sum_{i above the floor} u0_i w_il (x_i - mu_k)``
+
+        |sum_i u_i (x_i - mu_k)| <= |sum_i u0_i (x_i - mu_k)| + (S/2) (|sum_l V_l| + sum_l |V_l|) + sum_i u0_i E_i |x_i - mu_k|
+
+    over l != k, with ``t_i = (1 - w_i) S``, ``a`` the largest slope of f against log and ``v_i = a (t_i + S^2/8)``:
+
+        E_i = s_i t_i + a S^2/8 + a (rounding of w) + rounding of f + (v_i^2 / 2) e^{v_i}
+
+    ``s_i`` is how far the slope of f against log can be from 1 (above the floor), or a (where ``lo_i`` is below).
+    """
+    real = data.token_mask[:, None, :]
+    log_w = torch.log_softmax(geometry.logits, dim=1)
+    w = torch.where(real, log_w.exp(), 0.0)
+    u0 = torch.where(real, em.log_resp(w).exp(), 0.0)
+    constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
+    own_rounding = rounding.resp[:, None, :] + 2 * rounding.logits[:, None, :]
+    z = -math.log(em.floor) / em.pieces.log_resp
+    steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
+    above = low >= em.floor
+    slope_gap = torch.where(above, max(steepest - 1, 1 - flattest), steepest)
+    tilt = (1 - w) * constant
+    moved = steepest * (tilt + constant**2 / 8 + own_rounding) + rounding.log_resp
+    remainder = (
+        slope_gap * tilt
+        + steepest * (constant**2 / 8 + own_rounding)
+        + rounding.log_resp
+        + moved.square() / 2 * moved.exp()
+    )
+    numerators = []
+    for k in range(w.shape[1]):
+        offset = data.X - geometry.new_means[:, k, None]
+        base = (u0[:, k, None] @ offset).norm(dim=-1)[:, 0]
+        others = w * (u0 * above)[:, k, None]
+        others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
+        linear = (others.sum(1).norm(dim=-1) + others.norm(dim=-1).sum(1)) * constant[:, 0, 0] / 2
+        rest = (u0 * remainder * geometry.distance)[:, k].sum(-1)
+        numerators.append(base + linear + rest)
+    return torch.stack(numerators, 1)
 
 
 def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor) -> Tensor:
