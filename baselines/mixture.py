@@ -109,7 +109,7 @@ class Mixture:
         of what); the others subtract first. Raises ValueError when X does not fit, is not finite, or is of
         another dtype.
         """
-        self._check_points(X)
+        self.check_points(X)
         if self.covariances is None or self.covariance_type in gaussian.ISOTROPIC:
             centre = self.means.mean(-2, keepdim=True)
             variances = gaussian.isotropic_variances(self.covariances, self.weights, self.covariance_type)
@@ -181,7 +181,8 @@ class Mixture:
             noise = torch.where(mine, z @ factor[..., k, :, :].transpose(-1, -2), noise)
         return noise
 
-    def _check_points(self, X: Tensor) -> None:
+    def check_points(self, X: Tensor) -> None:
+        """ValueError unless X (..., N, d) is finite and its dtype, device, d and batch shape fit."""
         check_points(X)
         check_same_kind("X", X, "the mixture", self.means)
         if X.shape[-1] != self.n_features:

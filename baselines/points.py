@@ -1,0 +1,79 @@
+"""The points of a batch of tasks in the form EM reads them: centred features, whole or a chunk at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from baselines.em_steps import centre_of
+from baselines.gaussian import isotropic_features
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """B tasks of N weighted points in R^d.
+
+    X (B, N, d) as given, sample_weight (B, N) or None, centre (B, 1, d), tasks (B') the rows of X wanted.
+    `whole` holds the features (B', d + 2, N) of baselines.gaussian about the centre when chunk_size is None;
+    otherwise they are made afresh for chunk_size points at a time, so that nothing of the size of X is kept.
+    """
+
+    X: Tensor
+    sample_weight: Tensor | None
+    centre: Tensor
+    tasks: Tensor
+    chunk_size: int | None
+    whole: Tensor | None
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features (B', d + 2, n) and sample weights (B', n) or None, covering the N points once in order."""
+        if self.whole is not None:
+            yield self.whole, self._weights(slice(None))
+            return
+        n_points = self.X.shape[1]
+        step = self.chunk_size or n_points
+        for start in range(0, n_points, step):
+            part = slice(start, start + step)
+            yield isotropic_features(self._wanted(self.X[:, part]) - self.centre), self._weights(part)
+
+    def total_weight(self) -> Tensor:
+        """sum_n a_n of every wanted task, (B')."""
+        if self.sample_weight is None:
+            return self.centre.new_full((len(self.tasks),), self.X.shape[1])
+        return self._wanted(self.sample_weight).sum(-1)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Centred coordinates of the points `index` (B', m): (B', m, d)."""
+        return self.X[self.tasks.unsqueeze(-1), index] - self.centre
+
+    def rows(self, kept: Tensor) -> "Points":
+        """The same points for some of the wanted tasks only; kept holds their positions in 0..B'-1."""
+        return replace(
+            self,
+            centre=self.centre[kept],
+            tasks=self.tasks[kept],
+            whole=None if self.whole is None else self.whole[kept],
+        )
+
+    def _weights(self, part: slice) -> Tensor | None:
+        return None if self.sample_weight is None else self._wanted(self.sample_weight[:, part])
+
+    def _wanted(self, values: Tensor) -> Tensor:
+        return values if len(self.tasks) == len(self.X) else values[self.tasks]
+
+
+def prepare(X: Tensor, sample_weight: Tensor | None, chunk_size: int | None) -> Points:
+    """Points of X (B, N, d), centred on their (weighted) average. ValueError where squared norms overflow."""
+    ones = X.new_ones(1).expand(X.shape[:2])
+    centre = centre_of(X, ones if sample_weight is None else sample_weight)
+    points = Points(X, sample_weight, centre, torch.arange(len(X), device=X.device), chunk_size, None)
+    if chunk_size is None:
+        points = replace(points, whole=isotropic_features(X - centre))
+    largest = max(features[:, -2].amax().item() for features, _ in points.chunks())
+    limit = torch.finfo(X.dtype).max / X.shape[1]
+    if not largest < limit:
+        raise ValueError(
+            f"a squared distance to the centre of X is {largest}, needs < {limit:.1e} in {X.dtype}"
+        )
+    return points

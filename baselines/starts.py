@@ -1,0 +1,136 @@
+"""Where EM starts: means by a named rule, equal weights, one covariance pooled over the nearest starts.
+
+    "k-means++"        greedy: the best of 2 + floor(log K) draws for each mean, as scikit-learn's KMeans
+    "plain-k-means++"  one draw for each mean (Arthur and Vassilvitskii 2007)
+    "random-points"    K different points of positive weight, all sets equally likely
+    "normal"           N(0, I) in the coordinates of the data, whatever their scale (arXiv 2505.11918)
+
+All positions are measured from the centre of the data, as `Points` does. Every rule draws from the generator
+it is given and from nothing else.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from baselines.em_steps import anisotropic_moments
+from baselines.gaussian import ISOTROPIC, covariance_roots
+from baselines.points import Points
+
+STARTS = ("k-means++", "plain-k-means++", "random-points", "normal")
+
+
+def start_means(points: Points, n_components: int, init: str, generator: torch.Generator) -> Tensor:
+    """Starting means (B, K, d) from the centre, by the rule `init` (one of STARTS)."""
+    if init == "k-means++":
+        return kmeans_plus_plus(points, n_components, 2 + int(math.log(n_components)), generator)
+    if init == "plain-k-means++":
+        return kmeans_plus_plus(points, n_components, 1, generator)
+    if init == "random-points":
+        return random_points(points, n_components, generator)
+    B, _, d = points.X.shape
+    draws = torch.randn(B, n_components, d, dtype=points.X.dtype, device=points.X.device, generator=generator)
+    return draws - points.centre
+
+
+def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
+    """|x_n - c_m|^2, (B, m, N), from features (B, d + 2, N) and centres (B, m, d).
+
+    The expanded square can round to just below 0 where a point lies on a centre; such values are 0.
+    """
+    norms = centres.square().sum(-1, keepdim=True)
+    coefficients = torch.cat([-2 * centres, torch.ones_like(norms), norms], dim=-1)
+    return (coefficients @ features).clamp_(min=0)
+
+
+def kmeans_plus_plus(points: Points, n_components: int, n_trials: int, generator: torch.Generator) -> Tensor:
+    """Each next mean is the best of n_trials points drawn with probability a_n min_k |x_n - mu_k|^2.
+
+    Best means the smallest sum_n a_n min_k |x_n - mu_k|^2 once added. Returns (B, K, d). Where fewer than K
+    different points exist the remaining means repeat points drawn by weight alone. Holds
+    n_trials + 3 rows of N numbers.
+    """
+    weight = points.sample_weight
+    if weight is None:
+        weight = points.X.new_ones(points.X.shape[:2])
+    means = [points.take(_draw(weight, 1, generator))]
+    nearest = _distances_to(points, means[0]).squeeze(1)
+    for _ in range(1, n_components):
+        mass = weight * nearest
+        used_up = mass.sum(-1, keepdim=True) == 0
+        candidates = points.take(_draw(torch.where(used_up, weight, mass), n_trials, generator))
+        after = torch.minimum(_distances_to(points, candidates), nearest.unsqueeze(1))
+        best = (after @ weight.unsqueeze(-1)).argmin(1, keepdim=True)
+        means.append(candidates.take_along_dim(best, 1))
+        nearest = after.take_along_dim(best, 1).squeeze(1)
+    return torch.cat(means, dim=1)
+
+
+def random_points(points: Points, n_components: int, generator: torch.Generator) -> Tensor:
+    """K different points of positive weight, uniformly: (B, K, d)."""
+    X = points.X
+    keys = torch.rand(X.shape[:2], dtype=torch.float64, device=X.device, generator=generator)
+    if points.sample_weight is not None:
+        keys = torch.where(points.sample_weight > 0, keys, -1.0)
+    return points.take(keys.topk(n_components, dim=-1).indices)
+
+
+def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Tensor | None:
+    """S = sum_n a_n (x_n - m(n)) (x_n - m(n))^T / sum_n a_n, m(n) the start nearest to x_n, as the type asks.
+
+    Every component starts with the same S; shapes as in Mixture. Where S is singular (fewer distinct points
+    than starts and dimensions need) the task starts from the identity instead.
+    """
+    if covariance_type == "unit":
+        return None
+    B, K, d = means.shape
+    n_points = points.total_weight()
+    if covariance_type in ISOTROPIC:
+        within, around_centre = n_points.new_zeros(B), n_points.new_zeros(B)
+        for features, weight in points.chunks():
+            nearest = squared_distances(features, means).amin(1)
+            spread = features[:, -2]
+            within += (nearest if weight is None else weight * nearest).sum(-1)
+            around_centre += (spread if weight is None else weight * spread).sum(-1)
+        usable = within > 64 * torch.finfo(within.dtype).eps * around_centre
+        variances = torch.where(usable, within / (n_points * d), 1.0)
+        return (
+            variances if covariance_type == "tied_spherical" else variances.unsqueeze(-1).expand(B, K).clone()
+        )
+    scatter = means.new_zeros(B, d, d)
+    for features, weight in points.chunks():
+        owner = squared_distances(features, means).argmin(1, keepdim=True)
+        shares = torch.zeros_like(features[:, :1]).expand(-1, K, -1).scatter(1, owner, 1.0)
+        if weight is not None:
+            shares = shares * weight.unsqueeze(1)
+        scatter += anisotropic_moments(shares, features[:, :-2].mT, means, "full").second.sum(1)
+    pooled = scatter / n_points[:, None, None]
+    if covariance_type == "diagonal":
+        pooled = torch.diag_embed(pooled.diagonal(dim1=-2, dim2=-1))
+    usable = covariance_roots(pooled)[1] > 64 * d * torch.finfo(pooled.dtype).eps
+    pooled = torch.where(
+        usable[:, None, None], pooled, torch.eye(d, dtype=pooled.dtype, device=pooled.device)
+    )
+    if covariance_type == "tied":
+        return pooled
+    if covariance_type == "diagonal":
+        return pooled.diagonal(dim1=-2, dim2=-1).unsqueeze(1).expand(B, K, d).clone()
+    return pooled.unsqueeze(1).expand(B, K, d, d).clone()
+
+
+def _distances_to(points: Points, centres: Tensor) -> Tensor:
+    return torch.cat([squared_distances(features, centres) for features, _ in points.chunks()], dim=-1)
+
+
+def _draw(mass: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+    """Indices (B, n_draws) with probabilities mass / sum(mass), mass (B, N) >= 0, by inverting their sum.
+
+    A point of zero mass is never drawn: the target stays below the total, and the first running sum above it
+    belongs to a point that raised it.
+    """
+    edges = mass.cumsum(-1)
+    total = edges[:, -1:]
+    uniform = torch.rand(len(mass), n_draws, dtype=mass.dtype, device=mass.device, generator=generator)
+    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(edges, target, right=True)
