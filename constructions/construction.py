@@ -80,7 +80,9 @@ class Construction:
     def __post_init__(self) -> None:
         kinds = {head.attention for layer in self.layers for head in layer.all_heads}
         if len(kinds) != 1:
-            raise AssemblyError(f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}")
+            raise AssemblyError(
+                f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}"
+            )
         object.__setattr__(self, "kind", kinds.pop())
         live = set(self.inputs)
         for layer in self.layers:
@@ -88,7 +90,9 @@ class Construction:
             self._follow_mlp(layer, live)
         if self.loops != 1 and live != set(self.inputs):
             differ = sorted(map(repr, live ^ set(self.inputs)))
-            raise AssemblyError(f"{self.name}: after one pass the live blocks differ from the inputs in {differ}")
+            raise AssemblyError(
+                f"{self.name}: after one pass the live blocks differ from the inputs in {differ}"
+            )
 
     def _follow_attention(self, layer: Layer, live: set[Block]) -> None:
         for head in layer.all_heads:
@@ -117,7 +121,8 @@ class Construction:
         for block in written:
             if block in live and block not in cleared:
                 raise AssemblyError(
-                    f"{layer.name}: the MLP writes {block!r}, which still holds a value; say overwrite or clear it"
+                    f"{layer.name}: the MLP writes {block!r}, which still holds a value; "
+                    "say overwrite or clear it"
                 )
         live.difference_update(cleared)
         live.update(written)
@@ -202,7 +207,9 @@ class Construction:
             label = f"{number} {layer.name}"
             for index, head in enumerate(layer.all_heads, 1):
                 reads = " ".join(dict.fromkeys(b.name for b in (*head.score.reads, head.read)))
-                rows.append((label, f"head {index}", f"{head.write.name} += {head}", reads, repr(head.write), "exact"))
+                rows.append(
+                    (label, f"head {index}", f"{head.write.name} += {head}", reads, repr(head.write), "exact")
+                )
                 label = ""
             for part in layer.mlp:
                 targets = part.writes or part.clears

@@ -1,10 +1,11 @@
 """Theorem 1: L steps of EM for a unit-covariance mixture as 2L layers of softmax attention.
 
-    w_ik  proportional to  pi_k exp(-|x_i - mu_k|^2 / 2),   mu_k <- sum_i w_ik x_i / sum_i w_ik,   pi_k <- mean_i w_ik
+    w_ik ~ pi_k exp(-|x_i - mu_k|^2 / 2),   mu_k <- sum_i w_ik x_i / sum_i w_ik,   pi_k <- mean_i w_ik
 
-Token i carries the point ``x``, the one-hot ``slot`` of component ``i mod K``, the mean ``mu`` of that slot, the
-whole vectors ``pi`` and ``log_pi``, ``half_norm2 = |mu|^2/2``, ``log_count`` (log of the number of tokens with
-its slot), and the constant ``one``; ``resp`` and ``log_resp`` are filled by the E layer and emptied by the M layer.
+Token i carries the point ``x``, the one-hot ``slot`` of component ``i mod K``, the mean ``mu`` of that slot,
+the whole vectors ``pi`` and ``log_pi``, ``half_norm2 = |mu|^2/2``, ``log_count`` (log of the number of tokens
+with its slot), and the constant ``one``; ``resp`` and ``log_resp`` are filled by the E layer and emptied by
+the M layer.
 
 Source: arXiv 2505.11918, Theorem 1. The construction is ours; paper_notes/theorem_1_em.md proves it.
 """
@@ -42,8 +43,8 @@ def em_stream(max_dim: int, max_components: int) -> Stream:
 def e_layer(s: Stream, log_resp: PiecewiseLinear) -> Layer:
     """Responsibilities by one head; the MLP takes their log and empties what the M layer will fill.
 
-    ``log_pi`` stands on the query side and ``slot`` on the key side: that picks ``log pi_k(j)`` without a gate.
-    ``log_count`` makes every component count once although its slot is held by several tokens.
+    ``log_pi`` stands on the query side and ``slot`` on the key side: that picks ``log pi_k(j)`` without a
+    gate. ``log_count`` makes every component count once although its slot is held by several tokens.
     """
     q, k = s.query, s.key
     score = dot(q.x, k.mu) + dot(q.log_pi, k.slot) - k.half_norm2 - k.log_count
@@ -136,7 +137,7 @@ class EMRun:
         path_weights, path_means: (B, L + 1, K), (B, L + 1, K, d): the start, then the stream after each step.
         path_responsibilities: (B, L, K, N).
         n_samples, n_components, n_features: (B,) true sizes; beyond them everything is 0.
-        converged: (B,) whether the last step moved weights and means by at most ``tol``; None without ``tol``.
+        converged: (B,) whether the last step moved weights and means by at most ``tol``; None if not asked.
     """
 
     weights: Tensor
@@ -172,7 +173,7 @@ class EMRun:
 
 @dataclass(frozen=True, eq=False)
 class EMConstruction:
-    """The weights of Theorem 1 with their read-in, read-out and error budget. Made by :func:`em_construction`.
+    """The weights of Theorem 1 with read-in, read-out and error budget. Made by :func:`em_construction`.
 
     Attributes:
         construction: the layers as formulas.
@@ -215,7 +216,9 @@ class EMConstruction:
         """The dense weights; see :meth:`Construction.to_transformer`."""
         return self.construction.to_transformer(dtype, device, looped)
 
-    def to_readout(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> AttentivePooling:
+    def to_readout(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> AttentivePooling:
         """The paper's read-out with its weights set."""
         s = self.stream
         return slot_readout(s, s.slot, s.log_pi, s.mu, dtype).to(device)
@@ -228,8 +231,12 @@ class EMConstruction:
         """Counts and norms of the compiled transformer, against the theorem's O(L) layers and O(1) heads."""
         return self.construction.resources()
 
-    def embed(self, tasks: TaskBatch) -> Tensor:
-        """The tokens (B, N, D) that the first layer sees; ``log_pi`` and ``half_norm2`` of the start are exact."""
+    def embed(self, tasks: TaskBatch, refreshed: bool = False) -> Tensor:
+        """The tokens (B, N, D) that the first layer sees.
+
+        ``log_pi`` and ``half_norm2`` of the start are exact, or, with ``refreshed``, what an M layer would
+        have left: the piecewise functions of the weights and means.
+        """
         s = self.stream
         index = torch.arange(tasks.X.shape[1], device=tasks.X.device)
         component = index % tasks.n_components[:, None]
@@ -240,9 +247,13 @@ class EMConstruction:
         h[..., s.slot.slice] = slot.to(h.dtype)
         h[..., s.mu.slice] = tasks.means.gather(1, component[:, :, None].expand(-1, -1, self.max_dim))
         h[..., s.pi.slice] = tasks.weights[:, None, :]
-        log_weights = tasks.weights.double().clamp_min(self.floor).log()
+        if refreshed:
+            log_weights = self.log_pi(tasks.weights)
+            half_norm2 = self.square(h[..., s.mu.slice]).sum(-1) / 2
+        else:
+            log_weights = tasks.weights.double().clamp_min(self.floor).log()
+            half_norm2 = h[..., s.mu.slice].double().square().sum(-1) / 2
         h[..., s.log_pi.slice] = log_weights.to(h.dtype)[:, None, :]
-        half_norm2 = h[..., s.mu.slice].double().square().sum(-1) / 2
         h[..., s.half_norm2.start] = half_norm2.to(h.dtype)
         h[..., s.log_count.start] = count.gather(1, component).double().log().to(h.dtype)
         h[..., s.one.start] = 1.0
@@ -258,6 +269,7 @@ class EMConstruction:
         device: torch.device | str = "cpu",
         tol: float | None = None,
         max_steps: int = 1000,
+        refreshed: bool = False,
     ) -> EMRun:
         """Run the layers on one task or a batch, also of mixed sizes.
 
@@ -266,6 +278,7 @@ class EMConstruction:
             dtype, device: of weights and tokens; the data are rounded to ``dtype`` first.
             tol: go on until no weight or mean of any task moves by more than ``tol`` in a step.
             max_steps: end of that search; without ``tol`` exactly L steps are run.
+            refreshed: the start is a state of an earlier path, to be continued exactly as that run would.
 
         Raises:
             HypothesisError: data outside the theorem's hypotheses.
@@ -273,17 +286,26 @@ class EMConstruction:
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
         check_hypotheses(tasks, self.radius, self.floor)
         if (dtype, device) not in self._compiled:
-            self._compiled[dtype, device] = (self.to_transformer(dtype, device), self.to_readout(dtype, device))
+            self._compiled[dtype, device] = (
+                self.to_transformer(dtype, device),
+                self.to_readout(dtype, device),
+            )
         transformer, readout = self._compiled[dtype, device]
         with torch.no_grad():
-            return self._run(transformer, readout, tasks, self.steps if tol is None else max_steps, tol)
+            h = self.embed(tasks, refreshed)
+            return self._run(transformer, readout, tasks, h, self.steps if tol is None else max_steps, tol)
 
     def _run(
-        self, transformer: Transformer, readout: AttentivePooling, tasks: TaskBatch, steps: int, tol: float | None
+        self,
+        transformer: Transformer,
+        readout: AttentivePooling,
+        tasks: TaskBatch,
+        h: Tensor,
+        steps: int,
+        tol: float | None,
     ) -> EMRun:
         mask = tasks.token_mask
         padding = None if bool(mask.all()) else mask
-        h = self.embed(tasks)
         path = [(tasks.weights, tasks.means)]
         responsibilities = []
         converged = None
@@ -292,7 +314,9 @@ class EMConstruction:
             responsibilities.append((after_e[..., self.stream.resp.slice] * mask[:, :, None]).mT)
             path.append(self._decode(h, tasks))
             if tol is not None:
-                moved = [(new - old).abs().flatten(1).amax(1) for new, old in zip(path[-1], path[-2], strict=True)]
+                moved = [
+                    (new - old).abs().flatten(1).amax(1) for new, old in zip(path[-1], path[-2], strict=True)
+                ]
                 converged = torch.maximum(*moved) <= tol
                 if bool(converged.all()):
                     break

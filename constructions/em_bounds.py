@@ -1,7 +1,7 @@
 """How far one constructed EM step can be from EM: the instance bound, the a-priori bound, and rounding.
 
 Both compare the constructed step with an exact EM step from the same weights and means. Arrays over
-components and points are (B, K, N). The proofs are in paper_notes/theorem_1_em.md, lemmas 1 to 6; the
+components and points are (B, K, N). The proofs are in paper_notes/theorem_1_em.md, lemmas 1 to 7; the
 bounds themselves are evaluated in float64, without directed rounding.
 """
 
@@ -44,7 +44,7 @@ class StepBound:
 
     Attributes:
         exact_weights, exact_means: EM(start), (B, K) and (B, K, d); where ``undefined``, the mean is 0.
-        mean_instance, weight_instance: the instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
+        mean_instance, weight_instance: instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
         mean_apriori, weight_apriori: the bounds uniform over data of this size and spread.
         mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
         undefined: every responsibility underflows to 0, so EM itself is 0/0 for the component.
@@ -94,9 +94,9 @@ class Rounding:
 def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
     """Bounds on one constructed step against exact EM from the same start.
 
-    Instance bound (lemma 4), minimised over c:
-        |mu_hat_k - mu_k| <= sum_i max(|exp f(hi_i) - c w_i|, |exp f(lo_i) - c w_i|) |x_i - mu_k| / sum_i exp f(lo_i)
-    A-priori bound (lemma 5), with rho = S + e and b = N floor exp(rho) / W_k:
+    Instance bound, the smaller of two numerators over ``sum_i exp f(lo_i)``: lemma 4, minimised over c,
+        sum_i max(|exp f(hi_i) - c w_i|, |exp f(lo_i) - c w_i|) |x_i - mu_k|
+    and lemma 5, to first order in the logit errors. A-priori bound (lemma 3), with rho = S + e and b = N floor exp(rho) / W_k:
         |mu_hat_k - mu_k| <= D (tanh(rho / 4) + b / (1 + b)),     |pi_hat_k - pi_k| <= tanh(S / 4)
     Both with the rounding of ``dtype`` and of a float64 reference added.
 
@@ -172,7 +172,11 @@ def _geometry(em: EMConstruction, data: StepData) -> _Geometry:
     mass = resp.sum(-1)
     samples = data.token_mask.sum(-1, keepdim=True)
     new_means = torch.where((mass > 0)[:, :, None], resp @ data.X / mass[:, :, None], 0.0)
-    distance = torch.where(data.token_mask[:, None, :], torch.cdist(new_means, data.X, compute_mode="donot_use_mm_for_euclid_dist"), 0.0)
+    distance = torch.where(
+        data.token_mask[:, None, :],
+        torch.cdist(new_means, data.X, compute_mode="donot_use_mm_for_euclid_dist"),
+        0.0,
+    )
     lift = torch.where(absent, 0.0, floored - log_pi).amax(1)
     return _Geometry(logits, log_odds(logits), resp, mass, mass / samples, new_means, distance, lift)
 
@@ -184,7 +188,9 @@ def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: to
     components = data.component_mask.sum(-1, keepdim=True)
     absolute = (data.means.abs() @ data.X.abs().mT).amax(1)
     floored = data.weights.clamp_min(em.floor).log().abs()
-    biases = torch.where(data.component_mask, floored + data.means.square().sum(-1) / 2, 0.0).amax(1, keepdim=True)
+    biases = torch.where(data.component_mask, floored + data.means.square().sum(-1) / 2, 0.0).amax(
+        1, keepdim=True
+    )
     logit_size = absolute + biases + (samples / components).ceil().log()
     present = data.component_mask[:, :, None]
     lowest = torch.where(present, geometry.logits, math.inf).amin(1)
@@ -193,16 +199,19 @@ def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: to
     u, u64 = unit_roundoff(dtype), unit_roundoff(torch.float64)
     most = 4 * float(samples.max()) + 10
     size = float(data.n_features.max())
-    squares = data.X.square().sum(-1) / 2
-    reference = gamma(2 * size + 6, u64) * (logit_size + squares)
+    norm = data.X.square().sum(-1).sqrt() + 3 * data.means.square().sum(-1).amax(1, keepdim=True).sqrt()
+    reference = gamma(2 * size + 8, u64) * (norm.square() / 2 + biases)
     soft = gamma(most, u) + gamma(most, u64)
     return Rounding(
         logits=gamma(size + 5, u) * logit_size + reference,
         resp=soft + 2 * (u + u64) * reach,
         log_resp=em.log_resp.rounding_error(dtype),
         log_pi=em.log_pi.rounding_error(dtype),
-        half_norm2=d * em.square.rounding_error(dtype) / 2 + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2,
-        pooling=(soft + 2 * u * -math.log(em.floor) + 2 * reference.amax(1, keepdim=True)).expand(len(data.X), 1),
+        half_norm2=d * em.square.rounding_error(dtype) / 2
+        + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2,
+        pooling=(soft + 2 * u * -math.log(em.floor) + 2 * reference.amax(1, keepdim=True)).expand(
+            len(data.X), 1
+        ),
     )
 
 
@@ -244,15 +253,17 @@ def _expanded_numerator(
     """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` to first order in the logit errors (lemma 5).
 
     The logit error of a component is one number for all points, so its effects on different points cancel as
-    the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)`` and ``V_l = sum_{i above the floor} u0_i w_il (x_i - mu_k)``
+    the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)``, ``g_i = |x_i - mu_k|`` and
+    ``V_l = sum_i u0_i w_il (x_i - mu_k)`` over the points with ``lo_i`` above the floor, the sum is at most
 
-        |sum_i u_i (x_i - mu_k)| <= |sum_i u0_i (x_i - mu_k)| + (S/2) (|sum_l V_l| + sum_l |V_l|) + sum_i u0_i E_i |x_i - mu_k|
+        |sum_i u0_i (x_i - mu_k)| + (S/2) (|sum_l V_l| + sum_l |V_l|) + sum_i u0_i E_i g_i,      l != k
 
-    over l != k, with ``t_i = (1 - w_i) S``, ``a`` the largest slope of f against log and ``v_i = a (t_i + S^2/8)``:
+    where, with ``t_i = (1 - w_i) S``, a the largest slope of f against log, and r_i the rounding of w_i,
 
-        E_i = s_i t_i + a S^2/8 + a (rounding of w) + rounding of f + (v_i^2 / 2) e^{v_i}
+        E_i = s_i t_i + a (S^2/8 + r_i) + (rounding of f) + (v_i^2 / 2) e^{v_i}
+        v_i = a (t_i + S^2/8 + r_i) + (rounding of f)
 
-    ``s_i`` is how far the slope of f against log can be from 1 (above the floor), or a (where ``lo_i`` is below).
+    and s_i is how far the slope of f against log can be from 1, or a where ``lo_i`` is below the floor.
     """
     real = data.token_mask[:, None, :]
     log_w = torch.log_softmax(geometry.logits, dim=1)
@@ -287,8 +298,8 @@ def _expanded_numerator(
 def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor) -> Tensor:
     """``min_c sum_i max(|u_high_i - c w_i|, |u_low_i - c w_i|) g_i`` over the last dimension.
 
-    With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so the
-    best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``.
+    With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so
+    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``.
     """
     middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
     pull = w * distance

@@ -88,7 +88,12 @@ def path_bound(
         weight.append(torch.where(component_mask, then * torch.expm1(component_radius), 0.0))
         holds.append(alive)
     return PathBound(
-        steps, torch.stack(radius, 1), torch.stack(factors, 1), torch.stack(mean, 1), torch.stack(weight, 1), torch.stack(holds, 1)
+        steps,
+        torch.stack(radius, 1),
+        torch.stack(factors, 1),
+        torch.stack(mean, 1),
+        torch.stack(weight, 1),
+        torch.stack(holds, 1),
     )
 
 
@@ -104,14 +109,18 @@ def lipschitz_factor(data: StepData, bound: StepBound, then: Tensor, radius: Ten
     """(B,) bound on the derivative of EM on the ball of ``radius`` around the state, norm to norm.
 
     ``D EM = J``, blocks ``J_kj = (1/W_k) sum_i w_ik (delta_kj - w_ij) psi_ik phi_ij^T`` with
-    ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``; the factor is the spectral norm of the scaled J
-    at the centre plus that of a matrix of bounds on how far each block moves within the ball.
+    ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``; the factor is the spectral norm of the scaled
+    J at the centre plus that of a matrix of bounds on how far each block moves within the ball.
     """
     state = _State.at(data, bound)
     scale_out, scale_in = then.sqrt(), torch.where(data.component_mask, data.weights.rsqrt(), 0.0)
     centre = torch.linalg.matrix_norm(_scaled_jacobian(state, scale_out, scale_in), ord=2)
-    moved = scale_out[:, :, None] * _block_movement(state, scale_in * radius[:, None]) * scale_in[:, None, :]
-    finite = moved.isfinite().all(-1).all(-1)
+    moved = (
+        scale_out[:, :, None]
+        * _block_movement(state, scale_in * torch.where(radius.isfinite(), radius, 0.0)[:, None])
+        * scale_in[:, None, :]
+    )
+    finite = moved.isfinite().all(-1).all(-1) & radius.isfinite()
     movement = torch.linalg.matrix_norm(torch.where(finite[:, None, None], moved, 0.0), ord=2)
     return torch.where(finite, centre + movement, math.inf)
 
@@ -139,7 +148,7 @@ class _State:
 def _scaled_jacobian(state: _State, scale_out: Tensor, scale_in: Tensor) -> Tensor:
     """(B, K (1 + d), K (1 + d)) the derivative of EM in (log pi, mu), in the scaled coordinates."""
     resp = state.resp
-    B, K, _ = resp.shape
+    K = resp.shape[1]
     one = torch.ones_like(state.from_old[..., :1])
     phi, psi = torch.cat([one, state.from_old], -1), torch.cat([one, state.from_new], -1)
     rows = []
@@ -180,7 +189,9 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
         most[:, k] = (hi * (1 - lo))[:, 0] / mass_low[:, k, None]
         change = torch.maximum(most - at, at - least)
         psi_k, shift_k = psi[:, k, None], shift[:, k, None, None]
-        rows.append((change * psi_k * phi + most * (shift_k * phi + (psi_k + shift_k) * reach[:, :, None])).sum(-1))
+        rows.append(
+            (change * psi_k * phi + most * (shift_k * phi + (psi_k + shift_k) * reach[:, :, None])).sum(-1)
+        )
     moved = torch.stack(rows, 1)
     absent = ~(data.component_mask[:, :, None] & data.component_mask[:, None, :])
     return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))

@@ -45,9 +45,13 @@ def log_chord_error(floor: float, pieces: np.ndarray | int) -> np.ndarray:
     return below_one - np.log1p(below_one)
 
 
-def logit_spread(floor: float, radius: float, dim: int, log_pieces: np.ndarray | int, square_pieces: np.ndarray | int) -> np.ndarray:
+def logit_spread(
+    floor: float, radius: float, dim: int, log_pieces: np.ndarray | int, square_pieces: np.ndarray | int
+) -> np.ndarray:
     """``S = e(M_log) + d R^2 / (2 M_sq^2)``: how far apart the logit errors of two components can be."""
-    return log_chord_error(floor, log_pieces) + dim * radius**2 / (2 * np.asarray(square_pieces, dtype=np.float64) ** 2)
+    return log_chord_error(floor, log_pieces) + dim * radius**2 / (
+        2 * np.asarray(square_pieces, dtype=np.float64) ** 2
+    )
 
 
 def split_pieces(pieces: int, split: Split, floor: float, radius: float, dim: int) -> Pieces:

@@ -48,7 +48,13 @@ class TaskBatch:
 
 
 def gather_tasks(
-    X: Tasks, weights: Tasks, means: Tasks, max_dim: int, max_components: int, dtype: torch.dtype, device: object
+    X: Tasks,
+    weights: Tasks,
+    means: Tasks,
+    max_dim: int,
+    max_components: int,
+    dtype: torch.dtype,
+    device: object,
 ) -> TaskBatch:
     """Pad tasks to ``(max(N), max_components, max_dim)``.
 
@@ -66,7 +72,9 @@ def gather_tasks(
     lists = [[part] if single and isinstance(part, Tensor) else list(part) for part in (X, weights, means)]
     points, priors, centres = lists
     if not len(points) == len(priors) == len(centres) or not points:
-        raise HypothesisError(f"got {len(points)} data sets, {len(priors)} weights and {len(centres)} means; need one each")
+        raise HypothesisError(
+            f"got {len(points)} data sets, {len(priors)} weights and {len(centres)} means; need one each"
+        )
     for x, w, m in zip(points, priors, centres, strict=True):
         _check_shapes(x, w, m, max_dim, max_components)
     samples = max(len(x) for x in points)
@@ -96,12 +104,17 @@ def gather_tasks(
 def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components: int) -> None:
     if x.ndim != 2 or w.ndim != 1 or m.ndim != 2 or m.shape != (len(w), x.shape[1]):
         raise HypothesisError(
-            f"a task has X (N, d), weights (K,), means (K, d); got {tuple(x.shape)}, {tuple(w.shape)}, {tuple(m.shape)}"
+            f"a task has X (N, d), weights (K,), means (K, d); "
+            f"got {tuple(x.shape)}, {tuple(w.shape)}, {tuple(m.shape)}"
         )
     if not 1 <= x.shape[1] <= max_dim:
-        raise HypothesisError(f"data has d = {x.shape[1]} columns; this construction takes 1 <= d <= d0 = {max_dim}")
+        raise HypothesisError(
+            f"data has d = {x.shape[1]} columns; this construction takes 1 <= d <= d0 = {max_dim}"
+        )
     if not 1 <= len(w) <= max_components:
-        raise HypothesisError(f"got K = {len(w)} components; this construction takes 1 <= K <= K0 = {max_components}")
+        raise HypothesisError(
+            f"got K = {len(w)} components; this construction takes 1 <= K <= K0 = {max_components}"
+        )
     if len(x) < len(w):
         raise HypothesisError(f"got N = {len(x)} points for K = {len(w)} components; N >= K is needed")
 
@@ -120,11 +133,17 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> None:
     for name, values in (("point", tasks.X), ("mean", tasks.means)):
         largest = float(values.abs().max())
         if largest > radius:
-            raise HypothesisError(f"a {name} has a coordinate of size {largest:.6g}; the radius is {radius:.6g}")
+            raise HypothesisError(
+                f"a {name} has a coordinate of size {largest:.6g}; the radius is {radius:.6g}"
+            )
     real = tasks.weights[tasks.component_mask]
     if bool((real <= floor).any()):
-        raise HypothesisError(f"a weight is {float(real.min()):.6g}; weights must be above the floor {floor:g}")
+        raise HypothesisError(
+            f"a weight is {float(real.min()):.6g}; weights must be above the floor {floor:g}"
+        )
     total = tasks.weights.sum(-1)
     worst = total[(total - 1).abs().argmax()]
     if abs(float(worst) - 1) > WEIGHT_SUM_TOLERANCE:
-        raise HypothesisError(f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}")
+        raise HypothesisError(
+            f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}"
+        )

@@ -138,7 +138,9 @@ def apply(
         ValueError: widths that are neither equal nor many to one.
     """
     if write.width not in (read.width, 1):
-        raise ValueError(f"apply reads {read!r} and writes {write!r}; the widths must agree or the second be 1")
+        raise ValueError(
+            f"apply reads {read!r} and writes {write!r}; the widths must agree or the second be 1"
+        )
     return Apply(function, read, write, scale, (write,) if overwrite else ())
 
 

@@ -97,7 +97,8 @@ class PiecewiseLinear:
 
             gamma_{H+4}(u) (V + |offset|) + u T + 4 M u_64 max|values|
 
-        V is reached at an end of ``inputs``, since each term only grows away from the anchor. The first part is the product, the weight's own rounding, the difference ``x - t_m`` and the sum;
+        V is reached at an end of ``inputs``, since each term only grows away from the anchor. The first part
+        is the product, the weight's own rounding, the difference ``x - t_m`` and the sum;
         the second the rounding of the knots to ``dtype``; the third the slopes, computed once in float64:
         each knot value carries a relative error u_64, and a slope error of one piece shifts every value
         beyond that piece by at most ``4 u_64 max|values|``.

@@ -32,7 +32,9 @@ def plot_weights(construction: Construction) -> list[Figure]:
         names = dict(module.named_parameters())
         panels: list[tuple[str, torch.Tensor, Sequence[Block], Sequence[Block] | None]] = []
         for index in range(len(layer.all_heads)):
-            q, k, v, o = (names[f"attention.{n}"].detach()[index] for n in ("query", "key", "value", "output"))
+            q, k, v, o = (
+                names[f"attention.{n}"].detach()[index] for n in ("query", "key", "value", "output")
+            )
             panels.append((f"head {index + 1}: $W_Q W_K^T$", q @ k.T, blocks, blocks))
             panels.append((f"head {index + 1}: $W_V W_O$", v @ o, blocks, blocks))
         if layer.mlp:

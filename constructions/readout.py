@@ -30,7 +30,9 @@ class AttentivePooling(nn.Module):
         self.key = nn.Parameter(torch.zeros((width, max_components), dtype=dtype))
         self.value = nn.Parameter(torch.zeros((width, max_components + max_dim), dtype=dtype))
 
-    def forward(self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Pool the tokens.
 
         Args:
@@ -52,7 +54,9 @@ class AttentivePooling(nn.Module):
         return weights, means * present[:, :, None]
 
 
-def slot_readout(stream: Stream, slot: Block, log_pi: Block, mu: Block, dtype: torch.dtype) -> AttentivePooling:
+def slot_readout(
+    stream: Stream, slot: Block, log_pi: Block, mu: Block, dtype: torch.dtype
+) -> AttentivePooling:
     """Read-out weights that pool component k from the tokens whose slot is k.
 
     Scores are ``beta <e_k, slot_j>``: the tokens of other slots leak at most ``N e^-beta``.

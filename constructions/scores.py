@@ -83,7 +83,6 @@ class Score:
         return text
 
 
-
 def dot(a: Operand, b: Operand) -> Score:
     """``<a_i, b_j>``: one operand from the query side, the other from the key side.
 

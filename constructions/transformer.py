@@ -58,7 +58,7 @@ class TransformerShape:
 
 
 class SelfAttention(nn.Module):
-    """``sum_heads A(H) H W_V W_O`` with ``W_Q, W_K, W_V``: (heads, D, head_dim), ``W_O``: (heads, head_dim, D)."""
+    """``sum_heads A(H) H W_V W_O``; ``W_Q, W_K, W_V`` (heads, D, head_dim), ``W_O`` (heads, head_dim, D)."""
 
     def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
         super().__init__()
