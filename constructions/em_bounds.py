@@ -47,7 +47,8 @@ class StepBound:
         mean_instance, weight_instance: instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
         mean_apriori, weight_apriori: the bounds uniform over data of this size and spread.
         mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
-        undefined: every responsibility underflows to 0, so EM itself is 0/0 for the component.
+        undefined: the component's share of the points is below the smallest normal number, so EM itself is
+            0/0 for it.
         dying: ``N floor >= W_k / 100``: the floor, not the pieces, decides the error.
     """
 
@@ -74,7 +75,8 @@ class Rounding:
     Attributes:
         logits: (B, N) bound on the error of a logit. resp: (B, N) relative error of a responsibility beyond
             that of the logits. log_resp, log_pi, half_norm2: the piecewise functions. pooling: (B, 1)
-            relative error of the weights of the M layer's average.
+            relative error of the weights of the M layer's average. underflow: (B, 1) absolute error of a sum
+            over all points, each of whose terms may have been flushed to 0.
     """
 
     logits: Tensor
@@ -83,12 +85,13 @@ class Rounding:
     log_pi: float
     half_norm2: Tensor
     pooling: Tensor
+    underflow: Tensor
 
     @classmethod
     def none(cls, data: StepData) -> Rounding:
         """Exact arithmetic."""
         per_task = data.X.new_zeros(len(data.X), 1)
-        return cls(per_task, per_task, 0.0, 0.0, per_task, per_task)
+        return cls(per_task, per_task, 0.0, 0.0, per_task, per_task, per_task)
 
 
 def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
@@ -96,7 +99,8 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
 
     Instance bound, the smaller of two numerators over ``sum_i exp f(lo_i)``: lemma 4, minimised over c,
         sum_i max(|exp f(hi_i) - c w_i|, |exp f(lo_i) - c w_i|) |x_i - mu_k|
-    and lemma 5, to first order in the logit errors. A-priori bound (lemma 3), with rho = S + e and b = N floor exp(rho) / W_k:
+    and lemma 5, to first order in the logit errors. A-priori bound (lemma 3), with ``rho = S + e`` and
+    ``b = N floor exp(rho) / W_k``:
         |mu_hat_k - mu_k| <= D (tanh(rho / 4) + b / (1 + b)),     |pi_hat_k - pi_k| <= tanh(S / 4)
     Both with the rounding of ``dtype`` and of a float64 reference added.
 
@@ -111,7 +115,7 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
     exact_arithmetic = _instance_bound(em, data, geometry, Rounding.none(data))
     mean_apriori, weight_apriori = _apriori_bound(em, data, geometry, rounding)
     present = data.component_mask
-    undefined = (geometry.mass == 0) & present
+    undefined = (geometry.new_weights < torch.finfo(torch.float64).tiny) & present
     samples = data.token_mask.sum(-1, keepdim=True)
 
     def at_components(values: Tensor) -> Tensor:
@@ -209,9 +213,8 @@ def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: to
         log_pi=em.log_pi.rounding_error(dtype),
         half_norm2=d * em.square.rounding_error(dtype) / 2
         + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2,
-        pooling=(soft + 2 * u * -math.log(em.floor) + 2 * reference.amax(1, keepdim=True)).expand(
-            len(data.X), 1
-        ),
+        pooling=soft + 2 * u * -math.log(em.floor) + 2 * reference.amax(1, keepdim=True),
+        underflow=samples * torch.finfo(dtype).tiny,
     )
 
 
@@ -233,7 +236,8 @@ def _instance_bound(
     low = torch.exp(torch.nn.functional.logsigmoid(geometry.log_odds - spread) - slack)
     high = torch.exp(torch.nn.functional.logsigmoid(geometry.log_odds + spread) + slack)
     real = data.token_mask[:, None, :]
-    low, high = torch.where(real, low, 0.0), torch.where(real, high, 0.0)
+    flushed = rounding.underflow[:, None]
+    low, high = torch.where(real, (low - flushed).clamp_min(0), 0.0), torch.where(real, high + flushed, 0.0)
     u_low = torch.where(real, torch.exp(em.log_resp(low) - rounding.log_resp), 0.0)
     u_high = torch.where(real, torch.exp(em.log_resp(high) + rounding.log_resp), 0.0)
     pointwise = best_scaled_distance(u_low, u_high, geometry.resp, geometry.distance)
@@ -243,8 +247,8 @@ def _instance_bound(
     samples = data.token_mask.sum(-1, keepdim=True)
     above = high.sum(-1) / samples - geometry.new_weights
     below = geometry.new_weights - low.sum(-1) / samples
-    weight_bound = torch.maximum(above, below) + rounding.pooling * geometry.new_weights
-    return mean_bound + 2 * rounding.pooling * largest, weight_bound
+    weight_bound = torch.maximum(above, below) + rounding.pooling * geometry.new_weights + rounding.underflow
+    return mean_bound + 2 * rounding.pooling * largest + rounding.underflow, weight_bound
 
 
 def _expanded_numerator(
@@ -270,7 +274,7 @@ def _expanded_numerator(
     w = torch.where(real, log_w.exp(), 0.0)
     u0 = torch.where(real, em.log_resp(w).exp(), 0.0)
     constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
-    own_rounding = rounding.resp[:, None, :] + 2 * rounding.logits[:, None, :]
+    own_rounding = (rounding.resp + 2 * rounding.logits + rounding.underflow / em.floor)[:, None, :]
     z = -math.log(em.floor) / em.pieces.log_resp
     steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
     above = low >= em.floor
@@ -299,7 +303,9 @@ def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Ten
     """``min_c sum_i max(|u_high_i - c w_i|, |u_low_i - c w_i|) g_i`` over the last dimension.
 
     With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so
-    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``.
+    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``. It is taken between
+    ``sum u_low / sum w`` and ``sum u_high / sum w``: every c gives a valid bound, but beyond these the
+    rounding of ``g_i``, times c, would not be small beside it.
     """
     middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
     pull = w * distance
@@ -307,8 +313,9 @@ def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Ten
     order = ratio.argsort(-1)
     reached = pull.gather(-1, order).cumsum(-1)
     place = (reached < reached[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
-    c = ratio.gather(-1, order.gather(-1, place))
-    c = torch.where(c.isfinite(), c, 0.0)
+    mass = w.sum(-1, keepdim=True)
+    least, most = (torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0) for u in (u_low, u_high))
+    c = torch.minimum(torch.maximum(ratio.gather(-1, order.gather(-1, place)), least), most)
     return (((middle - c * w).abs() + half) * distance).sum(-1)
 
 
@@ -328,6 +335,9 @@ def _apriori_bound(
     low = torch.where(real[:, :, None], X, math.inf).amin(1)
     diameter = (high - low).square().sum(-1, keepdim=True).sqrt()
     largest = X.square().sum(-1).amax(-1, keepdim=True).sqrt()
-    mean_bound = diameter * (torch.tanh(rho / 4) + share) + 2 * rounding.pooling * largest
+    mean_bound = (
+        diameter * (torch.tanh(rho / 4) + share) + 2 * rounding.pooling * largest + rounding.underflow
+    )
     weight_bound = torch.tanh((spread + 2 * soft) / 4) + rounding.pooling * geometry.new_weights
+    weight_bound = weight_bound + rounding.underflow
     return mean_bound, weight_bound

@@ -109,8 +109,8 @@ def lipschitz_factor(data: StepData, bound: StepBound, then: Tensor, radius: Ten
     """(B,) bound on the derivative of EM on the ball of ``radius`` around the state, norm to norm.
 
     ``D EM = J``, blocks ``J_kj = (1/W_k) sum_i w_ik (delta_kj - w_ij) psi_ik phi_ij^T`` with
-    ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``; the factor is the spectral norm of the scaled
-    J at the centre plus that of a matrix of bounds on how far each block moves within the ball.
+    ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``; the factor is the spectral norm of the
+    scaled J at the centre plus that of a matrix of bounds on how far each block moves within the ball.
     """
     state = _State.at(data, bound)
     scale_out, scale_in = then.sqrt(), torch.where(data.component_mask, data.weights.rsqrt(), 0.0)

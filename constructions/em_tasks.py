@@ -123,9 +123,13 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> None:
     """Refuse what the theorem does not cover.
 
     Raises:
-        HypothesisError: a value that is not finite; a coordinate of a point or mean beyond ``radius``;
+        HypothesisError: a floor below the smallest normal number of the tasks' dtype; a value that is not
+            finite; a coordinate of a point or mean beyond ``radius``;
             weights that are not above ``floor`` or do not sum to 1.
     """
+    smallest = torch.finfo(tasks.X.dtype).tiny
+    if floor < smallest:
+        raise HypothesisError(f"floor is {floor:g}; in {tasks.X.dtype} it must be at least {smallest:.2g}")
     for name, values in (("X", tasks.X), ("weights", tasks.weights), ("means", tasks.means)):
         if not bool(values.isfinite().all()):
             bad = values[~values.isfinite()].flatten()[0]
