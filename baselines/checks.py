@@ -27,9 +27,9 @@ def check_points(X: Tensor) -> None:
 
 def check_finite(name: str, values: Tensor) -> None:
     """Refuse NaN and infinities, naming the first one and its place."""
-    finite = torch.isfinite(values)
-    if not finite.all():
-        index = first_index(~finite)
+    least, most = torch.aminmax(values)  # both NaN if any value is; no copy of a large tensor
+    if not (torch.isfinite(least) and torch.isfinite(most)):
+        index = first_index(~torch.isfinite(values))
         raise ValueError(f"{name}{list(index)} is {values[index].item()}, needs finite values")
 
 

@@ -150,7 +150,7 @@ def _result(fit: Fit, centre: Tensor, batch: torch.Size, covariance_type: str) -
     weights, means, covariances = fit.parameters
 
     def unflatten(values: Tensor) -> Tensor:
-        return values.reshape(*batch, *values.shape[1:])
+        return values.reshape((*batch, *values.shape[1:]))
 
     mixture = Mixture(
         unflatten(weights),
