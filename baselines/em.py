@@ -129,7 +129,7 @@ def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
 
     def flatten(values: Tensor) -> Tensor:
         own = values.shape[len(mixture.batch_shape) :]
-        return values.expand(*batch, *own).reshape(-1, *own)
+        return values.expand((*batch, *own)).reshape((-1, *own))
 
     covariances = mixture.covariances
     return Parameters(

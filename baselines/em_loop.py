@@ -194,7 +194,7 @@ def _normalise(joint: Tensor) -> tuple[Tensor, Tensor]:
     tiny = torch.finfo(joint.dtype).tiny
     peak = joint.amax(1, keepdim=True)
     shares = joint.sub_(peak).clamp_(min=math.log(4 * tiny)).exp_()
-    shares = torch.nn.functional.threshold_(shares, 8 * tiny, 0.0)
+    shares = torch.threshold_(shares, 8 * tiny, 0.0)
     total = shares.sum(1, keepdim=True)
     return shares.div_(total), (total.log() + peak).squeeze(1)
 

@@ -51,12 +51,12 @@ def radius_and_variance(X, *mixtures):
 def step_rounding(X, *mixtures):
     """What rounding can do to one EM step, relative to max(1, R^2): (2 N + 16 (d + 8)) u (1 + R^2/s)^2.
 
-    A log joint is off by at most (d + 8) u R^2/s: d products, the constants and the differences; whitening by a
-    Cholesky factor multiplies that by the condition number, below 1 + R^2/s here. A responsibility is then off
-    by twice that, relative to itself, and a sum of N of them by N u more. A mean is a weighted average of points
-    no farther than R apart: off by R times the relative error of its weights. A variance is an average of
-    squares no larger than R^2, so off by R^2 times it, and, divided by s, it shifts the next log joint by the
-    second factor.
+    A log joint is off by at most (d + 8) u R^2/s: d products, the constants and the differences; whitening by
+    a Cholesky factor multiplies that by the condition number, below 1 + R^2/s here. A responsibility is then
+    off by twice that, relative to itself, and a sum of N of them by N u more. A mean is a weighted average of
+    points no farther than R apart: off by R times the relative error of its weights. A variance is an average
+    of squares no larger than R^2, so off by R^2 times it, and, divided by s, it shifts the next log joint by
+    the second factor.
     """
     radius, least = radius_and_variance(X, *mixtures)
     N, d = X.shape[-2:]
