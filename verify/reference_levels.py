@@ -167,8 +167,7 @@ def levels_table(levels: list[Level]) -> Table:
 
 
 def write_levels(levels: list[Level], n_tasks: int, seed: int, out: Path) -> Path:
-    """Write DIR/reference_levels.json: settings, versions, records, passed."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write reference_levels.json into the folder `out`: settings, versions, records, passed."""
     path = out / "reference_levels.json"
     content = {
         "settings": {"n_tasks": n_tasks, "n_samples": N_SAMPLES, "tol": TOL, "max_iter": MAX_ITER},
@@ -181,6 +180,10 @@ def write_levels(levels: list[Level], n_tasks: int, seed: int, out: Path) -> Pat
     return path
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(
     tasks: Annotated[int, typer.Option(help="tasks in every cell")] = 1024,
     seed: Annotated[int, typer.Option(help="seed of the tasks and of the starts")] = 0,
@@ -189,6 +192,8 @@ def main(
     """Measure the levels and compare. Exit 0 when all are reproduced, 1 when one is not, 2 for bad input."""
     console = Console()
     try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
         levels = measure_levels(tasks, seed)
         console.print(levels_table(levels))
         if out is not None:
@@ -201,4 +206,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
