@@ -2,7 +2,8 @@
 
 The two may differ in the order of tokens, in padding, in how a batch is cut, and by an orthogonal change of
 basis Q of the stream (H -> H Q, and the weights with it). u is the unit roundoff, gamma_n the
-n u/(1 - n u) of Higham, Lemma 3.1, D the stream width, E the head dimension, N the tokens, eta = max_i |h_i|_2.
+n u/(1 - n u) of Higham, Lemma 3.1, D the stream width, E the head dimension, N the number of tokens and
+eta = max_i |h_i|_2.
 
 Every entry that is read first passes at most two products with Q (the state's and the weight's) and one
 product of length D. For a product of length D with rows x, columns y the error is at most gamma_D |x|.|y|,
