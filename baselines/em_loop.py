@@ -133,6 +133,7 @@ def run_em(
             break
     _store(final, rows, current)
     reached = log_likelihood_per_point(points, final, covariance_type)
+    status[~torch.isfinite(reached)] = Status.OVERFLOW
     history = _history(trace, n_iter, reached)
     return Fit(final, reached, history, n_iter, status, component, torch.full_like(status, restart))
 

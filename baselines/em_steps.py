@@ -142,7 +142,8 @@ def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: 
     mu = o + shift, shift = first/total; S = second/total - shift shift^T; n_points (...) = sum_n a_n.
     A covariance counts as singular where rounding alone could have made it (u = eps of the dtype):
     isotropic, s <= 64 u E|x|^2/d, where the expanded square has under two digits left; otherwise a variance
-    <= (64 u)^2 E x_j^2, or a Cholesky pivot <= 64 d u of its variance. E is about the centre.
+    <= (64 u)^2 E x_j^2, or a Cholesky pivot <= 64 d u of its variance; and any variance that is not above the
+    smallest normal number. E is about the centre.
     """
     total = moments.total
     weights = total / n_points.unsqueeze(-1)
@@ -167,7 +168,8 @@ def _isotropic_covariances(
     variances = second - shift.square().sum(-1) / d
     if covariance_type == "tied_spherical":
         variances, second = (weights * variances).sum(-1), (weights * second).sum(-1)
-    singular = ~(variances > resolution * second)
+    tiny = torch.finfo(shift.dtype).tiny
+    singular = ~(variances > (resolution * second).clamp(min=tiny))
     if covariance_type == "tied_spherical":
         singular = singular.unsqueeze(-1).expand(weights.shape)
     return variances, singular
@@ -191,7 +193,9 @@ def _anisotropic_covariances(
         covariances = 0.5 * (covariances + covariances.transpose(-1, -2))
         variances = covariances.diagonal(dim1=-2, dim2=-1)
         well_conditioned = gaussian.covariance_roots(covariances)[1] > 64 * shift.shape[-1] * eps
-    resolved = (variances > (64 * eps) ** 2 * (square_means + variances)).all(-1)
+    tiny = torch.finfo(shift.dtype).tiny
+    least = ((64 * eps) ** 2 * (square_means + variances)).clamp(min=tiny)
+    resolved = (variances > least).all(-1)
     singular = ~(resolved & well_conditioned)
     if covariance_type == "tied":
         singular = singular.unsqueeze(-1).expand(weights.shape)

@@ -94,8 +94,10 @@ def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Te
             spread = features[:, -2]
             within += (nearest if weight is None else weight * nearest).sum(-1)
             around_centre += (spread if weight is None else weight * spread).sum(-1)
-        usable = within > 64 * torch.finfo(within.dtype).eps * around_centre
-        variances = torch.where(usable, within / (n_points * d), 1.0)
+        limits = torch.finfo(within.dtype)
+        variances = within / (n_points * d)
+        usable = (within > 64 * limits.eps * around_centre) & (variances >= limits.tiny)
+        variances = torch.where(usable, variances, 1.0)
         return (
             variances if covariance_type == "tied_spherical" else variances.unsqueeze(-1).expand(B, K).clone()
         )
@@ -109,7 +111,9 @@ def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Te
     pooled = scatter / n_points[:, None, None]
     if covariance_type == "diagonal":
         pooled = torch.diag_embed(pooled.diagonal(dim1=-2, dim2=-1))
-    usable = covariance_roots(pooled)[1] > 64 * d * torch.finfo(pooled.dtype).eps
+    limits = torch.finfo(pooled.dtype)
+    usable = covariance_roots(pooled)[1] > 64 * d * limits.eps
+    usable = usable & (pooled.diagonal(dim1=-2, dim2=-1) >= limits.tiny).all(-1)
     pooled = torch.where(
         usable[:, None, None], pooled, torch.eye(d, dtype=pooled.dtype, device=pooled.device)
     )

@@ -69,6 +69,14 @@ def test_points_on_a_line_are_singular(covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", ["tied_spherical", "spherical", "diagonal", "tied", "full"])
+def test_variances_below_the_normal_numbers_are_singular(covariance_type):
+    X, _ = instance(4, 2, 2, 40)
+    result = em(1e-160 * X, 2, covariance_type=covariance_type, generator=torch.Generator().manual_seed(0))
+    assert result.status == Status.SINGULAR
+    assert result.n_iter == 0
+
+
+@pytest.mark.parametrize("covariance_type", ["tied_spherical", "spherical", "diagonal", "tied", "full"])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8])
 def test_equal_points_are_singular(covariance_type, value):
     X = torch.full((6, 2), value, dtype=torch.float64)
