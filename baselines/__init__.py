@@ -1,0 +1,1 @@
+"""Reference algorithms for Gaussian mixtures, and the mixture itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ class Layer:
         """Number of heads, their common dimension, hidden units."""
         heads = self.all_heads
         hidden = sum(len(u.reads) for part in self.mlp for u in part.units())
+        # A part can be a constant alone, which takes no unit but still the layer's second bias.
+        hidden = max(hidden, 1 if self.mlp else 0)
         return LayerShape(len(heads), max((head.size for head in heads), default=0), hidden)
 
 
@@ -84,6 +87,9 @@ class Construction:
                 f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}"
             )
         object.__setattr__(self, "kind", kinds.pop())
+        for block in self.inputs:
+            if block not in self.stream.blocks:
+                raise AssemblyError(f"{self.name}: the input {block!r} is not a block of this stream")
         live = set(self.inputs)
         for layer in self.layers:
             self._follow_attention(layer, live)
@@ -102,6 +108,7 @@ class Construction:
                 self._need(layer, "attention", (self.stream.one,), live)
             self._need(layer, "attention", (*head.score.reads, head.read), live)
         targets = [part.write for part in layer.heads]
+        self._own(layer, targets)
         self._refuse_twice(layer, targets)
         for block in targets:
             if block in live:
@@ -111,6 +118,7 @@ class Construction:
     def _follow_mlp(self, layer: Layer, live: set[Block]) -> None:
         cleared: list[Block] = [block for part in layer.mlp for block in part.clears]
         written: list[Block] = [block for part in layer.mlp for block in part.writes]
+        self._own(layer, cleared + written)
         self._refuse_twice(layer, cleared)
         self._refuse_twice(layer, written)
         for part in layer.mlp:
@@ -128,11 +136,15 @@ class Construction:
         live.update(written)
 
     def _need(self, layer: Layer, who: str, blocks: tuple[Block, ...], live: set[Block]) -> None:
+        self._own(layer, blocks)
+        for block in blocks:
+            if block not in live:
+                raise AssemblyError(f"{layer.name}: {who} reads {block!r} before anything is written there")
+
+    def _own(self, layer: Layer, blocks: Sequence[Block]) -> None:
         for block in blocks:
             if block not in self.stream.blocks:
                 raise AssemblyError(f"{layer.name}: {block!r} is not a block of this stream")
-            if block not in live:
-                raise AssemblyError(f"{layer.name}: {who} reads {block!r} before anything is written there")
 
     @staticmethod
     def _refuse_twice(layer: Layer, blocks: list[Block]) -> None:

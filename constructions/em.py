@@ -138,6 +138,7 @@ class EMRun:
         path_responsibilities: (B, L, K, N).
         n_samples, n_components, n_features: (B,) true sizes; beyond them everything is 0.
         converged: (B,) whether the last step moved weights and means by at most ``tol``; None if not asked.
+        refreshed: how the start was read in, as given to :meth:`EMConstruction.run`.
     """
 
     weights: Tensor
@@ -149,6 +150,7 @@ class EMRun:
     n_components: Tensor
     n_features: Tensor
     converged: Tensor | None
+    refreshed: bool
 
     @property
     def steps(self) -> int:
@@ -168,6 +170,7 @@ class EMRun:
             self.n_components[index],
             self.n_features[index],
             None if self.converged is None else self.converged[index],
+            self.refreshed,
         )
 
 
@@ -259,6 +262,15 @@ class EMConstruction:
         h[..., s.one.start] = 1.0
         return h
 
+    def check(self, X: Tasks, weights: Tasks, means: Tasks, dtype: torch.dtype = torch.float64) -> None:
+        """Check the theorem's hypotheses on tasks as :meth:`run` would, without running.
+
+        Raises:
+            HypothesisError: data outside them.
+        """
+        tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, "cpu")
+        check_hypotheses(tasks, self.radius, self.floor)
+
     def run(
         self,
         X: Tasks,
@@ -292,20 +304,21 @@ class EMConstruction:
             )
         transformer, readout = self._compiled[dtype, device]
         with torch.no_grad():
-            h = self.embed(tasks, refreshed)
-            return self._run(transformer, readout, tasks, h, self.steps if tol is None else max_steps, tol)
+            most = self.steps if tol is None else max_steps
+            return self._run(transformer, readout, tasks, refreshed, most, tol)
 
     def _run(
         self,
         transformer: Transformer,
         readout: AttentivePooling,
         tasks: TaskBatch,
-        h: Tensor,
+        refreshed: bool,
         steps: int,
         tol: float | None,
     ) -> EMRun:
         mask = tasks.token_mask
         padding = None if bool(mask.all()) else mask
+        h = self.embed(tasks, refreshed)
         path = [(tasks.weights, tasks.means)]
         responsibilities = []
         converged = None
@@ -332,6 +345,7 @@ class EMConstruction:
             tasks.n_components,
             tasks.n_features,
             converged,
+            refreshed,
         )
         return run.task(0) if tasks.single else run
 

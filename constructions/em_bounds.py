@@ -192,9 +192,8 @@ def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: to
     components = data.component_mask.sum(-1, keepdim=True)
     absolute = (data.means.abs() @ data.X.abs().mT).amax(1)
     floored = data.weights.clamp_min(em.floor).log().abs()
-    biases = torch.where(data.component_mask, floored + data.means.square().sum(-1) / 2, 0.0).amax(
-        1, keepdim=True
-    )
+    stored = floored + data.means.square().sum(-1) / 2 + d * em.square.approximation_error / 2
+    biases = torch.where(data.component_mask, stored, 0.0).amax(1, keepdim=True)
     logit_size = absolute + biases + (samples / components).ceil().log()
     present = data.component_mask[:, :, None]
     lowest = torch.where(present, geometry.logits, math.inf).amin(1)
@@ -206,14 +205,20 @@ def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: to
     norm = data.X.square().sum(-1).sqrt() + 3 * data.means.square().sum(-1).amax(1, keepdim=True).sqrt()
     reference = gamma(2 * size + 8, u64) * (norm.square() / 2 + biases)
     soft = gamma(most, u) + gamma(most, u64)
+    pooled = gamma(most, u) + 2 * u * -math.log(em.floor)
+    length = data.X.square().sum(-1).sqrt()
+    farthest = length.amax(-1, keepdim=True)
+    # After an M layer each token holds its own rounded copy of its mean and of the weights.
+    copies = 4 * pooled * (1 + (length + farthest) * farthest) if data.refreshed else torch.zeros_like(length)
     return Rounding(
-        logits=gamma(size + 5, u) * logit_size + reference,
+        logits=gamma(size + 5, u) * logit_size + reference + copies,
         resp=soft + 2 * (u + u64) * reach,
         log_resp=em.log_resp.rounding_error(dtype),
         log_pi=em.log_pi.rounding_error(dtype),
         half_norm2=d * em.square.rounding_error(dtype) / 2
-        + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2,
-        pooling=soft + 2 * u * -math.log(em.floor) + 2 * reference.amax(1, keepdim=True),
+        + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2
+        + 2 * pooled * d * em.radius**2,
+        pooling=pooled + gamma(most, u64) + 2 * reference.amax(1, keepdim=True),
         underflow=samples * torch.finfo(dtype).tiny,
     )
 
@@ -247,8 +252,15 @@ def _instance_bound(
     samples = data.token_mask.sum(-1, keepdim=True)
     above = high.sum(-1) / samples - geometry.new_weights
     below = geometry.new_weights - low.sum(-1) / samples
-    weight_bound = torch.maximum(above, below) + rounding.pooling * geometry.new_weights + rounding.underflow
-    return mean_bound + 2 * rounding.pooling * largest + rounding.underflow, weight_bound
+    pooled_weights = rounding.pooling * high.sum(-1) / samples
+    weight_bound = torch.maximum(above, below) + pooled_weights + rounding.underflow
+    lost = _lost_to_underflow(geometry, rounding, samples)
+    return mean_bound + 2 * rounding.pooling * largest + lost, weight_bound
+
+
+def _lost_to_underflow(geometry: _Geometry, rounding: Rounding, samples: Tensor) -> Tensor:
+    """(B, K) underflow in the layers' average, and in the reference's, which then divides by the mass."""
+    return rounding.underflow + samples * torch.finfo(torch.float64).tiny / geometry.mass
 
 
 def _expanded_numerator(
@@ -294,7 +306,8 @@ def _expanded_numerator(
         others = w * (u0 * above)[:, k, None]
         others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
         linear = (others.sum(1).norm(dim=-1) + others.norm(dim=-1).sum(1)) * constant[:, 0, 0] / 2
-        rest = (u0 * remainder * geometry.distance)[:, k].sum(-1)
+        apart = geometry.distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
+        rest = torch.where(apart, (u0 * remainder * geometry.distance)[:, k], 0.0).sum(-1)
         numerators.append(base + linear + rest)
     return torch.stack(numerators, 1)
 
@@ -335,9 +348,9 @@ def _apriori_bound(
     low = torch.where(real[:, :, None], X, math.inf).amin(1)
     diameter = (high - low).square().sum(-1, keepdim=True).sqrt()
     largest = X.square().sum(-1).amax(-1, keepdim=True).sqrt()
-    mean_bound = (
-        diameter * (torch.tanh(rho / 4) + share) + 2 * rounding.pooling * largest + rounding.underflow
-    )
-    weight_bound = torch.tanh((spread + 2 * soft) / 4) + rounding.pooling * geometry.new_weights
-    weight_bound = weight_bound + rounding.underflow
+    relative = torch.where(real, rounding.resp, 0.0).amax(1, keepdim=True)
+    entry = torch.tanh(spread / 4) + torch.expm1(relative)
+    lost = _lost_to_underflow(geometry, rounding, samples)
+    mean_bound = diameter * (torch.tanh(rho / 4) + share) + 2 * rounding.pooling * largest + lost
+    weight_bound = entry + rounding.pooling * (geometry.new_weights + entry) + rounding.underflow
     return mean_bound, weight_bound

@@ -56,6 +56,7 @@ def path_bound(
     component_mask: Tensor,
     n_features: Tensor,
     dtype: torch.dtype = torch.float64,
+    refreshed: bool = False,
 ) -> PathBound:
     """Bound a constructed path, step by step.
 
@@ -65,6 +66,7 @@ def path_bound(
         path_weights, path_means: (B, L + 1, K), (B, L + 1, K, d) the constructed path.
         component_mask: (B, K). n_features: (B,).
         dtype: in which the layers ran.
+        refreshed: whether the run was started with ``refreshed=True``.
     """
     X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
     radius = [X.new_zeros(len(X))]
@@ -72,7 +74,7 @@ def path_bound(
     alive = torch.ones(len(X), dtype=torch.bool, device=X.device)
     for t in range(path_weights.shape[1] - 1):
         now, then = path_weights[:, t], path_weights[:, t + 1]
-        data = StepData(X, token_mask, now, path_means[:, t], component_mask, n_features, refreshed=t > 0)
+        data = StepData(X, token_mask, now, path_means[:, t], component_mask, n_features, refreshed or t > 0)
         bound = one_step_bound(em, data, dtype)
         factor = torch.zeros_like(radius[0]) if t == 0 else lipschitz_factor(data, bound, then, radius[-1])
         disturbance = _disturbance(bound, then, component_mask)
@@ -114,13 +116,15 @@ def lipschitz_factor(data: StepData, bound: StepBound, then: Tensor, radius: Ten
     """
     state = _State.at(data, bound)
     scale_out, scale_in = then.sqrt(), torch.where(data.component_mask, data.weights.rsqrt(), 0.0)
-    centre = torch.linalg.matrix_norm(_scaled_jacobian(state, scale_out, scale_in), ord=2)
+    jacobian = _scaled_jacobian(state, scale_out, scale_in)
+    known = jacobian.isfinite().flatten(1).all(-1)
+    centre = torch.linalg.matrix_norm(torch.where(known[:, None, None], jacobian, 0.0), ord=2)
     moved = (
         scale_out[:, :, None]
         * _block_movement(state, scale_in * torch.where(radius.isfinite(), radius, 0.0)[:, None])
         * scale_in[:, None, :]
     )
-    finite = moved.isfinite().all(-1).all(-1) & radius.isfinite()
+    finite = moved.isfinite().flatten(1).all(-1) & known & radius.isfinite()
     movement = torch.linalg.matrix_norm(torch.where(finite[:, None, None], moved, 0.0), ord=2)
     return torch.where(finite, centre + movement, math.inf)
 

@@ -41,8 +41,11 @@ def log_chord_error(floor: float, pieces: np.ndarray | int) -> np.ndarray:
     With ``z = log(1/floor)/M`` and ``y = z/(e^z - 1)``: ``e = y - 1 - log y``, about ``z^2/8``.
     """
     z = -math.log(floor) / np.asarray(pieces, dtype=np.float64)
-    below_one = z / np.expm1(z) - 1
-    return below_one - np.log1p(below_one)
+    y = z * np.exp(-z) / -np.expm1(-z)
+    # Two forms of y - 1 - log y: the first loses its digits where y is small, the second where y is near 1.
+    near_one = (y - 1) - np.log1p(np.maximum(y - 1, -0.5))
+    small = (y - 1) + (z - np.log(z)) + np.log(-np.expm1(-z))
+    return np.where(y > 0.5, near_one, small)
 
 
 def logit_spread(

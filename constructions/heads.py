@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ class Head:
     Use :class:`SoftmaxHead` or :class:`ReluHead`.
 
     Raises:
-        ValueError: ``read`` and ``write`` of different width.
+        ValueError: ``read`` and ``write`` of different width, or a scale that is not finite.
     """
 
     score: Score
@@ -33,6 +34,8 @@ class Head:
                 f"a head reads {self.read!r} and writes {self.write!r}; their widths "
                 f"{self.read.width} and {self.write.width} must be the same"
             )
+        if not math.isfinite(self.scale):
+            raise ValueError(f"a head writes {self.write!r} scaled by {self.scale}; the scale must be finite")
 
     @property
     def size(self) -> int:

@@ -6,6 +6,7 @@ clearing are exact.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,12 +136,13 @@ def apply(
     of ``write`` is subtracted in the same layer.
 
     Raises:
-        ValueError: widths that are neither equal nor many to one.
+        ValueError: widths that are neither equal nor many to one, or a scale that is not finite.
     """
     if write.width not in (read.width, 1):
         raise ValueError(
             f"apply reads {read!r} and writes {write!r}; the widths must agree or the second be 1"
         )
+    _check_scale(scale)
     return Apply(function, read, write, scale, (write,) if overwrite else ())
 
 
@@ -148,16 +150,22 @@ def move(read: Block, write: Block, scale: float = 1.0) -> Carry:
     """``write += scale * read; read = 0``, exactly.
 
     Raises:
-        ValueError: blocks of different width, or the same block twice.
+        ValueError: blocks of different width, the same block twice, or a scale that is not finite.
     """
     if read.width != write.width or read == write:
         raise ValueError(f"move needs two blocks of one width, got {read!r} and {write!r}")
+    _check_scale(scale)
     return Carry(read, write, scale, (read,))
 
 
 def clear(block: Block) -> Carry:
     """``block = 0``, exactly."""
     return Carry(block, None, 1.0, (block,))
+
+
+def _check_scale(scale: float) -> None:
+    if not math.isfinite(scale):
+        raise ValueError(f"scale is {scale}; it must be finite")
 
 
 def _carry(read: Block, write: Block, scale: float) -> Units:

@@ -55,9 +55,10 @@ def plot_weights(construction: Construction) -> list[Figure]:
 def _heat_map(
     axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block], columns: Sequence[Block] | None
 ) -> None:
-    largest = max(float(matrix.abs().max()), 1e-12)
-    norm = SymLogNorm(linthresh=largest * 1e-4, vmin=-largest, vmax=largest)
-    image = axes.imshow(matrix, norm=norm, cmap="RdBu_r", aspect="auto", interpolation="nearest")
+    sizes = matrix.abs()[matrix != 0]
+    smallest, largest = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)
+    norm = SymLogNorm(linthresh=smallest, linscale=0.5, vmin=-largest, vmax=largest)
+    image = axes.imshow(matrix.numpy(), norm=norm, cmap="RdBu_r", aspect="auto", interpolation="nearest")
     axes.set_title(title)
     axes.set_yticks([b.start + (b.width - 1) / 2 for b in rows], [b.name for b in rows], fontsize=8)
     for block in rows:

@@ -58,6 +58,9 @@ class Stream:
         ValueError: a width below 1, or a name that the class itself uses.
     """
 
+    _blocks: dict[str, Block]
+    _width: int
+
     def __init__(self, **widths: int) -> None:
         blocks: dict[str, Block] = {}
         start = 0
@@ -68,8 +71,11 @@ class Stream:
                 raise ValueError(f"block {name!r} has width {width}; a width is at least 1")
             blocks[name] = Block(name, start, width)
             start += width
-        self._blocks = blocks
-        self._width = start
+        object.__setattr__(self, "_blocks", blocks)
+        object.__setattr__(self, "_width", start)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a stream is fixed when it is made; {name!r} cannot be set")
 
     @property
     def blocks(self) -> tuple[Block, ...]:

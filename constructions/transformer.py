@@ -21,7 +21,7 @@ from constructions.heads import Attention
 Norm = Literal["none", "layer", "rms"]
 Activation = Literal["relu", "gelu"]
 
-MAX_HIDDEN_VALUES = 2**25
+MAX_HIDDEN_VALUES = 2**22
 """Hidden or score values held at once; longer inputs are worked through in slices of tokens."""
 
 
@@ -98,7 +98,7 @@ class MLP(nn.Module):
 
     def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
         super().__init__()
-        self.activation = functional.gelu if shape.activation == "gelu" else torch.relu
+        self.activation = functional.gelu if shape.activation == "gelu" else torch.relu_
         self.w1 = nn.Parameter(torch.empty((shape.width, layer.hidden), dtype=dtype))
         self.b1 = nn.Parameter(torch.zeros(layer.hidden, dtype=dtype))
         self.w2 = nn.Parameter(torch.empty((layer.hidden, shape.width), dtype=dtype))

@@ -1,0 +1,1 @@
+"""The learned model: task sampler, trainer and evaluation. Nothing is here yet."""

@@ -1,0 +1,1 @@
+"""Checks of every claim as runnable commands, the ledger, and the reports."""

@@ -1,0 +1,177 @@
+"""A person's data: files and bundled data sets, read strictly, and a start read from JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn import datasets
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from verify.errors import BadInputError
+
+BUNDLED = ("iris", "wine", "breast_cancer", "digits")
+SUFFIXES = (".csv", ".npy", ".npz")
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class UserData:
+    """(N, d) points, where they came from, and what was done to them."""
+
+    name: str
+    X: Tensor
+    treatment: str
+    n_classes: int | None = None
+
+
+def load_file(path: Path, standardise: bool, pca: int | None) -> UserData:
+    """Read ``path`` (.csv, .npy or .npz) into (N, d) float64.
+
+    Raises:
+        BadInputError: no such file, another suffix, nothing in it, or a value that is not a finite number.
+    """
+    if path.suffix not in SUFFIXES:
+        raise BadInputError(
+            f"--data {path}: the suffix is {path.suffix!r}; it is one of {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise BadInputError(f"--data {path}: there is no such file")
+    X = _read_csv(path) if path.suffix == ".csv" else _read_numpy(path)
+    if X.size == 0:
+        raise BadInputError(
+            f"--data {path}: the file holds no numbers; N >= 1 rows of d >= 1 columns are needed"
+        )
+    if not np.isfinite(X).all():
+        row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(X)))
+        raise BadInputError(
+            f"--data {path}: data row {row + 1}, column {column + 1} is {X[row, column]}; values are finite"
+        )
+    return _treated(path.name, X, standardise, pca, None)
+
+
+def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
+    """One of scikit-learn's bundled data sets.
+
+    Raises:
+        BadInputError: an unknown name.
+    """
+    if name not in BUNDLED:
+        raise BadInputError(f"--dataset {name}: it is one of {', '.join(BUNDLED)}")
+    X, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return _treated(name, np.asarray(X, dtype=np.float64), standardise, pca, len(np.unique(labels)))
+
+
+def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes: int | None) -> UserData:
+    done = []
+    if standardise:
+        spread = X.std(0)
+        X = X[:, spread > 0]
+        constant = int((spread == 0).sum())
+        if X.shape[1] == 0:
+            raise BadInputError(
+                f"{name}: every column is constant; --no-standardise takes the data as they are"
+            )
+        X = (X - X.mean(0)) / X.std(0)
+        done.append("standardised" + (f" ({constant} constant columns dropped)" if constant else ""))
+    if pca is not None:
+        most = min(X.shape)
+        if not 1 <= pca <= most:
+            raise BadInputError(
+                f"--pca {pca}: {name} has {X.shape[1]} columns and {len(X)} rows; 1 to {most} are possible"
+            )
+        X = PCA(pca, svd_solver="full").fit_transform(X)
+        done.append(f"reduced to {pca} principal components")
+    return UserData(name, torch.tensor(X, dtype=torch.float64), ", ".join(done) or "as given", n_classes)
+
+
+def _read_numpy(path: Path) -> Array:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                names = loaded.files
+                if "X" not in names and len(names) != 1:
+                    raise BadInputError(f"--data {path}: holds arrays {names}; call one of them X")
+                loaded = loaded["X" if "X" in names else names[0]]
+        X = np.asarray(loaded).astype(np.float64, casting="safe" if loaded.dtype.kind == "f" else "same_kind")
+    except BadInputError:
+        raise
+    except (ValueError, TypeError, OSError, EOFError) as problem:
+        raise BadInputError(f"--data {path}: not a readable array of real numbers ({problem})") from None
+    if X.ndim not in (1, 2):
+        raise BadInputError(f"--data {path}: the array has shape {X.shape}; (N, d) or (N,) is needed")
+    return X.reshape(len(X), -1)
+
+
+def _read_csv(path: Path) -> Array:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as problem:
+        raise BadInputError(f"--data {path}: not readable as text ({problem})") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise BadInputError(f"--data {path}: the file is empty; N >= 1 rows of numbers are needed")
+    delimiter = next((d for d in ",;\t" if d in lines[0]), ",")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    if any(not _is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+        if not rows:
+            raise BadInputError(
+                f"--data {path}: only a line of text, {lines[0][:40]!r}; rows of numbers are needed"
+            )
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise BadInputError(
+                f"--data {path}: data row {number} has {len(row)} columns, the first has {len(rows[0])}"
+            )
+        for column, cell in enumerate(row, 1):
+            if not _is_number(cell):
+                raise BadInputError(
+                    f"--data {path}: data row {number}, column {column} is {cell[:40]!r}; numbers are needed"
+                )
+    return np.array([[float(cell) for cell in row] for row in rows], dtype=np.float64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def load_init(path: Path) -> tuple[Tensor, Tensor]:
+    """``{"weights": [K], "means": [K][d]}`` as tensors; a whole results.json works too (its EM estimate).
+
+    Raises:
+        BadInputError: not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+        raise BadInputError(f"--init {path}: not a readable JSON file ({problem})") from None
+    if isinstance(content, dict) and isinstance(content.get("estimates"), dict):
+        content = content["estimates"].get("em")
+    if not isinstance(content, dict) or not {"weights", "means"} <= content.keys():
+        raise BadInputError(
+            f"--init {path}: needs an object with 'weights' (K numbers) and 'means' (K rows of d)"
+        )
+    try:
+        weights = torch.tensor(content["weights"], dtype=torch.float64)
+        means = torch.tensor(content["means"], dtype=torch.float64)
+    except (TypeError, ValueError) as problem:
+        raise BadInputError(f"--init {path}: weights and means must be numbers ({problem})") from None
+    if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means) or len(weights) == 0:
+        shapes = f"{tuple(weights.shape)} and {tuple(means.shape)}"
+        raise BadInputError(
+            f"--init {path}: weights and means have shapes {shapes}; (K,) and (K, d) are needed"
+        )
+    return weights, means

@@ -1,0 +1,316 @@
+"""``python -m verify.em_construction``: EM as hand-built attention, run and measured against real EM.
+
+Without data it runs random tasks over a grid; with ``--data`` or ``--dataset`` the user's own. Exit code 0
+when every bound held, 1 when one is broken, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from baselines.mixture import Mixture
+from constructions.em import SOURCE, EMConstruction, em_construction
+from verify.data import UserData, load_bundled, load_file, load_init
+from verify.em_figures import pictures
+from verify.em_measure import Measurement, measure
+from verify.em_options import (
+    Options,
+    at_least_one,
+    dtype_named,
+    in_open_unit,
+    starts_named,
+    usable_device,
+    whole_numbers,
+)
+from verify.em_problems import Problem, random_problem, started
+from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
+from verify.em_table import print_results
+from verify.errors import BROKEN, BadInputError, run_command
+from verify.output import check_out, write_results
+
+COMMAND = "verify.em_construction"
+DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
+"""(d, K, N) of the default grid; in some of them K does not divide N."""
+GRID_TRIALS, DATA_TRIALS = 10, 1
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="your points: .csv, .npy or .npz, N rows of d numbers")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="iris, wine, breast_cancer or digits")] = None,
+    dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
+    components: Annotated[
+        str | None, typer.Option(help="numbers of components; one for your own data")
+    ] = None,
+    samples: Annotated[str | None, typer.Option(help="grid: numbers of points")] = None,
+    steps: Annotated[int, typer.Option(help="EM steps")] = 5,
+    pieces: Annotated[
+        str, typer.Option(help="linear pieces a function, several to compare")
+    ] = "32,128,512,2048",
+    start: Annotated[
+        str, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
+    ] = "random-points",
+    init: Annotated[Path | None, typer.Option(help="start from JSON: weights (K) and means (K x d)")] = None,
+    trials: Annotated[int | None, typer.Option(help="tasks a setting; for your own data, starts")] = None,
+    floor: Annotated[float, typer.Option(help="responsibilities below it count as it")] = 1e-8,
+    radius: Annotated[
+        float | None, typer.Option(help="largest coordinate; default: as the data need, centred")
+    ] = None,
+    max_dim: Annotated[int | None, typer.Option(help="d0 of the weights; default: the data's d")] = None,
+    max_components: Annotated[int | None, typer.Option(help="K0 of the weights; default: K")] = None,
+    standardise: Annotated[bool | None, typer.Option(help="default: bundled data yes, your file no")] = None,
+    pca: Annotated[int | None, typer.Option(help="reduce to this many principal components")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(help="of every random draw")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
+        "results/em_construction"
+    ),
+) -> int:
+    """See the module's docstring."""
+    options = Options(
+        data=data,
+        dataset=dataset,
+        dims=whole_numbers("dims", dims),
+        components=whole_numbers("components", components),
+        samples=whole_numbers("samples", samples),
+        steps=at_least_one("steps", steps) or 1,
+        pieces=sorted(set(whole_numbers("pieces", pieces) or [])),
+        starts=starts_named(start),
+        init=init,
+        trials=at_least_one("trials", trials),
+        floor=in_open_unit("floor", floor),
+        radius=radius,
+        max_dim=at_least_one("max-dim", max_dim),
+        max_components=at_least_one("max-components", max_components),
+        standardise=standardise,
+        pca=pca,
+        dtype=dtype_named(dtype),
+        device=usable_device(device),
+        seed=seed,
+        out=out,
+    )
+    return check(options, Console())
+
+
+def check(options: Options, console: Console) -> int:
+    """Run the check that ``options`` describe and return the exit code.
+
+    Raises:
+        BadInputError, HypothesisError, ValueError: bad input, before anything is written.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    user, problems, centre = _problems(options, generator)
+    constructions = {
+        (p.name, p.start): [_construction(options, p, count) for count in options.pieces] for p in problems
+    }
+    check_out(options.out, COMMAND)
+    measurements: list[Measurement] = []
+    best: dict[str, list[SweepPoint]] = {}
+    equal: dict[str, list[SweepPoint]] = {}
+    swept = problems if user is None and len(options.pieces) > 1 else []
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("EM in attention", total=len(problems) * len(options.pieces) + 2 * len(swept))
+        for problem in problems:
+            for em in constructions[problem.name, problem.start]:
+                progress.update(bar, description=f"{problem.name}, {em.pieces.total // 3} pieces")
+                measurements.append(measure(em, problem, options.dtype, options.device, options.seed))
+                progress.advance(bar)
+        for problem in swept:
+            progress.update(bar, description=f"{problem.name}, error against pieces")
+            many = _more_trials(problem, generator)
+            reach = many.smallest_radius()
+            counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
+            best[problem.name] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
+            progress.advance(bar)
+            equal[problem.name] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
+            progress.advance(bar)
+    results = _results(options, measurements, best, equal, user, centre)
+    print_results(console, measurements, results)
+    context = {
+        "explanation": measurements[-1].em.explain(),
+        "resources": measurements[-1].em.resources().table(),
+        "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
+    }
+    shown = pictures(measurements, best, equal)
+    write_results(options.out, COMMAND, results, shown, "em_report.html", context)
+    console.print(f"wrote {options.out / 'index.html'}, results.json and {len(shown)} figures")
+    return 0 if results["passed"] else BROKEN
+
+
+def _problems(
+    options: Options, generator: torch.Generator
+) -> tuple[UserData | None, list[Problem], Tensor | None]:
+    """The problems to run; for the user's own data also what was subtracted from the points."""
+    if options.data is None and options.dataset is None:
+        _refuse(options.init is not None, "--init needs --data or --dataset")
+        _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
+        trials = options.trials or GRID_TRIALS
+        return (
+            None,
+            [
+                random_problem(d, k, n, start, trials, generator)
+                for d, k, n in _sizes(options)
+                for start in options.starts
+            ],
+            None,
+        )
+    _refuse(options.data is not None and options.dataset is not None, "give --data or --dataset, not both")
+    _refuse(
+        options.dims is not None or options.samples is not None, "--dims, --samples are for the random grid"
+    )
+    if options.data is not None:
+        user = load_file(options.data, options.standardise or False, options.pca)
+    else:
+        user = load_bundled(options.dataset or "", options.standardise is not False, options.pca)
+    centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
+    X = user.X - centre
+    if options.init is not None:
+        weights, means = load_init(options.init)
+        _refuse(
+            means.shape[1] != X.shape[1],
+            f"--init {options.init}: means have {means.shape[1]} coordinates, the data {X.shape[1]}",
+        )
+        _refuse(
+            options.components is not None and options.components != [len(weights)],
+            f"--components {options.components}: --init {options.init} has {len(weights)}",
+        )
+        Mixture(weights, means)  # refuses weights that are not positive or do not sum to 1
+        return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
+    counts = options.components or ([user.n_classes] if user.n_classes else None)
+    if counts is None or len(counts) != 1:
+        raise BadInputError(f"--components {counts or ''}: give one number of components for your own data")
+    _refuse(
+        len(X) < counts[0],
+        f"{user.name} has N = {len(X)} points for K = {counts[0]} components; N >= K is needed",
+    )
+    copies = X.expand(options.trials or DATA_TRIALS, -1, -1)
+    return user, [started(user.name, copies, counts[0], start, generator) for start in options.starts], centre
+
+
+def _sizes(options: Options) -> list[tuple[int, int, int]]:
+    if options.dims is None and options.components is None and options.samples is None:
+        return list(DEFAULT_SIZES)
+    sizes = [
+        (d, k, n)
+        for d in options.dims or [2, 8]
+        for k in options.components or [3, 5]
+        for n in options.samples or [128]
+    ]
+    for _, k, n in sizes:
+        _refuse(n < k, f"--samples {n} is fewer than --components {k}; N >= K is needed")
+    return sizes
+
+
+def _construction(options: Options, problem: Problem, pieces: int) -> EMConstruction:
+    dim, components, _ = problem.sizes
+    radius = problem.smallest_radius() if options.radius is None else options.radius
+    d0, k0 = options.max_dim or dim, options.max_components or components
+    _refuse(dim > d0, f"{problem.name} has d = {dim} coordinates; --max-dim {d0} allows d <= {d0}")
+    _refuse(
+        components > k0, f"K = {components} components were asked for; --max-components {k0} allows K <= {k0}"
+    )
+    em = em_construction(d0, k0, options.steps, pieces, options.floor, radius)
+    em.check(problem.X, problem.weights, problem.means, options.dtype)
+    return em
+
+
+def _more_trials(problem: Problem, generator: torch.Generator) -> Problem:
+    dim, components, samples = problem.sizes
+    # A fitted slope needs many components: more tasks where one is cheap, in proportion to 1/(d + K)^2.
+    trials = min(200, max(10, 2500 // (dim + components) ** 2))
+    return random_problem(dim, components, samples, problem.start, trials, generator)
+
+
+def _refuse(condition: bool, message: str) -> None:
+    if condition:
+        raise BadInputError(message)
+
+
+def _results(
+    options: Options,
+    measurements: list[Measurement],
+    best: dict[str, list[SweepPoint]],
+    equal: dict[str, list[SweepPoint]],
+    user: UserData | None,
+    centre: Tensor | None,
+) -> dict[str, Any]:
+    settings = {name: _plain(value) for name, value in vars(options).items()}
+    broken = sum(sum(r["broken"].values()) for m in measurements for r in m.records)
+    results: dict[str, Any] = {
+        "source": SOURCE,
+        "passed": broken == 0,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": _plain(options.dtype),
+        "instances": sum(len(m.problem.X) for m in measurements),
+        "settings": settings,
+        "records": [r for m in measurements for r in m.records],
+        "slopes": {
+            name: {"slope": fitted_slope(points), "components": points[0].components}
+            for name, points in best.items()
+        },
+        "sweeps": {"optimal": [r for p in best.values() for r in as_rows(p)]}
+        | {"equal": [r for p in equal.values() for r in as_rows(p)]},
+        "estimates": None,
+        "data": None,
+    }
+    if user is not None and centre is not None:
+        N, d = user.X.shape
+        results["data"] = (
+            f"{user.name}: N = {N}, d = {d}, {user.treatment}. Estimates are in these coordinates."
+        )
+        results["estimates"] = _estimates(measurements, centre)
+    return results
+
+
+def _estimates(measurements: list[Measurement], centre: Tensor) -> dict[str, Any]:
+    """Last step of EM and of the layers with most pieces, from the start that ends at the best likelihood."""
+    most = max(m.em.pieces.total for m in measurements)
+    ends = []
+    for m in (m for m in measurements if m.em.pieces.total == most):
+        for task in range(len(m.problem.X)):
+            if bool(m.comparable[task, -1]):
+                weights = m.em_weights[task, -1]
+                end = Mixture(weights / weights.sum(), m.em_means[task, -1])
+                ends.append((float(end.log_likelihood_per_point(m.problem.X[task])), m, task))
+    if not ends:
+        return {"em": None, "construction": None, "why": "EM lost a component from every start"}
+    score, m, task = max(ends, key=lambda found: found[0])
+
+    def written(weights: Tensor, means: Tensor) -> dict[str, Any]:
+        moved = means.cpu().to(torch.float64) + centre
+        return {"weights": weights.cpu().to(torch.float64).tolist(), "means": moved.tolist()}
+
+    return {
+        "em": written(m.em_weights[task, -1], m.em_means[task, -1]),
+        "construction": written(m.run.weights[task], m.run.means[task]),
+        "start": m.problem.start,
+        "trial": task,
+        "log_likelihood_per_point": score,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))

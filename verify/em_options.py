@@ -1,0 +1,118 @@
+"""The options of the EM check as one checked value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from baselines.starts import STARTS
+from verify.errors import BadInputError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for, checked. None stands for "choose for me"."""
+
+    data: Path | None
+    dataset: str | None
+    dims: list[int] | None
+    components: list[int] | None
+    samples: list[int] | None
+    steps: int
+    pieces: list[int]
+    starts: list[str]
+    init: Path | None
+    trials: int | None
+    floor: float
+    radius: float | None
+    max_dim: int | None
+    max_components: int | None
+    standardise: bool | None
+    pca: int | None
+    dtype: torch.dtype
+    device: str
+    seed: int
+    out: Path
+
+
+def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | None:
+    """``"2,8"`` as [2, 8].
+
+    Raises:
+        BadInputError: something else, or a number below ``least``.
+    """
+    if text is None:
+        return None
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInputError(
+            f"--{name} {text}: whole numbers separated by commas are needed, as in 2,8"
+        ) from None
+    if min(values) < least:
+        raise BadInputError(f"--{name} {text}: {min(values)} is too small; at least {least} is needed")
+    return values
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """float32 or float64.
+
+    Raises:
+        BadInputError: another name.
+    """
+    if name not in DTYPES:
+        raise BadInputError(f"--dtype {name}: it is one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def usable_device(name: str) -> str:
+    """The device, tried out with one number.
+
+    Raises:
+        BadInputError: an unknown device, or one that this machine has not got.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise BadInputError(f"--device {name}: cannot be used here ({reason}); cpu always can") from None
+    return name
+
+
+def starts_named(text: str) -> list[str]:
+    """``"random-points,normal"`` as a list.
+
+    Raises:
+        BadInputError: an unknown start.
+    """
+    names = text.split(",")
+    for name in names:
+        if name not in STARTS:
+            raise BadInputError(f"--start {name}: it is one of {', '.join(STARTS)}")
+    return names
+
+
+def in_open_unit(name: str, value: float) -> float:
+    """A number strictly between 0 and 1.
+
+    Raises:
+        BadInputError: another number.
+    """
+    if not 0 < value < 1:
+        raise BadInputError(f"--{name} {value:g}: it lies strictly between 0 and 1")
+    return value
+
+
+def at_least_one(name: str, value: int | None) -> int | None:
+    """A whole number from 1 on, or None.
+
+    Raises:
+        BadInputError: a smaller one.
+    """
+    if value is not None and value < 1:
+        raise BadInputError(f"--{name} {value}: at least 1 is needed")
+    return value

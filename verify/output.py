@@ -1,0 +1,119 @@
+"""Writing results: JSON that any reader accepts, figures, one page; never over somebody else's files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from verify.errors import BadInputError
+
+RESULTS, PAGE = "results.json", "index.html"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure with the name of its file, and what a reader should see in it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def check_out(out: Path, command: str) -> None:
+    """Make ``out`` if need be and refuse one that cannot be written or that holds others' files of our names.
+
+    Raises:
+        BadInputError: says which.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as problem:
+        raise BadInputError(
+            f"--out {out}: cannot be written ({problem.strerror}); name a writable folder"
+        ) from None
+    taken = [name for name in (RESULTS, PAGE) if (out / name).exists()]
+    if taken and not _written_by(out / RESULTS, command):
+        raise BadInputError(
+            f"--out {out}: holds a {taken[0]} that {command} did not write; name another folder"
+        )
+
+
+def _written_by(path: Path, command: str) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("command") == command
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    names = ("torch", "numpy", "scipy", "scikit-learn", "gmm-theory-toolkit")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def finite(value: Any) -> Any:
+    """The same structure with numbers that JSON does not know (inf, NaN) as None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_results(
+    out: Path,
+    command: str,
+    results: dict[str, Any],
+    pictures: list[Picture],
+    template: str,
+    context: dict[str, Any],
+) -> None:
+    """``results.json``, one PNG a picture, and ``index.html`` with everything inside it.
+
+    Each file is complete before it takes its name, so that a stop never leaves half of one.
+    """
+    content = finite({"command": command, "versions": versions()} | results)
+    shown = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        picture.figure.savefig(buffer, format="png", dpi=110)
+        _write(out / f"{picture.name}.png", buffer.getvalue())
+        shown.append({"caption": picture.caption, "data": base64.b64encode(buffer.getvalue()).decode()})
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["sig"] = significant
+    page = environment.get_template(template).render(results=content, pictures=shown, **context)
+    _write(out / PAGE, page.encode())
+    _write(out / RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """A number for a table cell; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}g}" if 0.01 <= abs(value) < 10000 or value == 0 else f"{value:.{digits - 1}e}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,20 @@
+"""Every claim that the ledger checks, in the order in which it prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from verify import em_checks
+from verify.record import Record
+
+Check = Callable[[int, int], list[Record]]
+"""(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""
+
+CHECKS: dict[str, Check] = {
+    "em-exact": em_checks.check_exactness,
+    "em-search": em_checks.check_search,
+    "em-search-float32": em_checks.check_search_float32,
+    "em-slope": em_checks.check_slope,
+    "em-ten-steps": em_checks.check_ten_steps,
+    "em-read-out": em_checks.check_read_out,
+}
