@@ -88,7 +88,7 @@ def test_no_step_is_outside_its_bounds_for_any_pieces_floor_and_radius(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(
     task=tasks(64, 17, 512),
     pieces=st.sampled_from([8, 32, 128, 512, 4096]),

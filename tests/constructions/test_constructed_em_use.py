@@ -209,6 +209,20 @@ def test_the_read_out_is_the_end_of_the_path() -> None:
             assert abs(float(run.weights.sum()) - 1) <= gamma(20, u)
 
 
+def test_the_read_out_does_not_look_at_padding() -> None:
+    """Whatever padding tokens hold has weight exactly 0, so the result is the same to the bit."""
+    em = construction(3, 5, 8)
+    g = torch.Generator().manual_seed(0)
+    mask, present = torch.arange(9) < torch.tensor([[9], [6]]), torch.ones(2, 5, dtype=torch.bool)
+    h = torch.randn(2, 9, em.stream.width, generator=g, dtype=torch.float64)
+    other = torch.where(mask[:, :, None], h, 10 * torch.randn(h.shape, generator=g, dtype=torch.float64))
+    with torch.no_grad():
+        for got, expected in zip(
+            em.to_readout()(other, present, mask), em.to_readout()(h, present, mask), strict=True
+        ):
+            assert torch.equal(got, expected)
+
+
 def test_tol_stops_when_nothing_moves() -> None:
     em = construction(3, 5, PIECES)
     task = make_task(3, 3, 60, 2, kind="far apart", start="truth", least_weight=0.2)
