@@ -102,7 +102,7 @@ class Construction:
 
     def _follow_attention(self, layer: Layer, live: set[Block]) -> None:
         for head in layer.all_heads:
-            if any(term.query is None for term in head.score.terms):
+            if head.score.has_key_only_terms:
                 if "one" not in self.stream or self.stream.one.width != 1:
                     raise AssemblyError(f"{layer.name}: a key-only term needs a block 'one' of width 1")
                 self._need(layer, "attention", (self.stream.one,), live)
@@ -218,7 +218,9 @@ class Construction:
         for number, layer in enumerate(self.layers, 1):
             label = f"{number} {layer.name}"
             for index, head in enumerate(layer.all_heads, 1):
-                reads = " ".join(dict.fromkeys(b.name for b in (*head.score.reads, head.read)))
+                constant = ("one",) if head.score.has_key_only_terms else ()
+                names = (*(b.name for b in (*head.score.reads, head.read)), *constant)
+                reads = " ".join(dict.fromkeys(names))
                 rows.append(
                     (label, f"head {index}", f"{head.write.name} += {head}", reads, repr(head.write), "exact")
                 )

@@ -31,6 +31,9 @@ from constructions.scores import Score, dot
 from constructions.stream import Stream
 from constructions.transformer import Transformer
 
+MOST_STEPS = 1000
+"""Where a run until convergence gives up, unless told otherwise."""
+
 SOURCE = "arXiv 2505.11918, Theorem 1 (EM in softmax attention)"
 
 
@@ -279,24 +282,31 @@ class EMConstruction:
         *,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        steps: int | None = None,
         tol: float | None = None,
-        max_steps: int = 1000,
         refreshed: bool = False,
     ) -> EMRun:
         """Run the layers on one task or a batch, also of mixed sizes.
 
         Args:
-            X, weights, means: data and start; (N, d), (K,), (K, d), or with a leading B, or B tensors each.
+            X, weights, means: data and start; (N, d), (K,), (K, d), or with a leading B, or B arrays each.
             dtype, device: of weights and tokens; the data are rounded to ``dtype`` first.
-            tol: go on until no weight or mean of any task moves by more than ``tol`` in a step.
-            max_steps: end of that search; without ``tol`` exactly L steps are run.
+            steps: how often the block is applied; L unless said, with ``tol`` at most this, or 1,000.
+            tol: stop after a step that moved no weight and no mean of any task by more than ``tol``.
             refreshed: the start is a state of an earlier path, to be continued exactly as that run would.
 
         Raises:
             HypothesisError: data outside the theorem's hypotheses.
+            ValueError: ``tol`` negative or not a number, ``steps`` not a whole number from 1 on.
         """
+        if tol is not None and not tol >= 0:
+            raise ValueError(f"tol is {tol!r}; it is at least 0")
+        if steps is None:
+            steps = self.steps if tol is None else MOST_STEPS
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps is {steps!r}; a whole number, at least 1, is needed")
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
-        check_hypotheses(tasks, self.radius, self.floor)
+        tasks = check_hypotheses(tasks, self.radius, self.floor)
         if (dtype, device) not in self._compiled:
             self._compiled[dtype, device] = (
                 self.to_transformer(dtype, device),
@@ -304,8 +314,7 @@ class EMConstruction:
             )
         transformer, readout = self._compiled[dtype, device]
         with torch.no_grad():
-            most = self.steps if tol is None else max_steps
-            return self._run(transformer, readout, tasks, refreshed, most, tol)
+            return self._run(transformer, readout, tasks, refreshed, steps, tol)
 
     def _run(
         self,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 WEIGHT_SUM_TOLERANCE = 1e-6
-"""|sum of weights - 1| accepted: six typed decimals. Softmax ignores the factor, so nothing is lost."""
+"""|sum of weights - 1| accepted: six typed decimals. EM does not see the factor, which is divided out."""
 
-Tasks = Tensor | Sequence[Tensor]
+Array = Tensor | NDArray[np.floating]
+Tasks = Array | Sequence[Array]
 
 
 class HypothesisError(ValueError):
@@ -59,18 +62,17 @@ def gather_tasks(
     """Pad tasks to ``(max(N), max_components, max_dim)``.
 
     Args:
-        X: (N, d), (B, N, d), or B tensors (N_b, d_b).
-        weights: (K,), (B, K), or B tensors (K_b,).
-        means: (K, d), (B, K, d), or B tensors (K_b, d_b).
+        X: (N, d), (B, N, d), or B arrays (N_b, d_b); tensors or numpy arrays.
+        weights: (K,), (B, K), or B arrays (K_b,).
+        means: (K, d), (B, K, d), or B arrays (K_b, d_b).
         max_dim, max_components: d0 and K0.
         dtype, device: of the padded tensors; numbers are rounded to ``dtype`` here, once.
 
     Raises:
         HypothesisError: shapes that do not fit together, more than d0 columns or K0 components.
     """
-    single = isinstance(X, Tensor) and X.ndim == 2
-    lists = [[part] if single and isinstance(part, Tensor) else list(part) for part in (X, weights, means)]
-    points, priors, centres = lists
+    single = isinstance(X, Tensor | np.ndarray) and X.ndim == 2
+    points, priors, centres = (_as_list(part, single) for part in (X, weights, means))
     if not len(points) == len(priors) == len(centres) or not points:
         raise HypothesisError(
             f"got {len(points)} data sets, {len(priors)} weights and {len(centres)} means; need one each"
@@ -101,6 +103,14 @@ def gather_tasks(
     )
 
 
+def _as_list(part: Tasks, single: bool) -> list[Tensor]:
+    try:
+        return [torch.as_tensor(entry) for entry in ([part] if single else part)]
+    except (TypeError, ValueError):
+        kind = type(part).__name__
+        raise HypothesisError(f"tasks are tensors, numpy arrays, or lists of them; got {kind}") from None
+
+
 def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components: int) -> None:
     if x.ndim != 2 or w.ndim != 1 or m.ndim != 2 or m.shape != (len(w), x.shape[1]):
         raise HypothesisError(
@@ -119,8 +129,8 @@ def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components:
         raise HypothesisError(f"got N = {len(x)} points for K = {len(w)} components; N >= K is needed")
 
 
-def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> None:
-    """Refuse what the theorem does not cover.
+def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch:
+    """Refuse what the theorem does not cover; return the tasks with weights divided by their sum.
 
     Raises:
         HypothesisError: a floor below the smallest normal number of the tasks' dtype; a value that is not
@@ -151,3 +161,4 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> None:
         raise HypothesisError(
             f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}"
         )
+    return replace(tasks, weights=tasks.weights / total[:, None])

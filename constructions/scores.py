@@ -47,6 +47,11 @@ class Score:
         return sum(term.rank for term in self.terms)
 
     @property
+    def has_key_only_terms(self) -> bool:
+        """Whether a term needs the constant block on the query side."""
+        return any(term.query is None for term in self.terms)
+
+    @property
     def reads(self) -> tuple[Block, ...]:
         """Every block that the score reads, each once."""
         found = [b for term in self.terms for b in (term.query, term.key) if b is not None]
@@ -55,7 +60,8 @@ class Score:
     def __add__(self, other: Score | Operand) -> Score:
         return Score(self.terms + _as_score(other).terms)
 
-    __radd__ = __add__
+    def __radd__(self, other: Score | Operand) -> Score:
+        return _as_score(other) + self
 
     def __neg__(self) -> Score:
         return -1.0 * self

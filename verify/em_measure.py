@@ -85,7 +85,7 @@ def measure(
         )
         for t in range(run.steps)
     ]
-    em_weights, em_means, comparable = reference_path(X, weights, means, run.steps)
+    em_weights, em_means, comparable = reference_path(X, path_weights[:, 0].double(), means, run.steps)
     result = Measurement(
         problem=problem,
         em=em,

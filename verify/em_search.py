@@ -145,13 +145,14 @@ def _compare_groups(
         tasks.append(tuple(v.to(dtype).to(DTYPE) for v in (X, weights, means)))
     lists = [[task for group in part for task in group] for part in zip(*tasks, strict=True)]
     run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed)
-    for index, (group, (X, weights, means)) in enumerate(zip(groups, tasks, strict=True)):
+    for index, (group, (X, _, means)) in enumerate(zip(groups, tasks, strict=True)):
         rows = slice(index * TASKS_A_GROUP, (index + 1) * TASKS_A_GROUP)
+        before = run.path_weights[rows, 0, : group.components], means
         after = (
             run.path_weights[rows, 1, : group.components],
             run.path_means[rows, 1, : group.components, : group.dim],
         )
-        comparison = compare_step(em, X, (weights, means), after, refreshed, dtype)
+        comparison = compare_step(em, X, before, after, refreshed, dtype)
         yield Draw(group, pieces, refreshed, comparison)
 
 

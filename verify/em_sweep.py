@@ -48,7 +48,7 @@ def sweep(
         em = em_construction(dim, components, 1, count, floor, radius, split)
         run = em.run(X, weights, means, dtype=dtype, refreshed=True)
         after = run.path_weights[:, 1], run.path_means[:, 1]
-        comparison = compare_step(em, X, (weights, means), after, True, dtype)
+        comparison = compare_step(em, X, (run.path_weights[:, 0], means), after, True, dtype)
         resp = run.path_responsibilities[:, 0].to(torch.float64)
         counted = comparison.defined & ((resp * (1 - resp)).sum(-1) >= OVERLAP)
         rho = logit_spread(floor, radius, dim, em.pieces.log_pi, em.pieces.square)

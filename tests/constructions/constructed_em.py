@@ -125,7 +125,7 @@ def check_step(
 ) -> StepCheck:
     """Run one step in ``dtype`` and compare it with plain EM and with the bounds."""
     task = task.rounded(dtype)
-    run = em.run(task.X, task.weights, task.means, dtype=dtype, refreshed=refreshed, tol=-1.0, max_steps=1)
+    run = em.run(task.X, task.weights, task.means, dtype=dtype, refreshed=refreshed, steps=1)
     bound = one_step_bound(em, step_data(task, refreshed), dtype)
     weights, means, _ = plain_em_step(task)
     return StepCheck(

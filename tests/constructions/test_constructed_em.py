@@ -269,7 +269,7 @@ def path_violations(
     """Broken L-step and one-step bounds of a run, and where (per step) the L-step bound claims anything."""
     task = task.rounded(dtype)
     em = construction(3, 5, pieces)
-    run = em.run(task.X, task.weights, task.means, dtype=dtype, tol=-1.0, max_steps=steps)
+    run = em.run(task.X, task.weights, task.means, dtype=dtype, steps=steps)
     bound = bound_of_path(em, task, run, dtype)
     weights, means = em_path(task, steps)
     path_weights, path_means = run.path_weights.double(), run.path_means.double()
@@ -318,7 +318,7 @@ def test_the_bound_of_a_path_holds_to_the_end_where_components_are_apart(
 def test_the_bound_of_a_path_claims_nothing_after_it_breaks() -> None:
     task = make_task(2, 4, 30, 1, kind="near-equal means", start="points")
     em = construction(3, 5, 8)
-    run = em.run(task.X, task.weights, task.means, tol=-1.0, max_steps=8)
+    run = em.run(task.X, task.weights, task.means, steps=8)
     bound = bound_of_path(em, task, run, torch.float64)
     assert not bound.holds[0, -1]
     assert (bound.holds[0].int().diff() <= 0).all()

@@ -129,7 +129,7 @@ def broken_second_step(em: EMConstruction) -> list[str]:
     """The same on the second step of a path, the first that uses what an M layer left."""
     found = []
     for task in TASKS:
-        run = em.run(task.X, task.weights, task.means, tol=-1.0, max_steps=2)
+        run = em.run(task.X, task.weights, task.means, steps=2)
         state = Task(task.X, run.path_weights[1], run.path_means[1])
         check = check_step(EM, state, refreshed=True)
         path = dataclasses.replace(

@@ -172,7 +172,7 @@ def test_the_bound_of_a_path_is_kept_where_the_factor_exceeds_one() -> None:
     X = 1.4 * (X - X.mean()) / X.std()
     task = Task(X, HALF, torch.tensor([[0.05], [-0.05]], dtype=torch.float64))
     em = em_construction(1, 2, 1, Pieces(20000, 20000, 60000))
-    run = em.run(task.X, task.weights, task.means, tol=-1.0, max_steps=5)
+    run = em.run(task.X, task.weights, task.means, steps=5)
     bound = bound_of_path(em, task, run, torch.float64)
     _, means = em_path(task, 5)
     errors = (run.path_means - means).norm(dim=-1)[1:].amax(-1)

@@ -28,7 +28,7 @@ PIECES = Pieces(400, 300, 500)
 def one_step(
     em: EMConstruction, task: Task, refreshed: bool = False, dtype: torch.dtype = torch.float64
 ) -> EMRun:
-    return em.run(task.X, task.weights, task.means, dtype=dtype, refreshed=refreshed, tol=-1.0, max_steps=1)
+    return em.run(task.X, task.weights, task.means, dtype=dtype, refreshed=refreshed, steps=1)
 
 
 def assert_same_step(
@@ -115,7 +115,7 @@ def test_a_batch_of_mixed_sizes_equals_its_tasks(dtype: torch.dtype) -> None:
     sizes = [(3, 5, 23), (1, 1, 1), (2, 4, 4), (3, 2, 50), (1, 5, 7)]
     problems = [make_task(*size, seed).rounded(dtype) for seed, size in enumerate(sizes)]
     lists = [[getattr(t, name) for t in problems] for name in ("X", "weights", "means")]
-    batch = em.run(*lists, dtype=dtype, tol=-1.0, max_steps=1)
+    batch = em.run(*lists, dtype=dtype, steps=1)
     assert batch.path_means.shape == (5, 2, 5, 3)
     assert batch.path_responsibilities.shape == (5, 1, 5, 50)
     assert [batch.n_features.tolist(), batch.n_components.tolist(), batch.n_samples.tolist()] == [
@@ -163,7 +163,9 @@ def test_a_path_continues_from_any_of_its_states() -> None:
         task = make_task(3, 4, 30, seed)
         run = em.run(task.X, task.weights, task.means)
         assert run.steps == 4
-        assert torch.equal(run.path_weights[0], task.weights)
+        # Weights are divided by their sum: K - 1 additions, one division, and the sum of 1 they had.
+        moved = (run.path_weights[0] / task.weights - 1).abs().max()
+        assert moved <= gamma(2 * len(task.weights) + 1, torch.finfo(torch.float64).eps / 2)
         assert torch.equal(run.path_means[0], task.means)
         for t in range(1, 4):
             state = Task(task.X, run.path_weights[t], run.path_means[t])
@@ -178,7 +180,7 @@ def test_a_path_continues_from_any_of_its_states() -> None:
 def test_the_steps_of_one_block_are_the_steps_of_many() -> None:
     task = make_task(3, 4, 30, 0)
     once, thrice = (em_construction(3, 5, steps, PIECES) for steps in (1, 3))
-    short = once.run(task.X, task.weights, task.means, tol=-1.0, max_steps=3)
+    short = once.run(task.X, task.weights, task.means, steps=3)
     whole = thrice.run(task.X, task.weights, task.means)
     assert torch.equal(short.path_means, whole.path_means)
     assert once.resources().parameters == thrice.resources().parameters
@@ -239,7 +241,7 @@ def test_tol_stops_when_nothing_moves() -> None:
     ]
     assert run.converged
     assert moves[-1] <= 1e-6 < min(moves[:-1])
-    short = em.run(task.X, task.weights, task.means, tol=1e-6, max_steps=run.steps - 1)
+    short = em.run(task.X, task.weights, task.means, tol=1e-6, steps=run.steps - 1)
     assert not short.converged
     assert short.steps == run.steps - 1
     assert em.run(task.X, task.weights, task.means).converged is None
@@ -258,7 +260,7 @@ def test_tol_waits_for_every_task_of_a_batch() -> None:
         [quick.weights, slow.weights],
         [quick.means, slow.means],
         tol=1e-6,
-        max_steps=alone.steps + 1,
+        steps=alone.steps + 1,
     )
     assert first.converged.tolist() == [True, False]
 
@@ -289,7 +291,7 @@ def test_a_component_without_points_is_undefined_and_dying() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_path_with_a_component_without_points_has_bounds_that_claim_nothing(dtype: torch.dtype) -> None:
     em, task = construction(1, 2, 128, radius=20.0), far_component().rounded(dtype)
-    run = em.run(task.X, task.weights, task.means, dtype=dtype, tol=-1.0, max_steps=4)
+    run = em.run(task.X, task.weights, task.means, dtype=dtype, steps=4)
     bound = bound_of_path(em, task, run, dtype)
     assert bound.holds.shape == (1, 4)
     assert not bound.holds.any()
@@ -412,3 +414,37 @@ def test_floats_of_any_kind_are_accepted_as_data() -> None:
     run = em.run(X.float(), WEIGHTS.float(), MEANS.float())
     assert run.means.dtype == torch.float64
     assert em.run(X, WEIGHTS, MEANS, dtype=torch.float32).means.dtype == torch.float32
+
+
+def test_weights_are_taken_up_to_the_tolerance_of_their_sum() -> None:
+    """A first weight above 1 would meet the logarithm where it is held at 0; divided by the sum it does not."""
+    em = em_construction(1, 2, 1, Pieces(20000, 20000, 60000), 1e-7, 1.0)
+    X = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
+    weights = torch.tensor([1.0000007, 2e-7], dtype=torch.float64)
+    task = Task(X, weights, torch.tensor([[0.3], [-0.2]], dtype=torch.float64))
+    run = em.run(task.X, task.weights, task.means, refreshed=True)
+    assert float(run.path_weights[0].sum()) <= 1 + 2 * torch.finfo(torch.float64).eps
+    assert check_step(em, Task(X, run.path_weights[0], task.means), refreshed=True).broken() == []
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True])
+def test_a_number_of_steps_that_cannot_be_taken_is_named(steps: object) -> None:
+    task = make_task(2, 2, 10, 0)
+    with pytest.raises(ValueError, match=rf"steps is {steps!r}; a whole number"):
+        em_construction(2, 2, 1, 8).run(task.X, task.weights, task.means, steps=steps)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tol", [-1.0, float("nan")])
+def test_a_tolerance_that_is_never_met_is_named(tol: float) -> None:
+    task = make_task(2, 2, 10, 0)
+    with pytest.raises(ValueError, match=f"tol is {tol!r}; it is at least 0"):
+        em_construction(2, 2, 1, 8).run(task.X, task.weights, task.means, tol=tol)
+
+
+def test_numpy_arrays_are_taken_and_other_things_are_named() -> None:
+    em, task = em_construction(2, 2, 1, 8), make_task(2, 2, 10, 0)
+    arrays = (task.X.numpy(), task.weights.numpy(), task.means.numpy())
+    run, same = em.run(*arrays), em.run(task.X, task.weights, task.means)
+    assert torch.equal(run.path_means, same.path_means)
+    with pytest.raises(HypothesisError, match="got str"):
+        em.run("points", "weights", "means")  # type: ignore[arg-type]
