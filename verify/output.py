@@ -88,7 +88,7 @@ def write_results(
 
     Each file is complete before it takes its name, so that a stop never leaves half of one.
     """
-    content = finite({"command": command, "versions": versions()} | results)
+    content = _with_origin(command, results)
     shown = []
     for picture in pictures:
         buffer = io.BytesIO()
@@ -103,6 +103,19 @@ def write_results(
     environment.filters["sig"] = significant
     page = environment.get_template(template).render(results=content, pictures=shown, **context)
     _write(out / PAGE, page.encode())
+    _write_json(out, content)
+
+
+def write_json(out: Path, command: str, results: dict[str, Any]) -> None:
+    """``results.json`` alone, with the command and the versions in it."""
+    _write_json(out, _with_origin(command, results))
+
+
+def _with_origin(command: str, results: dict[str, Any]) -> dict[str, Any]:
+    return finite({"command": command, "versions": versions()} | results)
+
+
+def _write_json(out: Path, content: dict[str, Any]) -> None:
     _write(out / RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 

@@ -13,9 +13,8 @@ the mean fixes the error of a bad task at m + (mean - m)/q, and q (1 - q) ((mean
 between good and bad. The variance among good tasks is taken to be the oracle's. Both are divided by 1,024.
 """
 
-import json
 import math
-import platform
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,10 @@ from rich.table import Table
 from baselines.em import em
 from baselines.metrics import Summary, errors, summarise
 from baselines.tasks import Tasks, paper_tasks
+from verify.errors import BROKEN, run_command
+from verify.output import RESULTS, check_out, write_json
 
+COMMAND = "verify.reference_levels"
 PUBLISHED_TASKS = 1024
 N_SAMPLES = 128
 TOL = 1e-6
@@ -166,44 +168,29 @@ def levels_table(levels: list[Level]) -> Table:
     return table
 
 
-def write_levels(levels: list[Level], n_tasks: int, seed: int, out: Path) -> Path:
-    """Write reference_levels.json into the folder `out`: settings, versions, records, passed."""
-    path = out / "reference_levels.json"
-    content = {
-        "settings": {"n_tasks": n_tasks, "n_samples": N_SAMPLES, "tol": TOL, "max_iter": MAX_ITER},
-        "seed": seed,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "records": [asdict(level) | {"reproduced": level.reproduced} for level in levels],
-        "passed": all(level.reproduced for level in levels),
-    }
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    return path
-
-
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def main(
     tasks: Annotated[int, typer.Option(help="tasks in every cell")] = 1024,
     seed: Annotated[int, typer.Option(help="seed of the tasks and of the starts")] = 0,
-    out: Annotated[Path | None, typer.Option(help="folder for reference_levels.json")] = None,
-) -> None:
+    out: Annotated[Path | None, typer.Option(help="folder for results.json")] = None,
+) -> int:
     """Measure the levels and compare. Exit 0 when all are reproduced, 1 when one is not, 2 for bad input."""
+    if out is not None:
+        check_out(out, COMMAND)
+    levels = measure_levels(tasks, seed)
+    passed = all(level.reproduced for level in levels)
     console = Console()
-    try:
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-        levels = measure_levels(tasks, seed)
-        console.print(levels_table(levels))
-        if out is not None:
-            console.print(f"written: {write_levels(levels, tasks, seed, out)}")
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    if not all(level.reproduced for level in levels):
-        raise typer.Exit(1)
+    console.print(levels_table(levels))
+    if out is not None:
+        settings = {"n_tasks": tasks, "n_samples": N_SAMPLES, "tol": TOL, "max_iter": MAX_ITER}
+        records = [asdict(level) | {"reproduced": level.reproduced} for level in levels]
+        write_json(out, COMMAND, {"settings": settings, "seed": seed, "records": records, "passed": passed})
+        console.print(f"wrote {out / RESULTS}")
+    return 0 if passed else BROKEN
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(run_command(app))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from verify import em_checks
+from verify.level_check import check_reference_levels
 from verify.record import Record
 
 Check = Callable[[int, int], list[Record]]
@@ -17,4 +18,5 @@ CHECKS: dict[str, Check] = {
     "em-slope": em_checks.check_slope,
     "em-ten-steps": em_checks.check_ten_steps,
     "em-read-out": em_checks.check_read_out,
+    "reference-levels": check_reference_levels,
 }

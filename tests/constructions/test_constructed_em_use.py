@@ -417,7 +417,7 @@ def test_floats_of_any_kind_are_accepted_as_data() -> None:
 
 
 def test_weights_are_taken_up_to_the_tolerance_of_their_sum() -> None:
-    """A first weight above 1 would meet the logarithm where it is held at 0; divided by the sum it does not."""
+    """A weight above 1 would meet the logarithm where it is held at 0; divided by the sum it does not."""
     em = em_construction(1, 2, 1, Pieces(20000, 20000, 60000), 1e-7, 1.0)
     X = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
     weights = torch.tensor([1.0000007, 2e-7], dtype=torch.float64)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from baselines.metrics import Summary
+from verify.errors import run_command
 from verify.reference_levels import (
     GREEDY,
     LEVELS,
@@ -61,21 +61,20 @@ def test_a_wrong_level_is_told_apart(monkeypatch):
     assert wrong.measured == right.measured
 
 
-def test_command(tmp_path):
-    result = CliRunner().invoke(app, ["--tasks", "8", "--seed", "1", "--out", str(tmp_path / "new")])
-    content = json.loads((tmp_path / "new" / "reference_levels.json").read_text())
-    assert result.exit_code == (0 if content["passed"] else 1)
+def test_command(tmp_path, capsys):
+    code = run_command(app, ["--tasks", "8", "--seed", "1", "--out", str(tmp_path / "new")])
+    content = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert code == (0 if content["passed"] else 1)
     assert len(content["records"]) == 16
     assert content["settings"]["n_tasks"] == 8
-    assert "Total error on the paper's tasks" in result.output
+    assert "Total error on the paper's tasks" in capsys.readouterr().out
 
 
-def test_command_refuses_bad_input(tmp_path):
-    result = CliRunner().invoke(app, ["--tasks", "1"])
-    assert result.exit_code == 2
-    assert "n_tasks is 1, needs at least 2" in result.output
+def test_command_refuses_bad_input(tmp_path, capsys):
+    assert run_command(app, ["--tasks", "1"]) == 2
+    assert capsys.readouterr().err == "error: n_tasks is 1, needs at least 2\n"
     taken = tmp_path / "file"
     taken.write_text("kept")
-    result = CliRunner().invoke(app, ["--tasks", "8", "--out", str(taken)])
-    assert result.exit_code == 2
+    assert run_command(app, ["--tasks", "8", "--out", str(taken)]) == 2
+    assert str(taken) in capsys.readouterr().err
     assert taken.read_text() == "kept"
