@@ -1,8 +1,9 @@
 """Hand-built transformer weights: a small language for writing them, and the theorems written in it."""
 
 from constructions.construction import AssemblyError, Construction, Layer
-from constructions.em import EMConstruction, EMRun, em_construction
+from constructions.em import EMConstruction, em_construction
 from constructions.em_pieces import Pieces
+from constructions.em_run import EMRun
 from constructions.em_tasks import HypothesisError
 from constructions.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
 from constructions.mlp import apply, clear, move

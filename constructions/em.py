@@ -21,6 +21,7 @@ from torch import Tensor
 from constructions import curves
 from constructions.construction import Construction, Layer
 from constructions.em_pieces import Pieces, Split, split_pieces
+from constructions.em_run import EMRun
 from constructions.em_tasks import TaskBatch, Tasks, check_hypotheses, gather_tasks
 from constructions.heads import SoftmaxHead
 from constructions.mlp import apply, clear
@@ -29,6 +30,7 @@ from constructions.readout import AttentivePooling, slot_readout
 from constructions.resources import Resources
 from constructions.scores import Score, dot
 from constructions.stream import Stream
+from constructions.tables import text_table
 from constructions.transformer import Transformer
 
 MOST_STEPS = 1000
@@ -132,52 +134,6 @@ def em_construction(
 
 
 @dataclass(frozen=True, eq=False)
-class EMRun:
-    """What the layers computed, for B tasks (no leading B where one task was given).
-
-    Attributes:
-        weights, means: (B, K), (B, K, d): the estimate, by the paper's read-out.
-        path_weights, path_means: (B, L + 1, K), (B, L + 1, K, d): the start, then the stream after each step.
-        path_responsibilities: (B, L, K, N).
-        n_samples, n_components, n_features: (B,) true sizes; beyond them everything is 0.
-        converged: (B,) whether the last step moved weights and means by at most ``tol``; None if not asked.
-        refreshed: how the start was read in, as given to :meth:`EMConstruction.run`.
-    """
-
-    weights: Tensor
-    means: Tensor
-    path_weights: Tensor
-    path_means: Tensor
-    path_responsibilities: Tensor
-    n_samples: Tensor
-    n_components: Tensor
-    n_features: Tensor
-    converged: Tensor | None
-    refreshed: bool
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return self.path_weights.shape[-2] - 1
-
-    def task(self, index: int) -> EMRun:
-        """Task ``index`` of a batch, without its padding."""
-        N, K, d = (int(v[index]) for v in (self.n_samples, self.n_components, self.n_features))
-        return EMRun(
-            self.weights[index, :K],
-            self.means[index, :K, :d],
-            self.path_weights[index, :, :K],
-            self.path_means[index, :, :K, :d],
-            self.path_responsibilities[index, :, :K, :N],
-            self.n_samples[index],
-            self.n_components[index],
-            self.n_features[index],
-            None if self.converged is None else self.converged[index],
-            self.refreshed,
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class EMConstruction:
     """The weights of Theorem 1 with read-in, read-out and error budget. Made by :func:`em_construction`.
 
@@ -236,6 +192,43 @@ class EMConstruction:
     def resources(self) -> Resources:
         """Counts and norms of the compiled transformer, against the theorem's O(L) layers and O(1) heads."""
         return self.construction.resources()
+
+    def resource_table(self) -> str:
+        """What the weights take, the formula for it, and what the theorem and earlier work promise."""
+        found = self.resources()
+        d, K = self.max_dim, self.max_components
+        h1, h2, h3 = (f.units for f in (self.log_resp, self.log_pi, self.square))
+        e_hidden, m_hidden = (layer.shape.hidden for layer in self.construction.layers)
+        entry = max(entry for entry, _ in found.norms.values())
+        rows = (
+            ("layers", f"{found.layers:,}", f"2 L, L = {self.steps}", "O(L)", "O(K L)"),
+            ("heads a layer", f"{found.heads}", "1 in E, 2 in M", "O(1)", "unbounded"),
+            (
+                "width",
+                f"{found.width:,}",
+                f"2 d0 + 5 K0 + 3, d0 = {d}, K0 = {K}",
+                "polynomial in d",
+                "exponential in d",
+            ),
+            (
+                "hidden units, E",
+                f"{e_hidden:,}",
+                f"K0 {h1} + 2 (d0 + 2 K0 + 1)",
+                "polynomial in d",
+                "exponential in d",
+            ),
+            (
+                "hidden units, M",
+                f"{m_hidden:,}",
+                f"K0 {h2} + d0 {h3} + 4 K0",
+                "polynomial in d",
+                "exponential in d",
+            ),
+            ("parameters", f"{found.parameters:,}", "one block, whatever L", "-", "-"),
+            ("of them not 0", f"{found.nonzeros:,}", "", "-", "-"),
+            ("largest weight", f"{entry:.3g}", "slope of log at the floor", "-", "-"),
+        )
+        return text_table(("resource", "here", "formula", "theorem", "earlier work"), rows)
 
     def embed(self, tasks: TaskBatch, refreshed: bool = False) -> Tensor:
         """The tokens (B, N, D) that the first layer sees.

@@ -142,7 +142,9 @@ def check(options: Options, console: Console) -> int:
     print_results(console, measurements, results)
     context = {
         "explanation": measurements[-1].em.explain(),
-        "resources": measurements[-1].em.resources().table(),
+        "resources": measurements[-1].em.resource_table(),
+        "norms": measurements[-1].em.resources().table(),
+        "last": [m.records[-1] for m in measurements],
         "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
     }
     shown = pictures(measurements, best, equal)

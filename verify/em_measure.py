@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from constructions.em import SOURCE, EMConstruction, EMRun
+from constructions.em import SOURCE, EMConstruction
 from constructions.em_bounds import one_step_bound
 from constructions.em_path_bounds import PathBound, path_bound
+from constructions.em_run import EMRun
 from verify.em_compare import StepComparison, compare_step, reference_step, uniform_step_data
 from verify.em_problems import Problem
 from verify.record import Record
