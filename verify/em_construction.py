@@ -114,7 +114,7 @@ def check(options: Options, console: Console) -> int:
     generator = torch.Generator().manual_seed(options.seed)
     user, problems, centre = _problems(options, generator)
     constructions = {
-        (p.name, p.start): [_construction(options, p, count) for count in options.pieces] for p in problems
+        p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
     }
     check_out(options.out, COMMAND)
     measurements: list[Measurement] = []
@@ -125,18 +125,18 @@ def check(options: Options, console: Console) -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("EM in attention", total=len(problems) * len(options.pieces) + 2 * len(swept))
         for problem in problems:
-            for em in constructions[problem.name, problem.start]:
-                progress.update(bar, description=f"{problem.name}, {em.pieces.total // 3} pieces")
+            for em in constructions[problem.label]:
+                progress.update(bar, description=f"{problem.label}, {em.pieces.total // 3} pieces")
                 measurements.append(measure(em, problem, options.dtype, options.device, options.seed))
                 progress.advance(bar)
         for problem in swept:
-            progress.update(bar, description=f"{problem.name}, error against pieces")
+            progress.update(bar, description=f"{problem.label}, error against pieces")
             many = _more_trials(problem, generator)
             reach = many.smallest_radius()
             counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
-            best[problem.name] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
+            best[problem.label] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
             progress.advance(bar)
-            equal[problem.name] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
+            equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
             progress.advance(bar)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, results)

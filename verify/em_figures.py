@@ -7,7 +7,7 @@ import math
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from constructions.em import em_construction
 from verify.em_measure import Measurement
@@ -51,7 +51,7 @@ def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
         axes.loglog(pieces, [p.instance for p in points], "s--", label="instance bound")
         axes.loglog(pieces, [p.error for p in points], "o-", label="measured")
         axes.set_title(f"{name}, slope {fitted_slope(points):.2f}", fontsize=10)
-        axes.set_xlabel("pieces a function (mean of the three)")
+        _mark_pieces(axes, pieces)
         axes.set_ylabel("|mean, layers - mean, EM|")
         axes.grid(alpha=0.3)
     panels[0].legend(fontsize=8)
@@ -62,8 +62,15 @@ def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
     return Picture("error_against_pieces", caption, figure)
 
 
+def _mark_pieces(axes: Axes, pieces: list[int]) -> None:
+    axes.set_xlabel("pieces a function (mean of the three)")
+    axes.set_xticks(pieces, [str(p) for p in pieces], fontsize=8)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint]]) -> Picture:
     figure, (bound_axes, error_axes) = _grid(2, 6.4)
+    pieces: list[int] = []
     for name, points in sweeps.items():
         others = {p.pieces: p for p in equal[name]}
         both = [(p, others[p.pieces]) for p in points if p.pieces in others]
@@ -73,7 +80,7 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
     for axes, what in ((bound_axes, "a-priori bound (rho)"), (error_axes, "measured error")):
         axes.axhline(1, color="0.5", linewidth=0.8)
         axes.set_title(f"{what}: equal split / best split", fontsize=10)
-        axes.set_xlabel("pieces a function (mean of the three)")
+        _mark_pieces(axes, pieces)
         axes.set_ylabel("ratio, above 1 the best split wins")
         axes.grid(alpha=0.3)
     bound_axes.legend(fontsize=8)
@@ -87,7 +94,7 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
 
 def _error_against_steps(measurements: list[Measurement]) -> Picture:
     # One panel a problem, at its largest number of pieces, which comes last.
-    last = {m.problem.name: m for m in measurements}
+    last = {m.problem.label: m for m in measurements}
     figure, panels = _grid(len(last))
     for axes, (name, m) in zip(panels, last.items(), strict=True):
         steps = [r["step"] for r in m.records]
@@ -170,7 +177,7 @@ def _path_picture(measurements: list[Measurement]) -> list[Picture]:
         [], [], "o", color="0.4", markersize=4, markerfacecolor="none", label="after each pair of layers"
     )
     axes.plot([], [], "*", color="0.4", markersize=11, label="last EM mean")
-    axes.set_title(f"{m.problem.name}: {m.run.steps} steps of EM and of the layers", fontsize=10)
+    axes.set_title(f"{m.problem.label}: {m.run.steps} steps of EM and of the layers", fontsize=10)
     axes.set_xlabel("first coordinate")
     axes.set_ylabel("second coordinate")
     axes.set_aspect("equal")

@@ -156,7 +156,7 @@ def _record(
     passed = broken_steps == 0 and broken_path == 0
     errors = m.path_error[:, t].amax(-1)[m.comparable[:, t]]
     record = Record(
-        claim=f"EM in attention, step {t + 1}, is within its bounds: {m.problem.name}, {m.problem.start}",
+        claim=f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}",
         source=SOURCE,
         evidence="sampled",
         bound=float(bound.mean_instance.flatten()[tightest]),

@@ -29,6 +29,11 @@ class Problem:
     start: str
 
     @property
+    def label(self) -> str:
+        """Name and start, which together tell problems of one run apart."""
+        return f"{self.name}, {self.start}"
+
+    @property
     def sizes(self) -> tuple[int, int, int]:
         """d, K, N."""
         return self.X.shape[-1], self.weights.shape[-1], self.X.shape[-2]

@@ -54,7 +54,7 @@ def sweep(
         rho = logit_spread(floor, radius, dim, em.pieces.log_pi, em.pieces.square)
         points.append(
             SweepPoint(
-                problem.name,
+                problem.label,
                 count,
                 split,
                 float(rho + log_chord_error(floor, em.pieces.log_resp)),

@@ -30,8 +30,8 @@ def print_results(console: Console, measurements: list[Measurement], results: di
     """A table a problem (first, second and last step; the page has them all), slopes, splits, the verdict."""
     if console.width < WIDTH and not console.is_terminal:
         console.width = WIDTH
-    for (name, start), group in groupby(measurements, lambda m: (m.problem.name, m.problem.start)):
-        title = f"{name}, start {start}: distance between the means of EM and of the layers"
+    for label, group in groupby(measurements, lambda m: m.problem.label):
+        title = f"{label}: distance between the means of EM and of the layers"
         table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for column in COLUMNS:
             table.add_column(column, justify="right", overflow="fold")
