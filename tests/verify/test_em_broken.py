@@ -51,7 +51,7 @@ def assert_reported_broken(outcome, out):
     assert sum(sum(r["broken"].values()) for r in broken) == results["broken"]
     page = (out / "index.html").read_text()
     assert "A bound is broken" in page
-    assert page.count(">BROKEN<") == len(broken)
+    assert page.count(">BROKEN<") >= len(broken)
 
 
 @pytest.mark.usefixtures("no_figures")

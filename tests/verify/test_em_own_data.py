@@ -285,7 +285,7 @@ def test_points_without_spread(text, tmp_path):
 def test_the_name_of_a_file_is_no_markup(name, points, tmp_path):
     np.save(tmp_path / name, points)
     outcome, results = own_data(tmp_path / "out", tmp_path / name, "--components", 1, steps=1)
-    assert f"{name}, start random-points" in " ".join(outcome.out.split())
+    assert f"{name}, random-points" in " ".join(outcome.out.split())
     assert results["records"][0]["setting"]["name"] == name
     assert html.escape(name) in (tmp_path / "out" / "index.html").read_text()
 
