@@ -16,7 +16,7 @@ setup: $(READY) ## make .venv with the pinned versions (the others do this by th
 # torch goes in first and alone, so that nothing else can choose another build of it.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

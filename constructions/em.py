@@ -12,8 +12,8 @@ Source: arXiv 2505.11918, Theorem 1. The construction is ours; paper_notes/theor
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -33,8 +33,14 @@ from constructions.stream import Stream
 from constructions.tables import text_table
 from constructions.transformer import Transformer
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MOST_STEPS = 1000
 """Where a run until convergence gives up, unless told otherwise."""
+
+LARGEST_RADIUS = 1e30
+"""Beyond it squares of squares of coordinates leave float64; the pieces are spent long before."""
 
 SOURCE = "arXiv 2505.11918, Theorem 1 (EM in softmax attention)"
 
@@ -113,10 +119,11 @@ def em_construction(
     for name, value in (("max_dim", max_dim), ("max_components", max_components), ("steps", steps)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
-    if not 0 < floor < 1:
-        raise ValueError(f"floor is {floor!r}; it lies strictly between 0 and 1")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius is {radius!r}; it is positive and finite")
+    smallest = torch.finfo(torch.float64).tiny
+    if not smallest <= floor < 1:
+        raise ValueError(f"floor is {floor!r}; it lies strictly between 0 and 1 (from {smallest:.2g} on)")
+    if not 0 < radius <= LARGEST_RADIUS:
+        raise ValueError(f"radius is {radius!r}; it is positive and finite, at most {LARGEST_RADIUS:g}")
     counts = pieces if isinstance(pieces, Pieces) else split_pieces(pieces, split, floor, radius, max_dim)
     log_resp = chords(curves.log, geometric(floor, 1.0, counts.log_resp), inputs=(0.0, 1.0))
     log_pi = chords(curves.log, geometric(floor, 1.0, counts.log_pi), inputs=(0.0, 1.0))
@@ -192,6 +199,10 @@ class EMConstruction:
     def resources(self) -> Resources:
         """Counts and norms of the compiled transformer, against the theorem's O(L) layers and O(1) heads."""
         return self.construction.resources()
+
+    def plot_weights(self) -> list[Figure]:
+        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
+        return self.construction.plot_weights()
 
     def resource_table(self) -> str:
         """What the weights take, the formula for it, and what the theorem and earlier work promise."""

@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from constructions.stream import Block
 
@@ -20,41 +21,42 @@ MAX_DRAWN = 400
 
 
 def plot_weights(construction: Construction) -> list[Figure]:
-    """One figure a layer: ``W_Q K-side products`` and ``W_V W_O`` of every head, ``W_1`` and ``W_2``.
+    """One figure a layer: ``W_Q``, ``W_K``, ``W_V``, ``W_O^T`` of every head, and the MLP.
 
-    Colours are on a signed logarithmic scale, white is exactly 0.
+    Rows are the columns of the stream, under the names of their blocks. ``W_1`` has ``b_1`` as its last row,
+    ``W_2^T`` has ``b_2`` as its first column. Colours are on a signed logarithmic scale, white is exactly 0.
     """
     blocks = construction.stream.blocks
     figures = []
     for number, (layer, module) in enumerate(
         zip(construction.layers, construction.to_transformer().layers, strict=True), 1
     ):
-        names = dict(module.named_parameters())
-        panels: list[tuple[str, torch.Tensor, Sequence[Block], Sequence[Block] | None]] = []
-        for index in range(len(layer.all_heads)):
-            q, k, v, o = (
-                names[f"attention.{n}"].detach()[index] for n in ("query", "key", "value", "output")
-            )
-            panels.append((f"head {index + 1}: $W_Q W_K^T$", q @ k.T, blocks, blocks))
-            panels.append((f"head {index + 1}: $W_V W_O$", v @ o, blocks, blocks))
-        if layer.mlp:
-            w1, w2 = names["mlp.w1"].detach(), names["mlp.w2"].detach()
-            step = max(1, -(-w1.shape[1] // MAX_DRAWN))
-            note = "" if step == 1 else f", every {step}th of {w1.shape[1]:,} units"
-            panels.append((f"$W_1${note}", w1[:, ::step], blocks, None))
-            panels.append((f"$W_2^T${note}", w2.T[:, ::step], blocks, None))
-        rows = len(panels) // 2
-        figure = Figure(figsize=(13, 5.2 * rows), layout="constrained")
+        names = {name: p.detach() for name, p in module.named_parameters()}
+        heads = len(layer.all_heads)
+        rows = heads + (1 if layer.mlp else 0)
+        figure = Figure(figsize=(14, 4.6 * rows), layout="constrained")
         figure.suptitle(f"{construction.name}: layer {number}, {layer.name}")
-        for axes, panel in zip(figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True):
-            _heat_map(axes, *panel)
+        grid = figure.add_gridspec(rows, 4)
+        for index in range(heads):
+            q, k, v, o = (names[f"attention.{n}"][index] for n in ("query", "key", "value", "output"))
+            for column, (title, matrix) in enumerate((("W_Q", q), ("W_K", k), ("W_V", v), ("W_O^T", o.T))):
+                axes = figure.add_subplot(grid[index, column])
+                _heat_map(axes, f"head {index + 1}: ${title}$", matrix, blocks, "head dimension")
+        if layer.mlp:
+            first = torch.cat([names["mlp.w1"], names["mlp.b1"][None]])
+            second = torch.cat([names["mlp.b2"][None], names["mlp.w2"]]).T
+            step = max(1, -(-first.shape[1] // MAX_DRAWN))
+            unit = "hidden unit" if step == 1 else f"every {step}th of {first.shape[1]:,} hidden units"
+            bias = Block("b_1", construction.stream.width, 1)
+            _heat_map(
+                figure.add_subplot(grid[-1, :2]), "$W_1$, $b_1$", first[:, ::step], (*blocks, bias), unit
+            )
+            _heat_map(figure.add_subplot(grid[-1, 2:]), "$b_2$, $W_2^T$", second[:, ::step], blocks, unit)
         figures.append(figure)
     return figures
 
 
-def _heat_map(
-    axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block], columns: Sequence[Block] | None
-) -> None:
+def _heat_map(axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block], across: str) -> None:
     sizes = matrix.abs()[matrix != 0]
     smallest, largest = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)
     norm = SymLogNorm(linthresh=smallest, linscale=0.5, vmin=-largest, vmax=largest)
@@ -63,13 +65,8 @@ def _heat_map(
     axes.set_yticks([b.start + (b.width - 1) / 2 for b in rows], [b.name for b in rows], fontsize=8)
     for block in rows:
         axes.axhline(block.start - 0.5, color="0.8", linewidth=0.5)
-    if columns is None:
-        axes.set_xlabel("hidden unit")
-    else:
-        centres = [b.start + (b.width - 1) / 2 for b in columns]
-        axes.set_xticks(centres, [b.name for b in columns], rotation=60, ha="right", fontsize=8)
-        for block in columns:
-            axes.axvline(block.start - 0.5, color="0.8", linewidth=0.5)
+    axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure = axes.get_figure()
     if isinstance(figure, Figure):
         figure.colorbar(image, ax=axes, shrink=0.8)

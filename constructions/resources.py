@@ -70,5 +70,9 @@ def count_resources(transformer: Transformer) -> Resources:
 
 def _spectral_norm(matrix: torch.Tensor) -> torch.Tensor:
     # The smaller Gram matrix: hidden widths reach 10^5, where an SVD of the matrix itself takes minutes.
-    gram = matrix @ matrix.mT if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT @ matrix
-    return torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0).sqrt().max()
+    largest = matrix.abs().max()
+    if largest == 0:
+        return largest
+    scaled = matrix / largest  # the square of 1/floor can overflow
+    gram = scaled @ scaled.mT if matrix.shape[-2] <= matrix.shape[-1] else scaled.mT @ scaled
+    return largest * torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0).sqrt().max()

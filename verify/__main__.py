@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
+from verify.em_options import usable_seed, whole
 from verify.errors import BROKEN, BadInputError, run_command
 from verify.output import Picture, check_out, significant, write_results
 from verify.record import Record
@@ -26,8 +27,8 @@ def main(
     only: Annotated[
         str | None, typer.Option(help="names of checks, separated by commas; default all")
     ] = None,
-    instances: Annotated[int, typer.Option(help="one-step instances of the search")] = 2000,
-    seed: Annotated[int, typer.Option(help="of every random draw")] = 0,
+    instances: Annotated[int, typer.Option(parser=whole, help="one-step instances of the search")] = 2000,
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
     out: Annotated[Path, typer.Option(help="folder for results.json, ledger.png, index.html")] = Path(
         "results/ledger"
     ),
@@ -39,7 +40,8 @@ def main(
             raise BadInputError(f"--only {name}: it is one of {', '.join(CHECKS)}")
     if instances < 1:
         raise BadInputError(f"--instances {instances}: at least 1 is needed")
-    check_out(out, COMMAND)
+    usable_seed(seed)
+    check_out(out, COMMAND, ("ledger",))
     records: list[Record] = []
     for name in track(names, "checking", console=Console(stderr=True)):
         found = CHECKS[name](seed, instances)
@@ -53,7 +55,7 @@ def main(
         "settings": {"only": only, "instances": instances, "seed": seed},
     }
     results |= {"records": [record.as_dict() for record in records]}
-    write_results(out, COMMAND, results, [_margins(records)], "ledger.html", {})
+    write_results(out, COMMAND, results, [_margins(records)], ("ledger",), "ledger.html", {})
     print(f"{'every claim held' if passed else 'A CLAIM FAILED'}; wrote {out / 'index.html'}")
     return 0 if passed else BROKEN
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from verify.errors import BadInputError
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 SUFFIXES = (".csv", ".npy", ".npz")
+
+UNREADABLE = (ValueError, TypeError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 Array = NDArray[np.float64]
 
@@ -45,10 +49,6 @@ def load_file(path: Path, standardise: bool, pca: int | None) -> UserData:
     if not path.is_file():
         raise BadInputError(f"--data {path}: there is no such file")
     X = _read_csv(path) if path.suffix == ".csv" else _read_numpy(path)
-    if X.size == 0:
-        raise BadInputError(
-            f"--data {path}: the file holds no numbers; N >= 1 rows of d >= 1 columns are needed"
-        )
     if not np.isfinite(X).all():
         row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(X)))
         raise BadInputError(
@@ -72,7 +72,13 @@ def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
 def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes: int | None) -> UserData:
     done = []
     if standardise:
-        spread = X.std(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = X.std(0)
+        if not np.isfinite(spread).all():
+            worst = float(np.abs(X).max())
+            raise BadInputError(
+                f"{name}: a value of size {worst:g} is too large to standardise; scale the data"
+            )
         X = X[:, spread > 0]
         constant = int((spread == 0).sum())
         if X.shape[1] == 0:
@@ -94,49 +100,54 @@ def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes:
 
 def _read_numpy(path: Path) -> Array:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                names = loaded.files
-                if "X" not in names and len(names) != 1:
-                    raise BadInputError(f"--data {path}: holds arrays {names}; call one of them X")
-                loaded = loaded["X" if "X" in names else names[0]]
-        X = np.asarray(loaded).astype(np.float64, casting="safe" if loaded.dtype.kind == "f" else "same_kind")
+        with path.open("rb") as file:
+            loaded = _array_of(path, np.load(file, allow_pickle=False))
+        X = loaded.astype(np.float64, casting="same_kind")
     except BadInputError:
         raise
-    except (ValueError, TypeError, OSError, EOFError) as problem:
+    except UNREADABLE as problem:
         raise BadInputError(f"--data {path}: not a readable array of real numbers ({problem})") from None
     if X.ndim not in (1, 2):
         raise BadInputError(f"--data {path}: the array has shape {X.shape}; (N, d) or (N,) is needed")
+    if X.size == 0:
+        raise BadInputError(f"--data {path}: holds no numbers, its shape is {X.shape}; N, d >= 1 are needed")
     return X.reshape(len(X), -1)
+
+
+def _array_of(path: Path, loaded: object) -> NDArray[np.generic]:
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        names = loaded.files
+        if "X" not in names and len(names) != 1:
+            raise BadInputError(f"--data {path}: holds arrays {names}; call one of them X")
+        loaded = loaded["X" if "X" in names else names[0]]
+    if not isinstance(loaded, np.ndarray):
+        raise BadInputError(
+            f"--data {path}: holds {type(loaded).__name__}; an array of real numbers is needed"
+        )
+    return loaded
 
 
 def _read_csv(path: Path) -> Array:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as problem:
-        raise BadInputError(f"--data {path}: not readable as text ({problem})") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        delimiter = next((d for d in ",;\t" if lines and d in lines[0]), ",")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    except (UnicodeDecodeError, OSError, csv.Error) as problem:
+        raise BadInputError(f"--data {path}: not readable as a table of numbers ({problem})") from None
+    if not rows:
         raise BadInputError(f"--data {path}: the file is empty; N >= 1 rows of numbers are needed")
-    delimiter = next((d for d in ",;\t" if d in lines[0]), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    if any(not _is_number(cell) for cell in rows[0]):
+    if not any(_is_number(cell) or not cell for cell in rows[0]):
         rows = rows[1:]
         if not rows:
-            raise BadInputError(
-                f"--data {path}: only a line of text, {lines[0][:40]!r}; rows of numbers are needed"
-            )
+            raise BadInputError(f"--data {path}: only a line of text, {lines[0][:40]!r}; numbers are needed")
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
-            raise BadInputError(
-                f"--data {path}: data row {number} has {len(row)} columns, the first has {len(rows[0])}"
-            )
+            shapes = f"{len(row)} columns, the first has {len(rows[0])}"
+            raise BadInputError(f"--data {path}: data row {number} has {shapes}")
         for column, cell in enumerate(row, 1):
             if not _is_number(cell):
-                raise BadInputError(
-                    f"--data {path}: data row {number}, column {column} is {cell[:40]!r}; numbers are needed"
-                )
+                place = f"data row {number}, column {column}"
+                raise BadInputError(f"--data {path}: {place} is {cell[:40]!r}; numbers are needed")
     return np.array([[float(cell) for cell in row] for row in rows], dtype=np.float64)
 
 
@@ -145,7 +156,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python reads 1_0 as 10; a table with it is more likely damaged
 
 
 def load_init(path: Path) -> tuple[Tensor, Tensor]:
@@ -156,10 +167,12 @@ def load_init(path: Path) -> tuple[Tensor, Tensor]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
         raise BadInputError(f"--init {path}: not a readable JSON file ({problem})") from None
     if isinstance(content, dict) and isinstance(content.get("estimates"), dict):
         content = content["estimates"].get("em")
+        if content is None:
+            raise BadInputError(f"--init {path}: that run ended without an estimate; name another start")
     if not isinstance(content, dict) or not {"weights", "means"} <= content.keys():
         raise BadInputError(
             f"--init {path}: needs an object with 'weights' (K numbers) and 'means' (K rows of d)"
@@ -167,8 +180,12 @@ def load_init(path: Path) -> tuple[Tensor, Tensor]:
     try:
         weights = torch.tensor(content["weights"], dtype=torch.float64)
         means = torch.tensor(content["means"], dtype=torch.float64)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise BadInputError(f"--init {path}: weights and means must be numbers ({problem})") from None
+    for name, values in (("weights", weights), ("means", means)):
+        if not bool(values.isfinite().all()):
+            bad = float(values[~values.isfinite()][0])
+            raise BadInputError(f"--init {path}: {name} hold {bad}; every value must be finite")
     if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means) or len(weights) == 0:
         shapes = f"{tuple(weights.shape)} and {tuple(means.shape)}"
         raise BadInputError(

@@ -49,11 +49,12 @@ def reference_step(X: Tensor, weights: Tensor, means: Tensor) -> Update:
     """One float64 EM step of ``baselines`` for (B, N, d), (B, K), (B, K, d); weights up to a factor.
 
     A component that gets no points is marked ``empty`` instead of ending the batch. A start with a weight of
-    exactly 0 has no mixture: all its components come back as ``empty``.
+    exactly 0, or with a value that is not finite, is no mixture: all its components come back as ``empty``.
     """
     X, weights, means = (v.to(torch.float64) for v in (X, weights, means))
-    dead = (weights <= 0).any(-1, keepdim=True)
-    usable = torch.where(dead, 1.0, weights)
+    known = weights.isfinite().all(-1) & means.isfinite().flatten(1).all(-1)
+    dead = ~known[:, None] | (weights <= 0).any(-1, keepdim=True)
+    usable, means = torch.where(dead, 1.0, weights), torch.where(dead[..., None], 0.0, means)
     responsibilities, _ = e_step(X, Mixture(usable / usable.sum(-1, keepdim=True), means))
     centre = X.mean(-2, keepdim=True)
     moments = isotropic_moments(responsibilities, isotropic_features(X - centre))

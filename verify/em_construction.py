@@ -6,7 +6,9 @@ when every bound held, 1 when one is broken, 2 for bad input.
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,27 +21,31 @@ from torch import Tensor
 from baselines.mixture import Mixture
 from constructions.em import SOURCE, EMConstruction, em_construction
 from verify.data import UserData, load_bundled, load_file, load_init
-from verify.em_figures import pictures
+from verify.em_figures import NAMES, pictures
 from verify.em_measure import Measurement, measure
 from verify.em_options import (
     Options,
     at_least_one,
     dtype_named,
     in_open_unit,
+    real,
     starts_named,
     usable_device,
+    usable_seed,
+    whole,
     whole_numbers,
 )
 from verify.em_problems import Problem, random_problem, started
 from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
 from verify.em_table import print_results
-from verify.errors import BROKEN, BadInputError, run_command
+from verify.errors import BROKEN, BadInputError, checking_input, run_command
 from verify.output import check_out, write_results
 
 COMMAND = "verify.em_construction"
 DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
 """(d, K, N) of the default grid; in some of them K does not divide N."""
 GRID_TRIALS, DATA_TRIALS = 10, 1
+DEFAULT_START = "random-points"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -55,26 +61,34 @@ def main(
         str | None, typer.Option(help="numbers of components; one for your own data")
     ] = None,
     samples: Annotated[str | None, typer.Option(help="grid: numbers of points")] = None,
-    steps: Annotated[int, typer.Option(help="EM steps")] = 5,
+    steps: Annotated[int, typer.Option(parser=whole, help="EM steps")] = 5,
     pieces: Annotated[
         str, typer.Option(help="linear pieces a function, several to compare")
     ] = "32,128,512,2048",
     start: Annotated[
-        str, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
-    ] = "random-points",
-    init: Annotated[Path | None, typer.Option(help="start from JSON: weights (K) and means (K x d)")] = None,
-    trials: Annotated[int | None, typer.Option(help="tasks a setting; for your own data, starts")] = None,
-    floor: Annotated[float, typer.Option(help="responsibilities below it count as it")] = 1e-8,
-    radius: Annotated[
-        float | None, typer.Option(help="largest coordinate; default: as the data need, centred")
+        str | None, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
     ] = None,
-    max_dim: Annotated[int | None, typer.Option(help="d0 of the weights; default: the data's d")] = None,
-    max_components: Annotated[int | None, typer.Option(help="K0 of the weights; default: K")] = None,
+    init: Annotated[Path | None, typer.Option(help="start from JSON: weights (K) and means (K x d)")] = None,
+    trials: Annotated[
+        int | None, typer.Option(parser=whole, help="tasks a setting; for your own data, starts")
+    ] = None,
+    floor: Annotated[float, typer.Option(parser=real, help="responsibilities below it count as it")] = 1e-8,
+    radius: Annotated[
+        float | None, typer.Option(parser=real, help="largest coordinate; default: as the data need, centred")
+    ] = None,
+    max_dim: Annotated[
+        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the data's d")
+    ] = None,
+    max_components: Annotated[
+        int | None, typer.Option(parser=whole, help="K0 of the weights; default: K")
+    ] = None,
     standardise: Annotated[bool | None, typer.Option(help="default: bundled data yes, your file no")] = None,
-    pca: Annotated[int | None, typer.Option(help="reduce to this many principal components")] = None,
+    pca: Annotated[
+        int | None, typer.Option(parser=whole, help="reduce to this many principal components")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(help="of every random draw")] = 0,
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
     out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
         "results/em_construction"
     ),
@@ -88,7 +102,7 @@ def main(
         samples=whole_numbers("samples", samples),
         steps=at_least_one("steps", steps) or 1,
         pieces=sorted(set(whole_numbers("pieces", pieces) or [])),
-        starts=starts_named(start),
+        starts=None if start is None else starts_named(start),
         init=init,
         trials=at_least_one("trials", trials),
         floor=in_open_unit("floor", floor),
@@ -99,7 +113,7 @@ def main(
         pca=pca,
         dtype=dtype_named(dtype),
         device=usable_device(device),
-        seed=seed,
+        seed=usable_seed(seed),
         out=out,
     )
     return check(options, Console())
@@ -109,19 +123,26 @@ def check(options: Options, console: Console) -> int:
     """Run the check that ``options`` describe and return the exit code.
 
     Raises:
-        BadInputError, HypothesisError, ValueError: bad input, before anything is written.
+        BadInputError: bad input, before anything is written.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    user, problems, centre = _problems(options, generator)
-    constructions = {
-        p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
-    }
-    check_out(options.out, COMMAND)
+    with checking_input():
+        user, problems, centre = _problems(options, generator)
+        problems = [problem.rounded(options.dtype) for problem in problems]
+        constructions = {
+            p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
+        }
+    check_out(options.out, COMMAND, NAMES)
     measurements: list[Measurement] = []
     best: dict[str, list[SweepPoint]] = {}
     equal: dict[str, list[SweepPoint]] = {}
-    swept = problems if user is None and len(options.pieces) > 1 else []
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    swept = problems if len(options.pieces) > 1 else []
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("EM in attention", total=len(problems) * len(options.pieces) + 2 * len(swept))
         for problem in problems:
@@ -131,7 +152,7 @@ def check(options: Options, console: Console) -> int:
                 progress.advance(bar)
         for problem in swept:
             progress.update(bar, description=f"{problem.label}, error against pieces")
-            many = _more_trials(problem, generator)
+            many = _more_trials(problem, generator) if user is None else problem
             reach = many.smallest_radius()
             counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
             best[problem.label] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
@@ -148,8 +169,8 @@ def check(options: Options, console: Console) -> int:
         "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
     }
     shown = pictures(measurements, best, equal)
-    write_results(options.out, COMMAND, results, shown, "em_report.html", context)
-    console.print(f"wrote {options.out / 'index.html'}, results.json and {len(shown)} figures")
+    write_results(options.out, COMMAND, results, shown, NAMES, "em_report.html", context)
+    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 
 
@@ -166,7 +187,7 @@ def _problems(
             [
                 random_problem(d, k, n, start, trials, generator)
                 for d, k, n in _sizes(options)
-                for start in options.starts
+                for start in options.starts or [DEFAULT_START]
             ],
             None,
         )
@@ -181,6 +202,9 @@ def _problems(
     centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
     X = user.X - centre
     if options.init is not None:
+        _refuse(
+            options.trials is not None or options.starts is not None, "--init leaves no --trials, --start"
+        )
         weights, means = load_init(options.init)
         _refuse(
             means.shape[1] != X.shape[1],
@@ -190,7 +214,6 @@ def _problems(
             options.components is not None and options.components != [len(weights)],
             f"--components {options.components}: --init {options.init} has {len(weights)}",
         )
-        Mixture(weights, means)  # refuses weights that are not positive or do not sum to 1
         return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
     counts = options.components or ([user.n_classes] if user.n_classes else None)
     if counts is None or len(counts) != 1:
@@ -200,7 +223,14 @@ def _problems(
         f"{user.name} has N = {len(X)} points for K = {counts[0]} components; N >= K is needed",
     )
     copies = X.expand(options.trials or DATA_TRIALS, -1, -1)
-    return user, [started(user.name, copies, counts[0], start, generator) for start in options.starts], centre
+    return (
+        user,
+        [
+            started(user.name, copies, counts[0], start, generator)
+            for start in options.starts or [DEFAULT_START]
+        ],
+        centre,
+    )
 
 
 def _sizes(options: Options) -> list[tuple[int, int, int]]:
@@ -264,9 +294,11 @@ def _results(
         "slopes": {
             name: {"slope": fitted_slope(points), "components": points[0].components}
             for name, points in best.items()
+            if math.isfinite(fitted_slope(points))
         },
         "sweeps": {"optimal": [r for p in best.values() for r in as_rows(p)]}
         | {"equal": [r for p in equal.values() for r in as_rows(p)]},
+        "resources": asdict(measurements[-1].em.resources()),
         "estimates": None,
         "data": None,
     }

@@ -14,6 +14,12 @@ from verify.em_measure import Measurement
 from verify.em_sweep import SweepPoint, fitted_slope
 from verify.output import Picture
 
+NAMES = (
+    *("error_against_pieces", "split_of_pieces", "error_against_steps", "bound_against_error", "paths"),
+    *("weights_layer_1", "weights_layer_2"),
+)
+"""Of every picture that may be made."""
+
 MAX_SCATTERED = 4000
 """Components drawn at most in the scatter of bound against error, evenly spaced among all."""
 
@@ -110,9 +116,6 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
 
         axes.semilogy(
             steps, values("path", "bound", "median"), "s--", label="bound over all steps so far, median"
-        )
-        axes.semilogy(
-            steps, values("path", "largest_mean_error", "p90"), "v:", label="measured, 90th percentile"
         )
         axes.semilogy(steps, values("path", "largest_mean_error", "median"), "o-", label="measured, median")
         axes.semilogy(

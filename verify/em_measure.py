@@ -144,6 +144,7 @@ def _record(
     step, bound = m.steps[t], m.steps[t].bound
     holds = m.bounds.holds[:, t] & m.comparable[:, t]
     broken_steps = int(step.broken().sum())
+    informative = holds & (m.bounds.mean[:, t].amax(-1) < _diameter(m.problem.X))
     held = holds[:, None].expand_as(m.path_error[:, t])
     path_kept = (m.path_error[:, t] <= m.bounds.mean[:, t]) & (
         m.path_weight_error[:, t] <= m.bounds.weight[:, t]
@@ -151,7 +152,12 @@ def _record(
     broken_path = int((held & ~path_kept).sum())
     at_means = (bound.mean_instance / step.mean_error).masked_fill(~step.defined, torch.inf)
     at_weights = (bound.weight_instance / step.weight_error).masked_fill(~step.defined, torch.inf)
-    tightest = int(at_means.argmin())
+    pairs = (
+        (at_means, bound.mean_instance, step.mean_error),
+        (at_weights, bound.weight_instance, step.weight_error),
+    )
+    ratio, limit, error = min(pairs, key=lambda pair: float(pair[0].min()))
+    tightest = int(ratio.argmin())
     dim, components, samples = m.problem.sizes
     passed = broken_steps == 0 and broken_path == 0
     errors = m.path_error[:, t].amax(-1)[m.comparable[:, t]]
@@ -159,9 +165,9 @@ def _record(
         claim=f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}",
         source=SOURCE,
         evidence="sampled",
-        bound=float(bound.mean_instance.flatten()[tightest]),
-        observed=float(step.mean_error.flatten()[tightest]),
-        margin=float(torch.minimum(at_means.min(), at_weights.min())),
+        bound=float(limit.flatten()[tightest]),
+        observed=float(error.flatten()[tightest]),
+        margin=float(ratio.min()),
         instances=len(m.problem.X),
         dtype=str(dtype).removeprefix("torch."),
         seed=seed,
@@ -203,11 +209,9 @@ def _record(
             "largest_mean_error": _spread(errors),
             "largest_weight_error": _spread(m.path_weight_error[:, t].amax(-1)[m.comparable[:, t]]),
             "bound_claimed_for_tasks": int(holds.sum()),
-            "bound_below_data_diameter": int(
-                (holds & (m.bounds.mean[:, t].amax(-1) < _diameter(m.problem.X))).sum()
-            ),
-            "bound": _spread(m.bounds.mean[:, t].amax(-1)[holds]),
-            "ratio": _spread((m.bounds.mean[:, t].amax(-1) / m.path_error[:, t].amax(-1))[holds]),
+            "bound_below_data_diameter": int(informative.sum()),
+            "bound": _spread(m.bounds.mean[:, t].amax(-1)[informative]),
+            "ratio": _spread((m.bounds.mean[:, t].amax(-1) / m.path_error[:, t].amax(-1))[informative]),
             "lipschitz": _spread(m.bounds.lipschitz[:, t][holds]) if t else None,
         },
         "undefined_components": int(bound.undefined.sum()),

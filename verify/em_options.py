@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import typer
 
 from baselines.starts import STARTS
 from verify.errors import BadInputError
@@ -24,7 +25,7 @@ class Options:
     samples: list[int] | None
     steps: int
     pieces: list[int]
-    starts: list[str]
+    starts: list[str] | None
     init: Path | None
     trials: int | None
     floor: float
@@ -55,7 +56,42 @@ def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | No
         ) from None
     if min(values) < least:
         raise BadInputError(f"--{name} {text}: {min(values)} is too small; at least {least} is needed")
-    return values
+    return list(dict.fromkeys(values))
+
+
+def whole(text: str) -> int:
+    """A typer parser that names what it was given.
+
+    Raises:
+        typer.BadParameter: not a whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+def real(text: str) -> float:
+    """A typer parser that names what it was given.
+
+    Raises:
+        typer.BadParameter: not a number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+def usable_seed(seed: int) -> int:
+    """A seed that torch takes.
+
+    Raises:
+        BadInputError: another number.
+    """
+    if not 0 <= seed < 2**63:
+        raise BadInputError(f"--seed {seed}: it lies between 0 and 2^63 - 1")
+    return seed
 
 
 def dtype_named(name: str) -> torch.dtype:
@@ -76,8 +112,8 @@ def usable_device(name: str) -> str:
         BadInputError: an unknown device, or one that this machine has not got.
     """
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as problem:
+        float(torch.zeros(1, device=name))
+    except (RuntimeError, AssertionError, ImportError) as problem:
         reason = str(problem).splitlines()[0]
         raise BadInputError(f"--device {name}: cannot be used here ({reason}); cpu always can") from None
     return name
@@ -89,7 +125,7 @@ def starts_named(text: str) -> list[str]:
     Raises:
         BadInputError: an unknown start.
     """
-    names = text.split(",")
+    names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in STARTS:
             raise BadInputError(f"--start {name}: it is one of {', '.join(STARTS)}")

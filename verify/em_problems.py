@@ -28,6 +28,11 @@ class Problem:
     means: Tensor
     start: str
 
+    def rounded(self, dtype: torch.dtype) -> Problem:
+        """The same problem with numbers that ``dtype`` holds exactly, in float64."""
+        X, weights, means = (v.to(dtype).to(DTYPE) for v in (self.X, self.weights, self.means))
+        return Problem(self.name, X, weights, means, self.start)
+
     @property
     def label(self) -> str:
         """Name and start, which together tell problems of one run apart."""
@@ -42,7 +47,8 @@ class Problem:
         """Largest absolute coordinate of points and starting means, rounded up to two digits."""
         largest = max(float(self.X.abs().max()), float(self.means.abs().max()))
         scale = 10.0 ** (torch.tensor(max(largest, 1e-300), dtype=DTYPE).log10().floor().item() - 1)
-        return float(torch.tensor(largest / scale, dtype=DTYPE).ceil().clamp_min(1)) * scale
+        rounded = float(torch.tensor(largest / scale, dtype=DTYPE).ceil().clamp_min(1)) * scale
+        return max(rounded, largest)
 
 
 def random_problem(

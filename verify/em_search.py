@@ -93,9 +93,10 @@ class Draw:
 
 
 def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Draw]:
-    """At least ``instances`` one-step instances, group by group.
+    """At least ``instances`` one-step instances, group by group, two from every task.
 
-    Three quarters start from a refreshed state, where all three piecewise functions matter.
+    The first step starts from the drawn state, in three quarters of the draws read in as an M layer would
+    have left it, so that all three piecewise functions matter; the second from what the layers made of it.
     """
     generator = torch.Generator().manual_seed(seed)
     done = 0
@@ -105,12 +106,12 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
             refreshed = bool(torch.rand((), generator=generator) < 0.75)
             groups = [_random_group(generator, d0, K0) for _ in range(4)]
             yield from _compare_groups(em, groups, pieces, refreshed, generator, dtype)
-            done += 4 * TASKS_A_GROUP
+            done += 4 * TASKS_A_GROUP * STEPS
             if done >= instances:
                 return
 
 
-TASKS_A_GROUP = 10
+TASKS_A_GROUP, STEPS = 5, 2
 
 
 @lru_cache(maxsize=len(SHAPES))
@@ -144,16 +145,15 @@ def _compare_groups(
         weights = raw / raw.sum(-1, keepdim=True)
         tasks.append(tuple(v.to(dtype).to(DTYPE) for v in (X, weights, means)))
     lists = [[task for group in part for task in group] for part in zip(*tasks, strict=True)]
-    run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed)
-    for index, (group, (X, _, means)) in enumerate(zip(groups, tasks, strict=True)):
+    run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed, steps=STEPS)
+    for index, (group, (X, _, _)) in enumerate(zip(groups, tasks, strict=True)):
         rows = slice(index * TASKS_A_GROUP, (index + 1) * TASKS_A_GROUP)
-        before = run.path_weights[rows, 0, : group.components], means
-        after = (
-            run.path_weights[rows, 1, : group.components],
-            run.path_means[rows, 1, : group.components, : group.dim],
-        )
-        comparison = compare_step(em, X, before, after, refreshed, dtype)
-        yield Draw(group, pieces, refreshed, comparison)
+        weights = run.path_weights[rows, :, : group.components]
+        means = run.path_means[rows, :, : group.components, : group.dim]
+        for t in range(STEPS):
+            before, after = ((weights[:, s], means[:, s]) for s in (t, t + 1))
+            approximate = refreshed or t > 0
+            yield Draw(group, pieces, approximate, compare_step(em, X, before, after, approximate, dtype))
 
 
 def _uniform(g: torch.Generator, shape: tuple[int, ...] | torch.Size, size: float) -> Tensor:

@@ -18,6 +18,11 @@ OVERLAP = 1.0
 worth of overlap. With less, its step is exact but for the floor, whatever the pieces."""
 
 
+FITTED_FROM = 64
+"""With fewer pieces, the last piece of log on [1e-8, 1] reaches below 0.75: most points lie in it together,
+their errors do not cancel yet, and the error falls faster than it does later."""
+
+
 @dataclass(frozen=True)
 class SweepPoint:
     """One step from the same refreshed state with one number of pieces.
@@ -73,8 +78,8 @@ def sweep(
 
 
 def fitted_slope(points: list[SweepPoint]) -> float:
-    """Least-squares slope of log error against log pieces; NaN with fewer than two points."""
-    usable = [p for p in points if p.error > 0]
+    """Least-squares slope of log error against log pieces from 64 on; NaN with fewer than two points."""
+    usable = [p for p in points if p.error > 0 and p.pieces >= FITTED_FROM]
     if len({p.pieces for p in usable}) < 2:
         return float("nan")
     return float(np.polyfit(np.log([p.pieces for p in usable]), np.log([p.error for p in usable]), 1)[0])

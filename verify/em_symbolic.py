@@ -1,7 +1,7 @@
 """Proposition 0 as an identity: the attention of the compiled weights, in symbols, is an EM step.
 
-The dense attention weights are whole numbers, so they are taken over into sympy without rounding; the tokens
-are symbols, the logarithm is exact, and the difference to the EM formulas must simplify to 0.
+The dense attention weights are whole numbers (anything else is refused), so sympy has them exactly; the
+tokens are symbols, the logarithm is exact, and the difference to the EM formulas must simplify to 0.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import sympy as sp
+import torch
 
 from constructions.em import EMConstruction, em_construction
 
@@ -18,10 +19,15 @@ Matrix = Any  # sympy's matrices: their entries carry no types
 def em_step_identity(dim: int, components: int, samples: int) -> bool:
     """Whether the E head, the mean head and the weight head give EM's formulas for all symbols.
 
+    False also where an attention weight is no whole number: nothing is claimed then.
+
     Args:
         dim, components, samples: d, K, N, also d0 = d and K0 = K. N need not be a multiple of K.
     """
     em = em_construction(dim, components, 1, 1)
+    attention = [p for name, p in em.to_transformer().named_parameters() if "attention" in name]
+    if not all(torch.equal(p, p.round()) for p in attention):
+        return False
     x: Matrix = sp.Matrix(samples, dim, lambda i, m: sp.Symbol(f"x{i}_{m}", real=True))
     mu = sp.Matrix(components, dim, lambda k, m: sp.Symbol(f"mu{k}_{m}", real=True))
     pi = [sp.Symbol(f"p{k}", positive=True) for k in range(components)]

@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from verify.em_measure import Measurement
 from verify.output import significant
@@ -17,8 +18,8 @@ LEGEND = (
     "error, p90: largest mean error of a task against the EM path from the same start, median and 90th "
     "percentile. bound/err, least: instance bound of one step over its error, median and smallest. a-priori: "
     "the bound uniform over data, over the error. path: the bound on all steps so far, over the error, in "
-    "the tasks it is claimed for. Lip: median factor by which that bound carries earlier errors. round64, "
-    "round32: the rounding part of the one-step bound."
+    "the tasks (of all) for which it is below the diameter of the data. Lip: median factor by which that "
+    "bound carries earlier errors. round64, round32: the rounding part of the one-step bound."
 )
 COLUMNS = (
     *("pieces", "step", "error", "p90", "bound/err", "least", "a-priori", "path", "tasks", "Lip"),
@@ -32,7 +33,7 @@ def print_results(console: Console, measurements: list[Measurement], results: di
         console.width = WIDTH
     for label, group in groupby(measurements, lambda m: m.problem.label):
         title = f"{label}: distance between the means of EM and of the layers"
-        table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for column in COLUMNS:
             table.add_column(column, justify="right", overflow="fold")
         for m in group:
@@ -43,7 +44,7 @@ def print_results(console: Console, measurements: list[Measurement], results: di
     console.print(LEGEND, style="dim")
     for (name, note), places in sorted(_notes(measurements).items()):
         where = "; ".join(f"{pieces} pieces, step {steps}" for pieces, steps in places.items())
-        console.print(f"{name}: {note} ({where})")
+        console.print(f"{name}: {note} ({where})", markup=False)
     for name, found in results["slopes"].items():
         console.print(f"slope of log error over log pieces, {name}: {found['slope']:.2f}")
     _print_splits(console, results["sweeps"])
@@ -73,7 +74,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
         significant(one["instance_ratio"]["min"], 4),
         significant(one["apriori_ratio"]["median"]),
         significant(path["ratio"]["median"]),
-        f"{path['bound_claimed_for_tasks']}/{record['setting']['tasks']}",
+        f"{path['bound_below_data_diameter']}/{record['setting']['tasks']}",
         significant(lipschitz["median"]),
         significant(one["rounding_part"]["float64"]),
         significant(one["rounding_part"]["float32"]),

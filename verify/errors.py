@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
-BROKEN, BAD_INPUT = 1, 2
+BROKEN, BAD_INPUT, STOPPED = 1, 2, 130
 
 # Newer typer carries its own copy of click, older typer imports it: the class of all usage errors is the
 # base of BadParameter in both.
@@ -19,21 +20,34 @@ class BadInputError(ValueError):
 
 
 def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
-    """Run a typer command and return its exit code: 0 kept, 1 a bound is broken, 2 bad input.
+    """Run a typer command and return its exit code: 0 kept, 1 broken, 2 bad input, 130 stopped by Ctrl-C.
 
-    ``ValueError`` covers our own checks in every room; each of them names the value and what is accepted.
+    An exception of another kind is a fault of ours and keeps its traceback.
     """
     command = typer.main.get_command(app)
     try:
         result = command.main(args=arguments, standalone_mode=False)
     except USAGE_ERROR as problem:
         return _refuse(problem.format_message())  # pyright: ignore[reportAttributeAccessIssue]
-    except ValueError as problem:
+    except BadInputError as problem:
         return _refuse(str(problem))
     except typer.Abort:
-        print("stopped; nothing was written", file=sys.stderr)
-        return BROKEN
+        print("stopped", file=sys.stderr)
+        return STOPPED
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def checking_input() -> Iterator[None]:
+    """Inside, a ``ValueError`` of any room is bad input: all of them name the value and what is accepted.
+
+    Raises:
+        BadInputError: in place of it.
+    """
+    try:
+        yield
+    except ValueError as problem:
+        raise BadInputError(str(problem)) from None
 
 
 def _refuse(message: str) -> int:

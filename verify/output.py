@@ -8,7 +8,8 @@ import json
 import math
 import platform
 import tempfile
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,8 +32,13 @@ class Picture:
     figure: Figure
 
 
-def check_out(out: Path, command: str) -> None:
+def check_out(out: Path, command: str, pictures: Sequence[str]) -> None:
     """Make ``out`` if need be and refuse one that cannot be written or that holds others' files of our names.
+
+    A folder is ours when its ``results.json`` was written by the same command.
+
+    Args:
+        out: the folder. command: who writes. pictures: names of the figures that may be written.
 
     Raises:
         BadInputError: says which.
@@ -45,11 +51,13 @@ def check_out(out: Path, command: str) -> None:
         raise BadInputError(
             f"--out {out}: cannot be written ({problem.strerror}); name a writable folder"
         ) from None
-    taken = [name for name in (RESULTS, PAGE) if (out / name).exists()]
-    if taken and not _written_by(out / RESULTS, command):
-        raise BadInputError(
-            f"--out {out}: holds a {taken[0]} that {command} did not write; name another folder"
-        )
+    ours = _written_by(out / RESULTS, command)
+    for name in (RESULTS, PAGE, *(f"{picture}.png" for picture in pictures)):
+        path = out / name
+        if path.is_dir() or (path.exists() and not ours):
+            raise BadInputError(
+                f"--out {out}: holds {name}, which {command} did not write; name another folder"
+            )
 
 
 def _written_by(path: Path, command: str) -> bool:
@@ -81,19 +89,22 @@ def write_results(
     command: str,
     results: dict[str, Any],
     pictures: list[Picture],
+    names: Sequence[str],
     template: str,
     context: dict[str, Any],
 ) -> None:
     """``results.json``, one PNG a picture, and ``index.html`` with everything inside it.
 
-    Each file is complete before it takes its name, so that a stop never leaves half of one.
+    Each file is complete before it takes its name, so that a stop never leaves half of one. ``names`` are
+    those of all pictures that the command may make: ones that it did not make this time, it removes.
     """
     content = _with_origin(command, results)
     shown = []
+    files: dict[str, bytes] = {}
     for picture in pictures:
         buffer = io.BytesIO()
         picture.figure.savefig(buffer, format="png", dpi=110)
-        _write(out / f"{picture.name}.png", buffer.getvalue())
+        files[f"{picture.name}.png"] = buffer.getvalue()
         shown.append({"caption": picture.caption, "data": base64.b64encode(buffer.getvalue()).decode()})
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -102,8 +113,12 @@ def write_results(
     )
     environment.filters["sig"] = significant
     page = environment.get_template(template).render(results=content, pictures=shown, **context)
-    _write(out / PAGE, page.encode())
-    _write_json(out, content)
+    _write_json(out, content)  # first: it marks the folder as ours
+    for name, written in (files | {PAGE: page.encode()}).items():
+        _write(out / name, written)
+    for name in names:
+        if f"{name}.png" not in files:
+            (out / f"{name}.png").unlink(missing_ok=True)
 
 
 def write_json(out: Path, command: str, results: dict[str, Any]) -> None:
@@ -127,6 +142,10 @@ def significant(value: float | None, digits: int = 2) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -29,7 +29,8 @@ from rich.table import Table
 from baselines.em import em
 from baselines.metrics import Summary, errors, summarise
 from baselines.tasks import Tasks, paper_tasks
-from verify.errors import BROKEN, run_command
+from verify.em_options import usable_seed, whole
+from verify.errors import BROKEN, checking_input, run_command
 from verify.output import RESULTS, check_out, write_json
 
 COMMAND = "verify.reference_levels"
@@ -101,8 +102,7 @@ def measure_levels(
     for each mean: with a single start it is at 1.5 for d = 8, K = 5, as published, and greedy at 0.2.
     Raises ValueError for n_tasks < 2 and as paper_tasks does.
     """
-    if n_tasks < 2:
-        raise ValueError(f"n_tasks is {n_tasks}, needs at least 2")
+    check_tasks(n_tasks)
     levels = []
     for d, K in track([(d, K) for d in dims for K in components], "cells", transient=True):
         generator = torch.Generator().manual_seed(seed)
@@ -113,6 +113,12 @@ def measure_levels(
             total, seconds = _total_errors(method, tasks, generator)
             levels.append(_level(method, d, K, total, oracle, seconds))
     return levels
+
+
+def check_tasks(n_tasks: int) -> None:
+    """ValueError for fewer than the 2 tasks that a standard error needs."""
+    if n_tasks < 2:
+        raise ValueError(f"n_tasks is {n_tasks}, needs at least 2")
 
 
 def _total_errors(method: str, tasks: Tasks, generator: torch.Generator) -> tuple[torch.Tensor, float]:
@@ -173,13 +179,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def main(
-    tasks: Annotated[int, typer.Option(help="tasks in every cell")] = 1024,
-    seed: Annotated[int, typer.Option(help="seed of the tasks and of the starts")] = 0,
+    tasks: Annotated[int, typer.Option(parser=whole, help="tasks in every cell")] = 1024,
+    seed: Annotated[int, typer.Option(parser=whole, help="seed of the tasks and of the starts")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for results.json")] = None,
 ) -> int:
     """Measure the levels and compare. Exit 0 when all are reproduced, 1 when one is not, 2 for bad input."""
+    usable_seed(seed)
+    with checking_input():
+        check_tasks(tasks)
     if out is not None:
-        check_out(out, COMMAND)
+        check_out(out, COMMAND, ())
     levels = measure_levels(tasks, seed)
     passed = all(level.reproduced for level in levels)
     console = Console()

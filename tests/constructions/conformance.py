@@ -288,15 +288,13 @@ class ConstructionConformance:
         assert len(figures) == len(construction.layers)
         for layer, figure in zip(construction.layers, figures, strict=True):
             drawn = [axes for axes in figure.axes if axes.images and axes.get_title()]
-            assert len(drawn) == 2 * len(layer.all_heads) + 2 * bool(layer.mlp)
+            assert len(drawn) == 4 * len(layer.all_heads) + 2 * bool(layer.mlp)
             assert layer.name in figure.get_suptitle()
             for axes in drawn:
-                assert [label.get_text() for label in axes.get_yticklabels()] == names
-                square = "W_V W_O" in axes.get_title() or "W_Q W_K" in axes.get_title()
-                if square:
-                    assert [label.get_text() for label in axes.get_xticklabels()] == names
-                else:
-                    assert axes.get_xlabel() == "hidden unit"
+                bias = ["b_1"] if "b_1" in axes.get_title() else []
+                assert [label.get_text() for label in axes.get_yticklabels()] == names + bias
+                across = "head dimension" if "head" in axes.get_title() else "hidden unit"
+                assert across in axes.get_xlabel()
 
     # --- what runs ------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def without_time(records):
 def grid(tmp_path_factory):
     out = tmp_path_factory.mktemp("grid") / "deep" / "er"
     sizes = ("--dims", "1,2", "--components", "2", "--samples", "13", "--trials", "2")
-    outcome, results = run(out, *sizes, "--steps", "2", "--pieces", "16,8", "--seed", "5")
+    outcome, results = run(out, *sizes, "--steps", "2", "--pieces", "128,64", "--seed", "5")
     return out, outcome, results
 
 
@@ -58,7 +58,7 @@ def test_grid_records(grid):
     expected = [
         (f"d={d} K=2 N=13", "random-points", pieces, step)
         for d in (1, 2)
-        for pieces in (8, 16)
+        for pieces in (64, 128)
         for step in (1, 2)
     ]
     assert found == expected
@@ -102,7 +102,7 @@ def test_grid_settings_versions_and_sweeps(grid):
     assert results["command"] == "verify.em_construction"
     assert results["seed"] == results["settings"]["seed"] == 5
     assert results["dtype"] == results["settings"]["dtype"] == "float64"
-    assert results["settings"]["pieces"] == [8, 16]
+    assert results["settings"]["pieces"] == [64, 128]
     assert results["settings"]["dims"] == [1, 2]
     assert results["settings"]["out"] == str(out)
     assert results["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
@@ -116,7 +116,7 @@ def test_grid_settings_versions_and_sweeps(grid):
     for split in ("optimal", "equal"):
         rows = results["sweeps"][split]
         assert [(row["problem"], row["pieces"]) for row in rows] == [
-            (label, pieces) for label in LABELS for pieces in (8, 16)
+            (label, pieces) for label in LABELS for pieces in (64, 128)
         ]
         for row in rows:
             assert row["split"] == split
@@ -200,7 +200,7 @@ def test_a_size_given_twice_is_one_size(tmp_path):
 
 @pytest.mark.usefixtures("no_figures")
 def test_every_start_has_its_sweep(tmp_path):
-    arguments = (*TINY_GRID, "--dims", 1, "--pieces", "4,8", "--start", "random-points,normal")
+    arguments = (*TINY_GRID, "--dims", 1, "--pieces", "64,128", "--start", "random-points,normal")
     outcome, results = run(tmp_path / "out", *arguments)
     assert [r["setting"]["start"] for r in results["records"]] == ["random-points"] * 4 + ["normal"] * 4
     assert len(results["sweeps"]["optimal"]) == len(results["sweeps"]["equal"]) == 4

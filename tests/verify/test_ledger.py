@@ -45,7 +45,8 @@ def test_every_claim_has_a_line_and_a_record(tmp_path):
     assert outcome.code == 0, outcome.out
     results = strict_json(tmp_path / "out" / "results.json")
     records = results["records"]
-    assert len(lines_of(outcome)) == len(records) == 5
+    # 320 instances are too few for the claim on the median.
+    assert len(lines_of(outcome)) == len(records) == 4
     assert "every claim held" in outcome.out
     for line, record in zip(lines_of(outcome), records, strict=True):
         assert line.startswith("held")
@@ -56,10 +57,10 @@ def test_every_claim_has_a_line_and_a_record(tmp_path):
         assert record["seconds"] > 0
         # inf, which JSON has not, where nothing was observed to differ.
         assert record["margin"] is None or record["margin"] >= 1
-    assert [r["evidence"] for r in records] == ["proved"] + ["sampled"] * 4
+    assert [r["evidence"] for r in records] == ["proved"] + ["sampled"] * 3
     assert records[1]["instances"] >= 320
-    assert records[3]["instances"] >= 80
-    assert [r["dtype"] for r in records] == ["exact", "float64", "float64", "float32", "float64"]
+    assert records[2]["instances"] >= 80
+    assert [r["dtype"] for r in records] == ["exact", "float64", "float32", "float64"]
     assert results["command"] == "verify"
     assert results["passed"] is True
     assert results["versions"]["torch"]
@@ -155,7 +156,7 @@ def test_the_report_of_the_other_command_is_kept(tmp_path):
     before = snapshot(tmp_path)
     outcome = invoke(app, "--only", "em-exact", "--out", tmp_path)
     assert outcome.code == 2
-    assert "results.json that verify did not write" in outcome.err
+    assert "results.json, which verify did not write" in outcome.err
     assert snapshot(tmp_path) == before
 
 
