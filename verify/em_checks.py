@@ -21,6 +21,9 @@ from verify.record import Record
 
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
+STEEP = 10.0
+"""A step whose Lipschitz factor is above it carries earlier errors on more than tenfold: named as a reason."""
+
 TIGHTNESS_FROM = 2000
 """Instances from which a median is claimed: those of one size and family go together; fewer are few sizes."""
 
@@ -167,6 +170,7 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
         comparable = m.comparable[:, -1]
         errors = m.path_error[:, -1].amax(-1)[comparable]
         dying = torch.stack([step.bound.dying.any(-1) for step in m.steps]).any(0)[comparable]
+        steep = (m.bounds.lipschitz.amax(1) > STEEP)[comparable]
         held = m.bounds.holds[:, -1] & m.comparable[:, -1]
         broken = sum(sum(record["broken"].values()) for record in m.records)
         levels = {"median": (0.5, 2e-4), "90th percentile": (0.9, 3e-3)}
@@ -186,7 +190,8 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
                     seed=seed,
                     seconds=time.perf_counter() - began,
                     passed=found <= level and m.passed,
-                    note=f"{large} above, {int(dying[errors > level].sum())} of them with a dying component; "
+                    note=f"{large} above, {int(dying[errors > level].sum())} of them with a dying component, "
+                    f"{int(steep[errors > level].sum())} with a Lipschitz factor above {STEEP:g}; "
                     f"path bound claimed for {int(held.sum())}; EM is 0/0 in {int((~comparable).sum())}; "
                     f"broken: {broken}",
                 )
