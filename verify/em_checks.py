@@ -22,7 +22,7 @@ from verify.record import Record
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
 STEEP = 10.0
-"""A step whose Lipschitz factor is above it carries earlier errors on more than tenfold: named as a reason."""
+"""A step whose Lipschitz factor is above it carries earlier errors on tenfold: named as a reason."""
 
 TIGHTNESS_FROM = 2000
 """Instances from which a median is claimed: those of one size and family go together; fewer are few sizes."""
