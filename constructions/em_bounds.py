@@ -49,7 +49,7 @@ class StepBound:
         mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
         undefined: the component's share of the points is below the smallest normal number, so EM itself is
             0/0 for it.
-        dying: ``N floor >= W_k / 100``: the floor, not the pieces, decides the error.
+        dying: ``N floor > W_k / 100``: the floor, and not only the pieces, can decide the error.
     """
 
     exact_weights: Tensor

@@ -129,8 +129,8 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
     panels[0].legend(fontsize=8)
     caption = (
         "Largest error of a mean against the EM path from the same start, step by step, with the bound over "
-        "all steps (median over the tasks for which it is claimed). Where the Lipschitz factors stay below 1 "
-        "errors do not build up."
+        "all steps (median over the tasks in which it is below the data's diameter). Where the Lipschitz "
+        "factors stay below 1 errors do not build up."
     )
     return Picture("error_against_steps", caption, figure)
 

@@ -226,7 +226,7 @@ def _note(undefined: Tensor, dying: Tensor) -> str:
     if bool(dying.any()):
         parts.append(
             f"{int(dying.sum())} dying component(s), W_k near N x floor: {_places(dying)}; "
-            "the floor decides the error"
+            "the floor holds over 1 % of its mass and can decide the error"
         )
     return "; ".join(parts)
 
