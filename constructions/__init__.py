@@ -4,7 +4,7 @@ from constructions.construction import AssemblyError, Construction, Layer
 from constructions.em import EMConstruction, em_construction
 from constructions.em_pieces import Pieces
 from constructions.em_run import EMRun
-from constructions.em_tasks import HypothesisError
+from constructions.hypotheses import HypothesisError
 from constructions.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
 from constructions.mlp import apply, clear, move
 from constructions.piecewise import PiecewiseLinear, chords, geometric, uniform

@@ -31,11 +31,14 @@ class Layer:
         name: how it is called in tables.
         heads: each a head, or several that on purpose add into one block.
         mlp: parts of the MLP, all reading the state after attention.
+        unit_output: what the attention adds is divided by its Euclidean norm, token by token: an RMS norm
+            with gain ``1/sqrt(D)``.
     """
 
     name: str
     heads: tuple[Head | HeadSum, ...] = ()
     mlp: tuple[MLPPart, ...] = ()
+    unit_output: bool = False
 
     @property
     def all_heads(self) -> tuple[Head, ...]:
@@ -49,7 +52,8 @@ class Layer:
         hidden = sum(len(u.reads) for part in self.mlp for u in part.units())
         # A part can be a constant alone, which takes no unit but still the layer's second bias.
         hidden = max(hidden, 1 if self.mlp else 0)
-        return LayerShape(len(heads), max((head.size for head in heads), default=0), hidden)
+        size = max((head.size for head in heads), default=0)
+        return LayerShape(len(heads), size, hidden, self.unit_output)
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,14 @@ class Construction:
         inputs: the blocks that hold a value when the first layer starts.
         layers: applied in order.
         loops: how many times the list of layers is applied.
+        divide_by_tokens: ReLU attention divides by the number of real tokens.
 
     Raises:
         AssemblyError: a block is read before it holds a value; a block that holds a value is written
-            without being cleared; two parts of one sub-layer write one block; an empty block is cleared; a
-            key-only score term without a constant block ``one`` of width 1; heads of different kinds; a
-            loop whose end does not leave the blocks its start needs.
+            without being cleared; two parts of one sub-layer write one block; part of a block is written or
+            cleared; an empty block is cleared; a key-only score term without a constant block ``one`` of
+            width 1; heads of different kinds; a norm without heads; softmax heads that divide by the number
+            of tokens; a loop whose end does not leave the blocks its start needs.
     """
 
     name: str
@@ -78,6 +84,7 @@ class Construction:
     inputs: tuple[Block, ...]
     layers: tuple[Layer, ...]
     loops: int = 1
+    divide_by_tokens: bool = False
     kind: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +94,10 @@ class Construction:
                 f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}"
             )
         object.__setattr__(self, "kind", kinds.pop())
+        if self.divide_by_tokens and self.kind != "relu":
+            raise AssemblyError(
+                f"{self.name}: softmax weights sum to 1, there is no number of tokens to divide by"
+            )
         for block in self.inputs:
             if block not in self.stream.blocks:
                 raise AssemblyError(f"{self.name}: the input {block!r} is not a block of this stream")
@@ -101,6 +112,8 @@ class Construction:
             )
 
     def _follow_attention(self, layer: Layer, live: set[Block]) -> None:
+        if layer.unit_output and not layer.heads:
+            raise AssemblyError(f"{layer.name}: a norm of what the attention writes, and no head")
         for head in layer.all_heads:
             if head.score.has_key_only_terms:
                 if "one" not in self.stream or self.stream.one.width != 1:
@@ -108,7 +121,7 @@ class Construction:
                 self._need(layer, "attention", (self.stream.one,), live)
             self._need(layer, "attention", (*head.score.reads, head.read), live)
         targets = [part.write for part in layer.heads]
-        self._own(layer, targets)
+        self._own_whole(layer, targets)
         self._refuse_twice(layer, targets)
         for block in targets:
             if block in live:
@@ -118,7 +131,7 @@ class Construction:
     def _follow_mlp(self, layer: Layer, live: set[Block]) -> None:
         cleared: list[Block] = [block for part in layer.mlp for block in part.clears]
         written: list[Block] = [block for part in layer.mlp for block in part.writes]
-        self._own(layer, cleared + written)
+        self._own_whole(layer, cleared + written)
         self._refuse_twice(layer, cleared)
         self._refuse_twice(layer, written)
         for part in layer.mlp:
@@ -138,13 +151,21 @@ class Construction:
     def _need(self, layer: Layer, who: str, blocks: tuple[Block, ...], live: set[Block]) -> None:
         self._own(layer, blocks)
         for block in blocks:
-            if block not in live:
+            if block.whole not in live:
                 raise AssemblyError(f"{layer.name}: {who} reads {block!r} before anything is written there")
 
     def _own(self, layer: Layer, blocks: Sequence[Block]) -> None:
         for block in blocks:
-            if block not in self.stream.blocks:
+            if block.whole not in self.stream.blocks:
                 raise AssemblyError(f"{layer.name}: {block!r} is not a block of this stream")
+
+    def _own_whole(self, layer: Layer, blocks: Sequence[Block]) -> None:
+        self._own(layer, blocks)
+        for block in blocks:
+            if block.part_of is not None:
+                raise AssemblyError(
+                    f"{layer.name}: {block!r} is part of a block; only whole blocks are written"
+                )
 
     @staticmethod
     def _refuse_twice(layer: Layer, blocks: list[Block]) -> None:
@@ -155,9 +176,13 @@ class Construction:
     def shape(self, looped: bool = True) -> TransformerShape:
         """The shape of the compiled transformer; unlooped, the layers are repeated instead."""
         layers = tuple(layer.shape for layer in self.layers)
-        if looped:
-            return TransformerShape(self.stream.width, layers, self.loops, self.kind)  # pyright: ignore[reportArgumentType]
-        return TransformerShape(self.stream.width, layers * self.loops, 1, self.kind)  # pyright: ignore[reportArgumentType]
+        return TransformerShape(
+            width=self.stream.width,
+            layers=layers if looped else layers * self.loops,
+            loops=self.loops if looped else 1,
+            attention=self.kind,  # pyright: ignore[reportArgumentType]
+            divide_by_tokens=self.divide_by_tokens,
+        )
 
     def to_transformer(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
@@ -181,12 +206,17 @@ class Construction:
         if module.attention is not None:
             for index, head in enumerate(layer.all_heads):
                 self._fill_head(head, index, module)
+            if layer.unit_output:
+                module.attention.norm.weight.fill_(self.stream.width**-0.5)
         if module.mlp is not None:
             start = 0
             for units in (u for part in layer.mlp for u in part.units()):
                 at = torch.arange(start, start + len(units.reads))
                 dtype = module.mlp.w1.dtype
                 module.mlp.w1[torch.as_tensor(units.reads), at] = torch.as_tensor(units.gains).to(dtype)
+                if len(units.second_reads):
+                    gains = torch.as_tensor(units.second_gains).to(dtype)
+                    module.mlp.w1[torch.as_tensor(units.second_reads), at] = gains
                 module.mlp.b1[at] = torch.as_tensor(units.biases).to(dtype)
                 module.mlp.w2[at, torch.as_tensor(units.writes)] = torch.as_tensor(units.weights).to(dtype)
                 for column, amount in units.offsets.items():
@@ -225,6 +255,9 @@ class Construction:
                     (label, f"head {index}", f"{head.write.name} += {head}", reads, repr(head.write), "exact")
                 )
                 label = ""
+            if layer.unit_output:
+                names = " ".join(dict.fromkeys(repr(head.write) for head in layer.all_heads))
+                rows.append((label, "norm", "the heads' sum / its Euclidean norm", "", names, "exact"))
             for part in layer.mlp:
                 targets = part.writes or part.clears
                 names = " ".join(repr(block) for block in targets)

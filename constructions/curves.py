@@ -31,4 +31,5 @@ class Curve:
 
 
 log = Curve("log", np.log, lambda slope: 1.0 / slope)
+inverse_sqrt = Curve("1/sqrt", lambda x: x**-0.5, lambda slope: (-2.0 * slope) ** (-2.0 / 3.0))
 square = Curve("square", np.square, lambda slope: slope / 2.0)

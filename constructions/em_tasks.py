@@ -10,15 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from constructions.hypotheses import HypothesisError
+
 WEIGHT_SUM_TOLERANCE = 1e-6
 """|sum of weights - 1| accepted: six typed decimals. EM does not see the factor, which is divided out."""
 
 Array = Tensor | NDArray[np.floating]
 Tasks = Array | Sequence[Array]
-
-
-class HypothesisError(ValueError):
-    """Data outside the theorem's hypotheses; one line naming the value and what is accepted."""
 
 
 @dataclass(frozen=True, eq=False)

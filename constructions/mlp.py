@@ -7,7 +7,7 @@ clearing are exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from constructions.stream import Block
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Hidden units, each reading one column and writing one column, and the constants they add.
+    """Hidden units, each writing one column, and the constants they add.
 
     Attributes:
         reads, writes: (H,) column indices.
         gains: (H,) entry of W_1. biases: (H,) entry of b_1. weights: (H,) entry of W_2.
         offsets: column -> amount added to b_2.
+        second_reads, second_gains: (H,) a second column that each unit reads, or empty.
     """
 
     reads: Array
@@ -32,6 +33,8 @@ class Units:
     biases: Array
     weights: Array
     offsets: dict[int, float]
+    second_reads: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    second_gains: Array = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,60 @@ class Carry:
         return "0" if self.write is None else f"{scale}{self.read.name}"
 
 
-MLPPart = Apply | Carry
+@dataclass(frozen=True)
+class Pick:
+    """``write += sum_k by_k read_k`` for ``by`` in {0, 1}: the entry that ``by`` points at.
+
+    Use :func:`pick`.
+    """
+
+    read: Block
+    by: Block
+    write: Block
+    bound: float
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks read."""
+        return (self.read, self.by)
+
+    @property
+    def clears(self) -> tuple[Block, ...]:
+        """No block."""
+        return ()
+
+    @property
+    def approximation_error(self) -> float:
+        """0: exact within the bound."""
+        return 0.0
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return (self.write,)
+
+    def units(self) -> list[Units]:
+        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
+        width = self.read.width
+        signs = np.tile([1.0, -1.0], width)
+        return [
+            Units(
+                reads=np.repeat(np.array(self.read.columns), 2),
+                writes=np.full(2 * width, self.write.start),
+                gains=signs,
+                biases=np.full(2 * width, -self.bound),
+                weights=signs,
+                offsets={},
+                second_reads=np.repeat(np.array(self.by.columns), 2),
+                second_gains=np.full(2 * width, self.bound),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"<{self.by.name}, {self.read.name}> for |{self.read.name}| <= {self.bound:g}"
+
+
+MLPPart = Apply | Carry | Pick
 
 
 def apply(
@@ -156,6 +212,24 @@ def move(read: Block, write: Block, scale: float = 1.0) -> Carry:
         raise ValueError(f"move needs two blocks of one width, got {read!r} and {write!r}")
     _check_scale(scale)
     return Carry(read, write, scale, (read,))
+
+
+def pick(read: Block, by: Block, write: Block, bound: float) -> Pick:
+    """``write += <by, read>`` for ``by`` in {0, 1}^n and ``|read_k| <= bound``, exactly.
+
+    It is a product of two parts of one token, which attention cannot form; outside the bound it is wrong.
+
+    Raises:
+        ValueError: ``read`` and ``by`` of different width, ``write`` not of width 1, or a bound that is not
+            positive and finite.
+    """
+    if read.width != by.width or write.width != 1:
+        raise ValueError(
+            f"pick reads {read!r} by {by!r} and writes {write!r}; two equal widths and 1 are needed"
+        )
+    if not 0 < bound < math.inf:
+        raise ValueError(f"pick's bound is {bound}; it must be positive and finite")
+    return Pick(read, by, write, bound)
 
 
 def clear(block: Block) -> Carry:

@@ -12,12 +12,33 @@ Role = Literal["query", "key"]
 class Block:
     """Columns ``start : start + width`` of the residual stream, under a name.
 
-    Prints as ``x[0:8]``.
+    Prints as ``x[0:8]``. ``x.part(2)`` is its third column as a block that can be read, ``x.part(1, 4)`` its
+    second four.
     """
 
     name: str
     start: int
     width: int
+    part_of: Block | None = None
+
+    def part(self, index: int, width: int = 1) -> Block:
+        """Columns ``index * width : (index + 1) * width`` of this block, named ``x.index``.
+
+        Raises:
+            ValueError: columns that the block has not got, or a part of a part.
+        """
+        if self.part_of is not None:
+            raise ValueError(f"{self!r} is itself a part of {self.part_of!r}; take parts of that")
+        if width < 1 or not 0 <= index < self.width // width:
+            raise ValueError(
+                f"{self!r} has no part {index} of width {width}; it has {self.width // max(width, 1)}"
+            )
+        return Block(f"{self.name}.{index}", self.start + index * width, width, self)
+
+    @property
+    def whole(self) -> Block:
+        """The block of the stream that this is, or is a part of."""
+        return self if self.part_of is None else self.part_of
 
     @property
     def slice(self) -> slice:
@@ -39,6 +60,10 @@ class Operand:
 
     block: Block
     role: Role
+
+    def part(self, index: int, width: int = 1) -> Operand:
+        """A part of the block in the same role; see :meth:`Block.part`."""
+        return Operand(self.block.part(index, width), self.role)
 
     def __repr__(self) -> str:
         return f"{self.role[0]}.{self.block.name}"

@@ -27,11 +27,16 @@ MAX_HIDDEN_VALUES = 2**22
 
 @dataclass(frozen=True)
 class LayerShape:
-    """Sizes of one layer: number of heads, their dimension, hidden units of the MLP."""
+    """Sizes of one layer: number of heads, their dimension, hidden units of the MLP.
+
+    With ``output_norm`` what the attention adds to the stream first passes an RMS norm (as in OLMo 2), whose
+    epsilon is 0.
+    """
 
     heads: int
     head_dim: int
     hidden: int
+    output_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Parameter(torch.empty((layer.heads, layer.head_dim, shape.width), dtype=dtype))
         for weight in self.parameters():
             nn.init.normal_(weight, std=0.02)
+        self.norm = nn.RMSNorm(shape.width, eps=0.0, dtype=dtype) if layer.output_norm else nn.Identity()
 
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D). ``key_mask`` (B, N) is True at real tokens."""
@@ -80,7 +86,7 @@ class SelfAttention(nn.Module):
             read = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         else:
             read = self._relu_attention(q, k, v, key_mask)
-        return torch.einsum("bhne,hed->bnd", read, self.output)
+        return self.norm(torch.einsum("bhne,hed->bnd", read, self.output))
 
     def _relu_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
         if key_mask is not None:

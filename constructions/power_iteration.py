@@ -1,0 +1,149 @@
+"""What the tensor power constructions share: compiling, embedding a batch, running step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from constructions.construction import Construction
+from constructions.hypotheses import HypothesisError
+from constructions.resources import Resources
+from constructions.tensor_run import TensorPowerRun
+from constructions.tensor_tasks import TensorBatch, Tensors, gather_tensors
+from constructions.transformer import Transformer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class PowerIteration(ABC):
+    """A construction that iterates ``v <- T(I, v, v)``, normalised or not, on tokens of its own layout.
+
+    Attributes:
+        construction: the layers as formulas. One pass through them is one step.
+        max_dim: d0.
+        normalised: whether a step ends with ``v / |v|``.
+    """
+
+    construction: Construction
+    max_dim: int
+    normalised: bool
+    _compiled: dict[object, Transformer] = field(default_factory=dict, repr=False, kw_only=True)
+
+    @property
+    def steps(self) -> int:
+        """L."""
+        return self.construction.loops
+
+    @abstractmethod
+    def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        """The tokens (B, N, D) that the first layer sees, and which of them are real (B, N)."""
+
+    @abstractmethod
+    def _decode(self, h: Tensor) -> Tensor:
+        """(B, N, D) -> (B, d0), the vector that the stream holds between steps."""
+
+    @abstractmethod
+    def _check_before(self, h: Tensor, step: int) -> None:
+        """Refuse a state that the layers would take a wrong step from."""
+
+    @abstractmethod
+    def _check_within(self, states: list[Tensor], step: int) -> None:
+        """Refuse what the layers met inside the step."""
+
+    def to_transformer(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
+    ) -> Transformer:
+        """The dense weights; see :meth:`Construction.to_transformer`."""
+        return self.construction.to_transformer(dtype, device, looped)
+
+    def explain(self) -> str:
+        """The layer table."""
+        return self.construction.explain()
+
+    def resources(self) -> Resources:
+        """Layers, heads, widths, parameters and weight norms of the compiled transformer."""
+        return self.construction.resources()
+
+    def plot_weights(self) -> list[Figure]:
+        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
+        return self.construction.plot_weights()
+
+    def gather(
+        self,
+        T: Tensors,
+        v: Tensors,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> TensorBatch:
+        """The batch that :meth:`run` makes of tensors and starts; see :func:`gather_tensors`."""
+        return gather_tensors(T, v, self.max_dim, dtype, device)
+
+    def run(
+        self,
+        T: Tensors,
+        v: Tensors,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        steps: int | None = None,
+    ) -> TensorPowerRun:
+        """Run the layers on one tensor or a batch, also of mixed sizes.
+
+        Args:
+            T: (d, d, d), (B, d, d, d), or B arrays (d_b, d_b, d_b), symmetric or not.
+            v: (d,), (B, d), or B arrays (d_b,): the starts. They need not have length 1.
+            dtype, device: of weights and tokens; T and v are rounded to ``dtype`` first.
+            steps: how often the block is applied; L unless said.
+
+        Raises:
+            HypothesisError: an input outside the theorem's hypotheses, or a step that leaves them: a vector
+                that is 0 or leaves the range of ``dtype``, an offset, amplitude or norm range too small. The
+                message names the step and the value.
+            ValueError: ``steps`` not a whole number from 1 on.
+        """
+        steps = self.steps if steps is None else steps
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps is {steps!r}; a whole number, at least 1, is needed")
+        batch = self.gather(T, v, dtype, device)
+        key = (dtype, str(device))
+        if key not in self._compiled:
+            self._compiled[key] = self.to_transformer(dtype, device)
+        with torch.no_grad():
+            path = self._path(self._compiled[key], batch, steps)
+        d = batch.tokens
+        run = TensorPowerRun(torch.stack(path, 1)[..., :d], batch.dims)
+        return TensorPowerRun(run.path[0], batch.dims[0]) if batch.single else run
+
+    def _path(self, transformer: Transformer, batch: TensorBatch, steps: int) -> list[Tensor]:
+        h, mask = self.embed(batch)
+        padding = None if bool(mask.all()) else mask
+        path = [batch.v]
+        for step in range(1, steps + 1):
+            self._check_before(h, step)
+            states = transformer.block(h, padding)
+            self._check_within(states, step)
+            h = states[-1]
+            path.append(self._decode(h))
+            self._check_range(path[-1], step)
+        return path
+
+    def _check_range(self, v: Tensor, step: int) -> None:
+        """Refuse a vector that is 0, or not finite."""
+        for task, row in enumerate(v):
+            if bool(row.isfinite().all()) and bool(row.any()):
+                continue
+            if self.normalised:
+                raise HypothesisError(
+                    f"step {step} of tensor {task}: T(I, v, v) is 0 or beyond {v.dtype}; it has no direction"
+                )
+            what = "underflows to 0" if bool(row.isfinite().all()) else "overflows"
+            raise HypothesisError(
+                f"step {step} of tensor {task}: v {what} in {v.dtype}; the plain iteration grows like "
+                f"lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
+            )
