@@ -1,0 +1,366 @@
+"""The spectral estimator of a spherical mixture: whitened moments and the robust tensor power method.
+
+With x ~ sum_k pi_k N(mu_k, s I), s one common variance, and m = E x:
+
+    M2 = E x x^T - s I                                       = sum_k pi_k mu_k mu_k^T
+    M3 = E x(x)x(x)x - s sum_e (m(x)e(x)e + e(x)m(x)e + e(x)e(x)m) = sum_k pi_k mu_k(x)mu_k(x)mu_k
+
+With M2 = U D U^T on its K largest eigenvalues, W = U D^(-1/2) and B = U D^(1/2) = M2 W, the vectors
+v_k = sqrt(pi_k) W^T mu_k are orthonormal and T = M3(W, W, W) = sum_k lambda_k v_k(x)v_k(x)v_k with
+lambda_k = pi_k^(-1/2): the tensor power method finds them, and mu_k = lambda_k B v_k, pi_k = lambda_k^(-2).
+The data are whitened first, y = W^T x, so T is K^3 and M3 itself (d^3) is never formed.
+Source: Hsu and Kakade 2013, "Learning mixtures of spherical Gaussians", Theorems 1 and 2; Anandkumar, Ge,
+Hsu, Kakade and Telgarsky 2014, sections 3.2 and 4.3. Their w_i is pi_k, sigma^2 is s, k is K.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from baselines.checks import check_count, check_points, first_index
+from baselines.mixture import Mixture
+from baselines.tensor_power import ON_FAILURE, draw_starts, robust_power
+
+NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
+
+
+class Status(IntEnum):
+    """Whether a task has an estimate, and if not, why.
+
+    OK                   it has.
+    TOO_MANY_COMPONENTS  K > d: K means in R^d are linearly dependent, whatever the data.
+    NO_VARIANCE          the estimated variance cannot be told from 0.
+    RANK_DEFICIENT       the K-th eigenvalue of M2 is negative or cannot be told from 0.
+    NO_THIRD_MOMENT      an eigenvalue lambda_k of the whitened third moment cannot be told from 0.
+    """
+
+    OK = 0
+    TOO_MANY_COMPONENTS = 1
+    NO_VARIANCE = 2
+    RANK_DEFICIENT = 3
+    NO_THIRD_MOMENT = 4
+
+
+class SpectralError(ValueError):
+    """Batch entry `task` has no estimate; `status` says why."""
+
+    def __init__(self, task: tuple[int, ...], status: Status, detail: str) -> None:
+        super().__init__(f"task {task}: {detail}")
+        self.task = task
+        self.status = status
+
+
+class Whitening(NamedTuple):
+    """M2 on its K largest eigenvalues: W (..., d, K), B (..., d, K), eigenvalues (..., K) ascending.
+
+    W^T M2 W = I and B = M2 W. `resolution` (...) is the eigenvalue that rounding could have made of 0;
+    where the least of the K is not above it, `deficient` (...) is True and W and B are NaN.
+    """
+
+    W: Tensor
+    B: Tensor
+    eigenvalues: Tensor
+    resolution: Tensor
+    deficient: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralResult:
+    """What the spectral method found for every task of a batch (...), NaN where `failed`.
+
+    weights             (..., K): pi_k = lambda_k^-2 / sum_j lambda_j^-2.
+    raw_weights         (..., K): lambda_k^-2. They sum to 1 for the moments of a mixture, and only nearly so
+                        for those of a sample.
+    means               (..., K, d): lambda_k B v_k.
+    variance            (...): s, as given or estimated; kept where only a later stage failed.
+    moment_eigenvalues  (..., K): the K largest of M2, ascending; kept likewise.
+    tensor_eigenvalues  (..., K): lambda_k.
+    moved               (..., K): |v_k - v_k before the last power step|; large where it has not converged.
+    status              (...): a `Status` as an integer.
+    covariance_type     "unit" if the variance was given as 1, else "tied_spherical".
+    """
+
+    weights: Tensor
+    raw_weights: Tensor
+    means: Tensor
+    variance: Tensor
+    moment_eigenvalues: Tensor
+    tensor_eigenvalues: Tensor
+    moved: Tensor
+    status: Tensor
+    covariance_type: str
+
+    @property
+    def failed(self) -> Tensor:
+        """(...) booleans: the task has no estimate."""
+        return self.status != Status.OK
+
+    @property
+    def mixture(self) -> Mixture:
+        """The estimate of every task, batch shape (...). ValueError where a task failed: see `select`."""
+        n_failed = int(self.failed.sum())
+        if n_failed:
+            raise ValueError(
+                f"{n_failed} of {self.failed.numel()} tasks failed, needs 0, or select(~result.failed)"
+            )
+        return self._mixture(self.weights, self.means, self.variance)
+
+    def select(self, tasks: Tensor) -> Mixture:
+        """The estimates of the tasks where the booleans `tasks` (...) are True, batch shape (n,)."""
+        return self._mixture(self.weights[tasks], self.means[tasks], self.variance[tasks])
+
+    def _mixture(self, weights: Tensor, means: Tensor, variance: Tensor) -> Mixture:
+        covariances = None if self.covariance_type == "unit" else variance
+        return Mixture(weights, means, covariances, self.covariance_type)
+
+
+def spectral(
+    X: Tensor,
+    n_components: int,
+    *,
+    variance: float | None = 1.0,
+    n_starts: int = 10,
+    n_iter: int = 30,
+    generator: torch.Generator | None = None,
+    starts: Tensor | None = None,
+    on_failure: str = "raise",
+) -> SpectralResult:
+    """Fit a spherical mixture with one common variance to every task of X (..., N, d) by its moments.
+
+    variance    s, in squared units of the data; None estimates it as the least eigenvalue of the sample
+                covariance (for K <= d that is s in the population: about their average the K means span at
+                most K - 1 directions).
+    n_starts, n_iter, generator, starts    as baselines.tensor_power.robust_tensor_power, in the whitened
+                coordinates: starts (..., K, n_starts, K).
+    on_failure  "raise", or "mark": tasks without an estimate are NaN and have a `Status`, and the others are
+                as if alone.
+
+    The weights are divided by their sum, as a mixture needs; the means are not touched by that. The method
+    reads moments about 0: it does not commute with a shift of the data.
+    Raises SpectralError for the first task without an estimate; ValueError for K > d and bad input.
+    """
+    check_points(X)
+    check_count("n_components", n_components)
+    check_count("n_iter", n_iter)
+    if on_failure not in ON_FAILURE:
+        raise ValueError(f"on_failure is {on_failure!r}, needs one of {', '.join(ON_FAILURE)}")
+    tiny = torch.finfo(X.dtype).tiny
+    if variance is not None and not tiny <= variance < float("inf"):
+        raise ValueError(f"variance is {variance}, needs None or a finite number of at least {tiny:.1e}")
+    _check_squares(X)
+    batch, (N, d), K = X.shape[:-2], X.shape[-2:], n_components
+    directions = draw_starts(batch, K, n_starts, K, X, generator, starts)
+    directions = directions.reshape(-1, *directions.shape[-3:])
+    covariance_type = "unit" if variance == 1 else "tied_spherical"
+    if d < K:
+        if on_failure == "raise":
+            raise ValueError(
+                f"n_components is {K}, needs <= n_features = {d}: more means are linearly dependent"
+            )
+        return _all_failed(X, K, covariance_type)
+    flat = X.reshape(-1, N, d)
+    n_tasks = max(1, NUMBERS_AT_ONCE // (N * (d + K + K * K)))
+    blocks = [
+        _fit(flat[i : i + n_tasks], K, variance, directions[i : i + n_tasks], n_iter)
+        for i in range(0, len(flat), n_tasks)
+    ]
+    fields = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+    fit = _Fit(*(values.reshape((*batch, *values.shape[1:])) for values in fields))
+    if on_failure == "raise" and (fit.status != Status.OK).any():
+        _raise_first(fit, K)
+    return SpectralResult(*fit[:8], covariance_type)
+
+
+def second_moment(X: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """M2 = (1/N) sum_n x_n x_n^T - s I: X (..., N, d), s (...) -> (..., d, d), and its rounding error (...).
+
+    The error is a bound of |M2_computed - M2| in the Frobenius norm: N products summed and divided by N make
+    (N + 1) u (1/N) sum_n |x_nj x_nl|, whose norm is at most (N + 1) u q with q = (1/N) sum_n |x_n|^2; the
+    difference rounds to u |M2 computed| <= u (q + s sqrt(d)) more, to first order in u.
+    """
+    N, d = X.shape[-2:]
+    identity = torch.eye(d, dtype=X.dtype, device=X.device)
+    moment = X.mT @ X / N - variance[..., None, None] * identity
+    average = X.square().sum((-2, -1)) / N
+    return moment, _roundoff(X) * ((N + 2) * average + variance * d**0.5)
+
+
+def smallest_variance(X: Tensor) -> tuple[Tensor, Tensor]:
+    """The least eigenvalue of (1/N) sum_n (x_n - m)(x_n - m)^T: X (..., N, d) -> (...), and its error (...).
+
+    By Weyl's inequality an eigenvalue moves no more than the matrix: (N + 2) u q as in second_moment, q the
+    average of |x_n - m|^2, each factor off by u from the subtraction, which makes (N + 4) u q; the solver's
+    error of `whiten`; and |m_computed - m|^2 <= (N u)^2 max |x_n|^2, since a shift of the centre adds only
+    its square.
+    Source: Hsu and Kakade 2013, Theorem 1.
+    """
+    N, d = X.shape[-2:]
+    centred = X - X.mean(-2, keepdim=True)
+    least = torch.linalg.eigvalsh(centred.mT @ centred / N)[..., 0]
+    average = centred.square().sum((-2, -1)) / N
+    u = _roundoff(X)
+    shift = (N * u) ** 2 * X.square().sum(-1).amax(-1)
+    return least, u * (N + 4 + 8 * d) * average + shift
+
+
+def whiten(second_moment: Tensor, n_components: int, rounding: Tensor) -> Whitening:
+    """W = U D^(-1/2), B = U D^(1/2) of the K largest eigenvalues D of M2 (..., d, d) symmetric, K <= d.
+
+    rounding (...) bounds the error of the matrix given. By Weyl's inequality its eigenvalues are off by no
+    more than that, and by 8 d u |M2|_F from the solver: LAPACK is backward stable with an error of
+    p(d) u |M2|, p a modestly growing function (LAPACK Users' Guide, section 4.7), taken to be 8 d here. An
+    eigenvalue not above the sum, `resolution`, could be that of a matrix of rank below K.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(second_moment)
+    largest, U = eigenvalues[..., -n_components:], vectors[..., -n_components:]
+    solver = 8 * second_moment.shape[-1] * _roundoff(second_moment)
+    resolution = rounding + solver * second_moment.norm(dim=(-2, -1))
+    deficient = ~(largest[..., 0] > resolution)
+    roots = torch.where(deficient.unsqueeze(-1), torch.nan, largest).sqrt().unsqueeze(-2)
+    return Whitening(U / roots, U * roots, largest, resolution, deficient)
+
+
+def whitened_third_moment(X: Tensor, W: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """T = M3(W, W, W): X (..., N, d), W (..., d, K), s (...) -> (..., K, K, K), and its rounding error (...).
+
+    T_abc = (1/N) sum_n y_a y_b y_c - s (h_a G_bc + h_b G_ac + h_c G_ab), y = W^T x, h the average of y and
+    G = W^T W. The error bounds the Frobenius norm of what rounding changes for the y as computed: two
+    products, a sum of N and a division make (N + 2) u c, c the average of |y|^3; h is off by N u a, a the
+    average of |y|, and G by d u |W|_F^2, so each of the three terms by (N + d + 3) u s a |W|_F^2; two sums
+    and the difference add 3 u of everything. Together at most (N + d + 6) u (c + 3 s a |W|_F^2).
+    """
+    N, d = X.shape[-2:]
+    K = W.shape[-1]
+    Y = X @ W
+    pairs = (Y.unsqueeze(-1) * Y.unsqueeze(-2)).flatten(-2)
+    raw = (Y.mT @ pairs).unflatten(-1, (K, K)) / N
+    h, G = Y.mean(-2), W.mT @ W
+    outer = h[..., None, None] * G.unsqueeze(-3)
+    noise = outer + outer.transpose(-3, -2) + outer.transpose(-3, -1)
+    lengths = Y.square().sum(-1).sqrt()
+    size = lengths.pow(3).mean(-1) + 3 * variance * lengths.mean(-1) * W.square().sum((-2, -1))
+    return raw - variance[..., None, None, None] * noise, _roundoff(X) * (N + d + 6) * size
+
+
+def recover(eigenvalues: Tensor, eigenvectors: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """pi_k = lambda_k^-2 and mu_k = lambda_k B v_k: the raw weights (..., K) and the means (..., K, d).
+
+    eigenvalues (..., K), eigenvectors (..., K, K) in rows, B (..., d, K). (-lambda, -v) gives the same.
+    Source: Anandkumar et al. 2014, Theorem 4.3.
+    """
+    means = eigenvalues.unsqueeze(-1) * (eigenvectors @ B.mT)
+    return eigenvalues.square().reciprocal(), means
+
+
+class _Fit(NamedTuple):
+    """The fields of SpectralResult in their order, and the two resolutions, (B) each."""
+
+    weights: Tensor
+    raw_weights: Tensor
+    means: Tensor
+    variance: Tensor
+    moment_eigenvalues: Tensor
+    tensor_eigenvalues: Tensor
+    moved: Tensor
+    status: Tensor
+    moment_resolution: Tensor
+    tensor_resolution: Tensor
+
+
+def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: int) -> _Fit:
+    """B tasks X (B, N, d), directions (B, K, S, K). What a failed stage leaves of its task is NaN."""
+    status = torch.zeros(len(X), dtype=torch.long, device=X.device)
+    if variance is None:
+        s, least = smallest_variance(X)
+        status[~(s > least.clamp(min=torch.finfo(X.dtype).tiny))] = Status.NO_VARIANCE
+    else:
+        s = X.new_full((len(X),), variance)
+    moment, rounding = second_moment(X, s)
+    whitening = whiten(moment, K, rounding)
+    status[whitening.deficient & (status == Status.OK)] = Status.RANK_DEFICIENT
+    T, rounding = whitened_third_moment(X, whitening.W, s)
+    eigen = robust_power(T, directions, n_iter)
+    resolution = rounding + _deflation_rounding(T)
+    lost = ~(eigen.eigenvalues.abs() > resolution.unsqueeze(-1)).all(-1)
+    status[lost & (status == Status.OK)] = Status.NO_THIRD_MOMENT
+    raw, means = recover(eigen.eigenvalues, eigen.eigenvectors, whitening.B)
+    failed = (status != Status.OK).unsqueeze(-1)
+    raw, means = raw.masked_fill(failed, torch.nan), means.masked_fill(failed.unsqueeze(-1), torch.nan)
+    return _Fit(
+        raw / raw.sum(-1, keepdim=True),
+        raw,
+        means,
+        s,
+        whitening.eigenvalues,
+        eigen.eigenvalues.masked_fill(failed, torch.nan),
+        eigen.moved.masked_fill(failed, torch.nan),
+        status,
+        whitening.resolution,
+        resolution,
+    )
+
+
+def _deflation_rounding(T: Tensor) -> Tensor:
+    """K (12 K + 14) u |T|_F: how far from 0 the iteration can find lambda_k in a T of rank below k.
+
+    A contraction with a unit vector is off by (2 K + 1) u |T|_F, so lambda by (3 K + 1) u |T|_F, and the unit
+    vector by (2 K + 1) u |T|_F / lambda from it and (K + 2) u from its normalisation, which leaves at most
+    3 lambda times that behind: (9 K + 9) u |T|_F. Forming and subtracting lambda v(x)v(x)v rounds by 4 u
+    |T|_F. The sum, K times.
+    """
+    K = T.shape[-1]
+    return K * (12 * K + 14) * _roundoff(T) * T.flatten(-3).norm(dim=-1)
+
+
+def _raise_first(fit: _Fit, K: int) -> None:
+    task = first_index(fit.status != Status.OK)
+    status = Status(int(fit.status[task]))
+    if status == Status.NO_VARIANCE:
+        detail = (
+            f"the estimated variance is {fit.variance[task].item()}, not above what rounding makes of 0, "
+            "needs a covariance of full rank (more points than features)"
+        )
+    elif status == Status.RANK_DEFICIENT:
+        detail = (
+            f"eigenvalue {K} of the second moment less the variance is "
+            f"{fit.moment_eigenvalues[(*task, 0)].item()}, needs > {fit.moment_resolution[task].item():.1e}: "
+            f"the data do not show {K} linearly independent means"
+        )
+    else:
+        detail = (
+            "an eigenvalue of the whitened third moment cannot be told from 0, needs an absolute value "
+            f"> {fit.tensor_resolution[task].item():.1e}: its weight would be infinite"
+        )
+    raise SpectralError(task, status, detail)
+
+
+def _all_failed(X: Tensor, K: int, covariance_type: str) -> SpectralResult:
+    """K > d: every task failed."""
+    batch, d = X.shape[:-2], X.shape[-1]
+    per_component = X.new_full((*batch, K), torch.nan)
+    return SpectralResult(
+        weights=per_component,
+        raw_weights=per_component,
+        means=X.new_full((*batch, K, d), torch.nan),
+        variance=X.new_full(batch, torch.nan),
+        moment_eigenvalues=per_component,
+        tensor_eigenvalues=per_component,
+        moved=per_component,
+        status=torch.full(batch, int(Status.TOO_MANY_COMPONENTS), device=X.device),
+        covariance_type=covariance_type,
+    )
+
+
+def _check_squares(X: Tensor) -> None:
+    """Refuse data whose squared norms, summed over the points, would overflow."""
+    largest, limit = X.square().sum(-1).amax().item(), torch.finfo(X.dtype).max / X.shape[-2]
+    if not largest < limit:
+        raise ValueError(f"a squared norm |x|^2 of X is {largest}, needs < {limit:.1e} in {X.dtype}")
+
+
+def _roundoff(values: Tensor) -> float:
+    """u: half the distance from 1 to the next number of the dtype."""
+    return torch.finfo(values.dtype).eps / 2
