@@ -206,7 +206,7 @@ class Construction:
         if module.attention is not None:
             for index, head in enumerate(layer.all_heads):
                 self._fill_head(head, index, module)
-            if layer.unit_output:
+            if isinstance(module.attention.norm, torch.nn.RMSNorm):
                 module.attention.norm.weight.fill_(self.stream.width**-0.5)
         if module.mlp is not None:
             start = 0

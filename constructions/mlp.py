@@ -10,10 +10,13 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from constructions.curves import Array
 from constructions.piecewise import PiecewiseLinear
 from constructions.stream import Block
+
+Columns = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +30,13 @@ class Units:
         second_reads, second_gains: (H,) a second column that each unit reads, or empty.
     """
 
-    reads: Array
-    writes: Array
+    reads: Columns
+    writes: Columns
     gains: Array
     biases: Array
     weights: Array
     offsets: dict[int, float]
-    second_reads: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    second_reads: Columns = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     second_gains: Array = field(default_factory=lambda: np.empty(0))
 
 

@@ -109,6 +109,28 @@ class PiecewiseLinear:
         slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * float(np.abs(self.values).max())
         return gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
 
+    def rounding_error_at(self, dtype: torch.dtype, x: Array) -> Array:
+        """The bound of :meth:`rounding_error` at each x alone: a hinge that is closed there adds nothing.
+
+        Open hinges lie between the anchor and x, so the sums V and T run over these, and the slopes that
+        matter are those of the pieces between the anchor and x. A hinge whose knot rounds to the other
+        side of x counts as open.
+        """
+        u = unit_roundoff(dtype)
+        distance = self.hinge_signs * (x[..., None] - self.hinge_knots)
+        opened = distance > -2 * u * np.abs(self.hinge_knots)
+        reach = (np.abs(self.hinge_weights) * np.maximum(distance, 0.0)).sum(-1)
+        knot_mass = np.where(opened, np.abs(self.hinge_weights * self.hinge_knots), 0.0).sum(-1)
+        sizes, at = np.abs(self.values), self.anchor
+        outward = np.concatenate(
+            [np.maximum.accumulate(sizes[at::-1])[::-1], np.maximum.accumulate(sizes[at:])[1:]]
+        )
+        left = np.searchsorted(self.knots, x, side="right") - 1
+        beyond = np.clip(np.where(x < self.knots[at], left, left + 1), 0, self.pieces)
+        largest = outward[beyond]
+        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
+        return gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
+
     def _hinge_mass(self, x: float) -> float:
         opened = np.maximum(self.hinge_signs * (x - self.hinge_knots), 0.0)
         return float((np.abs(self.hinge_weights) * opened).sum())

@@ -12,6 +12,7 @@ from torch import Tensor
 from constructions.construction import Construction
 from constructions.hypotheses import HypothesisError
 from constructions.resources import Resources
+from constructions.tensor_power_bounds import PathBound, StepError, path_bound
 from constructions.tensor_run import TensorPowerRun
 from constructions.tensor_tasks import TensorBatch, Tensors, gather_tensors
 from constructions.transformer import Transformer
@@ -55,6 +56,23 @@ class PowerIteration(ABC):
     @abstractmethod
     def _check_within(self, states: list[Tensor], step: int) -> None:
         """Refuse what the layers met inside the step."""
+
+    @abstractmethod
+    def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
+        """Errors of one step from v, run in ``dtype``.
+
+        Args:
+            T: (B, d, d, d), v: (B, d), float64. first: v was read in, and not left by an earlier step.
+        """
+
+    def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
+        """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``."""
+        batch = self.gather(T, v, dtype, "cpu")
+        d = batch.tokens
+        tensors = batch.T[:, :d, :d, :d].to(torch.float64)
+        path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
+        steps = [self.step_error(tensors, path[:, t], dtype, first=t == 0) for t in range(path.shape[1] - 1)]
+        return path_bound(tensors, path, steps, self.normalised)
 
     def to_transformer(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
@@ -142,8 +160,8 @@ class PowerIteration(ABC):
                 raise HypothesisError(
                     f"step {step} of tensor {task}: T(I, v, v) is 0 or beyond {v.dtype}; it has no direction"
                 )
-            what = "underflows to 0" if bool(row.isfinite().all()) else "overflows"
+            what = "is 0 (exactly, or rounded away)" if bool(row.isfinite().all()) else "overflows"
             raise HypothesisError(
-                f"step {step} of tensor {task}: v {what} in {v.dtype}; the plain iteration grows like "
-                f"lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
+                f"step {step} of tensor {task}: v {what} in {v.dtype}; the plain iteration grows or shrinks "
+                f"like lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
             )

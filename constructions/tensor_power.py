@@ -11,7 +11,8 @@ weights serves every d <= d0, since absent coordinates are zeros and absent toke
 Attention that divides by the number N of tokens needs no other weights: the tokens then hold ``s = N v_j``,
 ``id = N e_j`` and ``unit = N`` at the first token, and every factor 1/N is met by one N.
 
-Source: arXiv 2505.11918, Theorem 2. The construction is ours; paper_notes/theorem_2_tensor_power.md proves it.
+Source: arXiv 2505.11918, Theorem 2. The construction is ours; paper_notes/theorem_2_tensor_power.md proves
+it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,18 @@ from constructions.hypotheses import HypothesisError
 from constructions.mlp import apply, clear, move
 from constructions.piecewise import PiecewiseLinear, chords, geometric
 from constructions.power_iteration import PowerIteration
+from constructions.rounding import gamma, unit_roundoff
 from constructions.scores import dot, key_only
 from constructions.stream import Stream
+from constructions.tensor_power_bounds import (
+    StepError,
+    contract,
+    norm_resolved,
+    offset_rounding,
+    pair_rounding,
+    piecewise_length_error,
+    rms_entries,
+)
 from constructions.tensor_tasks import TensorBatch
 
 Normalise = Literal["none", "rms", "piecewise"]
@@ -42,11 +53,11 @@ SOURCE = "arXiv 2505.11918, Theorem 2 (cubic tensor power iteration in ReLU atte
 def tensor_stream(max_dim: int, offset: bool, piecewise: bool) -> Stream:
     """The residual stream, of width ``d0^2 + 3 d0 + 2``, and what the two options add."""
     d = max_dim
-    widths = dict(id=d, v=d, s=1, T=d * d, w=d, unit=1)
+    widths = {"id": d, "v": d, "s": 1, "T": d * d, "w": d, "unit": 1}
     if offset:
-        widths |= dict(T_sum=d, one=1)
+        widths |= {"T_sum": d, "one": 1}
     if piecewise:
-        widths |= dict(n2=1, r=1)
+        widths |= {"n2": 1, "r": 1}
     return Stream(**widths)
 
 
@@ -112,8 +123,9 @@ def tensor_power_construction(
             so ``max_j v_j^2`` (times d where attention divides by the number of tokens). See
             :func:`constructions.tensor_power_bounds.required_offset`.
         normalise: "none"; "rms", ``v / |v|`` by an RMS norm, exact; "piecewise", by a piecewise-linear
-            ``1/sqrt(|v|^2)``: the direction is exact and the length is 1 up to the error of its chords.
-        pieces, norm_range: of the piecewise norm: number of linear pieces, and least and largest |T(I, v, v)|.
+            ``1/sqrt(|v|^2)``: the direction is exact and the length is 1 up to the error of its chords. It
+            takes pairs of heads: a token without v must write exactly 0, which offset heads round.
+        pieces, norm_range: of the piecewise norm: number of linear pieces; least and largest |T(I, v, v)|.
         divide_by_tokens: the attention is relu(scores)/N instead of relu(scores).
 
     Raises:
@@ -126,6 +138,8 @@ def tensor_power_construction(
         raise ValueError(f"normalise is {normalise!r}; it is none, rms or piecewise")
     if offset is not None and not 0 < offset < math.inf:
         raise ValueError(f"offset is {offset!r}; it is positive and finite, or None for pairs of heads")
+    if offset is not None and normalise == "piecewise":
+        raise ValueError(f"offset is {offset!r}; the piecewise norm takes pairs of heads, offset=None")
     low, high = norm_range
     if not 0 < low < high < math.inf:
         raise ValueError(f"norm_range is {norm_range}; 0 < low < high are needed")
@@ -187,6 +201,25 @@ class TensorPowerConstruction(PowerIteration):
             h[..., s.T_sum.slice] = slices.sum(2)
             h[..., s.one.start] = 1.0
         return h, mask
+
+    def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
+        """Rounding, and the chords of the piecewise norm; see :class:`StepError`."""
+        d = v.shape[-1]
+        if self.offset is None:
+            heads = pair_rounding(T, v, d, self.max_dim, dtype)
+        else:
+            heads = offset_rounding(T, v, self.offset, d, self.max_dim, dtype)
+        entries, length = 0.0, torch.zeros_like(v[:, 0])
+        if self.normalised:
+            norm = contract(T, v).norm(dim=-1)
+            if self.inverse_sqrt is None:
+                entries = rms_entries(d, dtype)
+                length = torch.full_like(norm, entries)
+            else:
+                entries = gamma(6, unit_roundoff(dtype))
+                length = piecewise_length_error(self.inverse_sqrt, norm, heads.norm(dim=-1), d, dtype)
+            length = torch.where(norm_resolved(norm, d, dtype), length, math.inf)
+        return StepError(heads, entries, torch.zeros_like(v), length)
 
     def _decode(self, h: Tensor) -> Tensor:
         return h[:, 0, self.construction.stream.v.slice]

@@ -12,8 +12,8 @@ class TensorPowerRun:
     """The vectors that the layers computed, for B tensors (no leading B where one was given).
 
     Attributes:
-        path: (B, L + 1, d), the start as rounded to the run's dtype, then the vector after each step; 0 beyond
-            the d of a task.
+        path: (B, L + 1, d), the start as rounded to the run's dtype, then the vector after each step; 0
+            beyond the d of a task.
         dims: (B,) the true d of each.
     """
 

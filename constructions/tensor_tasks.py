@@ -94,4 +94,6 @@ def _check_shapes(tensor: Tensor, start: Tensor, max_dim: int) -> None:
             f"a start has shape {tuple(start.shape)}; its tensor needs ({tensor.shape[0]},)"
         )
     if not 1 <= len(start) <= max_dim:
-        raise HypothesisError(f"a tensor has d = {len(start)}; this construction takes 1 <= d <= d0 = {max_dim}")
+        raise HypothesisError(
+            f"a tensor has d = {len(start)}; this construction takes 1 <= d <= d0 = {max_dim}"
+        )

@@ -1,0 +1,181 @@
+"""How far one step of softmax tensor power iteration is from ``T(I, v, v)``, and the step size to choose.
+
+With ``a_jm = v_j v_m``, A their largest size, n data tokens, u the unit roundoff, and alpha the weights of
+the p pairs (constructions/sinh_pairs.py), what the heads write is off by at most the sum of
+
+    approximation   |sum_jm T_ijm (D_p(a_jm) - a_jm)|                                 (signed, as a series)
+    leakage         e^-c sum_k |alpha_k| k sum_jm |T_ijm| e^(2 p eps A) (n |a_jm| + sum_l |a_lm|),
+                    or its signed first order and a remainder, where that is smaller
+    rounding        of the order of u c sum_k |alpha_k| / eps sum_jm |T_ijm|
+
+Lemmas 1 to 4 of paper_notes/softmax_is_enough.md. Values are evaluated in float64 without directed rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from constructions.rounding import gamma, unit_roundoff
+from constructions.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
+
+EXP_ULPS = {torch.float64: 2, torch.float32: 20}
+"""Largest error of exp in units in the last place: of vector libraries, and of their fast float32 variant."""
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxError:
+    """Parts of the error of one step, each (B, d): what the heads write against ``T(I, v, v)``."""
+
+    approximation: Tensor
+    leakage: Tensor
+    rounding: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """(B, d) bound on the error."""
+        return self.approximation + self.leakage + self.rounding
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What the error depends on beside T and v: step size, number of pairs, score of the sink."""
+
+    epsilon: float
+    pairs: int
+    sink: float
+
+
+def score_rounding(sink: float, amplitude: float, dtype: torch.dtype) -> float:
+    """Absolute rounding of ``score_j - max score``: half a unit in the last place of a number near c.
+
+    ``u 2^floor(log2 x)`` for the largest x that occurs, c + amplitude; it is what limits the accuracy: the
+    scores +-eps a_j stand beside c and lose the digits below it.
+    """
+    return unit_roundoff(dtype) * 2.0 ** math.floor(math.log2(max(sink + amplitude, 2.0**-1000)))
+
+
+def step_bound(
+    T: Tensor, v: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype, slack: Tensor | float = 0.0
+) -> SoftmaxError:
+    """Bound on one step from the state v.
+
+    Args:
+        T: (B, d, d, d), v: (B, d), float64.
+        heads: step size, pairs, sink.
+        max_dim: d0 of the weights, which sets the number of heads whose results are added up.
+        dtype: in which the layer runs.
+        slack: (B, d) or 0: how far ``s_j`` may be from ``v_j``.
+    """
+    a = v[:, :, None] * v[:, None, :]
+    size = T.abs()
+    series, tail = product_error(a, heads.epsilon, heads.pairs)
+    signed = torch.einsum("bijm,bjm->bi", T, series).abs()
+    approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)
+    gap = torch.as_tensor(slack) * torch.ones_like(v)
+    mismatch = torch.einsum("bijm,bj,bm->bi", size, gap, v.abs())
+    return SoftmaxError(
+        approximation,
+        _leakage(T, a, heads),
+        _rounding(T, a, heads, max_dim, dtype) + 2 * mismatch,
+    )
+
+
+def _leakage(T: Tensor, a: Tensor, heads: Heads) -> Tensor:
+    """The smaller of two bounds (lemma 3).
+
+    A head's weight is ``exp(x a_j) / (e^c + sum_l exp(x a_l))``; times e^c it falls short of ``exp(x a_j)``
+    by ``g = exp(x a_j) delta / (1 + delta)``, ``delta = e^-c sum_l exp(x a_l)``. Uniformly,
+    ``|g'| <= e^(2 x A - c) (n |a_j| + sum_l |a_l|)``. To first order, g'(0) is known with its sign, and the
+    third derivative is at most ``26 A^3 n e^(2 x A - c)``.
+    """
+    n, p = a.shape[1], heads.pairs
+    size = T.abs()
+    reach = a.abs().amax((1, 2))
+    decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)[:, None]
+    terms = n * a.abs() + a.abs().sum(1, keepdim=True)
+    uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
+    mass = n * math.exp(-heads.sink)
+    slope = a * mass / (1 + mass) + a.sum(1, keepdim=True) * math.exp(-heads.sink) / (1 + mass) ** 2
+    first_order = torch.einsum("bijm,bjm->bi", T, slope).abs()
+    third = 26 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
+    return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
+
+
+def _rounding(T: Tensor, a: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype) -> Tensor:
+    """Lemma 4. A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
+
+    With ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j, ``x = k eps A``,
+    rho the error of one weight and zeta that of their sum, pair k adds
+
+        |alpha_k| / eps e^x [ (rho + gamma_{n+3}) F + (zeta + gamma_{2 p d0 + 4}) (G + (e^x - 1) F) ]
+    """
+    n, u, p = a.shape[1], unit_roundoff(dtype), heads.pairs
+    reach = a.abs().amax((1, 2))
+    separate = T.abs().sum((2, 3))
+    common = T.sum(2).abs().sum(2)
+    exp_error = 2 * EXP_ULPS[dtype] * u
+    together = gamma(n + 5, u) + gamma(2 * p * max_dim + 4, u)
+    total = torch.zeros_like(separate)
+    for k, alpha in enumerate(pair_weights(p), 1):
+        x = k * heads.epsilon * reach
+        own = gamma(4, u) * x + score_rounding(heads.sink, float(x.max()), dtype) + exp_error
+        one_by_one = (torch.expm1(own) + gamma(n + 3, u))[:, None] * separate
+        jointly = together * (common + torch.expm1(x)[:, None] * separate)
+        total = total + abs(float(alpha)) / heads.epsilon * torch.exp(x)[:, None] * (one_by_one + jointly)
+    # A weight, or its product with T_ijm, may lose less than the smallest normal number.
+    lost = (1 + T.abs()).sum((2, 3)) * torch.finfo(dtype).tiny
+    return total + math.exp(heads.sink) * weight_moment(p, 0) / heads.epsilon * lost
+
+
+def picked_slack(v: Tensor, bound: float, dtype: torch.dtype) -> Tensor:
+    """(B, d): ``|s_j - v_j|`` after a step: v was moved over its predecessor, s picked by hinges at -B.
+
+    Each is at most ``gamma_5`` of the two values that meet in it (both at most B), and the hinges add
+    ``2 gamma_2 (2 B + |v_j|)``.
+    """
+    u = unit_roundoff(dtype)
+    largest = torch.full_like(v, bound)
+    return 4 * gamma(5, u) * largest + 2 * gamma(2, u) * (2 * bound + v.abs())
+
+
+def expected_rounding(T: Tensor, heads: Heads, dtype: torch.dtype) -> Tensor:
+    """Standard deviation of one step's rounding, (B, d), were score roundings independent and uniform.
+
+    ``(1 / 2 eps) sqrt(2 sum_k alpha_k^2 sum_jm T_ijm^2) h / sqrt(3)``, h the half unit of
+    :func:`score_rounding`. A model that predicts, not a bound.
+    """
+    h = score_rounding(heads.sink, 0.0, dtype) / math.sqrt(3)
+    alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(heads.pairs)))
+    return alphas * h / (math.sqrt(2) * heads.epsilon) * T.square().sum((2, 3)).sqrt()
+
+
+def best_epsilon(
+    dtype: torch.dtype, pairs: int, sink: float = 36.0, amplitude: float = 1.0, terms: int = 1
+) -> float:
+    """The step size at which the predicted error of a product is least.
+
+    Approximation ``C eps^(2p) A^(2p+1)``, with ``C = p!^2 / (2p+1)!``, falls with eps as rounding
+    ``R / eps``, ``R = |alpha|_2 h / sqrt(6 n)``, grows; ``eps = (R / (2 p C A^(2p+1)))^(1/(2p+1))``, or 1
+    if that is larger.
+
+    Args:
+        dtype: in which the layer runs. pairs: p. sink: c.
+        amplitude: A, the typical size of a product ``v_j v_m``: ``(mean |a|^(2p+1))^(1/(2p+1))``.
+        terms: n, the number of products that are added up, d^2: their roundings average out.
+
+    Raises:
+        ValueError: ``pairs``, ``sink``, ``amplitude`` or ``terms`` out of range.
+    """
+    if not (amplitude > 0 and sink > 0 and terms >= 1):
+        raise ValueError(
+            f"amplitude, sink and terms are {amplitude}, {sink} and {terms}; positive, positive, at least 1"
+        )
+    alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(pairs)))
+    rounding = alphas * score_rounding(sink, 0.0, dtype) / math.sqrt(6 * terms)
+    power = 2 * pairs + 1
+    steepness = 2 * pairs * leading_constant(pairs) * amplitude**power
+    return min(1.0, (rounding / steepness) ** (1 / power))

@@ -1,0 +1,242 @@
+"""How far a tensor power construction can be from the exact iteration: one step, and L steps.
+
+For every construction the heads write ``w`` with ``|w_i - T(I, v, v)_i| <= E_i`` (rounding alone for ReLU
+heads, approximation as well for softmax heads). From there:
+
+* plain: ``e_{t+1} = E + |T|(I, |v|, e) + |T|(I, e, |v|) + |T|(I, e, e)``, entry by entry;
+* normalised: only the direction of the state matters, since ``T(I, c v, c v)`` is parallel to
+  ``T(I, v, v)``. With x = T(I, v, v), P the projection off x, ``A = T(I, ., v) + T(I, v, .)`` and tau the
+  spectral norm of the d x d^2 unfolding, all at the constructed v scaled to length 1, a direction error eta
+  becomes at most
+
+      2 |E| / (2 |x| - |E|) + (|P A| eta + tau eta^2) / (|x| - |x^T A| / |x| eta - tau eta^2)
+
+  where the denominators are positive, and the length adds its own error.
+
+Proofs: paper_notes/theorem_2_tensor_power.md, lemmas 1 to 5.
+
+All values are evaluated in float64 without directed rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from constructions.piecewise import PiecewiseLinear
+from constructions.rounding import gamma, unit_roundoff
+
+
+def contract(T: Tensor, v: Tensor) -> Tensor:
+    """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
+    return torch.einsum("bijm,bj,bm->bi", T, v, v)
+
+
+def natural_scale(T: Tensor, v: Tensor) -> Tensor:
+    """``sum_jm |T_ijm v_j v_m|``, (B, d): what rounding is measured against, term by term."""
+    return contract(T.abs(), v.abs())
+
+
+@dataclass(frozen=True, eq=False)
+class StepError:
+    """Errors of one step from the state v.
+
+    Attributes:
+        heads: (B, d) bound E on the error of what the heads write, before a norm.
+        entries: relative error of each entry made after it (norm, scaling).
+        moved: absolute error of each entry made by moving it to ``v``.
+        length: (B,) bound on ``| |v| - 1 |`` after the norm; 0 where there is none.
+    """
+
+    heads: Tensor
+    entries: float
+    moved: Tensor
+    length: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PathBound:
+    """Bounds along a run.
+
+    Attributes:
+        error: (B, L + 1) bound on the Euclidean distance of each vector of the run from the exact iteration
+            (real arithmetic, the same start); inf where nothing is claimed.
+        entries: (B, L + 1, d) bound on each entry; for the plain iteration sharper than ``error``.
+        one_step: (B, L) bound on the error of each step alone, from the state it started in.
+    """
+
+    error: Tensor
+    entries: Tensor
+    one_step: Tensor
+
+
+def pair_rounding(T: Tensor, v: Tensor, tokens: int, max_dim: int, dtype: torch.dtype) -> Tensor:
+    """E of 2 d0 ReLU heads, (B, d).
+
+    Each of the d^2 terms ``T_ijm (v_m s_j)`` passes two products, a sum over the tokens and a sum over the
+    heads; every other number met is an exact 0 or 1, and a key is open in one head of a pair only. Attention
+    that divides by N, and tokens that hold N v_j, add at most six roundings more. So
+    ``E = gamma_{n + 2 d0 + 8} sum_jm |T_ijm v_j v_m|`` and underflow of each product.
+    """
+    u = unit_roundoff(dtype)
+    return gamma(tokens + 2 * max_dim + 8, u) * natural_scale(T, v) + _underflow(T, v, dtype)
+
+
+def offset_rounding(
+    T: Tensor, v: Tensor, offset: float, tokens: int, max_dim: int, dtype: torch.dtype
+) -> Tensor:
+    """E of d0 + 1 ReLU heads: ``gamma_{n + 2 d0 + 12} sum_jm |T_ijm| (|v_j v_m| + 2 B)``.
+
+    ``fl(v_m s_j + B)`` carries B's rounding, B more is subtracted by the last head, whose value
+    ``sum_m T_ijm`` was summed beforehand.
+    """
+    u = unit_roundoff(dtype)
+    scale = natural_scale(T, v) + 2 * offset * T.abs().sum((2, 3))
+    return gamma(tokens + 2 * max_dim + 12, u) * scale + (1 + offset) * _underflow(T, v, dtype)
+
+
+def _underflow(T: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, d): each product may lose less than the smallest normal number: v_m s_j, then times T_ijm."""
+    return torch.finfo(dtype).tiny * (T.abs().sum((2, 3)) + T.shape[1] ** 2).expand_as(v)
+
+
+def norm_resolved(norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Whether ``|w|^2`` is so large that squares which underflow stay below its rounding, (B,)."""
+    return norm.square() >= dim * torch.finfo(dtype).tiny / unit_roundoff(dtype)
+
+
+def rms_entries(dim: int, dtype: torch.dtype) -> float:
+    """Relative error of each entry of an RMS norm: squares, their sum, mean, 1/sqrt (2 ulp), gain, products.
+
+    The sum of d squares has the relative error gamma_d, halved by the square root; the zeros of the other
+    columns are exact. ``gamma_{d + 10}`` covers these.
+    """
+    return gamma(dim + 10, unit_roundoff(dtype))
+
+
+def relative_chord_error(f: PiecewiseLinear) -> float:
+    """``max_x f(x) sqrt(x) - 1`` over the domain, for f the chords of 1/sqrt: at least 0, since it is convex.
+
+    On a chord ``alpha + beta x`` the product's derivative ``alpha/(2 sqrt x) + 3/2 beta sqrt x`` vanishes at
+    ``x = -alpha / (3 beta)``, where it is largest.
+    """
+    beta = f.slopes
+    alpha = f.values[:-1] - beta * f.knots[:-1]
+    at = np.clip(-alpha / (3 * beta), f.knots[:-1], f.knots[1:])
+    return float(((alpha + beta * at) * np.sqrt(at)).max() - 1)
+
+
+def piecewise_length_error(
+    f: PiecewiseLinear, norm: Tensor, error: Tensor, dim: int, dtype: torch.dtype
+) -> Tensor:
+    """Bound on ``| |v| - 1 |`` for ``v = r w``, ``r = f(|w|^2)`` computed in ``dtype``, (B,).
+
+    Chord error, rounding of the square (through the steepest relative slope of f), of f, and of the product.
+    The rounding of f grows towards small arguments, so it is taken at the least |w| that is possible.
+
+    Args:
+        f: the chords of 1/sqrt. norm: (B,) |T(I, v, v)|. error: (B,) bound on the distance of w from it.
+    """
+    u = unit_roundoff(dtype)
+    chord = relative_chord_error(f)
+    steepest = float(np.max(-f.slopes * f.knots[1:] / f.values[1:]))
+    least, most = f.domain
+    smallest = torch.maximum(norm - error, torch.zeros_like(norm)).square().clamp(least, most)
+    rounding = torch.as_tensor(f.rounding_error_at(dtype, smallest.numpy()))
+    argument = gamma(dim + 6, u)
+    largest = norm + error
+    return chord + (1 + chord) * math.expm1(2 * steepest * argument) + rounding * largest + gamma(6, u)
+
+
+def path_bound(T: Tensor, path: Tensor, steps: list[StepError], normalised: bool) -> PathBound:
+    """Bounds on a run from its step errors.
+
+    Args:
+        T: (B, d, d, d) float64. path: (B, L + 1, d) the vectors of the run, float64.
+        steps: the error of every step, from the state that the run was in.
+        normalised: whether each step divides by the length.
+    """
+    return _normalised_path(T, path, steps) if normalised else _plain_path(T, path, steps)
+
+
+def _plain_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
+    size = T.abs()
+    entries = [torch.zeros_like(path[:, 0])]
+    alone = []
+    for t, step in enumerate(steps):
+        v, e = path[:, t].abs(), entries[-1]
+        own = step.heads + step.moved
+        carried = torch.einsum("bijm,bj,bm->bi", size, v, e) + torch.einsum("bijm,bj,bm->bi", size, e, v)
+        entries.append(own + carried + contract(size, e))
+        alone.append(own.norm(dim=-1))
+    all_entries = torch.stack(entries, 1)
+    return PathBound(all_entries.norm(dim=-1), all_entries, torch.stack(alone, 1))
+
+
+def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
+    tau = torch.linalg.matrix_norm(T.flatten(2), ord=2)
+    direction = [torch.zeros_like(path[:, 0, 0])]
+    error, alone = [direction[0]], []
+    for t, step in enumerate(steps):
+        length = path[:, t].norm(dim=-1, keepdim=True)
+        v = path[:, t] / length
+        x = contract(T, v)
+        size = x.norm(dim=-1)
+        heads = step.heads.norm(dim=-1) / length[:, 0].square()
+        own = _ratio(2 * heads, 2 * size - heads)
+        own = own + _ratio(torch.full_like(size, 2 * step.entries), torch.full_like(size, 2 - step.entries))
+        own = own + 2 * step.moved.norm(dim=-1)
+        alone.append(own + step.length)
+        eta = direction[-1]
+        A = torch.einsum("bijm,bm->bij", T, v) + torch.einsum("bijm,bj->bim", T, v)
+        unit = x / size[:, None]
+        along = torch.einsum("bi,bij->bj", unit, A)
+        across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
+        curved = tau * eta.square()
+        carried = _ratio(across * eta + curved, size - along.norm(dim=-1) * eta - curved)
+        direction.append(own + carried)
+        error.append(direction[-1] + step.length)
+    whole = torch.stack(error, 1)
+    return PathBound(whole, whole[:, :, None].expand_as(path), torch.stack(alone, 1))
+
+
+def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
+    """top / bottom, and inf where the bottom is not positive: nothing is claimed there."""
+    return torch.where(bottom > 0, top / bottom, math.inf)
+
+
+def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError]:
+    """Step errors of an ordinary float64 evaluation: a sum of d^2 terms of two products, then the length."""
+    d, u = T.shape[1], unit_roundoff(torch.float64)
+    steps = []
+    for t in range(path.shape[1] - 1):
+        heads = gamma(d * d + 4, u) * natural_scale(T, path[:, t]) + _underflow(T, path[:, t], torch.float64)
+        after = gamma(d + 6, u) if normalised else 0.0
+        length = torch.full_like(path[:, 0, 0], after)
+        steps.append(StepError(heads, after, torch.zeros_like(heads), length))
+    return steps
+
+
+def required_offset(
+    T: Tensor, v: Tensor, steps: int, normalised: bool, divide_by_tokens: bool = False
+) -> float:
+    """An offset that suffices for ``steps`` steps of one tensor: ``max_t |v_t|_inf^2``, times d for a mean.
+
+    Plain: by ``r_{t+1} = max_i sum_jm |T_ijm| r_t^2``, which no rounding within a factor 1 + 1e-6 breaks.
+    Normalised: entries of a unit vector are at most 1. Both are enlarged by 1e-6 for rounding in float64; in
+    float32 give a larger one.
+
+    Args:
+        T: (d, d, d). v: (d,).
+    """
+    largest = float(v.abs().max())
+    row = float(T.abs().sum((1, 2)).max())
+    reached = [largest]
+    for _ in range(steps - 1):
+        reached.append(1.0 if normalised else row * reached[-1] ** 2)
+    tokens = len(v) if divide_by_tokens else 1
+    return (1 + 1e-6) * tokens * max(reached) ** 2
