@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
-from verify.em_options import usable_seed, whole
 from verify.errors import BROKEN, BadInputError, run_command
+from verify.options import usable_seed, whole
 from verify.output import Picture, check_out, significant, write_results
 from verify.record import Record
 from verify.registry import CHECKS

@@ -23,22 +23,21 @@ from constructions.em import SOURCE, EMConstruction, em_construction
 from verify.data import UserData, load_bundled, load_file, load_init
 from verify.em_figures import NAMES, pictures
 from verify.em_measure import Measurement, measure
-from verify.em_options import (
-    Options,
+from verify.em_options import Options, starts_named
+from verify.em_problems import Problem, random_problem, started
+from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
+from verify.em_table import print_results
+from verify.errors import BROKEN, BadInputError, checking_input, run_command
+from verify.options import (
     at_least_one,
     dtype_named,
     in_open_unit,
     real,
-    starts_named,
     usable_device,
     usable_seed,
     whole,
     whole_numbers,
 )
-from verify.em_problems import Problem, random_problem, started
-from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
-from verify.em_table import print_results
-from verify.errors import BROKEN, BadInputError, checking_input, run_command
 from verify.output import check_out, write_results
 
 COMMAND = "verify.em_construction"

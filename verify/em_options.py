@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import typer
 
 from baselines.starts import STARTS
 from verify.errors import BadInputError
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -40,85 +37,6 @@ class Options:
     out: Path
 
 
-def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | None:
-    """``"2,8"`` as [2, 8].
-
-    Raises:
-        BadInputError: something else, or a number below ``least``.
-    """
-    if text is None:
-        return None
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise BadInputError(
-            f"--{name} {text}: whole numbers separated by commas are needed, as in 2,8"
-        ) from None
-    if min(values) < least:
-        raise BadInputError(f"--{name} {text}: {min(values)} is too small; at least {least} is needed")
-    return list(dict.fromkeys(values))
-
-
-def whole(text: str) -> int:
-    """A typer parser that names what it was given.
-
-    Raises:
-        typer.BadParameter: not a whole number.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a whole number") from None
-
-
-def real(text: str) -> float:
-    """A typer parser that names what it was given.
-
-    Raises:
-        typer.BadParameter: not a number.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number") from None
-
-
-def usable_seed(seed: int) -> int:
-    """A seed that torch takes.
-
-    Raises:
-        BadInputError: another number.
-    """
-    if not 0 <= seed < 2**63:
-        raise BadInputError(f"--seed {seed}: it lies between 0 and 2^63 - 1")
-    return seed
-
-
-def dtype_named(name: str) -> torch.dtype:
-    """float32 or float64.
-
-    Raises:
-        BadInputError: another name.
-    """
-    if name not in DTYPES:
-        raise BadInputError(f"--dtype {name}: it is one of {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
-def usable_device(name: str) -> str:
-    """The device, tried out with one number.
-
-    Raises:
-        BadInputError: an unknown device, or one that this machine has not got.
-    """
-    try:
-        float(torch.zeros(1, device=name))
-    except (RuntimeError, AssertionError, ImportError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise BadInputError(f"--device {name}: cannot be used here ({reason}); cpu always can") from None
-    return name
-
-
 def starts_named(text: str) -> list[str]:
     """``"random-points,normal"`` as a list.
 
@@ -130,25 +48,3 @@ def starts_named(text: str) -> list[str]:
         if name not in STARTS:
             raise BadInputError(f"--start {name}: it is one of {', '.join(STARTS)}")
     return names
-
-
-def in_open_unit(name: str, value: float) -> float:
-    """A number strictly between 0 and 1.
-
-    Raises:
-        BadInputError: another number.
-    """
-    if not 0 < value < 1:
-        raise BadInputError(f"--{name} {value:g}: it lies strictly between 0 and 1")
-    return value
-
-
-def at_least_one(name: str, value: int | None) -> int | None:
-    """A whole number from 1 on, or None.
-
-    Raises:
-        BadInputError: a smaller one.
-    """
-    if value is not None and value < 1:
-        raise BadInputError(f"--{name} {value}: at least 1 is needed")
-    return value

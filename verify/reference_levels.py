@@ -29,8 +29,8 @@ from rich.table import Table
 from baselines.em import em
 from baselines.metrics import Summary, errors, summarise
 from baselines.tasks import Tasks, paper_tasks
-from verify.em_options import usable_seed, whole
 from verify.errors import BROKEN, checking_input, run_command
+from verify.options import usable_seed, whole
 from verify.output import RESULTS, check_out, write_json
 
 COMMAND = "verify.reference_levels"
