@@ -212,6 +212,11 @@ def draw_starts(
     if starts.dim() < 3 or starts.shape[-3] != n_components or starts.shape[-1] != n_features:
         wanted = f"(..., {n_components}, n_starts, {n_features})"
         raise ValueError(f"starts have shape {tuple(starts.shape)}, needs {wanted}")
+    own = starts.shape[:-3]
+    if len(own) > len(batch) or any(
+        n not in (1, m) for n, m in zip(reversed(own), reversed(batch), strict=False)
+    ):
+        raise ValueError(f"starts have batch shape {tuple(own)}, needs one that broadcasts to {tuple(batch)}")
     check_finite("starts", starts)
     lengths = _length(starts)
     if (lengths == 0).any():

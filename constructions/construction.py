@@ -193,7 +193,9 @@ class Construction:
             dtype, device: of the parameters.
             looped: one copy of the layers applied ``loops`` times; otherwise ``loops`` copies.
         """
-        transformer = Transformer(self.shape(looped), dtype)
+        with torch.device("meta"):  # the random initial weights would be thrown away
+            transformer = Transformer(self.shape(looped), dtype)
+        transformer.to_empty(device="cpu")
         written = self.layers if looped else self.layers * self.loops
         with torch.no_grad():
             for parameter in transformer.parameters():
@@ -229,14 +231,14 @@ class Construction:
             raise AssemblyError(f"{self.name}: a head without an attention sub-layer")
         at = 0
         for term in head.score.terms:
-            for position, column in enumerate(term.key.columns):
-                source = self.stream.one.start if term.query is None else term.query.start + position
-                weights.query[index, source, at] = 1.0
-                weights.key[index, column, at] = term.coefficient
-                at += 1
-        for position, (source, target) in enumerate(zip(head.read.columns, head.write.columns, strict=True)):
-            weights.value[index, source, position] = 1.0
-            weights.output[index, position, target] = head.scale
+            query = self.stream.one if term.query is None else term.query
+            places = torch.arange(at, at + term.rank)
+            weights.query[index, torch.tensor(query.columns), places] = 1.0
+            weights.key[index, torch.tensor(term.key.columns), places] = term.coefficient
+            at += term.rank
+        places = torch.arange(head.read.width)
+        weights.value[index, torch.tensor(head.read.columns), places] = 1.0
+        weights.output[index, places, torch.tensor(head.write.columns)] = head.scale
 
     def resources(self) -> Resources:
         """Layers, heads, widths, parameters and weight norms of the compiled transformer."""
