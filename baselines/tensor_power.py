@@ -133,7 +133,7 @@ def growth(T: Tensor, v: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         w = _contract(unit, u)
         size = _length(w)
-        zero = (size == 0) | levels[-1].isneginf()
+        zero = size == 0  # and stays so, as u stays
         u = torch.where(zero.unsqueeze(-1), u, w / size.unsqueeze(-1))
         levels.append(torch.where(zero, -torch.inf, 2 * levels[-1] + size.log10() + scale.log10()))
     return torch.stack(levels, -1)

@@ -215,6 +215,20 @@ def test_each_task_stops_on_its_own():
     assert (never.n_steps == 40).all()
 
 
+@pytest.mark.parametrize("scale", [1e-250, 1e250])
+def test_lengths_whose_squares_leave_the_range(scale):
+    """T(I, e_0, e_0) = scale (3, 4): the unit vectors are those of scale 1, the length 5 scale."""
+    T = torch.zeros(2, 2, 2, dtype=torch.float64)
+    T[0, 0, 0], T[1, 0, 0] = 3 * scale, 4 * scale
+    v = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    result = tensor_power_iteration(T, v, 2)
+    torch.testing.assert_close(result.norms / scale, torch.tensor([5.0, 1.8], dtype=torch.float64))
+    torch.testing.assert_close(result.last, torch.tensor([0.6, 0.8], dtype=torch.float64))
+    short = growth(T / scale, torch.tensor([3.0, 4.0], dtype=torch.float64) * scale, 1)
+    expected = [np.log10(5.0) + np.log10(scale), np.log10(45.0) + 2 * np.log10(scale)]
+    torch.testing.assert_close(short, torch.tensor(expected, dtype=torch.float64), rtol=1e-13, atol=0)
+
+
 # ---- where it leaves the numbers
 
 
@@ -307,7 +321,7 @@ def algorithm_1(T, starts, n_iter):
 
 
 @pytest.mark.parametrize("n_iter", [1, 2, 12])
-@pytest.mark.parametrize("scale", [1.0, 2.0**-40, 1e120])
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
 def test_is_algorithm_1_step_by_step(n_iter, scale):
     """Symmetric tensors that are not orthogonal and steps too few to converge, so that every step shows."""
     A = normal(seeded(10), 3, 4, 4, 4)
