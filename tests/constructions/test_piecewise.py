@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from compiled_parts import hinge_sum
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from constructions import (
     Stream,
     apply,
     chords,
-    clear,
     curves,
     geometric,
     uniform,
@@ -99,18 +99,6 @@ def test_the_function_is_held_outside_the_knots(f: PiecewiseLinear, beyond: floa
     x = torch.tensor([f.knots[0] - beyond, f.knots[-1] + beyond])
     # The interpolation at a knot: value + 1 * (value - value), two roundings of at most 2V.
     assert (f(x) - torch.as_tensor(f.values[[0, -1]])).abs().max() <= 4 * U * np.abs(f.values).max()
-
-
-def hinge_sum(f: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:
-    """f as the MLP of a compiled layer, on each entry of x, in the dtype of x."""
-    s = Stream(read=1, write=1, junk=1, one=1)
-    head = SoftmaxHead(Score(), s.one, s.junk)
-    layer = Layer("trial", (head,), (apply(f, s.read, s.write), clear(s.junk)))
-    transformer = Construction("trial", "a test", s, (s.read, s.one), (layer,)).to_transformer(x.dtype)
-    h = x.new_zeros(1, len(x), s.width)
-    h[0, :, 0], h[0, :, s.one.start] = x, 1.0
-    with torch.no_grad():
-        return transformer.layers[0].mlp(h)[0, :, s.write.start]
 
 
 def test_a_function_without_hinges_still_writes_its_constant() -> None:
