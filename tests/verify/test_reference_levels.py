@@ -6,15 +6,20 @@ import pytest
 import torch
 
 from baselines.metrics import Summary
+from baselines.spectral import SpectralResult, spectral
+from verify import level_check
 from verify.errors import run_command
 from verify.reference_levels import (
     GREEDY,
     LEVELS,
     ORACLE,
+    SPECTRAL,
+    Level,
     Published,
     app,
     measure_levels,
     published_standard_error,
+    share_distance,
 )
 
 
@@ -31,7 +36,7 @@ def one_thread():
 def test_published_levels_are_reproduced():
     levels = measure_levels(n_tasks=1024, seed=0)
     compared = [level for level in levels if level.published is not None]
-    assert len(compared) == len(LEVELS) == 12
+    assert len(compared) == len(LEVELS) == 15
     assert [level for level in compared if not level.reproduced] == []
     for level in levels:
         if level.method == GREEDY and level.n_features == 8:
@@ -51,6 +56,79 @@ def test_published_standard_error():
     assert published_standard_error(Published(1.0, None, 0.0), spread) == pytest.approx(0.3 * 8 / 32)
 
 
+def summary(percent_bad):
+    return Summary(1.0, 1.0, 1.0, 0.1, percent_bad, 1024)
+
+
+def test_share_distance():
+    """Of 1,024 twice, 10 % against 20 %: r = 0.15, and the rounding of 0.05 % is taken off the gap."""
+    exact = (0.1 - 0.0005) / (0.15 * 0.85 * 2 / 1024) ** 0.5
+    assert share_distance(summary(10.0), Published(1.0, 20.0, 0.0), 1024) == pytest.approx(exact)
+    assert share_distance(summary(20.0), Published(1.0, 10.0, 0.0), 1024) == pytest.approx(exact)
+    assert share_distance(summary(0.04), Published(1.0, 0.0, 0.0), 1024) == 0
+    assert share_distance(summary(0.0), Published(1.0, 0.0, 0.0), 1024) == 0
+
+
+@pytest.mark.parametrize("level", [Published(0.4, 0.0, 0.0005), Published(0.034, 30.0, 0.0005)])
+def test_a_wrong_spectral_level_is_told_apart(monkeypatch, level):
+    """By its mean, or by its share of bad tasks alone."""
+    [right] = [
+        found for found in measure_levels(64, 0, dims=(8,), components=(3,)) if found.method == SPECTRAL
+    ]
+    assert right.reproduced
+    assert right.n_failed == 0
+    monkeypatch.setitem(LEVELS, (SPECTRAL, 8, 3), level)
+    [wrong] = [
+        found for found in measure_levels(64, 0, dims=(8,), components=(3,)) if found.method == SPECTRAL
+    ]
+    assert not wrong.reproduced
+    assert wrong.measured == right.measured
+
+
+def test_a_task_without_an_estimate_is_bad_and_in_no_mean(monkeypatch):
+    def some_fail(X, n_components, **settings) -> SpectralResult:
+        moved = X.clone()
+        moved[::4] = 0.0
+        return spectral(moved, n_components, **settings)
+
+    [right] = [
+        found for found in measure_levels(64, 0, dims=(32,), components=(3,)) if found.method == SPECTRAL
+    ]
+    monkeypatch.setattr("verify.reference_levels.spectral", some_fail)
+    [level] = [
+        found for found in measure_levels(64, 0, dims=(32,), components=(3,)) if found.method == SPECTRAL
+    ]
+    assert (right.n_failed, level.n_failed) == (0, 16)
+    assert (right.measured.percent_bad, level.measured.percent_bad) == (0.0, 25.0)
+    assert level.measured.n_tasks == 48
+    assert level.measured.mean == pytest.approx(right.measured.mean, rel=0.1)
+
+
+def test_ledger_lines(monkeypatch):
+    """One line for EM and one for the spectral method, each judged by its own levels."""
+
+    def levels(n_tasks, seed):
+        assert (n_tasks, seed) == (1024, 5)
+        return [
+            Level(ORACLE, 2, 3, summary(0.0), 0.04, 0.01, 1.5, 0, 1.0),
+            Level(ORACLE, 8, 3, summary(0.0), 0.04, 0.01, 0.5, 0, 2.0),
+            Level(GREEDY, 8, 3, summary(0.0), None, None, None, 0, 4.0),
+            Level(SPECTRAL, 8, 3, summary(0.0), 0.04, 0.01, 2.0, 1, 8.0),
+            Level(SPECTRAL, 32, 5, summary(0.0), 0.04, 0.01, 3.5, 2, 16.0),
+            Level(SPECTRAL, 32, 3, summary(0.0), None, None, None, 0, 32.0),
+        ]
+
+    monkeypatch.setattr(level_check, "measure_levels", levels)
+    of_em, of_spectral = level_check.check_reference_levels(5, 1)
+    assert of_em.claim.startswith("EM reproduces")
+    assert (of_em.passed, of_em.observed, of_em.margin, of_em.instances) == (True, 1.5, 2.0, 2 * 1024)
+    assert of_em.note == f"2 levels; furthest: {ORACLE}, d = 2, K = 3"
+    assert of_em.seconds == 7.0
+    assert of_spectral.claim.startswith("spectral (variance known) reproduces")
+    assert (of_spectral.passed, of_spectral.observed, of_spectral.seconds) == (False, 3.5, 56.0)
+    assert of_spectral.note == f"2 levels; furthest: {SPECTRAL}, d = 32, K = 5; 3 tasks without an estimate"
+
+
 def test_a_wrong_level_is_told_apart(monkeypatch):
     key = (ORACLE, 8, 3)
     right = measure_levels(64, 0, dims=(8,), components=(3,))[0]
@@ -65,7 +143,7 @@ def test_command(tmp_path, capsys):
     code = run_command(app, ["--tasks", "8", "--seed", "1", "--out", str(tmp_path / "new")])
     content = json.loads((tmp_path / "new" / "results.json").read_text())
     assert code == (0 if content["passed"] else 1)
-    assert len(content["records"]) == 16
+    assert len(content["records"]) == 22
     assert content["settings"]["n_tasks"] == 8
     assert "Total error on the paper's tasks" in capsys.readouterr().out
 
