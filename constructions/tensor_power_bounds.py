@@ -3,7 +3,8 @@
 For every construction the heads write ``w`` with ``|w_i - T(I, v, v)_i| <= E_i`` (rounding alone for ReLU
 heads, approximation as well for softmax heads). From there:
 
-* plain: ``e_{t+1} = E + |T|(I, |v|, e) + |T|(I, e, |v|) + |T|(I, e, e)``, entry by entry;
+* plain: ``e_{t+1} = E + |T|(I, |v|, e) + |T|(I, e, |v|) + |T|(I, e, e)``, entry by entry, or
+  ``|e_{t+1}| = |E| + |A| |e| + tau |e|^2`` with A and tau below, whichever is smaller;
 * normalised: only the direction of the state matters, since ``T(I, c v, c v)`` is parallel to
   ``T(I, v, v)``. With x = T(I, v, v), P the projection off x, ``A = T(I, ., v) + T(I, v, .)`` and tau the
   spectral norm of the d x d^2 unfolding, all at the constructed v scaled to length 1, a direction error eta
@@ -34,6 +35,11 @@ from constructions.rounding import gamma, unit_roundoff
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
     return torch.einsum("bijm,bj,bm->bi", T, v, v)
+
+
+def derivative(T: Tensor, v: Tensor) -> Tensor:
+    """``A = T(I, ., v) + T(I, v, .)``, the derivative of ``T(I, v, v)`` in v: (B, d, d)."""
+    return torch.einsum("bijm,bm->bij", T, v) + torch.einsum("bijm,bj->bim", T, v)
 
 
 def natural_scale(T: Tensor, v: Tensor) -> Tensor:
@@ -165,16 +171,21 @@ def path_bound(T: Tensor, path: Tensor, steps: list[StepError], normalised: bool
 
 def _plain_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
     size = T.abs()
-    entries = [torch.zeros_like(path[:, 0])]
+    tau = torch.linalg.matrix_norm(T.flatten(2), ord=2)
+    entries, error = [torch.zeros_like(path[:, 0])], [torch.zeros_like(path[:, 0, 0])]
     alone = []
     for t, step in enumerate(steps):
-        v, e = path[:, t].abs(), entries[-1]
+        v, e, distance = path[:, t], entries[-1], error[-1]
         own = step.heads + step.moved
-        carried = torch.einsum("bijm,bj,bm->bi", size, v, e) + torch.einsum("bijm,bj,bm->bi", size, e, v)
-        entries.append(own + carried + contract(size, e))
         alone.append(own.norm(dim=-1))
-    all_entries = torch.stack(entries, 1)
-    return PathBound(all_entries.norm(dim=-1), all_entries, torch.stack(alone, 1))
+        carried = torch.einsum("bijm,bj,bm->bi", size, v.abs(), e)
+        carried = carried + torch.einsum("bijm,bj,bm->bi", size, e, v.abs()) + contract(size, e)
+        steepness = torch.linalg.matrix_norm(derivative(T, v), ord=2)
+        together = alone[-1] + steepness * distance + tau * distance.square()
+        # Either recursion bounds the error, so the smaller one does, and each entry is below the length.
+        error.append(torch.minimum(together, (own + carried).norm(dim=-1)))
+        entries.append(torch.minimum(own + carried, error[-1][:, None]))
+    return PathBound(torch.stack(error, 1), torch.stack(entries, 1), torch.stack(alone, 1))
 
 
 def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
@@ -192,7 +203,7 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
         own = own + 2 * step.moved.norm(dim=-1)
         alone.append(own + step.length)
         eta = direction[-1]
-        A = torch.einsum("bijm,bm->bij", T, v) + torch.einsum("bijm,bj->bim", T, v)
+        A = derivative(T, v)
         unit = x / size[:, None]
         along = torch.einsum("bi,bij->bj", unit, A)
         across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)

@@ -1,0 +1,154 @@
+"""``python -m verify.tensor_power``: cubic tensor power iteration as ReLU attention, exactly and in floats.
+
+Without a tensor it runs random ones over a grid; with ``--tensor`` a person's own, symmetric or not. Exit
+code 0 when every claim held, 1 when one is broken, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from constructions.tensor_power import SOURCE, tensor_power_construction
+from verify.errors import BROKEN, BadInputError, checking_input, run_command
+from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
+from verify.output import check_out, write_results
+from verify.resource_rows import HEADER, tensor_power_resources
+from verify.tensor_data import TensorProblem
+from verify.tensor_options import TensorOptions, plain_value, problems
+from verify.tensor_power_exact_checks import check_rational, check_symbolic
+from verify.tensor_power_figures import NAMES, pictures
+from verify.tensor_power_rows import Row, normalised_rows, one_step_rows, plain_rows, recovery_rows
+from verify.tensor_power_table import print_results
+
+COMMAND = "verify.tensor_power"
+DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
+"""Beyond d = 32 the default grid takes one step only: a step there costs seconds."""
+RECOVERED = ((2, 2), (8, 8), (16, 5))
+SHOWN_DIM = 2
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    tensor: Annotated[
+        Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")] = None,
+    dims: Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")] = None,
+    max_dim: Annotated[
+        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")
+    ] = None,
+    steps: Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")] = 8,
+    pieces: Annotated[int, typer.Option(parser=whole, help="linear pieces of the piecewise norm")] = 1024,
+    trials: Annotated[
+        int | None, typer.Option(parser=whole, help="tensors or starts a size; default 5")
+    ] = None,
+    instances: Annotated[
+        int, typer.Option(parser=whole, help="rational instances that must agree exactly, at least 1,000")
+    ] = 1000,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
+        "results/tensor_power"
+    ),
+) -> int:
+    """See the module's docstring."""
+    options = TensorOptions(
+        tensor=tensor,
+        start=start,
+        dims=whole_numbers("dims", dims),
+        max_dim=at_least_one("max-dim", max_dim),
+        steps=at_least_one("steps", steps) or 1,
+        trials=at_least_one("trials", trials),
+        dtype=dtype_named(dtype),
+        device=usable_device(device),
+        seed=usable_seed(seed),
+        out=out,
+    )
+    at_least_one("pieces", pieces)
+    if instances < 1000:
+        raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")
+    return check(options, pieces, instances, Console())
+
+
+def check(options: TensorOptions, pieces: int, instances: int, console: Console) -> int:
+    """Run the check that ``options`` describe and return the exit code.
+
+    Raises:
+        BadInputError: bad input, before anything is written.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
+    own = options.tensor is not None
+    check_out(options.out, COMMAND, NAMES)
+    one_step: list[Row] = []
+    paths: list[Row] = []
+    growth: list[Row] = []
+    recovered: list[Row] = []
+    with checking_input():
+        for problem in track(given, "tensor power in attention", console=Console(stderr=True)):
+            _measure(problem, options, pieces, one_step, paths, growth)
+    for dim, components in [] if own else RECOVERED:
+        recovered += recovery_rows(dim, components, 2, 12, pieces, options.dtype, options.device, generator)
+    exact = [*check_symbolic(options.seed, instances), *check_rational(options.seed, instances)]
+    broken = sum(row["broken"] for row in (*one_step, *paths, *recovered))
+    broken += sum(not record.passed for record in exact)
+    shown = tensor_power_construction(SHOWN_DIM, options.steps)
+    resources = tensor_power_resources(sorted({problem.dim for problem in given}), options.steps, pieces)
+    results: dict[str, Any] = {
+        "source": SOURCE,
+        "passed": broken == 0,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": plain_value(options.dtype),
+        "settings": {name: plain_value(value) for name, value in vars(options).items()}
+        | {"pieces": pieces, "instances": instances},
+        "exact": [record.as_dict() for record in exact],
+        "one_step": one_step,
+        "paths": paths,
+        "growth": growth,
+        "recovery": recovered,
+        "resources": resources,
+    }
+    print_results(console, results)
+    figures = pictures(one_step, paths, growth, shown)
+    context = {
+        "explanation": shown.explain(),
+        "shown_dim": SHOWN_DIM,
+        "header": HEADER,
+        "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
+    }
+    write_results(options.out, COMMAND, results, figures, NAMES, "tensor_power_report.html", context)
+    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
+    return 0 if results["passed"] else BROKEN
+
+
+def _measure(
+    problem: TensorProblem,
+    options: TensorOptions,
+    pieces: int,
+    one_step: list[Row],
+    paths: list[Row],
+    growth: list[Row],
+) -> None:
+    d0, dtype, device = options.max_dim or problem.dim, options.dtype, options.device
+    one_step += one_step_rows(problem, d0, dtype, device)
+    if problem.dim > MOST_STEPWISE_DIM and options.tensor is None and options.dims is None:
+        return
+    rows, grown = plain_rows(problem, d0, options.steps, dtype, device)
+    growth.append(grown)
+    paths += rows
+    paths += normalised_rows(problem, d0, options.steps, pieces, dtype, device)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))

@@ -1,0 +1,150 @@
+"""The measurements of the tensor power check, each a row of plain values for JSON, tables and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.tensor_power import tensor_power_iteration
+from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
+from constructions.tensor_power_bounds import required_offset
+from verify.tensor_data import TensorProblem, orthogonal_problem
+from verify.tensor_measure import PathErrors, along_path, one_step, steps_in_range
+from verify.tensor_recover import recover
+
+Row = dict[str, Any]
+
+NORM_MARGIN = 2.0
+"""The piecewise norm covers what the reference meets, and this factor more on both sides."""
+
+MOST_GROWTH_STEPS = 12
+
+
+def one_step_rows(problem: TensorProblem, max_dim: int, dtype: torch.dtype, device: str) -> list[Row]:
+    """One plain step against exact arithmetic: pairs of heads, the least offset, attention that averages."""
+    offset = max(required_offset(T, v, 1, False) for T, v in zip(problem.T, problem.v, strict=True))
+    rows = []
+    for form, value, mean in (("pairs", None, False), ("offset", offset, False), ("pairs, 1/N", None, True)):
+        em = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
+        found = one_step(em, problem, dtype, device)
+        rows.append(
+            {
+                "problem": problem.name,
+                "d": problem.dim,
+                "form": form,
+                "heads": em.construction.shape().layers[0].heads,
+                "offset": value,
+                "instances": len(problem.v),
+                "error": found.relative_error,
+                "bound": found.relative_bound,
+                "broken": found.broken,
+            }
+        )
+    return rows
+
+
+def normalised_construction(
+    form: str, max_dim: int, steps: int, pieces: int, norms: Tensor
+) -> TensorPowerConstruction:
+    """The construction with the norm called ``form``; a piecewise one covers ``norms``, and some more."""
+    if form == "rms":
+        return tensor_power_construction(max_dim, steps, normalise="rms")
+    covered = float(norms.min()) / NORM_MARGIN, float(norms.max()) * NORM_MARGIN
+    return tensor_power_construction(max_dim, steps, normalise="piecewise", pieces=pieces, norm_range=covered)
+
+
+def normalised_rows(
+    problem: TensorProblem, max_dim: int, steps: int, pieces: int, dtype: torch.dtype, device: str
+) -> list[Row]:
+    """Every step of the normalised iteration, by both norms."""
+    norms = tensor_power_iteration(problem.T, problem.v, steps).norms
+    rows = []
+    for form in ("rms", "piecewise"):
+        em = normalised_construction(form, max_dim, steps, pieces, norms)
+        rows.extend(_path_rows(problem, form, along_path(em, problem, dtype, device, steps)))
+    return rows
+
+
+def plain_rows(
+    problem: TensorProblem, max_dim: int, steps: int, dtype: torch.dtype, device: str
+) -> tuple[list[Row], Row]:
+    """Every step of the plain iteration that stays in range, and how it grows."""
+    levels, possible = steps_in_range(problem, max(steps, MOST_GROWTH_STEPS), dtype)
+    taken = min(steps, possible)
+    growth = {
+        "problem": problem.name,
+        "d": problem.dim,
+        "log10_length": levels.median(0).values.tolist(),
+        "smallest": levels.min(0).values.tolist(),
+        "largest": levels.max(0).values.tolist(),
+        "steps_asked": steps,
+        "steps_taken": taken,
+        "reason": None if taken == steps else f"step {taken + 1} leaves the range of {dtype}",
+    }
+    if taken == 0:
+        return [], growth
+    em = tensor_power_construction(max_dim, taken)
+    found = along_path(em, problem, dtype, device, taken)
+    return _path_rows(problem, "plain", found), growth
+
+
+def _path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Row]:
+    rows = []
+    for step in range(1, found.error.shape[1]):
+        length = found.length[:, step]
+        error, bound = found.error[:, step] / length, found.bound[:, step] / length
+        claimed = bound.isfinite()
+        margin = torch.where(claimed & (error > 0), bound / error, torch.inf)
+        rows.append(
+            {
+                "problem": problem.name,
+                "d": problem.dim,
+                "form": form,
+                "step": step,
+                "instances": len(error),
+                "error": float(error.median()),
+                "largest_error": float(error.max()),
+                "bound": float(bound.median()),
+                "margin": float(margin.min()),
+                "claimed": int(claimed.sum()),
+                "broken": int((~(error <= bound)).sum()),
+            }
+        )
+    return rows
+
+
+def recovery_rows(
+    dim: int,
+    components: int,
+    starts: int,
+    steps: int,
+    pieces: int,
+    dtype: torch.dtype,
+    device: str,
+    generator: torch.Generator,
+    forms: tuple[str, ...] = ("rms", "piecewise"),
+) -> list[Row]:
+    """Every component of a random orthogonally decomposable tensor, found with restarts and deflation."""
+    problem = orthogonal_problem(dim, components, generator).rounded(dtype)
+    rows = []
+    for form in forms:
+        # What is left after deflation can be small along a random start: the range is wide on that side.
+        norms = torch.tensor([1e-5, 2.0])
+        em = normalised_construction(form, dim, steps, pieces, norms)
+        found = recover(em, problem, starts, steps, dtype, device, generator)
+        rows.append(
+            {
+                "d": dim,
+                "components": components,
+                "form": form,
+                "distinct": found.distinct,
+                "distance": float(found.distance.max()),
+                "error": float(found.error.max()),
+                "bound": float(found.bound.max()),
+                "eigenvalue_error": float(found.eigenvalue_error.max()),
+                "broken": int((~(found.error <= found.bound)).sum()) + int(not found.distinct),
+            }
+        )
+    return rows

@@ -1,0 +1,50 @@
+"""Tables and verdicts on a terminal, as all checks print them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 110
+
+
+def widen(console: Console) -> None:
+    """Room for the tables where nobody looks at a terminal."""
+    if console.width < WIDTH and not console.is_terminal:
+        console.width = WIDTH
+
+
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table, numbers to the right; nothing where there are no rows."""
+    if not rows:
+        return
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def marked(broken: int) -> str:
+    """Kept or broken, marked up."""
+    return "[red]BROKEN[/red]" if broken else "kept"
+
+
+def print_exact(console: Console, exact: list[dict[str, Any]]) -> None:
+    """One line for each exact claim."""
+    for record in exact:
+        status = "held" if record["passed"] else "FAILED"
+        console.print(f"exact: {status}, {record['claim']} ({record['note']})", markup=False)
+
+
+def print_verdict(console: Console, passed: bool) -> None:
+    """The last line."""
+    console.print(
+        "every claim held" if passed else "A CLAIM IS BROKEN", style="bold green" if passed else "bold red"
+    )
