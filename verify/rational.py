@@ -51,7 +51,7 @@ class ExactTransformer:
     ) -> None:
         _refuse_inexact(transformer)
         shape = transformer.shape
-        self.loops = shape.loops
+        self.loops, self.width = shape.loops, shape.width
         self._number, self._relu = number, relu
         self._divide = shape.divide_by_tokens
         self._scale = number(Fraction(shape.score_scale))
@@ -70,6 +70,9 @@ class ExactTransformer:
         Args:
             tokens: N rows of D numbers.
             real: True at the tokens that are attended to and counted; all of them unless said.
+
+        Raises:
+            ValueError: a row of another width, a float among the numbers, or no real token.
         """
         h = [list(row) for row in tokens]
         for state in self.passes(tokens, real):
@@ -79,8 +82,15 @@ class ExactTransformer:
     def passes(self, tokens: Sequence[Row], real: Sequence[bool] | None = None) -> Iterator[list[Row]]:
         """The tokens after each pass through the list of layers, one pass for each loop."""
         h = [list(row) for row in tokens]
+        for row in h:
+            if len(row) != self.width:
+                raise ValueError(f"a token holds {len(row)} numbers; the stream is {self.width} wide")
+            if any(isinstance(entry, float) for entry in row):
+                raise ValueError("a token holds a float; make it a Fraction, so that nothing is rounded")
         keys = [j for j in range(len(h)) if real is None or real[j]]
-        share = self._number(Fraction(1, len(keys))) if self._divide and keys else 1
+        if not keys:
+            raise ValueError("no token is real; attention needs at least one")
+        share = self._number(Fraction(1, len(keys))) if self._divide else 1
         for _ in range(self.loops):
             for heads, mlp in self._layers:
                 h = self._attend(h, heads, keys, share)

@@ -165,11 +165,15 @@ def rational_equality(instances: int, seed: int) -> RationalOutcome:
     with those that the construction itself embeds.
 
     Args:
-        instances: at least 96 covers every form, d and L.
+        instances: at least 1; 96 cover every form, d and L.
         seed: of all draws.
+
+    Raises:
+        ValueError: no instance.
     """
+    _need_instances(instances)
     rng = np.random.default_rng(seed)
-    found: list[str] = []
+    found: list[tuple[int, str]] = []
     by_form: Counter[str] = Counter({str(form): 0 for form in FORMS})
     steps = embeddings = 0
     for start in range(0, instances, GROUPED):
@@ -180,11 +184,16 @@ def rational_equality(instances: int, seed: int) -> RationalOutcome:
                 if task.dyadic:
                     differences.append(embedding_difference(built, task))
                     embeddings += 1
-                found += [line for line in differences if line is not None]
+                found += [(task.index, line) for line in differences if line is not None]
                 by_form[str(task.form)] += 1
                 steps += task.steps
-    first = min(found, key=lambda line: int(line.split(":")[0].split()[1]), default=None)
+    first = min(found)[1] if found else None
     return RationalOutcome(instances, steps, embeddings, dict(by_form), first)
+
+
+def _need_instances(instances: int) -> None:
+    if instances < 1:
+        raise ValueError(f"instances is {instances}; at least 1 is needed")
 
 
 def _with_weights(
@@ -215,7 +224,11 @@ def piecewise_direction(instances: int, seed: int, pieces: int = 16) -> str | No
 
     v is what the step before left. The multiple alone depends on the chords; every other entry of every token
     must be that of the layout for the new v. Forms with pairs of heads, d 1 to 6, L 1 to 4.
+
+    Raises:
+        ValueError: no instance.
     """
+    _need_instances(instances)
     rng = np.random.default_rng(seed)
     indices = [i for i in range(2 * instances + 2) if not FORMS[i % len(FORMS)].offset][:instances]
     weights: dict[tuple[Form, int, int], tuple[TensorPowerConstruction, ExactTransformer]] = {}

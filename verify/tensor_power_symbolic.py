@@ -25,7 +25,7 @@ from sympy.polys.rings import ring
 from torch import Tensor
 
 from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
-from constructions.transformer import Transformer, TransformerLayer
+from constructions.transformer import Transformer, TransformerLayer, TransformerShape
 from verify.rational import ExactTransformer
 from verify.tensor_power_layout import Form, contracted, layout
 
@@ -59,9 +59,14 @@ def symbolic_identity(
         dim: d. form: which weights. max_dim: d0 of the weights, d unless said.
         transformer: other weights of the same shape, with ``BOUND`` for B; those of the construction unless
             said.
+
+    Raises:
+        ValueError: weights applied more than once, or not exact (softmax, GELU, a norm).
     """
     built = form.build(dim if max_dim is None else max_dim, 1, BOUND)
     weights = built.to_transformer() if transformer is None else transformer
+    if weights.shape.loops != 1:
+        raise ValueError(f"the weights are applied {weights.shape.loops} times; the identity is of one step")
     patterns: list[tuple[int, ...]] = list(product((1, -1), repeat=2 * dim))
     held = _by_signs(dim, form, built, weights, patterns)
     return SymbolicOutcome(_at_once(dim, form, built, weights), len(patterns), held)
@@ -89,19 +94,20 @@ def _at_once(dim: int, form: Form, built: TensorPowerConstruction, transformer: 
     stream = built.construction.stream
     h: Matrix = sp.Matrix(layout(stream, form, T, v, dim))
     for layer in transformer.layers:
-        h = _dense_layer(h, layer, relu, form)  # pyright: ignore[reportArgumentType]
+        h = _dense_layer(h, layer, relu, transformer.shape)  # pyright: ignore[reportArgumentType]
     wanted = sp.Matrix(layout(stream, form, T, contracted(T, v), dim))
     return all(sp.expand(entry) == 0 for entry in h - wanted)
 
 
-def _dense_layer(h: Matrix, layer: TransformerLayer, relu: Any, form: Form) -> Matrix:
+def _dense_layer(h: Matrix, layer: TransformerLayer, relu: Any, shape: TransformerShape) -> Matrix:
     if layer.attention is not None:
         a = layer.attention
-        share = sp.Rational(1, h.rows) if form.mean else 1
+        share = sp.Rational(1, h.rows) if shape.divide_by_tokens else 1
+        scale = sp.Rational(*shape.score_scale.as_integer_ratio())
         written = sp.zeros(h.rows, h.cols)
         for head in range(a.layer.heads):
             q, k, v, o = (_rationals(weight[head]) for weight in (a.query, a.key, a.value, a.output))
-            written += share * ((h * q) * (h * k).T).applyfunc(relu) * (h * v) * o
+            written += share * (scale * (h * q) * (h * k).T).applyfunc(relu) * (h * v) * o
         h = (h + written).applyfunc(sp.expand)
     if layer.mlp is not None:
         w1, b1, w2, b2 = (_rationals(p) for p in (layer.mlp.w1, layer.mlp.b1, layer.mlp.w2, layer.mlp.b2))

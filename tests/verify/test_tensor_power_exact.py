@@ -1,6 +1,7 @@
 """Theorem 2 in exact arithmetic: the evaluator, both symbolic routes, and that broken weights are caught."""
 
 import copy
+import dataclasses
 import math
 from fractions import Fraction
 from itertools import pairwise
@@ -162,6 +163,19 @@ def test_weights_that_are_not_finite_are_refused(name, value) -> None:
         ExactTransformer(transformer)
 
 
+@pytest.mark.parametrize(
+    ("row", "real", "message"),
+    [
+        ([Fraction(1)] * 5, None, "holds 5 numbers; the stream is 6 wide"),
+        ([Fraction(1)] * 5 + [0.5], None, "holds a float"),
+        ([Fraction(1)] * 6, [False], "no token is real"),
+    ],
+)
+def test_tokens_that_are_not_exact_or_do_not_fit_are_refused(row, real, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        ExactTransformer(random_transformer(SHAPES["both"], 0))([row], real)
+
+
 # ---- fractions
 
 
@@ -289,6 +303,12 @@ def test_the_piecewise_norm_keeps_the_direction() -> None:
     assert piecewise_direction(24, seed=2) is None
 
 
+@pytest.mark.parametrize("check", [rational_equality, piecewise_direction])
+def test_nothing_is_claimed_of_no_instance(check) -> None:
+    with pytest.raises(ValueError, match="instances is 0; at least 1 is needed"):
+        check(0, 0)
+
+
 # ---- symbols
 
 
@@ -312,6 +332,23 @@ def test_the_rms_norm_is_the_length() -> None:
         error = rms_gain_error(max_dim)
         assert error is not None
         assert error <= Fraction(1, 2**52)
+
+
+def test_weights_of_several_steps_or_with_a_norm_are_refused() -> None:
+    with pytest.raises(ValueError, match="applied 2 times"):
+        symbolic_identity(2, PAIRS, transformer=PAIRS.build(2, 2, 1).to_transformer())
+    normed = tensor_power_construction(2, 1, normalise="rms").to_transformer()
+    with pytest.raises(ValueError, match="output norm"):
+        symbolic_identity(2, PAIRS, transformer=normed)
+
+
+@pytest.mark.parametrize("option", [{"divide_by_tokens": True}, {"score_scale": 1 + 2.0**-40}], ids=str)
+def test_the_shape_of_the_weights_counts_in_both_routes(option) -> None:
+    transformer = PAIRS.build(2, 1, 1).to_transformer()
+    transformer.shape = dataclasses.replace(transformer.shape, **option)
+    outcome = symbolic_identity(2, PAIRS, transformer=transformer)
+    assert not outcome.at_once
+    assert outcome.patterns_held == 0
 
 
 # ---- broken weights
