@@ -128,7 +128,10 @@ def spectral(
     starts: Tensor | None = None,
     on_failure: str = "raise",
 ) -> SpectralResult:
-    """Fit a spherical mixture with one common variance to every task of X (..., N, d) by its moments.
+    """mu_k = lambda_k B v_k, pi_k ~ lambda_k^-2 from the moments of every task of X (..., N, d).
+
+    Fits p(x) = sum_k pi_k N(x; mu_k, s I), K <= d linearly independent means, by the steps at the head of
+    this file. The moments are those of the sample, so the error is of order N^(-1/2).
 
     variance    s, in squared units of the data; None estimates it as the least eigenvalue of the sample
                 covariance (for K <= d that is s in the population: about their average the K means span at
@@ -139,7 +142,9 @@ def spectral(
                 as if alone.
 
     The weights are divided by their sum, as a mixture needs; the means are not touched by that. The method
-    reads moments about 0: it does not commute with a shift of the data.
+    reads moments about 0: it does not commute with a shift of the data. An eigenvalue of M2 or T is compared
+    with rounding alone. One that sampling noise keeps above that gives an estimate, however poor: as the K-th
+    eigenvalue e of M2 nears 0, the means grow like 1/e.
     Raises SpectralError for the first task without an estimate; ValueError for K > d and bad input.
     """
     check_points(X)
@@ -274,12 +279,13 @@ def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: 
     """B tasks X (B, N, d), directions (B, K, S, K). What a failed stage leaves of its task is NaN."""
     status = torch.zeros(len(X), dtype=torch.long, device=X.device)
     if variance is None:
-        s, least = smallest_variance(X)
-        status[~(s > least.clamp(min=torch.finfo(X.dtype).tiny))] = Status.NO_VARIANCE
+        s, error = smallest_variance(X)
+        status[~(s > error.clamp(min=torch.finfo(X.dtype).tiny))] = Status.NO_VARIANCE
     else:
         s = X.new_full((len(X),), variance)
+        error = torch.zeros_like(s)
     moment, rounding = second_moment(X, s)
-    whitening = whiten(moment, K, rounding)
+    whitening = whiten(moment, K, rounding + error)
     status[whitening.deficient & (status == Status.OK)] = Status.RANK_DEFICIENT
     T, rounding = whitened_third_moment(X, whitening.W, s)
     eigen = robust_power(T, directions, n_iter)
