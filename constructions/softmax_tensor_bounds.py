@@ -98,11 +98,16 @@ def _leakage(T: Tensor, a: Tensor, heads: Heads) -> Tensor:
     decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)[:, None]
     terms = n * a.abs() + a.abs().sum(1, keepdim=True)
     uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
-    mass = n * math.exp(-heads.sink)
-    slope = a * mass / (1 + mass) + a.sum(1, keepdim=True) * math.exp(-heads.sink) / (1 + mass) ** 2
-    first_order = torch.einsum("bijm,bjm->bi", T, slope).abs()
+    first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, heads.sink)).abs()
     third = 26 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
     return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
+
+
+def _lost_slope(a: Tensor, sink: float) -> Tensor:
+    """``g'(0)`` of :func:`_leakage`, what is missing from ``a_jm`` to first order, (B, d, d)."""
+    unit = math.exp(-sink)
+    mass = a.shape[1] * unit
+    return a * mass / (1 + mass) + a.sum(1, keepdim=True) * unit / (1 + mass) ** 2
 
 
 def _rounding(T: Tensor, a: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype) -> Tensor:
@@ -142,15 +147,23 @@ def picked_slack(v: Tensor, bound: float, dtype: torch.dtype) -> Tensor:
     return 4 * gamma(5, u) * largest + 2 * gamma(2, u) * (2 * bound + v.abs())
 
 
+def predicted_error(T: Tensor, v: Tensor, heads: Heads) -> Tensor:
+    """The error of one step but for rounding, with its sign, (B, d); leakage to first order."""
+    a = v[:, :, None] * v[:, None, :]
+    series, _ = product_error(a, heads.epsilon, heads.pairs)
+    return torch.einsum("bijm,bjm->bi", T, series - _lost_slope(a, heads.sink))
+
+
 def expected_rounding(T: Tensor, heads: Heads, dtype: torch.dtype) -> Tensor:
     """Standard deviation of one step's rounding, (B, d), were score roundings independent and uniform.
 
-    ``(1 / 2 eps) sqrt(2 sum_k alpha_k^2 sum_jm T_ijm^2) h / sqrt(3)``, h the half unit of
-    :func:`score_rounding`. A model that predicts, not a bound.
+    ``(h / sqrt(3)) (1/eps) sqrt(sum_k alpha_k^2 sum_jm T_ijm^2)``, h the half unit of :func:`score_rounding`:
+    beside c the scores ``+k eps a`` and ``-k eps a`` are rounded by opposite amounts, so a pair adds both. A
+    model that predicts, not a bound.
     """
-    h = score_rounding(heads.sink, 0.0, dtype) / math.sqrt(3)
+    h = score_rounding(heads.sink, 0.0, dtype)
     alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(heads.pairs)))
-    return alphas * h / (math.sqrt(2) * heads.epsilon) * T.square().sum((2, 3)).sqrt()
+    return alphas * h / (math.sqrt(3) * heads.epsilon) * T.square().sum((2, 3)).sqrt()
 
 
 def best_epsilon(
@@ -159,7 +172,7 @@ def best_epsilon(
     """The step size at which the predicted error of a product is least.
 
     Approximation ``C eps^(2p) A^(2p+1)``, with ``C = p!^2 / (2p+1)!``, falls with eps as rounding
-    ``R / eps``, ``R = |alpha|_2 h / sqrt(6 n)``, grows; ``eps = (R / (2 p C A^(2p+1)))^(1/(2p+1))``, or 1
+    ``R / eps``, ``R = |alpha|_2 h / sqrt(3 n)``, grows; ``eps = (R / (2 p C A^(2p+1)))^(1/(2p+1))``, or 1
     if that is larger.
 
     Args:
@@ -175,7 +188,7 @@ def best_epsilon(
             f"amplitude, sink and terms are {amplitude}, {sink} and {terms}; positive, positive, at least 1"
         )
     alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(pairs)))
-    rounding = alphas * score_rounding(sink, 0.0, dtype) / math.sqrt(6 * terms)
+    rounding = alphas * score_rounding(sink, 0.0, dtype) / math.sqrt(3 * terms)
     power = 2 * pairs + 1
     steepness = 2 * pairs * leading_constant(pairs) * amplitude**power
     return min(1.0, (rounding / steepness) ** (1 / power))

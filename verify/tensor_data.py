@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,24 +21,33 @@ class TensorProblem:
 
     Attributes:
         name: for people. T: (B, d, d, d), v: (B, d), float64, v of length 1 unless a person's own.
-        components, eigenvalues: (B, K, d), (B, K) where T = sum_k lambda_k u_k (x) u_k (x) u_k is known.
     """
 
     name: str
     T: Tensor
     v: Tensor
-    components: Tensor | None = None
-    eigenvalues: Tensor | None = None
 
     @property
     def dim(self) -> int:
         """d."""
         return self.v.shape[-1]
 
-    def rounded(self, dtype: torch.dtype) -> TensorProblem:
+    def rounded(self, dtype: torch.dtype) -> Self:
         """The same with T and v rounded to ``dtype``, so that this rounding is no part of any error."""
         T, v = (x.to(dtype).to(torch.float64) for x in (self.T, self.v))
-        return TensorProblem(self.name, T, v, self.components, self.eigenvalues)
+        return replace(self, T=T, v=v)
+
+
+@dataclass(frozen=True, eq=False)
+class OrthogonalProblem(TensorProblem):
+    """One tensor ``T = sum_k lambda_k u_k (x) u_k (x) u_k``, (1, d, d, d), with a start for each component.
+
+    Attributes:
+        components: (K, d) the orthonormal u_k. eigenvalues: (K,) the lambda_k.
+    """
+
+    components: Tensor
+    eigenvalues: Tensor
 
 
 def unit_vectors(count: int, dim: int, generator: torch.Generator) -> Tensor:
@@ -53,17 +63,14 @@ def gaussian_problem(dim: int, trials: int, generator: torch.Generator) -> Tenso
     return TensorProblem(f"Gaussian, d={dim}", T, unit_vectors(trials, dim, generator))
 
 
-def orthogonal_problem(dim: int, components: int, generator: torch.Generator) -> TensorProblem:
-    """One T = sum_k lambda_k u_k (x) u_k (x) u_k, u_k random orthonormal, lambda_k uniform in [1, 2].
-
-    It has K starts, one for each component to be found.
-    """
+def orthogonal_problem(dim: int, components: int, generator: torch.Generator) -> OrthogonalProblem:
+    """u_k random orthonormal, lambda_k uniform in [1, 2], K random starts."""
     U = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64)).Q.mT[:components]
     weights = 1 + torch.rand(components, generator=generator, dtype=torch.float64)
     T = torch.einsum("k,ki,kj,km->ijm", weights, U, U, U)
     starts = unit_vectors(components, dim, generator)
     name = f"orthogonal, d={dim}, K={components}"
-    return TensorProblem(name, T[None], starts, U[None], weights[None])
+    return OrthogonalProblem(name, T[None], starts, U, weights)
 
 
 def load_tensor(path: Path) -> Tensor:

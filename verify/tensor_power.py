@@ -98,7 +98,7 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
         for problem in track(given, "tensor power in attention", console=Console(stderr=True)):
             _measure(problem, options, pieces, one_step, paths, growth)
     for dim, components in [] if own else RECOVERED:
-        recovered += recovery_rows(dim, components, 2, 12, pieces, options.dtype, options.device, generator)
+        recovered += recovery_rows(dim, components, pieces, options.dtype, options.device, generator)
     exact = [*check_symbolic(options.seed, instances), *check_rational(options.seed, instances)]
     broken = sum(row["broken"] for row in (*one_step, *paths, *recovered))
     broken += sum(not record.passed for record in exact)

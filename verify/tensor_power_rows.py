@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
+from constructions.power_iteration import PowerIteration
 from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power_bounds import required_offset
-from verify.tensor_data import TensorProblem, orthogonal_problem
+from verify.tensor_data import OrthogonalProblem, TensorProblem, orthogonal_problem
 from verify.tensor_measure import PathErrors, along_path, one_step, steps_in_range
 from verify.tensor_recover import recover
 
@@ -20,6 +21,7 @@ NORM_MARGIN = 2.0
 """The piecewise norm covers what the reference meets, and this factor more on both sides."""
 
 MOST_GROWTH_STEPS = 12
+RECOVERY_STARTS, RECOVERY_STEPS = 2, 12
 
 
 def one_step_rows(problem: TensorProblem, max_dim: int, dtype: torch.dtype, device: str) -> list[Row]:
@@ -63,7 +65,7 @@ def normalised_rows(
     rows = []
     for form in ("rms", "piecewise"):
         em = normalised_construction(form, max_dim, steps, pieces, norms)
-        rows.extend(_path_rows(problem, form, along_path(em, problem, dtype, device, steps)))
+        rows.extend(path_rows(problem, form, along_path(em, problem, dtype, device, steps)))
     return rows
 
 
@@ -87,10 +89,11 @@ def plain_rows(
         return [], growth
     em = tensor_power_construction(max_dim, taken)
     found = along_path(em, problem, dtype, device, taken)
-    return _path_rows(problem, "plain", found), growth
+    return path_rows(problem, "plain", found), growth
 
 
-def _path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Row]:
+def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Row]:
+    """A row for each step of a run, errors and bounds relative to the length of v."""
     rows = []
     for step in range(1, found.error.shape[1]):
         length = found.length[:, step]
@@ -118,33 +121,42 @@ def _path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Row
 def recovery_rows(
     dim: int,
     components: int,
-    starts: int,
-    steps: int,
     pieces: int,
     dtype: torch.dtype,
     device: str,
     generator: torch.Generator,
     forms: tuple[str, ...] = ("rms", "piecewise"),
 ) -> list[Row]:
-    """Every component of a random orthogonally decomposable tensor, found with restarts and deflation."""
+    """Every component of a random orthogonally decomposable tensor, by each norm."""
     problem = orthogonal_problem(dim, components, generator).rounded(dtype)
-    rows = []
-    for form in forms:
-        # What is left after deflation can be small along a random start: the range is wide on that side.
-        norms = torch.tensor([1e-5, 2.0])
-        em = normalised_construction(form, dim, steps, pieces, norms)
-        found = recover(em, problem, starts, steps, dtype, device, generator)
-        rows.append(
-            {
-                "d": dim,
-                "components": components,
-                "form": form,
-                "distinct": found.distinct,
-                "distance": float(found.distance.max()),
-                "error": float(found.error.max()),
-                "bound": float(found.bound.max()),
-                "eigenvalue_error": float(found.eigenvalue_error.max()),
-                "broken": int((~(found.error <= found.bound)).sum()) + int(not found.distinct),
-            }
+    # What is left after deflation can be small along a random start: the range is wide on that side.
+    norms = torch.tensor([1e-5, 2.0])
+    return [
+        recovery_row(
+            form, normalised_construction(form, dim, 1, pieces, norms), problem, dtype, device, generator
         )
-    return rows
+        for form in forms
+    ]
+
+
+def recovery_row(
+    form: str,
+    em: PowerIteration,
+    problem: OrthogonalProblem,
+    dtype: torch.dtype,
+    device: str,
+    generator: torch.Generator,
+) -> Row:
+    """How well ``em`` finds the components of ``problem`` with restarts and deflation."""
+    found = recover(em, problem, RECOVERY_STARTS, RECOVERY_STEPS, dtype, device, generator)
+    return {
+        "d": problem.dim,
+        "components": len(problem.components),
+        "form": form,
+        "distinct": found.distinct,
+        "distance": float(found.distance.max()),
+        "error": float(found.error.max()),
+        "bound": float(found.bound.max()),
+        "eigenvalue_error": float(found.eigenvalue_error.max()),
+        "broken": int((~(found.error <= found.bound)).sum()) + int(not found.distinct),
+    }

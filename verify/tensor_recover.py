@@ -14,7 +14,7 @@ from torch import Tensor
 
 from baselines.tensor_power import contract
 from constructions.power_iteration import PowerIteration
-from verify.tensor_data import TensorProblem, unit_vectors
+from verify.tensor_data import OrthogonalProblem, TensorProblem, unit_vectors
 from verify.tensor_measure import along_path
 
 POLISHING_STEPS = 4
@@ -42,24 +42,21 @@ class Recovery:
 
 def recover(
     em: PowerIteration,
-    problem: TensorProblem,
+    problem: OrthogonalProblem,
     starts: int,
     steps: int,
     dtype: torch.dtype,
     device: str,
     generator: torch.Generator,
 ) -> Recovery:
-    """Find the components of ``problem``, one tensor made by :func:`orthogonal_problem`.
+    """Find the components of ``problem``.
 
     Args:
         em: a normalised construction. starts: random starts a component; the one with the largest T(u, u, u)
             is kept. steps: of the search for each component.
         dtype, device: of the layers. generator: of the starts.
     """
-    if problem.components is None or problem.eigenvalues is None:
-        raise ValueError(f"{problem.name} has no known components")
-    T, left = problem.T[0], problem.T[0].clone()
-    truth, eigenvalues = problem.components[0], problem.eigenvalues[0]
+    T, left, truth = problem.T[0], problem.T[0].clone(), problem.components
     found = []
     for _ in truth:
         v = unit_vectors(starts, problem.dim, generator)
@@ -84,6 +81,6 @@ def recover(
         (match - truth).norm(dim=-1),
         polished.error[nearest, -1],
         polished.bound[nearest, -1],
-        (values - eigenvalues).abs(),
+        (values - problem.eigenvalues).abs(),
         len(set(nearest.tolist())) == len(truth),
     )

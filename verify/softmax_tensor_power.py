@@ -1,0 +1,186 @@
+"""``python -m verify.softmax_tensor_power``: cubic tensor power iteration in softmax attention with a sink.
+
+Without a tensor it runs random ones; with ``--tensor`` a person's own, symmetric or not. Exit code 0 when
+every bound held, 1 when one is broken, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from constructions.sinh_pairs import MAX_PAIRS
+from constructions.softmax_tensor_power import SOURCE, softmax_tensor_power_construction
+from verify.errors import BROKEN, BadInputError, checking_input, run_command
+from verify.options import (
+    DTYPES,
+    at_least_one,
+    dtype_named,
+    real,
+    usable_device,
+    usable_seed,
+    whole,
+    whole_numbers,
+)
+from verify.output import check_out, write_results
+from verify.resource_rows import HEADER, softmax_resources
+from verify.softmax_tensor_figures import NAMES, pictures
+from verify.softmax_tensor_rows import (
+    DEFAULT_SINK,
+    Best,
+    Point,
+    normalised_rows,
+    recovery_rows,
+    sweep_epsilon,
+    sweep_sink,
+    without_sink,
+)
+from verify.softmax_tensor_table import print_results
+from verify.tensor_data import TensorProblem
+from verify.tensor_options import TensorOptions, plain_value, problems
+from verify.tensor_power_rows import Row
+
+COMMAND = "verify.softmax_tensor_power"
+DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
+RECOVERED = ((2, 2), (8, 8))
+SHOWN_DIM = 2
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    tensor: Annotated[
+        Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")] = None,
+    dims: Annotated[str | None, typer.Option(help="grid of random tensors, as in 6,16")] = None,
+    max_dim: Annotated[
+        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="p, pairs of heads a product, as in 1,2,3")] = "1,2,3",
+    epsilon: Annotated[
+        float | None, typer.Option(parser=real, help="of the normalised runs; default: the predicted best")
+    ] = None,
+    sink: Annotated[
+        float | None, typer.Option(parser=real, help="score c of the sink; default 36, in float32 15.75")
+    ] = None,
+    steps: Annotated[int, typer.Option(parser=whole, help="L, steps of the normalised iteration")] = 8,
+    trials: Annotated[
+        int | None, typer.Option(parser=whole, help="tensors or starts a size; default 100")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
+        "results/softmax_tensor_power"
+    ),
+) -> int:
+    """See the module's docstring."""
+    options = TensorOptions(
+        tensor=tensor,
+        start=start,
+        dims=whole_numbers("dims", dims),
+        max_dim=at_least_one("max-dim", max_dim),
+        steps=at_least_one("steps", steps) or 1,
+        trials=at_least_one("trials", trials),
+        dtype=dtype_named(dtype),
+        device=usable_device(device),
+        seed=usable_seed(seed),
+        out=out,
+    )
+    counts = whole_numbers("pairs", pairs) or []
+    if max(counts) > MAX_PAIRS:
+        raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")
+    if epsilon is not None and not 0 < epsilon <= 1:
+        raise BadInputError(f"--epsilon {epsilon:g}: it lies in (0, 1]")
+    if sink is not None and not 1 <= sink <= MAX_SINK:
+        raise BadInputError(
+            f"--sink {sink:g}: it lies between 1 and {MAX_SINK:g}; lower ones are swept anyway"
+        )
+    return check(options, sorted(counts), epsilon, sink, Console())
+
+
+def check(
+    options: TensorOptions, pairs: list[int], epsilon: float | None, sink: float | None, console: Console
+) -> int:
+    """Run the check that the options describe and return the exit code.
+
+    Raises:
+        BadInputError: bad input, before anything is written.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
+    check_out(options.out, COMMAND, NAMES)
+    own, dtype, device = options.tensor is not None, options.dtype, options.device
+    score = DEFAULT_SINK[dtype] if sink is None else sink
+    points: list[Point] = []
+    best: list[Best] = []
+    sinks: list[Point] = []
+    paths: list[Row] = []
+    recovered: list[Row] = []
+    dropped: list[Row] = []
+    with checking_input():
+        for problem in track(given, "softmax tensor power", console=Console(stderr=True)):
+            d0 = options.max_dim or problem.dim
+            for p in pairs:
+                found, lowest = sweep_epsilon(problem, d0, p, score, dtype, device)
+                points += found
+                best.append(lowest)
+            sinks += sweep_sink(problem, d0, pairs[-1], dtype, device)
+            lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
+            dropped.append({"problem": problem.name, "error": lost})
+            paths += normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
+        for other in (kind for kind in DTYPES.values() if kind != dtype):
+            best += _best_in(given[0], options, pairs, other)
+        for dim, components in [] if own else RECOVERED:
+            recovered += recovery_rows(dim, components, pairs, epsilon, score, dtype, device, generator)
+    broken = sum(p.broken for p in (*points, *sinks)) + sum(row["broken"] for row in (*paths, *recovered))
+    shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
+    dims = sorted({problem.dim for problem in given})
+    results: dict[str, Any] = {
+        "source": SOURCE,
+        "passed": broken == 0,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": plain_value(dtype),
+        "instances": sum(p.instances for p in (*points, *sinks)),
+        "settings": {name: plain_value(value) for name, value in vars(options).items()}
+        | {"pairs": pairs, "epsilon": epsilon, "sink": score},
+        "best": [b.as_dict() for b in best],
+        "epsilon": [p.as_dict() for p in points],
+        "sink": [p.as_dict() for p in sinks],
+        "without_sink": dropped,
+        "paths": paths,
+        "recovery": recovered,
+        "resources": softmax_resources(dims, options.steps, pairs, dtype),
+    }
+    print_results(console, results)
+    figures = pictures(points, best, sinks, paths)
+    context = {
+        "explanation": shown.explain(),
+        "shown_dim": SHOWN_DIM,
+        "header": HEADER,
+        "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
+    }
+    write_results(options.out, COMMAND, results, figures, NAMES, "softmax_tensor_report.html", context)
+    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
+    return 0 if results["passed"] else BROKEN
+
+
+def _best_in(
+    problem: TensorProblem, options: TensorOptions, pairs: list[int], dtype: torch.dtype
+) -> list[Best]:
+    """The best step sizes of one problem in another dtype, to compare."""
+    d0, rounded = options.max_dim or problem.dim, problem.rounded(dtype)
+    return [sweep_epsilon(rounded, d0, p, DEFAULT_SINK[dtype], dtype, options.device)[1] for p in pairs]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))

@@ -1,0 +1,261 @@
+"""The measurements of the softmax tensor power check: error against eps, sink, pairs and dtype."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from constructions.softmax_tensor_bounds import Heads, best_epsilon, expected_rounding, predicted_error
+from constructions.softmax_tensor_power import (
+    UNIT_BOUND,
+    SoftmaxTensorPower,
+    softmax_tensor_power_construction,
+)
+from constructions.tensor_power_bounds import contract, natural_scale, path_bound, reference_steps
+from verify.tensor_data import TensorProblem, orthogonal_problem
+from verify.tensor_measure import along_path
+from verify.tensor_power_rows import Row, path_rows, recovery_row
+
+EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
+SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
+DEFAULT_SINK = {torch.float64: 36.0, torch.float32: 15.75}
+"""For float32, c lies just below a power of two, where half a unit in the last place jumps."""
+
+ROUNDING_SHARE, LARGEST_REACH = 0.05, 0.5
+"""A slope is fitted where rounding is predicted below this share of the error, which changes it by 0.1 %, and
+``p eps |a|`` below this size, where the next order of the error adds a few percent at most."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One plain step of every instance with one set of weights.
+
+    Attributes:
+        error, predicted, bound: |.|_2 over that of the natural scale, median over the instances; predicted is
+            the approximation and leakage of each instance with the rounding expected (a model, no bound).
+        largest: largest error. margin: least bound over error, entry by entry. ratio: its median.
+        rounding: share of the predicted error that is rounding, median. reach: median of ``p eps max |a|``.
+        broken: entries above their bound.
+    """
+
+    problem: str
+    dtype: str
+    pairs: int
+    epsilon: float
+    sink: float
+    instances: int
+    error: float
+    predicted: float
+    bound: float
+    largest: float
+    margin: float
+    ratio: float
+    rounding: float
+    reach: float
+    broken: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def one_step_construction(
+    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float
+) -> SoftmaxTensorPower:
+    """One plain step, with a bound on |v_k| that covers the start and the result of ``problem``."""
+    reach = torch.maximum(problem.v.abs().amax(), natural_scale(problem.T, problem.v).amax())
+    bound = 2.0 * max(1.0, float(reach))
+    return softmax_tensor_power_construction(max_dim, 1, epsilon, pairs, sink, "none", bound)
+
+
+def step_errors(
+    em: SoftmaxTensorPower, problem: TensorProblem, dtype: torch.dtype, device: str
+) -> tuple[Tensor, Tensor]:
+    """(B, d) error of one plain step against float64, and the bound on it, both sides' rounding included."""
+    run = em.run(problem.T, problem.v, dtype=dtype, device=device, steps=1)
+    path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
+    own = path_bound(problem.T, path, reference_steps(problem.T, path, False), False)
+    bound = em.error_bounds(problem.T, problem.v, run, dtype).entries + own.entries
+    return (run.v.to("cpu", torch.float64) - path[:, 1]).abs(), bound[:, 1]
+
+
+def measure_point(
+    problem: TensorProblem,
+    max_dim: int,
+    epsilon: float,
+    pairs: int,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+) -> Point:
+    """One plain step; ``problem`` holds numbers of ``dtype``."""
+    em = one_step_construction(problem, max_dim, epsilon, pairs, sink)
+    error, bound = step_errors(em, problem, dtype, device)
+    scale = natural_scale(problem.T, problem.v).norm(dim=-1)
+    heads = Heads(epsilon, pairs, sink)
+    expected = expected_rounding(problem.T, heads, dtype).norm(dim=-1)
+    predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
+    ratio = torch.where(error > 0, bound / error, math.inf)
+    sizes = error.norm(dim=-1) / scale
+    return Point(
+        problem.name,
+        str(dtype).removeprefix("torch."),
+        pairs,
+        epsilon,
+        sink,
+        len(error),
+        float(sizes.median()),
+        float((predicted / scale).median()),
+        float((bound.norm(dim=-1) / scale).median()),
+        float(sizes.max()),
+        float(ratio.min()),
+        float(ratio.median()),
+        float((expected / predicted).median()),
+        float(pairs * epsilon * problem.v.abs().amax(-1).square().median()),
+        int((~(error <= bound)).sum()),
+    )
+
+
+def predicted_epsilon(problem: TensorProblem, pairs: int, sink: float, dtype: torch.dtype) -> float:
+    """:func:`best_epsilon` at the amplitude of the problem's products ``v_j v_m``."""
+    a = (problem.v[:, :, None] * problem.v[:, None, :]).abs()
+    power = 2 * pairs + 1
+    amplitude = float((a**power).mean((1, 2)).median() ** (1 / power))
+    return best_epsilon(dtype, pairs, sink, amplitude, problem.dim**2)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best step size for one number of pairs: measured on the grid, and predicted.
+
+    Attributes:
+        epsilon, error: best of the grid. predicted_epsilon, predicted_error, error_there: the prediction,
+            what it predicts, and what is measured at it. slope: of log error over log eps where rounding is
+            small (NaN with fewer than three points there).
+    """
+
+    problem: str
+    dtype: str
+    pairs: int
+    sink: float
+    heads: int
+    epsilon: float
+    error: float
+    predicted_epsilon: float
+    predicted_error: float
+    error_there: float
+    slope: float
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def sweep_epsilon(
+    problem: TensorProblem, max_dim: int, pairs: int, sink: float, dtype: torch.dtype, device: str
+) -> tuple[list[Point], Best]:
+    """Error against eps for one number of pairs; the last point is at the predicted best eps."""
+    grid = [measure_point(problem, max_dim, e, pairs, sink, dtype, device) for e in EPSILONS]
+    chosen = predicted_epsilon(problem, pairs, sink, dtype)
+    there = measure_point(problem, max_dim, chosen, pairs, sink, dtype, device)
+    lowest = min(grid, key=lambda point: point.error)
+    best = Best(
+        problem.name,
+        lowest.dtype,
+        pairs,
+        sink,
+        2 * pairs * max_dim,
+        lowest.epsilon,
+        lowest.error,
+        chosen,
+        there.predicted,
+        there.error,
+        fitted_slope(grid),
+    )
+    return [*grid, there], best
+
+
+def fitted_slope(points: list[Point]) -> float:
+    """Least-squares slope of log error over log eps, between rounding and the next order of the error."""
+    used = [p for p in points if p.rounding < ROUNDING_SHARE and p.reach <= LARGEST_REACH]
+    if len(used) < 3:
+        return math.nan
+    x, y = (np.log([getattr(p, name) for p in used]) for name in ("epsilon", "error"))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def sweep_sink(
+    problem: TensorProblem, max_dim: int, pairs: int, dtype: torch.dtype, device: str
+) -> list[Point]:
+    """Error against the sink's height, each at its predicted best eps; at 0 it is a token like the others."""
+    points = []
+    for sink in SINKS:
+        epsilon = predicted_epsilon(problem, pairs, max(sink, 1.0), dtype)
+        points.append(measure_point(problem, max_dim, epsilon, pairs, sink, dtype, device))
+    return points
+
+
+def without_sink(
+    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
+) -> float:
+    """Median error over the natural scale when the sink token is dropped, all weights left as they are.
+
+    The weights then still multiply by ``e^c``; the better of that and of rescaling the result to the length
+    it should have is reported, so that what is measured is the direction lost, not a scale.
+    """
+    em = one_step_construction(problem, max_dim, epsilon, pairs, sink)
+    h, mask = em.embed(em.gather(problem.T, problem.v, dtype))
+    mask[:, 0] = False
+    with torch.no_grad():
+        after = em.to_transformer(dtype)(h, mask)
+    found = after[:, 1, em.construction.stream.v.slice].to(torch.float64)[:, : problem.dim]
+    exact = contract(problem.T, problem.v)
+    scale = natural_scale(problem.T, problem.v).norm(dim=-1)
+    fit = (found * exact).sum(-1, keepdim=True) / found.square().sum(-1, keepdim=True)
+    return float(((fit * found - exact).norm(dim=-1) / scale).median())
+
+
+def normalised_rows(
+    problem: TensorProblem,
+    max_dim: int,
+    steps: int,
+    pairs: list[int],
+    epsilon: float | None,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+) -> list[Row]:
+    """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best."""
+    rows = []
+    for p in pairs:
+        step = predicted_epsilon(problem, p, sink, dtype) if epsilon is None else epsilon
+        start = max(UNIT_BOUND, float(problem.v.abs().max()))
+        em = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
+        rows += path_rows(problem, f"softmax, p={p}", along_path(em, problem, dtype, device, steps))
+    return rows
+
+
+def recovery_rows(
+    dim: int,
+    components: int,
+    pairs: list[int],
+    epsilon: float | None,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+    generator: torch.Generator,
+) -> list[Row]:
+    """Every component of a random orthogonally decomposable tensor, for each number of pairs."""
+    problem = orthogonal_problem(dim, components, generator).rounded(dtype)
+    rows = []
+    for p in pairs:
+        # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
+        settled = TensorProblem(problem.name, problem.T, problem.components)
+        step = predicted_epsilon(settled, p, sink, dtype) if epsilon is None else epsilon
+        em = softmax_tensor_power_construction(dim, 1, step, p, sink)
+        rows.append(recovery_row(f"softmax, p={p}", em, problem, dtype, device, generator))
+    return rows

@@ -1,0 +1,54 @@
+"""The results of the softmax tensor power check on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from verify.output import significant
+from verify.resource_rows import HEADER
+from verify.tensor_power_table import print_paths, print_recovery
+from verify.terminal import marked, print_table, print_verdict, widen
+
+BEST = (
+    *("tensor", "dtype", "p", "heads", "best eps", "error"),
+    *("predicted eps", "predicted", "error there", "slope"),
+)
+SINK = ("tensor", "c", "eps", "error", "predicted", "bound", "bound/error", "bounds")
+
+
+def print_results(console: Console, results: dict[str, Any]) -> None:
+    """Best step sizes, the sink, paths, recovery, resources, the verdict."""
+    widen(console)
+    print_table(console, "Best eps for p pairs; error of one step / natural scale", BEST, _best(results))
+    print_table(console, "Height c of the sink", SINK, [_sink(point) for point in results["sink"]])
+    for row in results["without_sink"]:
+        console.print(
+            f"sink dropped, {row['problem']}: error {significant(row['error'])}, rescaled", markup=False
+        )
+    print_paths(console, results["paths"])
+    print_recovery(console, results["recovery"])
+    print_table(console, "Resources", HEADER, results["resources"])
+    broken = sum(point["broken"] for point in results["epsilon"])
+    measured = f"{results['instances']} one-step instances, {broken} entries above their bound"
+    console.print(measured, markup=False)
+    print_verdict(console, results["passed"])
+
+
+def _best(results: dict[str, Any]) -> list[list[str]]:
+    names = ("epsilon", "error", "predicted_epsilon", "predicted_error", "error_there")
+    return [
+        [
+            *(b["problem"], b["dtype"], str(b["pairs"]), str(b["heads"])),
+            *(significant(b[name]) for name in names),
+            significant(b["slope"], 3),
+        ]
+        for b in results["best"]
+    ]
+
+
+def _sink(point: dict[str, Any]) -> list[str]:
+    sizes = [significant(point[name]) for name in ("epsilon", "error", "predicted", "bound")]
+    ratio = significant(point["ratio"], 3)
+    return [point["problem"], f"{point['sink']:g}", *sizes, ratio, marked(point["broken"])]
