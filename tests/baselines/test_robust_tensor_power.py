@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensor_instances import eigen_tolerance, normal, orthogonal, seeded
 
-from baselines.tensor_power import contract, robust_tensor_power
+from baselines.tensor_power import contract, draw_starts, robust_tensor_power
 
 SEEDS = st.integers(0, 2**31 - 1)
 FEW = settings(max_examples=40, deadline=None)
@@ -136,6 +136,27 @@ def test_starts_are_uniform_directions_of_their_own():
     assert (counts - 4000 / 3).abs().max() <= 5 * (4000 * 2 / 9) ** 0.5
     again = robust_tensor_power(T, 1, n_starts=1, n_iter=40, generator=seeded(16))
     assert torch.equal(found.eigenvectors, again.eigenvectors)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e250])
+def test_only_the_direction_of_a_start_counts(scale):
+    values, V, T = orthogonal(19, 4, 4)
+    starts = normal(seeded(20), 4, 6, 4)
+    found = robust_tensor_power(T, 4, n_iter=40, starts=scale * starts)
+    assert_components(found, values, V, eigen_tolerance(T, values))
+    one = robust_tensor_power(T, 4, n_iter=1, starts=starts)
+    other = robust_tensor_power(T, 4, n_iter=1, starts=scale * starts)
+    torch.testing.assert_close(one.eigenvectors, other.eigenvectors, rtol=0, atol=1e-13)
+
+
+def test_drawn_starts_are_unit_vectors():
+    T = torch.zeros(5, 3, 3, 3, dtype=torch.float64)
+    drawn = draw_starts(T.shape[:-3], 2, 7, 3, T, seeded(21), None)
+    assert drawn.shape == (5, 2, 7, 3)
+    torch.testing.assert_close(
+        drawn.norm(dim=-1), torch.ones(5, 2, 7, dtype=torch.float64), rtol=1e-15, atol=0
+    )
+    assert len(drawn.reshape(-1, 3).unique(dim=0)) == 5 * 2 * 7
 
 
 def test_a_tensor_without_a_component_fails_alone():

@@ -63,10 +63,18 @@ def test_too_few_points_for_a_variance(scale):
     X = scale * torch.randn(6, 4, 4, dtype=torch.float64, generator=seeded(17))
     result = spectral(X, 2, variance=None, generator=seeded(0), on_failure="mark")
     assert (result.status == Status.NO_VARIANCE).all()
+    assert result.failed.all()
     with pytest.raises(
         SpectralError, match=r"task \(0,\): the estimated variance is .*, needs a covariance of"
     ):
         spectral(X, 2, variance=None, generator=seeded(0))
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-170])
+def test_a_variance_below_the_normal_numbers_is_none(scale):
+    X = scale * torch.randn(40, 3, dtype=torch.float64, generator=seeded(18))
+    result = spectral(X, 1, variance=None, generator=seeded(0), on_failure="mark")
+    assert result.status == Status.NO_VARIANCE
 
 
 @FEW
@@ -157,6 +165,7 @@ def test_more_components_than_features_can_be_marked():
     X = torch.randn(4, 30, 5, dtype=torch.float64, generator=seeded(22))
     result = spectral(X, 6, generator=seeded(0), on_failure="mark")
     assert (result.status == Status.TOO_MANY_COMPONENTS).all()
+    assert result.failed.all()
     assert result.means.shape == (4, 6, 5)
     assert result.means.isnan().all()
     assert result.weights.isnan().all()

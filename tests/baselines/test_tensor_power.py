@@ -217,6 +217,19 @@ def test_plain_iteration_names_the_step_that_leaves_the_range(dtype, scale):
     assert (tensor_power_iteration(T, v, 12).path == 1).all()
 
 
+def test_a_path_that_underflows_before_it_would_be_zero_has_failed():
+    """v_1 = 1e-400 e_1 underflows; v_2 = T(I, e_1, e_1) = 0 would be exact, but comes after the failure."""
+    T = torch.zeros(2, 2, 2, dtype=torch.float64)
+    T[1, 0, 0] = 1e-200
+    v = torch.tensor([1e-100, 0.0], dtype=torch.float64)
+    result = tensor_power_iteration(T, v, 3, normalise=False, on_failure="mark")
+    assert result.failed
+    assert result.n_steps == 0
+    assert result.path[1:].isnan().all()
+    with pytest.raises(TensorPowerError, match=r"step 1 of task \(\): log10 \|v\| = -400 in the plain"):
+        tensor_power_iteration(T, v, 3, normalise=False)
+
+
 def test_normalised_iteration_marks_a_task_without_a_next_vector():
     T = torch.zeros(3, 2, 2, 2, dtype=torch.float64)
     T[:, 0, 0, 0], T[:, 1, 1, 1] = 2.0, 1.0
