@@ -59,8 +59,9 @@ class SubLayer:
 
     def tolerance(self, mask: Tensor, defect: float = 0.0) -> float:
         real = torch.where(mask[:, :, None], self.before, 0.0)
-        derive = attention_tolerance if isinstance(self.module, SelfAttention) else mlp_tolerance
-        return derive(self.module, real, defect)  # type: ignore[arg-type]
+        if isinstance(self.module, SelfAttention):
+            return attention_tolerance(self.module, real, defect, mask)
+        return mlp_tolerance(self.module, real, defect)
 
 
 def apply_module(module: SelfAttention | MLP, h: Tensor, mask: Tensor | None) -> Tensor:
@@ -89,11 +90,16 @@ def random_rotation(width: int, seed: int = 0) -> Tensor:
 
 
 def conjugated(module: SelfAttention | MLP, Q: Tensor) -> SelfAttention | MLP:
-    """The module on the stream H Q: what reads the stream becomes Q^T W, what writes it W Q."""
+    """The module on the stream H Q: what reads the stream becomes Q^T W, what writes it W Q.
+
+    An RMS norm keeps lengths, so with one gain for all columns it commutes with Q.
+    """
     twin = copy.deepcopy(module)
     for name, weight in twin.named_parameters():
         if name in ("query", "key", "value", "w1"):
             weight.copy_(Q.mT @ weight)
+        elif name == "norm.weight":
+            assert (weight == weight[0]).all()
         elif name != "b1":
             weight.copy_(weight @ Q)
     return twin
@@ -137,6 +143,8 @@ class ConstructionConformance:
             if layer.heads:
                 expected |= {f"layers.{i}.attention.{n}": into for n in ("query", "key", "value")}
                 expected[f"layers.{i}.attention.output"] = (layer.heads, layer.head_dim, shape.width)
+            if layer.output_norm:
+                expected[f"layers.{i}.attention.norm.weight"] = (shape.width,)
             if layer.hidden:
                 expected |= {
                     f"layers.{i}.mlp.w1": (shape.width, layer.hidden),
@@ -178,14 +186,27 @@ class ConstructionConformance:
                 assert torch.equal(attention.query[index] @ attention.key[index].mT, bilinear)
                 assert torch.equal(attention.value[index] @ attention.output[index], carried)
 
+    def test_a_norm_of_the_output_divides_by_the_length(self) -> None:
+        case, transformer = compiled(type(self), torch.float64)
+        D = case.construction.stream.width
+        for layer, module in zip(case.construction.layers, transformer.layers, strict=True):
+            norm = None if module.attention is None else module.attention.norm
+            assert isinstance(norm, torch.nn.RMSNorm) == layer.unit_output
+            if layer.unit_output:  # g sqrt(D) w / |w| with g = 1/sqrt(D), to an ulp, and nothing added
+                assert norm.eps == 0
+                assert torch.equal(norm.weight, torch.full((D,), D**-0.5, dtype=torch.float64))
+
     def test_the_number_of_nonzeros_is_that_of_the_formulas(self) -> None:
         case, transformer = compiled(type(self), torch.float64)
+        D = case.construction.stream.width
         for layer, module in zip(case.construction.layers, transformer.layers, strict=True):
             expected = {}
             if layer.all_heads:
                 ranks = sum(head.score.rank for head in layer.all_heads)
                 widths = sum(head.read.width for head in layer.all_heads)
                 expected |= {"query": ranks, "key": ranks, "value": widths, "output": widths}
+            if layer.unit_output:
+                expected["norm"] = D
             if layer.mlp:
                 units = [u for part in layer.mlp for u in part.units()]
                 offsets: dict[int, float] = {}
@@ -193,7 +214,7 @@ class ConstructionConformance:
                     for column, amount in u.offsets.items():
                         offsets[column] = offsets.get(column, 0.0) + amount
                 expected |= {
-                    "w1": sum(len(u.reads) for u in units),
+                    "w1": sum(len(u.reads) + len(u.second_reads) for u in units),
                     "b1": sum(int((u.biases != 0).sum()) for u in units),
                     "w2": sum(len(u.reads) for u in units),
                     "b2": sum(amount != 0 for amount in offsets.values()),
@@ -212,8 +233,17 @@ class ConstructionConformance:
             assert set(module.mlp.w1.nonzero()[:, 0].tolist()) == reads
             assert set(module.mlp.w2.nonzero()[:, 1].tolist()) == writes
             assert set(module.mlp.b2.nonzero()[:, 0].tolist()) <= writes
-            assert ((module.mlp.w1 != 0).sum(0) == 1).all()
-            assert ((module.mlp.w2 != 0).sum(1) == 1).all()
+            # Unit by unit: one column read, or the two that its formula multiplies, and one written.
+            units = [u for part in layer.mlp for u in part.units()]
+            seconds = [u.second_reads if len(u.second_reads) else [None] * len(u.reads) for u in units]
+            columns = [
+                {int(c) for c in pair if c is not None}
+                for u, second in zip(units, seconds, strict=True)
+                for pair in zip(u.reads, second, strict=True)
+            ]
+            written = [int(c) for u in units for c in u.writes]
+            assert [set(c.nonzero()[:, 0].tolist()) for c in module.mlp.w1.mT] == columns
+            assert [c.nonzero()[:, 0].tolist() for c in module.mlp.w2] == [[c] for c in written]
 
     def test_resources_count_the_real_parameters(self) -> None:
         case, transformer = compiled(type(self), torch.float64)

@@ -16,6 +16,7 @@ two sums of D, one more for the bias and one for the residual. Products of facto
 exp(sum eps_i), hence the expm1 below. Two evaluations each have this error: twice the bound.
 """
 
+import copy
 import math
 
 import torch
@@ -36,15 +37,21 @@ def basis_defect(Q: Tensor) -> float:
     return computed * (1 + gamma(D * D + 2, u)) + 2 * D * gamma(D + 1, u)
 
 
-def attention_tolerance(module: SelfAttention, h: Tensor, defect: float = 0.0) -> float:
+def attention_tolerance(
+    module: SelfAttention, h: Tensor, defect: float = 0.0, mask: Tensor | None = None
+) -> float:
     """Largest distance |.|_2 of one token's output between two evaluations; h (B, N, D) holds real tokens.
+
+    With ``mask`` (B, N), True at real tokens, which a norm of the output needs, h is 0 at the others.
 
     Scores: |s^ - s| <= sigma = expm1(2 eps + gamma_E) a b with a = eta |W_Q|_F, b = eta |W_K|_F.
     Softmax: log of a weight off by 2 sigma from the scores, 2u * 2ab from subtracting the maximum, and
     gamma_{4N+10} for N exponentials within two ulp (4u), N sums, the division and the rescaling of a blocked
     kernel. An exponential that underflows is off by less than the smallest normal number, N of them.
-    ReLU: the score's own error, times N values.
+    ReLU: the score's own error, times N values; divided by the number of tokens, at most one value in all,
+    and one rounding more.
     Then the value, its sum over N, and W_O over the heads, each with its eps or gamma.
+    A norm of the output: see :func:`norm_tolerance`.
     """
     u = unit_roundoff(h.dtype)
     heads, D, E = module.query.shape
@@ -64,8 +71,37 @@ def attention_tolerance(module: SelfAttention, h: Tensor, defect: float = 0.0) -
             lost = N * torch.finfo(h.dtype).tiny
             total += (math.expm1(weights + carried) + lost) * eta * c * o
         else:
-            total += N * math.expm1(2 * eps + gamma(E + 2, u) + carried) * scores * eta * c * o
+            divided = module.shape.divide_by_tokens
+            error = math.expm1(2 * eps + gamma(E + 2, u) + carried + divided * gamma(1, u))
+            total += (1 if divided else N) * error * scores * eta * c * o
+    if isinstance(module.norm, torch.nn.RMSNorm):
+        return norm_tolerance(module, h, 2 * total, defect, mask)
     return 2 * total
+
+
+def norm_tolerance(
+    module: SelfAttention, h: Tensor, distance: float, defect: float, mask: Tensor | None
+) -> float:
+    """The same behind an RMS norm, of two arguments w, w' that are at most ``distance`` apart.
+
+    In real numbers it is g sqrt(D) w / |w|, and | w/|w| - w'/|w'| | <= 2 |w - w'| / (|w| + |w'|), at most
+    distance / min(|w|, |w'|): the error is divided by the length of the output before the norm, least over
+    real tokens. Its rounding: D squares, their sum, mean, root (two ulp), gain and two products,
+    gamma_{D + 10} either time; rounded coordinates and a basis that is not quite orthogonal are a defect of
+    the length, counted as such.
+    """
+    u, D = unit_roundoff(h.dtype), h.shape[-1]
+    bare = copy.deepcopy(module)
+    bare.norm = torch.nn.Identity()
+    with torch.no_grad():
+        lengths = bare(h, mask).norm(dim=-1)
+    least = float((lengths if mask is None else lengths[mask]).min()) - distance
+    if not least > 0:
+        raise ValueError(
+            f"outputs differ by up to {distance:.2e}, and the shortest is no longer: no direction"
+        )
+    gain = float(module.norm.weight.detach().abs().max()) * math.sqrt(D)
+    return gain * (distance / least + 2 * gamma(D + 10, u) + 2 * defect)
 
 
 def mlp_tolerance(module: MLP, h: Tensor, defect: float = 0.0) -> float:

@@ -114,7 +114,7 @@ def instances(kind: str, count: int, d: int, seed: int) -> tuple[Tensor, Tensor]
     elif kind == "nearly orthogonal start" and d > 1:
         T = orthogonal  # less one component: T(I, v, v) is nearly 0 for a v along that one
         T = T - weights[0] * torch.einsum("bi,bj,bm->bijm", Q[..., 0], Q[..., 0], Q[..., 0])
-        v = unit(Q[..., 0] + 1e-4 * v)
+        v = unit(Q[..., 0] + 0.03 * v)
     elif kind == "basis start":
         v = torch.eye(d, dtype=torch.float64)[torch.arange(count) % d]
     elif kind == "zero entries" and d > 1:
