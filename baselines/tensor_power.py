@@ -261,8 +261,8 @@ def _iterate(flat: Tensor, V: Tensor, n_iter: int) -> tuple[Tensor, Tensor]:
 def _contract_columns(flat: Tensor, V: Tensor) -> Tensor:
     """T(I, v, v) for every column v: T as (B, d, d d), V (B, d, S) -> (B, d, S).
 
-    This layout is 1.6 times as fast as the transposed one (d = 5, S = 10, one core): the products v_j v_m
-    are made along the last dimension.
+    This layout is 1.2 to 1.4 times as fast as the transposed one (d = 5, S = 10, one core): the products
+    v_j v_m are made along the last dimension.
     """
     return flat @ _squares(V)
 
