@@ -154,16 +154,20 @@ def predicted_error(T: Tensor, v: Tensor, heads: Heads) -> Tensor:
     return torch.einsum("bijm,bjm->bi", T, series - _lost_slope(a, heads.sink))
 
 
-def expected_rounding(T: Tensor, heads: Heads, dtype: torch.dtype) -> Tensor:
-    """Standard deviation of one step's rounding, (B, d), were score roundings independent and uniform.
+def product_rounding(heads: Heads, dtype: torch.dtype) -> float:
+    """Standard deviation of the rounding of one product, were score roundings independent and uniform.
 
-    ``(h / sqrt(3)) (1/eps) sqrt(sum_k alpha_k^2 sum_jm T_ijm^2)``, h the half unit of :func:`score_rounding`:
-    beside c the scores ``+k eps a`` and ``-k eps a`` are rounded by opposite amounts, so a pair adds both. A
-    model that predicts, not a bound.
+    ``h |alpha|_2 / (sqrt(3) eps)``, h the half unit of :func:`score_rounding`: beside c the scores
+    ``+k eps a`` and ``-k eps a`` are rounded by opposite amounts, so a pair adds both. A model that predicts,
+    not a bound.
     """
-    h = score_rounding(heads.sink, 0.0, dtype)
     alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(heads.pairs)))
-    return alphas * h / (math.sqrt(3) * heads.epsilon) * T.square().sum((2, 3)).sqrt()
+    return alphas * score_rounding(heads.sink, 0.0, dtype) / (math.sqrt(3) * heads.epsilon)
+
+
+def expected_rounding(T: Tensor, heads: Heads, dtype: torch.dtype) -> Tensor:
+    """Standard deviation of one step's rounding, (B, d): :func:`product_rounding` times ``|T_i|_F``."""
+    return product_rounding(heads, dtype) * T.square().sum((2, 3)).sqrt()
 
 
 def best_epsilon(
@@ -172,8 +176,8 @@ def best_epsilon(
     """The step size at which the predicted error of a product is least.
 
     Approximation ``C eps^(2p) A^(2p+1)``, with ``C = p!^2 / (2p+1)!``, falls with eps as rounding
-    ``R / eps``, ``R = |alpha|_2 h / sqrt(3 n)``, grows; ``eps = (R / (2 p C A^(2p+1)))^(1/(2p+1))``, or 1
-    if that is larger.
+    ``R / eps`` grows, R that of :func:`product_rounding` over ``sqrt(n)``;
+    ``eps = (R / (2 p C A^(2p+1)))^(1/(2p+1))``, or 1 if that is larger.
 
     Args:
         dtype: in which the layer runs. pairs: p. sink: c.
@@ -187,8 +191,7 @@ def best_epsilon(
         raise ValueError(
             f"amplitude, sink and terms are {amplitude}, {sink} and {terms}; positive, positive, at least 1"
         )
-    alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(pairs)))
-    rounding = alphas * score_rounding(sink, 0.0, dtype) / math.sqrt(3 * terms)
+    rounding = product_rounding(Heads(1.0, pairs, sink), dtype) / math.sqrt(terms)
     power = 2 * pairs + 1
     steepness = 2 * pairs * leading_constant(pairs) * amplitude**power
     return min(1.0, (rounding / steepness) ** (1 / power))

@@ -29,10 +29,9 @@ from verify.options import (
     whole_numbers,
 )
 from verify.output import check_out, write_results
-from verify.resource_rows import HEADER, softmax_resources
+from verify.resource_rows import HEADER, SINK, softmax_resources
 from verify.softmax_tensor_figures import NAMES, pictures
 from verify.softmax_tensor_rows import (
-    DEFAULT_SINK,
     Best,
     Point,
     normalised_rows,
@@ -44,7 +43,7 @@ from verify.softmax_tensor_rows import (
 from verify.softmax_tensor_table import print_results
 from verify.tensor_data import TensorProblem
 from verify.tensor_options import TensorOptions, plain_value, problems
-from verify.tensor_power_rows import Row
+from verify.tensor_power_rows import Row, last_steps
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
@@ -119,7 +118,7 @@ def check(
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
     check_out(options.out, COMMAND, NAMES)
     own, dtype, device = options.tensor is not None, options.dtype, options.device
-    score = DEFAULT_SINK[dtype] if sink is None else sink
+    score = SINK[dtype] if sink is None else sink
     points: list[Point] = []
     best: list[Best] = []
     sinks: list[Point] = []
@@ -167,6 +166,7 @@ def check(
         "explanation": shown.explain(),
         "shown_dim": SHOWN_DIM,
         "header": HEADER,
+        "last": last_steps(paths),
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
     write_results(options.out, COMMAND, results, figures, NAMES, "softmax_tensor_report.html", context)
@@ -179,7 +179,7 @@ def _best_in(
 ) -> list[Best]:
     """The best step sizes of one problem in another dtype, to compare."""
     d0, rounded = options.max_dim or problem.dim, problem.rounded(dtype)
-    return [sweep_epsilon(rounded, d0, p, DEFAULT_SINK[dtype], dtype, options.device)[1] for p in pairs]
+    return [sweep_epsilon(rounded, d0, p, SINK[dtype], dtype, options.device)[1] for p in pairs]
 
 
 if __name__ == "__main__":

@@ -22,9 +22,6 @@ from verify.tensor_power_rows import Row, path_rows, recovery_row
 
 EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
 SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
-DEFAULT_SINK = {torch.float64: 36.0, torch.float32: 15.75}
-"""For float32, c lies just below a power of two, where half a unit in the last place jumps."""
-
 ROUNDING_SHARE, LARGEST_REACH = 0.05, 0.5
 """A slope is fitted where rounding is predicted below this share of the error, which changes it by 0.1 %, and
 ``p eps |a|`` below this size, where the next order of the error adds a few percent at most."""

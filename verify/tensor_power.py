@@ -24,7 +24,14 @@ from verify.tensor_data import TensorProblem
 from verify.tensor_options import TensorOptions, plain_value, problems
 from verify.tensor_power_exact_checks import check_rational, check_symbolic
 from verify.tensor_power_figures import NAMES, pictures
-from verify.tensor_power_rows import Row, normalised_rows, one_step_rows, plain_rows, recovery_rows
+from verify.tensor_power_rows import (
+    Row,
+    last_steps,
+    normalised_rows,
+    one_step_rows,
+    plain_rows,
+    recovery_rows,
+)
 from verify.tensor_power_table import print_results
 
 COMMAND = "verify.tensor_power"
@@ -125,6 +132,7 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
         "explanation": shown.explain(),
         "shown_dim": SHOWN_DIM,
         "header": HEADER,
+        "last": last_steps(paths),
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
     write_results(options.out, COMMAND, results, figures, NAMES, "tensor_power_report.html", context)

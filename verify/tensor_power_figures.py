@@ -41,11 +41,11 @@ def _one_step(rows: list[Row]) -> Picture:
     for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
         chosen = [row for row in rows if row["form"] == form]
         places = [names.index(row["problem"]) for row in chosen]
-        axes.semilogy(
-            places, [row["bound"] for row in chosen], "s--", color=f"C{color}", label=f"{form}: bound"
-        )
+        size = 9 - 2 * color  # lines that coincide show as rings
+        bounds = [row["bound"] for row in chosen]
+        axes.semilogy(places, bounds, "s--", color=f"C{color}", label=f"{form}: bound", markersize=size)
         errors = [row["error"] or None for row in chosen]
-        axes.semilogy(places, errors, "o-", color=f"C{color}", label=f"{form}: measured")
+        axes.semilogy(places, errors, "o-", color=f"C{color}", label=f"{form}: measured", markersize=size)
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_ylabel("error / sum |T v v|, largest over entries")
     axes.set_title("One step against exact arithmetic", fontsize=10)

@@ -118,6 +118,14 @@ def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Row]
     return rows
 
 
+def last_steps(paths: list[Row]) -> list[Row]:
+    """The last row of each run, with the broken vectors of all its steps."""
+    runs: dict[tuple[str, str], list[Row]] = {}
+    for row in paths:
+        runs.setdefault((row["problem"], row["form"]), []).append(row)
+    return [rows[-1] | {"broken": sum(row["broken"] for row in rows)} for rows in runs.values()]
+
+
 def recovery_rows(
     dim: int,
     components: int,

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from verify.output import significant
 from verify.resource_rows import HEADER
+from verify.tensor_power_rows import last_steps
 from verify.terminal import marked, print_exact, print_table, print_verdict, widen
 
 ONE_STEP = ("tensor", "heads", "number", "instances", "error/scale", "bound/scale", "bound")
@@ -33,11 +34,7 @@ def print_results(console: Console, results: dict[str, Any]) -> None:
 
 def print_paths(console: Console, paths: list[dict[str, Any]]) -> None:
     """The last step of each path; its verdict is that of all steps."""
-    last = {(row["problem"], row["form"]): row for row in paths}
-    broken = dict.fromkeys(last, 0)
-    for row in paths:
-        broken[row["problem"], row["form"]] += row["broken"]
-    rows = [_path(row, broken[key]) for key, row in last.items()]
+    rows = [_path(row) for row in last_steps(paths)]
     print_table(console, "All steps, |v - reference| / |v|", PATHS, rows)
 
 
@@ -53,11 +50,11 @@ def _one_step(row: dict[str, Any]) -> list[str]:
     return [row["problem"], row["form"], *counts, *sizes, marked(row["broken"])]
 
 
-def _path(row: dict[str, Any], broken: int) -> list[str]:
+def _path(row: dict[str, Any]) -> list[str]:
     sizes = [significant(row[name]) for name in ("error", "largest_error", "bound")]
     claimed = f"{row['claimed']}/{row['instances']}"
     margin = significant(row["margin"], 3)
-    return [row["problem"], row["form"], str(row["step"]), *sizes, margin, claimed, marked(broken)]
+    return [row["problem"], row["form"], str(row["step"]), *sizes, margin, claimed, marked(row["broken"])]
 
 
 def _recovery(row: dict[str, Any]) -> list[str]:

@@ -1,0 +1,133 @@
+"""``python -m verify.resources``: what every construction takes against d, L and target error.
+
+Counted from the formulas, so that no matrix is made. Exit code 0, or 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from verify.errors import BadInputError, run_command
+from verify.options import at_least_one, whole, whole_numbers
+from verify.output import Picture, check_out, write_results
+from verify.resource_rows import (
+    HEADER,
+    PROMISE_HEADER,
+    PROMISES,
+    em_resources,
+    piecewise_resources,
+    softmax_resources,
+    tensor_power_resources,
+)
+from verify.terminal import print_table, widen
+
+COMMAND = "verify.resources"
+NAMES = ("parameters",)
+PIECES, PAIRS = 1024, [1, 2, 3]
+LEAST_ERROR, MOST_DIM = 1e-9, 512
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    dims: Annotated[str, typer.Option(help="numbers of coordinates, as in 2,8,32")] = "2,8,32,64",
+    steps: Annotated[int, typer.Option(parser=whole, help="L")] = 10,
+    errors: Annotated[str, typer.Option(help="target errors, as in 1e-2,1e-4")] = "1e-2,1e-4,1e-6",
+    out: Annotated[Path, typer.Option(help="folder for results.json, figure, index.html")] = Path(
+        "results/resources"
+    ),
+) -> int:
+    """See the module's docstring."""
+    sizes = sorted(whole_numbers("dims", dims) or [])
+    if max(sizes) > MOST_DIM:
+        raise BadInputError(f"--dims {dims}: {max(sizes)} is too large; at most {MOST_DIM} is counted")
+    count = at_least_one("steps", steps) or 1
+    targets = _targets(errors)
+    check_out(out, COMMAND, NAMES)
+    tables = {
+        "Theorem 1: EM in softmax attention; error: a-priori bound of a step over the data's diameter": (
+            em_resources(sizes, count, targets)
+        ),
+        "Theorem 2: tensor power iteration in ReLU attention": (tensor_power_resources(sizes, count, PIECES)),
+        "Theorem 2, piecewise norm: error of the length": piecewise_resources(sizes, count, targets),
+        "Theorem 2 in softmax attention; error: predicted for one product of size 1": [
+            row
+            for dtype in (torch.float32, torch.float64)
+            for row in softmax_resources(sizes, count, PAIRS, dtype)
+        ],
+    }
+    console = Console()
+    widen(console)
+    print_table(console, "Promised and built", PROMISE_HEADER, PROMISES)
+    for title, rows in tables.items():
+        print_table(console, title, HEADER, rows)
+    results: dict[str, Any] = {
+        "settings": {"dims": sizes, "steps": count, "errors": targets},
+        "promises": [dict(zip(PROMISE_HEADER, row, strict=True)) for row in PROMISES],
+        "tables": {
+            title: [dict(zip(HEADER, row, strict=True)) for row in rows] for title, rows in tables.items()
+        },
+    }
+    context = {
+        "header": HEADER,
+        "promise_header": PROMISE_HEADER,
+        "promises": PROMISES,
+        "tables": tables,
+    }
+    figures = [_parameters(tables)]
+    write_results(out, COMMAND, results, figures, NAMES, "resources_report.html", context)
+    console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)
+    return 0
+
+
+def _targets(text: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInputError(
+            f"--errors {text}: numbers separated by commas are needed, as in 1e-2,1e-4"
+        ) from None
+    for value in values:
+        if not LEAST_ERROR <= value < 1:
+            raise BadInputError(f"--errors {text}: {value:g} must lie between {LEAST_ERROR:g} and 1")
+    return sorted(set(values), reverse=True)
+
+
+def _parameters(tables: dict[str, list[list[str]]]) -> Picture:
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    axes = figure.subplots()
+    column = HEADER.index("parameters")
+    for color, (title, rows) in enumerate(tables.items()):
+        for number, name in enumerate(dict.fromkeys(_kind(row) for row in rows)):
+            chosen = [row for row in rows if _kind(row) == name]
+            sizes = [int(row[column].replace(",", "")) for row in chosen]
+            dims = [int(row[1]) for row in chosen]
+            label = f"{title.split(';')[0].split(':')[0]}: {name}"
+            axes.loglog(dims, sizes, "o" if number % 2 else "s", color=f"C{color}", alpha=0.7, label=label)
+    axes.set_xlabel("d")
+    axes.set_ylabel("parameters of the looped construction")
+    axes.set_title("Parameters stored, most of them 0", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=6)
+    caption = (
+        "Parameters of one block of layers, which serves every step. The tensor constructions carry d^2 "
+        "numbers on each of d tokens and have 2 d heads of d columns, hence d^4; EM grows with (d + K) times "
+        "the pieces."
+    )
+    return Picture("parameters", caption, figure)
+
+
+def _kind(row: list[str]) -> str:
+    return row[0].split(",")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))
