@@ -50,6 +50,10 @@ class PowerIteration(ABC):
         """(B, N, D) -> (B, d0), the vector that the stream holds between steps."""
 
     @abstractmethod
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        """Refuse a dtype in which the weights cannot be written."""
+
+    @abstractmethod
     def _check_before(self, h: Tensor, step: int) -> None:
         """Refuse a state that the layers would take a wrong step from."""
 
@@ -129,6 +133,7 @@ class PowerIteration(ABC):
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ValueError(f"steps is {steps!r}; a whole number, at least 1, is needed")
         batch = self.gather(T, v, dtype, device)
+        self._check_dtype(dtype)
         key = (dtype, str(device))
         if key not in self._compiled:
             self._compiled[key] = self.to_transformer(dtype, device)

@@ -59,7 +59,7 @@ def score_rounding(sink: float, amplitude: float, dtype: torch.dtype) -> float:
 
 
 def step_bound(
-    T: Tensor, v: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype, slack: Tensor | float = 0.0
+    T: Tensor, v: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype, gap: Tensor
 ) -> SoftmaxError:
     """Bound on one step from the state v.
 
@@ -68,20 +68,31 @@ def step_bound(
         heads: step size, pairs, sink.
         max_dim: d0 of the weights, which sets the number of heads whose results are added up.
         dtype: in which the layer runs.
-        slack: (B, d) or 0: how far ``s_j`` may be from ``v_j``.
+        gap: (B, d) how far ``s_j`` may be from ``v_j``.
     """
     a = v[:, :, None] * v[:, None, :]
     size = T.abs()
     series, tail = product_error(a, heads.epsilon, heads.pairs)
     signed = torch.einsum("bijm,bjm->bi", T, series).abs()
     approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)
-    gap = torch.as_tensor(slack) * torch.ones_like(v)
-    mismatch = torch.einsum("bijm,bj,bm->bi", size, gap, v.abs())
+    moved = gap[:, :, None] * v.abs()[:, None, :]
+    reach = (a.abs() + moved).amax((1, 2))
     return SoftmaxError(
         approximation,
         _leakage(T, a, heads),
-        _rounding(T, a, heads, max_dim, dtype) + 2 * mismatch,
+        _rounding(T, a, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads),
     )
+
+
+def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tensor:
+    """What products off by ``moved`` change: ``D_p`` and the sink's share, through their slopes.
+
+    ``kappa e^(p eps A) sum_jm |T_ijm| (moved_jm + e^(p eps A - c) sum_l moved_lm)``,
+    ``kappa = sum_k |alpha_k| k``.
+    """
+    steep = torch.exp(heads.pairs * heads.epsilon * reach)[:, None, None]
+    spread = moved + steep * math.exp(-heads.sink) * moved.sum(1, keepdim=True)
+    return weight_moment(heads.pairs, 1) * torch.einsum("bijm,bjm->bi", size, steep * spread)
 
 
 def _leakage(T: Tensor, a: Tensor, heads: Heads) -> Tensor:
@@ -110,16 +121,15 @@ def _lost_slope(a: Tensor, sink: float) -> Tensor:
     return a * mass / (1 + mass) + a.sum(1, keepdim=True) * unit / (1 + mass) ** 2
 
 
-def _rounding(T: Tensor, a: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype) -> Tensor:
+def _rounding(T: Tensor, a: Tensor, reach: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype) -> Tensor:
     """Lemma 4. A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
 
-    With ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j, ``x = k eps A``,
-    rho the error of one weight and zeta that of their sum, pair k adds
+    With A the reach, ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j,
+    ``x = k eps A``, rho the error of one weight and zeta that of their sum, pair k adds
 
         |alpha_k| / eps e^x [ (rho + gamma_{n+3}) F + (zeta + gamma_{2 p d0 + 4}) (G + (e^x - 1) F) ]
     """
     n, u, p = a.shape[1], unit_roundoff(dtype), heads.pairs
-    reach = a.abs().amax((1, 2))
     separate = T.abs().sum((2, 3))
     common = T.sum(2).abs().sum(2)
     exp_error = 2 * EXP_ULPS[dtype] * u
@@ -136,15 +146,9 @@ def _rounding(T: Tensor, a: Tensor, heads: Heads, max_dim: int, dtype: torch.dty
     return total + math.exp(heads.sink) * weight_moment(p, 0) / heads.epsilon * lost
 
 
-def picked_slack(v: Tensor, bound: float, dtype: torch.dtype) -> Tensor:
-    """(B, d): ``|s_j - v_j|`` after a step: v was moved over its predecessor, s picked by hinges at -B.
-
-    Each is at most ``gamma_5`` of the two values that meet in it (both at most B), and the hinges add
-    ``2 gamma_2 (2 B + |v_j|)``.
-    """
-    u = unit_roundoff(dtype)
-    largest = torch.full_like(v, bound)
-    return 4 * gamma(5, u) * largest + 2 * gamma(2, u) * (2 * bound + v.abs())
+def pick_rounding(v: Tensor, bound: float, dtype: torch.dtype) -> Tensor:
+    """(B, d): ``|s_j - v_j|`` after a pick by two hinges at -B: ``2 gamma_2 (2 B + |v_j|)``."""
+    return 2 * gamma(2, unit_roundoff(dtype)) * (2 * bound + v.abs())
 
 
 def predicted_error(T: Tensor, v: Tensor, heads: Heads) -> Tensor:
@@ -187,7 +191,7 @@ def best_epsilon(
     Raises:
         ValueError: ``pairs``, ``sink``, ``amplitude`` or ``terms`` out of range.
     """
-    if not (amplitude > 0 and sink > 0 and terms >= 1):
+    if not (0 < amplitude < math.inf and 0 < sink < math.inf and terms >= 1):
         raise ValueError(
             f"amplitude, sink and terms are {amplitude}, {sink} and {terms}; positive, positive, at least 1"
         )

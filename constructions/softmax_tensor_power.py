@@ -9,10 +9,11 @@ heads with scores ``+eps a_j`` and ``-eps a_j``
 and p pairs at eps, .., p eps leave ``O(eps^(2p))`` (constructions/sinh_pairs.py). With ``a_j = v_m s_j`` that
 is the product which Theorem 2 takes from ReLU attention: 2 p d0 heads where ReLU takes 2 d0.
 
-Data token j carries ``id``, ``v``, ``s = v_j``, ``T[:, j, :]``; the sink carries ``sink = 1`` and v. One
-layer is a step: the heads write ``w = T(I, v, v)``, and the MLP makes it v and picks ``s_j = <id_j, w>``,
-which is exact for ``|w_k| <= bound``. (A pair of heads could fetch s too, in a layer and with an error of its
-own.)
+Data token j carries ``id``, ``v``, ``s = v_j``, ``T[:, j, :]``; the sink carries ``sink = 1`` and v. A step
+is two layers. In *contract* the heads write ``w = T(I, v, v)``. In *broadcast* one sharp head copies the sink's
+w to every token as v, and the MLP picks ``s_j = <id_j, v>``, exactly for ``|v_k| <= bound``. (Were s_j picked
+from the w of token j itself, one layer would do; but each token rounds its own w in its own way, and a T that
+is not symmetric can blow that difference up from step to step.)
 
 Source: an open question of arXiv 2505.11918 (is ReLU needed in Theorem 2?), answered in
 paper_notes/softmax_is_enough.md.
@@ -30,17 +31,19 @@ from torch import Tensor
 from constructions.construction import Construction, Layer
 from constructions.heads import Head, HeadSum, SoftmaxHead
 from constructions.hypotheses import HypothesisError
-from constructions.mlp import clear, move, pick
+from constructions.mlp import clear, pick
 from constructions.power_iteration import PowerIteration
-from constructions.rounding import gamma, unit_roundoff
 from constructions.scores import dot, key_only
 from constructions.sinh_pairs import pair_weights
-from constructions.softmax_tensor_bounds import Heads, SoftmaxError, picked_slack, step_bound
+from constructions.softmax_tensor_bounds import Heads, SoftmaxError, pick_rounding, step_bound
 from constructions.stream import Stream
-from constructions.tensor_power_bounds import StepError, contract, norm_resolved, rms_entries
+from constructions.tensor_power_bounds import StepError, contract, euclidean, norm_resolved, rms_entries
 from constructions.tensor_tasks import TensorBatch
 
 SOURCE = "open question of arXiv 2505.11918: Theorem 2 with softmax instead of ReLU attention"
+
+SHARPNESS = 1000.0
+"""Score of the sink in the broadcast head."""
 
 UNIT_BOUND = 2.0
 """Bound of the coordinates of a normalised vector: they are at most 1 up to rounding."""
@@ -65,10 +68,18 @@ def product_heads(s: Stream, epsilon: float, pairs: int, sink: float) -> HeadSum
     return HeadSum(tuple(heads))
 
 
-def step_layer(s: Stream, heads: HeadSum, bound: float, unit_output: bool) -> Layer:
-    """``v = T(I, v, v)``, or ``v / |v|`` with ``unit_output``, and ``s_j = v_j``."""
-    mlp = (clear(s.v), move(s.w, s.v), clear(s.s), pick(s.w, by=s.id, write=s.s, bound=bound))
-    return Layer("step", heads=(heads,), mlp=mlp, unit_output=unit_output)
+def contract_layer(s: Stream, heads: HeadSum, unit_output: bool) -> Layer:
+    """``w = T(I, v, v)`` at every token, or ``w / |w|`` with ``unit_output``."""
+    return Layer("contract", heads=(heads,), mlp=(clear(s.v), clear(s.s)), unit_output=unit_output)
+
+
+def broadcast_layer(s: Stream, bound: float) -> Layer:
+    """``v`` = the sink's w at every token, and ``s_j = v_j``.
+
+    All other weights are ``e^-SHARPNESS``, below the smallest number of float64: in floats the copy is exact.
+    """
+    copied = SoftmaxHead(SHARPNESS * key_only(s.key.sink), read=s.w, write=s.v)
+    return Layer("broadcast", heads=(copied,), mlp=(pick(s.v, by=s.id, write=s.s, bound=bound), clear(s.w)))
 
 
 def softmax_tensor_power_construction(
@@ -83,7 +94,7 @@ def softmax_tensor_power_construction(
     """Build L steps of ``v <- T(I, v, v)``, or ``v <- T(I, v, v) / |T(I, v, v)|``, for every d <= max_dim.
 
     Args:
-        max_dim: d0. steps: L; one layer a step, one block of weights applied L times.
+        max_dim: d0. steps: L; two layers a step, one block of weights applied L times.
         epsilon: step of the difference quotient; see
             :func:`constructions.softmax_tensor_bounds.best_epsilon`.
         pairs: p, from 1 to 8.
@@ -99,10 +110,15 @@ def softmax_tensor_power_construction(
             raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
     if normalise not in ("none", "rms"):
         raise ValueError(f"normalise is {normalise!r}; it is none or rms")
+    for name, value in (("epsilon", epsilon), ("sink", sink), ("bound", bound)):
+        if isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}; a number is needed")
     if not 0 < epsilon <= 1:
         raise ValueError(f"epsilon is {epsilon!r}; it lies in (0, 1]")
     if not 0 <= sink <= 300:
         raise ValueError(f"sink is {sink!r}; it lies between 0 and 300")
+    if sink > highest_sink(torch.float64, epsilon, pairs):
+        raise ValueError(f"epsilon is {epsilon!r} with sink {sink!r}; e^sink / epsilon is beyond float64")
     if bound is None:
         if normalise == "none":
             raise ValueError("bound is needed without a norm: the largest |v_k| that a step may meet")
@@ -117,7 +133,7 @@ def softmax_tensor_power_construction(
         source=SOURCE,
         stream=s,
         inputs=(s.id, s.v, s.s, s.T, s.sink, s.one),
-        layers=(step_layer(s, heads, bound, normalise == "rms"),),
+        layers=(contract_layer(s, heads, normalise == "rms"), broadcast_layer(s, bound)),
         loops=steps,
     )
     return SoftmaxTensorPower(construction, max_dim, normalise == "rms", epsilon, pairs, sink, bound)
@@ -154,24 +170,21 @@ class SoftmaxTensorPower(PowerIteration):
 
     def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
         """Approximation, leakage and rounding; see :class:`StepError`."""
-        u, d = unit_roundoff(dtype), v.shape[-1]
-        slack = 0.0 if first else picked_slack(v, self.bound, dtype)
-        heads = self.one_step_error(T, v, dtype, slack).total
-        entries, length = 0.0, torch.zeros_like(v[:, 0])
-        after = torch.ones_like(v) if self.normalised else contract(T, v).abs() + heads
-        moved = gamma(5, u) * (v.abs() + after)
-        if self.normalised:
-            entries = rms_entries(d, dtype)
-            resolved = norm_resolved(contract(T, v).norm(dim=-1), d, dtype)
-            length = torch.where(resolved, entries + moved.norm(dim=-1), math.inf)
-        return StepError(heads, entries, moved, length)
+        d = v.shape[-1]
+        gap = torch.zeros_like(v) if first else pick_rounding(v, self.bound, dtype)
+        heads = self.one_step_error(T, v, dtype, gap).total
+        if not self.normalised:
+            return StepError(heads, 0.0, torch.zeros_like(v[:, 0]))
+        entries = rms_entries(d, dtype)
+        resolved = norm_resolved(euclidean(contract(T, v)), d, dtype)
+        return StepError(heads, entries, torch.where(resolved, entries, math.inf))
 
     def one_step_error(
-        self, T: Tensor, v: Tensor, dtype: torch.dtype, slack: Tensor | float = 0.0
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, gap: Tensor | None = None
     ) -> SoftmaxError:
         """The parts of the error of one step before the norm; see :func:`step_bound`."""
         heads = Heads(self.epsilon, self.pairs, self.sink)
-        return step_bound(T, v, heads, self.max_dim, dtype, slack)
+        return step_bound(T, v, heads, self.max_dim, dtype, torch.zeros_like(v) if gap is None else gap)
 
     def _decode(self, h: Tensor) -> Tensor:
         return h[:, 0, self.construction.stream.v.slice]
@@ -183,16 +196,18 @@ class SoftmaxTensorPower(PowerIteration):
                 raise HypothesisError(
                     f"step {step} of tensor {task}: |v_k| reaches {value:.6g}; the bound is {self.bound:.6g}"
                 )
-        highest = highest_sink(h.dtype, self.epsilon, self.pairs)
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        highest = highest_sink(dtype, self.epsilon, self.pairs)
         if self.sink > highest:
             raise HypothesisError(
-                f"sink {self.sink:g} with epsilon {self.epsilon:g} leaves the range of {h.dtype}; "
+                f"sink {self.sink:g} with epsilon {self.epsilon:g} leaves the range of {dtype}; "
                 f"at most {highest:.4g} is possible"
             )
 
     def _check_within(self, states: list[Tensor], step: int) -> None:
-        """The MLP picks s from w: it must be within the bound, as v must be at the next step."""
-        largest = states[0][:, 0, self.construction.stream.v.slice].abs().amax(1)
+        """The MLP picks s from v, which must be within the bound."""
+        largest = states[1][:, 0, self.construction.stream.v.slice].abs().amax(1)
         for task, value in enumerate(largest.tolist()):
             if value > self.bound:
                 raise HypothesisError(

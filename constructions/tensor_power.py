@@ -37,6 +37,7 @@ from constructions.stream import Stream
 from constructions.tensor_power_bounds import (
     StepError,
     contract,
+    euclidean,
     norm_resolved,
     offset_rounding,
     pair_rounding,
@@ -46,6 +47,9 @@ from constructions.tensor_power_bounds import (
 from constructions.tensor_tasks import TensorBatch
 
 Normalise = Literal["none", "rms", "piecewise"]
+
+LARGEST_NORM = 1e150
+"""Of a norm range: beyond it squares leave float64."""
 
 SOURCE = "arXiv 2505.11918, Theorem 2 (cubic tensor power iteration in ReLU attention)"
 
@@ -141,8 +145,10 @@ def tensor_power_construction(
     if offset is not None and normalise == "piecewise":
         raise ValueError(f"offset is {offset!r}; the piecewise norm takes pairs of heads, offset=None")
     low, high = norm_range
-    if not 0 < low < high < math.inf:
-        raise ValueError(f"norm_range is {norm_range}; 0 < low < high are needed")
+    if not 0 < low < high or low**2 < torch.finfo(torch.float64).tiny or high > LARGEST_NORM:
+        raise ValueError(
+            f"norm_range is {norm_range}; 0 < low < high are needed, with squares in the range of float64"
+        )
     piecewise = normalise == "piecewise"
     s = tensor_stream(max_dim, offset is not None, piecewise)
     heads = pair_heads(s) if offset is None else offset_heads(s, offset)
@@ -211,18 +217,28 @@ class TensorPowerConstruction(PowerIteration):
             heads = offset_rounding(T, v, self.offset, d, self.max_dim, dtype)
         entries, length = 0.0, torch.zeros_like(v[:, 0])
         if self.normalised:
-            norm = contract(T, v).norm(dim=-1)
+            norm = euclidean(contract(T, v))
             if self.inverse_sqrt is None:
                 entries = rms_entries(d, dtype)
                 length = torch.full_like(norm, entries)
             else:
                 entries = gamma(6, unit_roundoff(dtype))
-                length = piecewise_length_error(self.inverse_sqrt, norm, heads.norm(dim=-1), d, dtype)
+                length = piecewise_length_error(self.inverse_sqrt, norm, euclidean(heads), d, dtype)
             length = torch.where(norm_resolved(norm, d, dtype), length, math.inf)
-        return StepError(heads, entries, torch.zeros_like(v), length)
+        return StepError(heads, entries, length)
 
     def _decode(self, h: Tensor) -> Tensor:
         return h[:, 0, self.construction.stream.v.slice]
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        if self.inverse_sqrt is None:
+            return
+        steepest, most = float(abs(self.inverse_sqrt.hinge_weights).max()), torch.finfo(dtype).max
+        if steepest > most or self.inverse_sqrt.domain[0] < torch.finfo(dtype).tiny:
+            low = self.inverse_sqrt.domain[0] ** 0.5
+            raise HypothesisError(
+                f"a norm_range from {low:g} on has slopes beyond {dtype}; raise its low end"
+            )
 
     def _check_before(self, h: Tensor, step: int) -> None:
         if self.offset is None:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from constructions.hypotheses import HypothesisError
 from constructions.piecewise import PiecewiseLinear
 from constructions.rounding import gamma, unit_roundoff
 
@@ -35,6 +36,13 @@ from constructions.rounding import gamma, unit_roundoff
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
     return torch.einsum("bijm,bj,bm->bi", T, v, v)
+
+
+def euclidean(x: Tensor) -> Tensor:
+    """Euclidean length over the last dimension, scaled so that no square under- or overflows."""
+    largest = x.abs().amax(-1, keepdim=True)
+    scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    return scale[..., 0] * (x / scale).norm(dim=-1)
 
 
 def derivative(T: Tensor, v: Tensor) -> Tensor:
@@ -47,6 +55,10 @@ def natural_scale(T: Tensor, v: Tensor) -> Tensor:
     return contract(T.abs(), v.abs())
 
 
+OFFSET_ROUNDS = 60
+"""How often :func:`required_offset` raises an offset before it gives up."""
+
+
 @dataclass(frozen=True, eq=False)
 class StepError:
     """Errors of one step from the state v.
@@ -54,13 +66,11 @@ class StepError:
     Attributes:
         heads: (B, d) bound E on the error of what the heads write, before a norm.
         entries: relative error of each entry made after it (norm, scaling).
-        moved: absolute error of each entry made by moving it to ``v``.
         length: (B,) bound on ``| |v| - 1 |`` after the norm; 0 where there is none.
     """
 
     heads: Tensor
     entries: float
-    moved: Tensor
     length: Tensor
 
 
@@ -106,8 +116,13 @@ def offset_rounding(
 
 
 def _underflow(T: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, d): each product may lose less than the smallest normal number: v_m s_j, then times T_ijm."""
-    return torch.finfo(dtype).tiny * (T.abs().sum((2, 3)) + T.shape[1] ** 2).expand_as(v)
+    """(B, d): three kinds of products that may lose less than the smallest normal number each.
+
+    ``v_m s_j``, which T_ijm multiplies; that times T_ijm; and ``T_ijm / N``, which N v_m v_j multiplies.
+    """
+    d = T.shape[1]
+    products = v.abs().sum(-1, keepdim=True).square()
+    return torch.finfo(dtype).tiny * (T.abs().sum((2, 3)) + d**2 + d * products)
 
 
 def norm_resolved(norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
@@ -176,14 +191,14 @@ def _plain_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
     alone = []
     for t, step in enumerate(steps):
         v, e, distance = path[:, t], entries[-1], error[-1]
-        own = step.heads + step.moved
-        alone.append(own.norm(dim=-1))
+        own = step.heads
+        alone.append(euclidean(own))
         carried = torch.einsum("bijm,bj,bm->bi", size, v.abs(), e)
         carried = carried + torch.einsum("bijm,bj,bm->bi", size, e, v.abs()) + contract(size, e)
         steepness = torch.linalg.matrix_norm(derivative(T, v), ord=2)
         together = alone[-1] + steepness * distance + tau * distance.square()
         # Either recursion bounds the error, so the smaller one does, and each entry is below the length.
-        error.append(torch.minimum(together, (own + carried).norm(dim=-1)))
+        error.append(torch.minimum(together, euclidean(own + carried)))
         entries.append(torch.minimum(own + carried, error[-1][:, None]))
     return PathBound(torch.stack(error, 1), torch.stack(entries, 1), torch.stack(alone, 1))
 
@@ -193,22 +208,21 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
     direction = [torch.zeros_like(path[:, 0, 0])]
     error, alone = [direction[0]], []
     for t, step in enumerate(steps):
-        length = path[:, t].norm(dim=-1, keepdim=True)
-        v = path[:, t] / length
+        scale = euclidean(path[:, t])[:, None]
+        v = path[:, t] / scale
         x = contract(T, v)
-        size = x.norm(dim=-1)
-        heads = step.heads.norm(dim=-1) / length[:, 0].square()
+        size = euclidean(x)
+        heads = euclidean(step.heads) / scale[:, 0].square()
         own = _ratio(2 * heads, 2 * size - heads)
         own = own + _ratio(torch.full_like(size, 2 * step.entries), torch.full_like(size, 2 - step.entries))
-        own = own + 2 * step.moved.norm(dim=-1)
         alone.append(own + step.length)
         eta = direction[-1]
         A = derivative(T, v)
-        unit = x / size[:, None]
+        unit = torch.where(size[:, None] > 0, x / size[:, None], 0.0)
         along = torch.einsum("bi,bij->bj", unit, A)
         across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
         curved = tau * eta.square()
-        carried = _ratio(across * eta + curved, size - along.norm(dim=-1) * eta - curved)
+        carried = _ratio(across * eta + curved, size - euclidean(along) * eta - curved)
         direction.append(own + carried)
         error.append(direction[-1] + step.length)
     whole = torch.stack(error, 1)
@@ -227,27 +241,56 @@ def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError
     for t in range(path.shape[1] - 1):
         heads = gamma(d * d + 4, u) * natural_scale(T, path[:, t]) + _underflow(T, path[:, t], torch.float64)
         after = gamma(d + 6, u) if normalised else 0.0
-        length = torch.full_like(path[:, 0, 0], after)
-        steps.append(StepError(heads, after, torch.zeros_like(heads), length))
+        steps.append(StepError(heads, after, torch.full_like(path[:, 0, 0], after)))
     return steps
 
 
 def required_offset(
-    T: Tensor, v: Tensor, steps: int, normalised: bool, divide_by_tokens: bool = False
+    T: Tensor,
+    v: Tensor,
+    steps: int,
+    normalised: bool,
+    divide_by_tokens: bool = False,
+    dtype: torch.dtype = torch.float64,
 ) -> float:
-    """An offset that suffices for ``steps`` steps of one tensor: ``max_t |v_t|_inf^2``, times d for a mean.
+    """An offset B that suffices for ``steps`` steps of one tensor: at least ``|v_m s_j|`` in every one.
 
-    Plain: by ``r_{t+1} = max_i sum_jm |T_ijm| r_t^2``, which no rounding within a factor 1 + 1e-6 breaks.
-    Normalised: entries of a unit vector are at most 1. Both are enlarged by 1e-6 for rounding in float64; in
-    float32 give a larger one.
+    Normalised: ``max(|v_0|_inf, 1)^2``, with a little room for rounding. Plain: the largest
+    ``(|v_t|_inf + e_t)^2`` along the path, e_t the bound on the error of a run with offset B. It depends on
+    B, which is raised until it suffices: then, by induction, every product is below B. Times d where the
+    attention divides by the number of tokens.
 
     Args:
-        T: (d, d, d). v: (d,).
+        T: (d, d, d). v: (d,), float64. dtype: in which the layers run.
+
+    Raises:
+        HypothesisError: the rounding of an offset that large drowns the earlier steps, so that none suffices.
     """
-    largest = float(v.abs().max())
-    row = float(T.abs().sum((1, 2)).max())
-    reached = [largest]
-    for _ in range(steps - 1):
-        reached.append(1.0 if normalised else row * reached[-1] ** 2)
     tokens = len(v) if divide_by_tokens else 1
-    return (1 + 1e-6) * tokens * max(reached) ** 2
+    room = 1 + gamma(8 * len(v) + 40, unit_roundoff(dtype))
+    if normalised:
+        return room * tokens * max(1.0, float(v.abs().max())) ** 2
+    path = [v[None]]
+    for _ in range(steps - 1):
+        path.append(contract(T[None], path[-1]))
+    states = torch.stack(path, 1)
+    sizes = (
+        states[0].abs().amax(-1)
+        + path_bound(T[None], states, reference_steps(T[None], states, False), False).error[0]
+    )
+    offset = room * float(sizes.max()) ** 2
+    for _ in range(OFFSET_ROUNDS):
+        # Products of the run are below B, as the induction assumes: 1.5 B covers |v_j v_m| + 2 B in E.
+        own = offset_rounding(T[None], torch.zeros_like(v[None]), 1.5 * offset, len(v), len(v), dtype)
+        errors = [StepError(own, 0.0, states[:, 0, 0])] * (steps - 1)
+        reached = sizes + path_bound(T[None], states, errors, False).error[0] if errors else sizes
+        needed = room * float(reached.max()) ** 2
+        if needed <= offset:
+            return tokens * offset
+        offset = needed * (1 + 1e-3)
+        if not math.isfinite(offset):
+            break
+    raise HypothesisError(
+        f"no offset suffices for {steps} plain steps in {dtype}: covering |v| = {float(sizes.max()):.3g}, it "
+        "drowns the steps before; use pairs of heads, normalise, or take fewer steps"
+    )

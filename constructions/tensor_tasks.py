@@ -87,6 +87,10 @@ def _as_list(part: Tensors, single: bool) -> list[Tensor]:
 
 
 def _check_shapes(tensor: Tensor, start: Tensor, max_dim: int) -> None:
+    if tensor.is_complex() or start.is_complex():
+        raise HypothesisError(
+            f"a tensor is {tensor.dtype}, its start {start.dtype}; complex numbers are not taken"
+        )
     if tensor.ndim != 3 or len(set(tensor.shape)) != 1:
         raise HypothesisError(f"a tensor has shape {tuple(tensor.shape)}; it must be cubic, (d, d, d)")
     if start.shape != tensor.shape[:1]:

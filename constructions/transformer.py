@@ -79,7 +79,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D). ``key_mask`` (B, N) is True at real tokens."""
-        q, k, v = (torch.einsum("bnd,hde->bhne", h, w) for w in (self.query, self.key, self.value))
+        # A padded token may hold anything, also NaN: it is emptied, since 0 * NaN is not 0.
+        attended = h if key_mask is None else h.masked_fill(~key_mask[:, :, None], 0.0)
+        q = torch.einsum("bnd,hde->bhne", h, self.query)
+        k, v = (torch.einsum("bnd,hde->bhne", attended, w) for w in (self.key, self.value))
         if self.shape.attention == "softmax":
             mask = None if key_mask is None else key_mask[:, None, None, :]
             scale = self.shape.score_scale
@@ -89,8 +92,6 @@ class SelfAttention(nn.Module):
         return self.norm(torch.einsum("bhne,hed->bnd", read, self.output))
 
     def _relu_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
-        if key_mask is not None:
-            v = v * key_mask[:, None, :, None]
         if self.shape.divide_by_tokens:
             tokens = k.new_full((len(k),), k.shape[2]) if key_mask is None else key_mask.sum(-1).to(k.dtype)
             v = v / tokens[:, None, None, None]
