@@ -10,10 +10,10 @@ and p pairs at eps, .., p eps leave ``O(eps^(2p))`` (constructions/sinh_pairs.py
 is the product which Theorem 2 takes from ReLU attention: 2 p d0 heads where ReLU takes 2 d0.
 
 Data token j carries ``id``, ``v``, ``s = v_j``, ``T[:, j, :]``; the sink carries ``sink = 1`` and v. A step
-is two layers. In *contract* the heads write ``w = T(I, v, v)``. In *broadcast* one sharp head copies the sink's
-w to every token as v, and the MLP picks ``s_j = <id_j, v>``, exactly for ``|v_k| <= bound``. (Were s_j picked
-from the w of token j itself, one layer would do; but each token rounds its own w in its own way, and a T that
-is not symmetric can blow that difference up from step to step.)
+is two layers. In *contract* the heads write ``w = T(I, v, v)``. In *broadcast* one sharp head copies the
+sink's w to every token as v, and the MLP picks ``s_j = <id_j, v>``, exactly for ``|v_k| <= bound``. (Were s_j
+picked from the w of token j itself, one layer would do; but each token rounds its own w in its own way, and a
+T that is not symmetric can blow that difference up from step to step.)
 
 Source: an open question of arXiv 2505.11918 (is ReLU needed in Theorem 2?), answered in
 paper_notes/softmax_is_enough.md.

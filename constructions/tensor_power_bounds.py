@@ -284,7 +284,8 @@ def required_offset(
         own = offset_rounding(T[None], torch.zeros_like(v[None]), 1.5 * offset, len(v), len(v), dtype)
         errors = [StepError(own, 0.0, states[:, 0, 0])] * (steps - 1)
         reached = sizes + path_bound(T[None], states, errors, False).error[0] if errors else sizes
-        needed = room * float(reached.max()) ** 2
+        most = float(reached.max())
+        needed = room * most * most
         if needed <= offset:
             return tokens * offset
         offset = needed * (1 + 1e-3)
