@@ -12,7 +12,7 @@ from torch import Tensor
 from constructions.construction import Construction
 from constructions.hypotheses import HypothesisError
 from constructions.resources import Resources
-from constructions.tensor_power_bounds import PathBound, StepError, path_bound
+from constructions.tensor_power_bounds import PathBound, StepError, contract, path_bound
 from constructions.tensor_run import TensorPowerRun
 from constructions.tensor_tasks import TensorBatch, Tensors, gather_tensors
 from constructions.transformer import Transformer
@@ -153,20 +153,32 @@ class PowerIteration(ABC):
             self._check_within(states, step)
             h = states[-1]
             path.append(self._decode(h))
-            self._check_range(path[-1], step)
+            self._check_range(batch.T, path, step)
         return path
 
-    def _check_range(self, v: Tensor, step: int) -> None:
-        """Refuse a vector that is 0, or not finite."""
-        for task, row in enumerate(v):
-            if bool(row.isfinite().all()) and bool(row.any()):
+    def _check_range(self, T: Tensor, path: list[Tensor], step: int) -> None:
+        """Refuse a vector that is not finite, or 0 unless T(I, v, v) is, or 0 where it is normalised."""
+        for task, row in enumerate(path[-1]):
+            finite = bool(row.isfinite().all())
+            if finite and bool(row.any()):
                 continue
             if self.normalised:
                 raise HypothesisError(
-                    f"step {step} of tensor {task}: T(I, v, v) is 0 or beyond {v.dtype}; it has no direction"
+                    f"step {step} of tensor {task}: T(I, v, v) is 0 or beyond {row.dtype}, "
+                    "so it has no direction"
                 )
-            what = "is 0 (exactly, or rounded away)" if bool(row.isfinite().all()) else "overflows"
+            if finite and not _contracts(T[task], path[-2][task]):
+                continue
+            what = "is rounded to 0" if finite else "overflows"
             raise HypothesisError(
-                f"step {step} of tensor {task}: v {what} in {v.dtype}; the plain iteration grows or shrinks "
+                f"step {step} of tensor {task}: v {what} in {row.dtype}; the plain iteration grows or shrinks "
                 f"like lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
             )
+
+
+def _contracts(T: Tensor, v: Tensor) -> bool:
+    """Whether T(I, v, v) is not 0, whatever the scale of T and v."""
+    if not bool(T.any() and v.any()):
+        return False
+    unit_T, unit_v = (x.to(torch.float64) / x.abs().max().to(torch.float64) for x in (T, v))
+    return bool(contract(unit_T[None], unit_v[None]).any())

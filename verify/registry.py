@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verify import em_checks
+from verify import em_checks, softmax_tensor_checks, tensor_power_checks, tensor_power_exact_checks
 from verify.level_check import check_reference_levels
 from verify.record import Record
 
@@ -18,5 +18,15 @@ CHECKS: dict[str, Check] = {
     "em-slope": em_checks.check_slope,
     "em-ten-steps": em_checks.check_ten_steps,
     "em-read-out": em_checks.check_read_out,
+    "tensor-symbolic": tensor_power_exact_checks.check_symbolic,
+    "tensor-rational": tensor_power_exact_checks.check_rational,
+    "tensor-rounding": tensor_power_checks.check_rounding,
+    "tensor-paths": tensor_power_checks.check_paths,
+    "tensor-recovery": tensor_power_checks.check_recovery,
+    "softmax-search": softmax_tensor_checks.check_search,
+    "softmax-search-float32": softmax_tensor_checks.check_search_float32,
+    "softmax-best": softmax_tensor_checks.check_best,
+    "softmax-sink": softmax_tensor_checks.check_sink,
+    "softmax-paths": softmax_tensor_checks.check_paths,
     "reference-levels": check_reference_levels,
 }

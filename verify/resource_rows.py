@@ -38,7 +38,7 @@ PROMISES = (
         "Theorem 2 with softmax",
         "left open",
         "none that is known to us",
-        "L layers (1 looped), 2 p d heads, one token more, error O(eps^(2p)) and rounding O(u c / eps)",
+        "2 L layers (2 looped), 2 p d heads, one token more, error O(eps^(2p)) + O(n e^-c) + O(u c / eps)",
     ),
 )
 EM_FLOOR, EM_RADIUS, EM_COMPONENTS = 1e-8, 12.0, 5

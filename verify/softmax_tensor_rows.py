@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from constructions.softmax_tensor_bounds import Heads, best_epsilon, expected_rounding, predicted_error
+from constructions.softmax_tensor_bounds import (
+    Heads,
+    best_epsilon,
+    expected_rounding,
+    predicted_error,
+    step_bound,
+)
 from constructions.softmax_tensor_power import (
     UNIT_BOUND,
     SoftmaxTensorPower,
@@ -61,11 +67,13 @@ class Point:
 
 
 def one_step_construction(
-    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float
+    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
 ) -> SoftmaxTensorPower:
-    """One plain step, with a bound on |v_k| that covers the start and the result of ``problem``."""
-    reach = torch.maximum(problem.v.abs().amax(), natural_scale(problem.T, problem.v).amax())
-    bound = 2.0 * max(1.0, float(reach))
+    """One plain step; its bound on |v_k| covers the start and the result of ``problem``, error and all."""
+    heads, exact = Heads(epsilon, pairs, sink), torch.zeros_like(problem.v)
+    error = step_bound(problem.T, problem.v, heads, max_dim, dtype, exact).total
+    reach = torch.maximum(problem.v.abs(), natural_scale(problem.T, problem.v) + error)
+    bound = 2.0 * max(1.0, float(reach.max()))
     return softmax_tensor_power_construction(max_dim, 1, epsilon, pairs, sink, "none", bound)
 
 
@@ -90,7 +98,7 @@ def measure_point(
     device: str,
 ) -> Point:
     """One plain step; ``problem`` holds numbers of ``dtype``."""
-    em = one_step_construction(problem, max_dim, epsilon, pairs, sink)
+    em = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
     error, bound = step_errors(em, problem, dtype, device)
     scale = natural_scale(problem.T, problem.v).norm(dim=-1)
     heads = Heads(epsilon, pairs, sink)
@@ -204,7 +212,7 @@ def without_sink(
     The weights then still multiply by ``e^c``; the better of that and of rescaling the result to the length
     it should have is reported, so that what is measured is the direction lost, not a scale.
     """
-    em = one_step_construction(problem, max_dim, epsilon, pairs, sink)
+    em = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
     h, mask = em.embed(em.gather(problem.T, problem.v, dtype))
     mask[:, 0] = False
     with torch.no_grad():
