@@ -171,8 +171,8 @@ class PowerIteration(ABC):
                 continue
             what = "is rounded to 0" if finite else "overflows"
             raise HypothesisError(
-                f"step {step} of tensor {task}: v {what} in {row.dtype}; the plain iteration grows or shrinks "
-                f"like lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
+                f"step {step} of tensor {task}: v {what} in {row.dtype}; the plain iteration grows or "
+                f"shrinks like lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
             )
 
 
