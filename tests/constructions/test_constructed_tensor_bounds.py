@@ -37,9 +37,9 @@ from constructions import (
     tensor_power_construction,
 )
 from constructions.power_iteration import PowerIteration
-from constructions.rounding import gamma, unit_roundoff
+from constructions.rounding import gamma
 from constructions.sinh_pairs import pair_weights
-from constructions.softmax_tensor_bounds import picked_slack, score_rounding
+from constructions.softmax_tensor_bounds import pick_rounding, score_rounding
 from constructions.softmax_tensor_power import highest_sink
 from constructions.tensor_power_bounds import (
     natural_scale,
@@ -278,27 +278,25 @@ def test_approximation_and_leakage_bound_the_heads_in_real_arithmetic(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("bound", "length"), [(2.0, 1.0), (64.0, 1.0), (64.0, 5.0), (1e6, 1.0)])
-def test_what_a_token_picks_and_moves_is_within_its_part_of_the_bound(
+def test_after_a_step_tokens_agree_on_v_and_s_is_within_its_part_of_the_bound(
     dtype: torch.dtype, bound: float, length: float
 ) -> None:
-    """Token by token: v against the w that attention wrote there, s against that token's own v."""
+    """v at every token is the sink's w to the bit; s is that v's coordinate, but for the hinges at -B."""
     power = softmax_tensor_power_construction(5, 1, 0.1, 2, 16.0, "none", bound)
     s = power.construction.stream
     T, v = instances("gaussian", 50, 5, seed=0)
-    v = length * v
-    h, _ = power.embed(power.gather(T, v, dtype))
+    h, _ = power.embed(power.gather(T, length * v, dtype))
     transformer = power.to_transformer(dtype)
     with torch.no_grad():
-        w = transformer.layers[0].attention(h)[..., s.w.slice].double()
-        after = transformer(h).double()
+        w = transformer.layers[0](h)[..., s.w.slice]
+        after = transformer(h)
+    assert torch.equal(after[..., s.v.slice], w[:, :1].expand_as(w))
+    assert after[..., s.w.slice].count_nonzero() == 0
     kept = w.abs().amax((1, 2)) <= bound
     assert kept.sum() >= 20  # a run refuses the others
-    moved = gamma(5, unit_roundoff(dtype)) * (v[:, None].to(dtype).double().abs() + w.abs())
-    assert ((after[..., s.v.slice] - w).abs() <= moved)[kept].all()
-    assert after[kept][..., s.w.slice].count_nonzero() == 0
-    own = torch.diagonal(after[:, 1:, s.v.slice], dim1=1, dim2=2)
-    gap = (after[:, 1:, s.s.start] - own).abs()
-    assert (gap <= picked_slack(own, bound, dtype))[kept].all()
+    own = after[:, 0, s.v.slice].double()
+    gap = (after[:, 1:, s.s.start].double() - own).abs()
+    assert (gap <= pick_rounding(own, bound, dtype))[kept].all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -416,7 +414,7 @@ def test_the_start_has_no_error_and_every_step_has_one() -> None:
 @given(
     seed=st.integers(0, 2**31),
     d=st.integers(1, D0),
-    steps=st.integers(1, 4),
+    steps=st.integers(2, 4),
     kind=st.sampled_from(KINDS),
     normalised=st.booleans(),
     mean=st.booleans(),
@@ -427,7 +425,7 @@ def test_the_required_offset_is_never_refused(
 ) -> None:
     T, v = instances(kind, 1, d, seed)
     T, v = T[0], length * v[0]
-    if not normalised:  # neither growing nor dying: see the fault below for tensors that grow
+    if not normalised:  # neither growing nor dying; tensors that grow: test_constructed_tensor_regressions
         T = T / float(T.abs().sum((1, 2)).max()) / length
     offset = required_offset(T, v, steps, normalised, mean)
     power = tensor_power_construction(
@@ -462,6 +460,6 @@ def test_an_offset_just_below_what_occurs_is_refused(normalise: str, mean: bool)
         ):
             low.run(T, v)
         assert enough.run(T, v).steps == step
-        required = required_offset(T, v, step, normalise == "rms", mean)
-        assert required >= largest
-        assert required <= largest * (1 + 1e-5) or normalise == "none"
+        if step == 2:
+            required = required_offset(T, v, step, normalise == "rms", mean)
+            assert largest <= required <= largest * (1 + 2e-3)  # it is raised in steps of a thousandth
