@@ -62,11 +62,15 @@ class PowerIteration(ABC):
         """Refuse what the layers met inside the step."""
 
     @abstractmethod
-    def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
+    def step_error(
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+    ) -> StepError:
         """Errors of one step from v, run in ``dtype``.
 
         Args:
-            T: (B, d, d, d), v: (B, d), float64. first: v was read in, and not left by an earlier step.
+            T: (B, d, d, d), v: (B, d), float64.
+            first: v was read in, and not left by an earlier step.
+            dims: (B,) the true d of each; d unless said.
         """
 
     def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
@@ -75,7 +79,10 @@ class PowerIteration(ABC):
         d = batch.tokens
         tensors = batch.T[:, :d, :d, :d].to(torch.float64)
         path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
-        steps = [self.step_error(tensors, path[:, t], dtype, first=t == 0) for t in range(path.shape[1] - 1)]
+        steps = [
+            self.step_error(tensors, path[:, t], dtype, t == 0, batch.dims.cpu())
+            for t in range(path.shape[1] - 1)
+        ]
         return path_bound(tensors, path, steps, self.normalised)
 
     def to_transformer(

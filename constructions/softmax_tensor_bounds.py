@@ -52,14 +52,23 @@ class Heads:
 def score_rounding(sink: float, amplitude: float, dtype: torch.dtype) -> float:
     """Absolute rounding of ``score_j - max score``: half a unit in the last place of a number near c.
 
-    ``u 2^floor(log2 x)`` for the largest x that occurs, c + amplitude; it is what limits the accuracy: the
-    scores +-eps a_j stand beside c and lose the digits below it.
+    ``u 2^floor(log2 x)`` for the largest x that occurs: c + amplitude, or twice the amplitude where that is
+    more than c; enlarged by the rounding of the scores. It is what limits the accuracy: the scores +-eps a_j
+    stand beside c and lose the digits below it.
     """
-    return unit_roundoff(dtype) * 2.0 ** math.floor(math.log2(max(sink + amplitude, 2.0**-1000)))
+    u = unit_roundoff(dtype)
+    largest = max(sink + amplitude, 2 * amplitude, 2.0**-1000) * (1 + 8 * u)
+    return u * 2.0 ** math.floor(math.log2(largest))
 
 
 def step_bound(
-    T: Tensor, v: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype, gap: Tensor
+    T: Tensor,
+    v: Tensor,
+    heads: Heads,
+    max_dim: int,
+    dtype: torch.dtype,
+    dims: Tensor | None = None,
+    gap: Tensor | None = None,
 ) -> SoftmaxError:
     """Bound on one step from the state v.
 
@@ -68,8 +77,10 @@ def step_bound(
         heads: step size, pairs, sink.
         max_dim: d0 of the weights, which sets the number of heads whose results are added up.
         dtype: in which the layer runs.
-        gap: (B, d) how far ``s_j`` may be from ``v_j``.
+        dims: (B,) the true d of each tensor; d unless said.
+        gap: (B, d) how far ``s_j`` may be from ``v_j``; 0 unless said.
     """
+    gap = torch.zeros_like(v) if gap is None else gap
     a = v[:, :, None] * v[:, None, :]
     size = T.abs()
     series, tail = product_error(a, heads.epsilon, heads.pairs)
@@ -79,7 +90,7 @@ def step_bound(
     reach = (a.abs() + moved).amax((1, 2))
     return SoftmaxError(
         approximation,
-        _leakage(T, a, heads),
+        _leakage(T, a, tokens(v, dims), heads),
         _rounding(T, a, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads),
     )
 
@@ -95,7 +106,7 @@ def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tenso
     return weight_moment(heads.pairs, 1) * torch.einsum("bijm,bjm->bi", size, steep * spread)
 
 
-def _leakage(T: Tensor, a: Tensor, heads: Heads) -> Tensor:
+def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
     """The smaller of two bounds (lemma 3).
 
     A head's weight is ``exp(x a_j) / (e^c + sum_l exp(x a_l))``; times e^c it falls short of ``exp(x a_j)``
@@ -103,21 +114,25 @@ def _leakage(T: Tensor, a: Tensor, heads: Heads) -> Tensor:
     ``|g'| <= e^(2 x A - c) (n |a_j| + sum_l |a_l|)``. To first order, g'(0) is known with its sign, and the
     third derivative is at most ``26 A^3 n e^(2 x A - c)``.
     """
-    n, p = a.shape[1], heads.pairs
-    size = T.abs()
+    p, size = heads.pairs, T.abs()
     reach = a.abs().amax((1, 2))
     decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)[:, None]
-    terms = n * a.abs() + a.abs().sum(1, keepdim=True)
+    terms = n[:, None, None] * a.abs() + a.abs().sum(1, keepdim=True)
     uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
-    first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, heads.sink)).abs()
+    first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, n, heads.sink)).abs()
     third = 26 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
     return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
 
 
-def _lost_slope(a: Tensor, sink: float) -> Tensor:
+def tokens(v: Tensor, dims: Tensor | None) -> Tensor:
+    """(B,) float64: n, the number of data tokens of each tensor."""
+    return v.new_full((len(v),), v.shape[1]) if dims is None else dims.to(v)
+
+
+def _lost_slope(a: Tensor, n: Tensor, sink: float) -> Tensor:
     """``g'(0)`` of :func:`_leakage`, what is missing from ``a_jm`` to first order, (B, d, d)."""
     unit = math.exp(-sink)
-    mass = a.shape[1] * unit
+    mass = (n * unit)[:, None, None]
     return a * mass / (1 + mass) + a.sum(1, keepdim=True) * unit / (1 + mass) ** 2
 
 
@@ -155,7 +170,7 @@ def predicted_error(T: Tensor, v: Tensor, heads: Heads) -> Tensor:
     """The error of one step but for rounding, with its sign, (B, d); leakage to first order."""
     a = v[:, :, None] * v[:, None, :]
     series, _ = product_error(a, heads.epsilon, heads.pairs)
-    return torch.einsum("bijm,bjm->bi", T, series - _lost_slope(a, heads.sink))
+    return torch.einsum("bijm,bjm->bi", T, series - _lost_slope(a, tokens(v, None), heads.sink))
 
 
 def product_rounding(heads: Heads, dtype: torch.dtype) -> float:

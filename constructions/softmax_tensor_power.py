@@ -98,7 +98,8 @@ def softmax_tensor_power_construction(
         epsilon: step of the difference quotient; see
             :func:`constructions.softmax_tensor_bounds.best_epsilon`.
         pairs: p, from 1 to 8.
-        sink: c, the score of the sink token; 0 is allowed and shows what the sink is for.
+        sink: c, the score of the sink token; 0 is allowed and shows what the sink is for. It is rounded to
+            float32, so that it is the same number in every dtype.
         normalise: "rms" by an RMS norm of what the heads write, or "none".
         bound: largest |v_k| that a step may meet; 2 unless said with the norm, needed without.
 
@@ -117,6 +118,7 @@ def softmax_tensor_power_construction(
         raise ValueError(f"epsilon is {epsilon!r}; it lies in (0, 1]")
     if not 0 <= sink <= 300:
         raise ValueError(f"sink is {sink!r}; it lies between 0 and 300")
+    sink = float(torch.tensor(sink, dtype=torch.float32))
     if sink > highest_sink(torch.float64, epsilon, pairs):
         raise ValueError(f"epsilon is {epsilon!r} with sink {sink!r}; e^sink / epsilon is beyond float64")
     if bound is None:
@@ -168,23 +170,30 @@ class SoftmaxTensorPower(PowerIteration):
         data[..., s.T.slice] = batch.T[:, :, :n].permute(0, 2, 3, 1).flatten(2)
         return h, torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)
 
-    def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
+    def step_error(
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+    ) -> StepError:
         """Approximation, leakage and rounding; see :class:`StepError`."""
         d = v.shape[-1]
         gap = torch.zeros_like(v) if first else pick_rounding(v, self.bound, dtype)
-        heads = self.one_step_error(T, v, dtype, gap).total
+        heads = self.one_step_error(T, v, dtype, dims, gap).total
         if not self.normalised:
             return StepError(heads, 0.0, torch.zeros_like(v[:, 0]))
         entries = rms_entries(d, dtype)
-        resolved = norm_resolved(euclidean(contract(T, v)), d, dtype)
+        resolved = norm_resolved(euclidean(contract(T, v)) - euclidean(heads), d, dtype)
         return StepError(heads, entries, torch.where(resolved, entries, math.inf))
 
     def one_step_error(
-        self, T: Tensor, v: Tensor, dtype: torch.dtype, gap: Tensor | None = None
+        self,
+        T: Tensor,
+        v: Tensor,
+        dtype: torch.dtype,
+        dims: Tensor | None = None,
+        gap: Tensor | None = None,
     ) -> SoftmaxError:
         """The parts of the error of one step before the norm; see :func:`step_bound`."""
         heads = Heads(self.epsilon, self.pairs, self.sink)
-        return step_bound(T, v, heads, self.max_dim, dtype, torch.zeros_like(v) if gap is None else gap)
+        return step_bound(T, v, heads, self.max_dim, dtype, dims, gap)
 
     def _decode(self, h: Tensor) -> Tensor:
         return h[:, 0, self.construction.stream.v.slice]

@@ -208,7 +208,9 @@ class TensorPowerConstruction(PowerIteration):
             h[..., s.one.start] = 1.0
         return h, mask
 
-    def step_error(self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool) -> StepError:
+    def step_error(
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+    ) -> StepError:
         """Rounding, and the chords of the piecewise norm; see :class:`StepError`."""
         d = v.shape[-1]
         if self.offset is None:
@@ -224,7 +226,7 @@ class TensorPowerConstruction(PowerIteration):
             else:
                 entries = gamma(6, unit_roundoff(dtype))
                 length = piecewise_length_error(self.inverse_sqrt, norm, euclidean(heads), d, dtype)
-            length = torch.where(norm_resolved(norm, d, dtype), length, math.inf)
+            length = torch.where(norm_resolved(norm - euclidean(heads), d, dtype), length, math.inf)
         return StepError(heads, entries, length)
 
     def _decode(self, h: Tensor) -> Tensor:

@@ -118,11 +118,12 @@ def offset_rounding(
 def _underflow(T: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, d): three kinds of products that may lose less than the smallest normal number each.
 
-    ``v_m s_j``, which T_ijm multiplies; that times T_ijm; and ``T_ijm / N``, which N v_m v_j multiplies.
+    ``v_m s_j``, which T_ijm multiplies; that times T_ijm, and sums of these; and ``T_ijm / N``, which
+    ``N v_m v_j`` multiplies.
     """
     d = T.shape[1]
     products = v.abs().sum(-1, keepdim=True).square()
-    return torch.finfo(dtype).tiny * (T.abs().sum((2, 3)) + d**2 + d * products)
+    return torch.finfo(dtype).tiny * (T.abs().sum((2, 3)) + 2 * d**2 + d * products)
 
 
 def norm_resolved(norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
@@ -274,23 +275,24 @@ def required_offset(
     for _ in range(steps - 1):
         path.append(contract(T[None], path[-1]))
     states = torch.stack(path, 1)
-    sizes = (
-        states[0].abs().amax(-1)
-        + path_bound(T[None], states, reference_steps(T[None], states, False), False).error[0]
-    )
+    sizes = states[0].abs().amax(-1)
     offset = room * float(sizes.max()) ** 2
-    for _ in range(OFFSET_ROUNDS):
-        # Products of the run are below B, as the induction assumes: 1.5 B covers |v_j v_m| + 2 B in E.
-        own = offset_rounding(T[None], torch.zeros_like(v[None]), 1.5 * offset, len(v), len(v), dtype)
-        errors = [StepError(own, 0.0, states[:, 0, 0])] * (steps - 1)
-        reached = sizes + path_bound(T[None], states, errors, False).error[0] if errors else sizes
-        most = float(reached.max())
+    for _ in range(OFFSET_ROUNDS if steps > 1 else 0):
+        # Products of the run are below B, as the induction assumes: 1.5 B covers |v_j v_m| + 2 B in E. The
+        # states themselves are off by the rounding of this evaluation, which is added to E.
+        run = offset_rounding(T[None], torch.zeros_like(v[None]), 1.5 * offset, len(v), len(v), dtype)
+        errors = [
+            StepError(run + own.heads, 0.0, own.length) for own in reference_steps(T[None], states, False)
+        ]
+        most = float((sizes + path_bound(T[None], states, errors, False).error[0]).max())
         needed = room * most * most
         if needed <= offset:
             return tokens * offset
         offset = needed * (1 + 1e-3)
         if not math.isfinite(offset):
             break
+    if steps == 1:
+        return tokens * offset
     raise HypothesisError(
         f"no offset suffices for {steps} plain steps in {dtype}: covering |v| = {float(sizes.max()):.3g}, it "
         "drowns the steps before; use pairs of heads, normalise, or take fewer steps"

@@ -70,8 +70,7 @@ def one_step_construction(
     problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
 ) -> SoftmaxTensorPower:
     """One plain step; its bound on |v_k| covers the start and the result of ``problem``, error and all."""
-    heads, exact = Heads(epsilon, pairs, sink), torch.zeros_like(problem.v)
-    error = step_bound(problem.T, problem.v, heads, max_dim, dtype, exact).total
+    error = step_bound(problem.T, problem.v, Heads(epsilon, pairs, sink), max_dim, dtype).total
     reach = torch.maximum(problem.v.abs(), natural_scale(problem.T, problem.v) + error)
     bound = 2.0 * max(1.0, float(reach.max()))
     return softmax_tensor_power_construction(max_dim, 1, epsilon, pairs, sink, "none", bound)

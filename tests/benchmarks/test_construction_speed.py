@@ -4,14 +4,10 @@ Run by `make bench`. Both sides run in the same test on one thread; medians of a
 """
 
 import statistics
-import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
+from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, record, timed
 
 from baselines.em_steps import em_step
 from baselines.mixture import Mixture
@@ -23,39 +19,8 @@ TASKS, ROUNDS, STEPS = 64, 7, 4
 MANY_POINTS = 100_000
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def record(benchmark, **figures):
-    benchmark.extra_info.update(figures)
-    for name, value in figures.items():
-        print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-
-
-def seconds(run) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def cost_by_operation(run) -> str:
-    """Share of CPU time of the costliest operations, largest first."""
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        run()
-    rows = sorted(found.key_averages(), key=lambda row: -row.self_cpu_time_total)
-    total = sum(row.self_cpu_time_total for row in rows)
-    return ", ".join(
-        f"{row.key.removeprefix('aten::')} {row.self_cpu_time_total / total:.0%}" for row in rows[:4]
-    )
-
-
 @pytest.mark.parametrize("pieces", [128, 2048])
-def test_a_step_as_a_multiple_of_an_em_step(benchmark, pieces):
+def test_a_step_as_a_multiple_of_an_em_step(benchmark, one_thread, pieces):
     tasks = paper_tasks(TASKS, 8, 5, 128, torch.Generator().manual_seed(0))
     weights, means = tasks.truth.weights, tasks.truth.means
     em = em_construction(8, 5, STEPS, pieces)
@@ -71,7 +36,7 @@ def test_a_step_as_a_multiple_of_an_em_step(benchmark, pieces):
         for _ in range(STEPS):
             mixture, _, _ = em_step(tasks.X, mixture)
 
-    pairs = [(seconds(layers), seconds(reference)) for _ in range(ROUNDS + 1)][1:]
+    pairs = [(timed(layers)[0], timed(reference)[0]) for _ in range(ROUNDS + 1)][1:]
     ours, theirs = (statistics.median(side) / STEPS for side in zip(*pairs, strict=True))
     benchmark.pedantic(layers, rounds=1)
     print(f"\none step, {TASKS} tasks, d=8, K=5, N=128, {pieces} pieces, one thread, float64")
@@ -86,20 +51,17 @@ def test_a_step_as_a_multiple_of_an_em_step(benchmark, pieces):
 
 
 def peak_of_a_large_forward() -> tuple[float, float]:
-    """(seconds, GiB): one step on 100,000 points in this fresh process; peak resident memory in all."""
+    """(seconds, GiB): one step on 100,000 points; peak resident memory in all."""
     torch.set_num_threads(2)
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(MANY_POINTS, 8, generator=generator, dtype=torch.float64)
     em = em_construction(8, 5, 1, 128)
-    took = seconds(lambda: em.run(X, torch.full((5,), 0.2, dtype=torch.float64), X[:5].clone()))
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    return took, peak / 2**20
+    took, _ = timed(lambda: em.run(X, torch.full((5,), 0.2, dtype=torch.float64), X[:5].clone()))
+    return took, peak_resident_gib()
 
 
 def test_a_hundred_thousand_points_in_one_forward(benchmark):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        took, peak = pool.submit(peak_of_a_large_forward).result()
+    took, peak = in_a_fresh_process(peak_of_a_large_forward)
     benchmark.pedantic(lambda: None, rounds=1)
     print(f"\none step on N = {MANY_POINTS:,} points, d=8, K=5, 128 pieces, two threads, float64")
     record(benchmark, seconds=took, peak_resident_gib=peak, target_gib=4.0)

@@ -7,7 +7,6 @@ and saved in pytest-benchmark's extra_info. Medians over rounds; the rounds of t
 import resource
 import statistics
 import sys
-import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from measuring import record, timed
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
@@ -25,27 +25,6 @@ from baselines.tasks import Tasks, paper_tasks
 
 SMALL = {"n_tasks": 1024, "n_features": 8, "n_components": 5, "n_samples": 128}
 LARGE = {"n_samples": 1_000_000, "n_features": 16, "n_components": 8, "n_iter": 20, "chunk_size": 8192}
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
-
-
-def record(benchmark, **figures):
-    benchmark.extra_info.update(figures)
-    for name, value in figures.items():
-        print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-
-
-def timed(run):
-    started = time.perf_counter()
-    result = run()
-    return time.perf_counter() - started, result
 
 
 def sklearn_fits(X, n_components):

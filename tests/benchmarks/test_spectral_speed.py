@@ -5,15 +5,13 @@ and saved in pytest-benchmark's extra_info. Medians over rounds; the rounds of t
 """
 
 import statistics
-import time
 import warnings
 
 import numpy as np
-import pytest
 import tensorly.decomposition
 import torch
+from measuring import timed
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
 
 from baselines.em import em
 from baselines.metrics import errors
@@ -25,21 +23,6 @@ SIZES = {"n_tasks": 1024, "n_features": 8, "n_components": 5, "n_samples": 128}
 ROUNDS = 5
 PEER_TASKS = 64  # a round of the loop takes these of the 1,024, another 64 in every round
 N_STARTS, TENSORLY_ITERATIONS = 10, 10  # tensorly's defaults; an iteration of a cubic tensor there is 3 steps
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
-
-
-def timed(run):
-    started = time.perf_counter()
-    result = run()
-    return time.perf_counter() - started, result
 
 
 def tensorly_fit(X, K):
