@@ -46,7 +46,7 @@ class PowerIteration(ABC):
         """The tokens (B, N, D) that the first layer sees, and which of them are real (B, N)."""
 
     @abstractmethod
-    def _decode(self, h: Tensor) -> Tensor:
+    def decode(self, h: Tensor) -> Tensor:
         """(B, N, D) -> (B, d0), the vector that the stream holds between steps."""
 
     @abstractmethod
@@ -159,7 +159,7 @@ class PowerIteration(ABC):
             states = transformer.block(h, padding)
             self._check_within(states, step)
             h = states[-1]
-            path.append(self._decode(h))
+            path.append(self.decode(h))
             self._check_range(batch.T, path, step)
         return path
 

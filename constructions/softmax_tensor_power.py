@@ -195,7 +195,8 @@ class SoftmaxTensorPower(PowerIteration):
         heads = Heads(self.epsilon, self.pairs, self.sink)
         return step_bound(T, v, heads, self.max_dim, dtype, dims, gap)
 
-    def _decode(self, h: Tensor) -> Tensor:
+    def decode(self, h: Tensor) -> Tensor:
+        """The v of the sink, which is every token's."""
         return h[:, 0, self.construction.stream.v.slice]
 
     def _check_before(self, h: Tensor, step: int) -> None:

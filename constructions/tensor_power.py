@@ -229,7 +229,8 @@ class TensorPowerConstruction(PowerIteration):
             length = torch.where(norm_resolved(norm - euclidean(heads), d, dtype), length, math.inf)
         return StepError(heads, entries, length)
 
-    def _decode(self, h: Tensor) -> Tensor:
+    def decode(self, h: Tensor) -> Tensor:
+        """The v of the first token."""
         return h[:, 0, self.construction.stream.v.slice]
 
     def _check_dtype(self, dtype: torch.dtype) -> None:
