@@ -225,17 +225,18 @@ def test_a_start_nearly_orthogonal_to_all_has_a_bound_or_none(
 
 
 def heads_in_real_arithmetic(
-    T: Tensor, v: Tensor, epsilon: float, pairs: int, sink: float
+    T: Tensor, v: Tensor, epsilon: float, pairs: int, sink: float, s: Tensor | None = None
 ) -> list[mpmath.mpf]:
-    """What the softmax heads write, in 60 digits."""
+    """What the softmax heads write, in the working precision; s_j = v_j unless said."""
     d = len(v)
     x = [mpmath.mpf(float(c)) for c in v]
+    y = x if s is None else [mpmath.mpf(float(c)) for c in s]
     out = [mpmath.mpf(0)] * d
     for m in range(d):
         for k, alpha in enumerate(pair_weights(pairs), 1):
             scale = mpmath.exp(sink) * alpha.numerator / alpha.denominator / (2 * mpmath.mpf(epsilon))
             for sign in (1, -1):
-                weight = [mpmath.exp(sign * k * mpmath.mpf(epsilon) * x[m] * x[j]) for j in range(d)]
+                weight = [mpmath.exp(sign * k * mpmath.mpf(epsilon) * x[m] * y[j]) for j in range(d)]
                 total = mpmath.exp(sink) + sum(weight)
                 for i in range(d):
                     for j in range(d):
@@ -259,9 +260,10 @@ def test_approximation_and_leakage_bound_the_heads_in_real_arithmetic(
     """Lemmas 1 to 3 without the help of the rounding part, larger than either where both are small."""
     T, v = instances(kind, 1, d, seed)
     v = length * v
-    parts = softmax_form(epsilon, pairs, sink, max_dim=d).one_step_error(T, v, torch.float64)
+    power = softmax_form(epsilon, pairs, sink, max_dim=d)
+    parts = power.one_step_error(T, v, torch.float64)
     with mpmath.workdps(120):
-        written = heads_in_real_arithmetic(T[0], v[0], epsilon, pairs, sink)
+        written = heads_in_real_arithmetic(T[0], v[0], epsilon, pairs, power.sink)
         x = [mpmath.mpf(float(c)) for c in v[0]]
         for i in range(d):
             exact = sum(mpmath.mpf(float(T[0, i, j, m])) * x[j] * x[m] for j in range(d) for m in range(d))
@@ -274,6 +276,37 @@ def test_approximation_and_leakage_bound_the_heads_in_real_arithmetic(
             )
             limit = float(parts.approximation[0, i] + parts.leakage[0, i])
             assert abs(written[i] - exact) <= limit * (1 + 1e-12) + slack
+
+
+@settings(max_examples=60)
+@given(
+    epsilon=st.floats(1e-3, 1),
+    pairs=st.integers(1, 8),
+    sink=st.sampled_from([0.0, 1.0, 5.0, 20.0, 40.0]),
+    d=st.integers(1, 3),
+    length=st.sampled_from([1.0, 0.1, 2.0, 4.0]),
+    gap=st.sampled_from([1e-8, 1e-3, 0.1, 1.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_a_gap_between_s_and_v_is_in_the_bound_of_the_heads_in_real_arithmetic(
+    epsilon: float, pairs: int, sink: float, d: int, length: float, gap: float, seed: int
+) -> None:
+    """Gaps far above rounding, at their ends: sensitivity of D_p and of the sink's share, nothing else."""
+    T, v = instances("gaussian", 1, d, seed)
+    v = length * v
+    power = softmax_form(epsilon, pairs, sink, max_dim=d)
+    wide, none = (
+        power.one_step_error(T, v, torch.float64, gap=g)
+        for g in (torch.full_like(v, gap), torch.zeros_like(v))
+    )
+    signs = torch.sign(normal(1, d, seed=seed + 9))
+    with mpmath.workdps(120):
+        x, s = v[0], v[0] + gap * signs[0]
+        off, on = (heads_in_real_arithmetic(T[0], x, epsilon, pairs, power.sink, y) for y in (s, None))
+        # What the gap changes, against what it adds to the bound; v + gap is rounded once, by u (gap + |v|).
+        for i in range(d):
+            added = float(wide.total[0, i] - none.approximation[0, i] - none.leakage[0, i])
+            assert abs(off[i] - on[i]) <= added * (1 + 1e-9 + 1e-16 * length / gap)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
