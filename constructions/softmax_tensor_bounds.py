@@ -67,8 +67,8 @@ def step_bound(
     heads: Heads,
     max_dim: int,
     dtype: torch.dtype,
-    dims: Tensor | None = None,
     gap: Tensor | None = None,
+    dims: Tensor | None = None,
 ) -> SoftmaxError:
     """Bound on one step from the state v.
 
@@ -77,8 +77,8 @@ def step_bound(
         heads: step size, pairs, sink.
         max_dim: d0 of the weights, which sets the number of heads whose results are added up.
         dtype: in which the layer runs.
-        dims: (B,) the true d of each tensor; d unless said.
         gap: (B, d) how far ``s_j`` may be from ``v_j``; 0 unless said.
+        dims: (B,) the true d of each tensor; d unless said.
     """
     gap = torch.zeros_like(v) if gap is None else gap
     a = v[:, :, None] * v[:, None, :]
@@ -91,7 +91,7 @@ def step_bound(
     return SoftmaxError(
         approximation,
         _leakage(T, a, tokens(v, dims), heads),
-        _rounding(T, a, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads),
+        _rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads),
     )
 
 
@@ -112,7 +112,7 @@ def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
     A head's weight is ``exp(x a_j) / (e^c + sum_l exp(x a_l))``; times e^c it falls short of ``exp(x a_j)``
     by ``g = exp(x a_j) delta / (1 + delta)``, ``delta = e^-c sum_l exp(x a_l)``. Uniformly,
     ``|g'| <= e^(2 x A - c) (n |a_j| + sum_l |a_l|)``. To first order, g'(0) is known with its sign, and the
-    third derivative is at most ``26 A^3 n e^(2 x A - c)``.
+    third derivative is at most ``9 A^3 n e^(2 x A - c)``.
     """
     p, size = heads.pairs, T.abs()
     reach = a.abs().amax((1, 2))
@@ -120,7 +120,7 @@ def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
     terms = n[:, None, None] * a.abs() + a.abs().sum(1, keepdim=True)
     uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
     first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, n, heads.sink)).abs()
-    third = 26 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
+    third = 9 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
     return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
 
 
@@ -136,29 +136,67 @@ def _lost_slope(a: Tensor, n: Tensor, sink: float) -> Tensor:
     return a * mass / (1 + mass) + a.sum(1, keepdim=True) * unit / (1 + mass) ** 2
 
 
-def _rounding(T: Tensor, a: Tensor, reach: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype) -> Tensor:
+def _rounding(
+    T: Tensor, a: Tensor, moved: Tensor, reach: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype
+) -> Tensor:
     """Lemma 4. A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
 
     With A the reach, ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j,
     ``x = k eps A``, rho the error of one weight and zeta that of their sum, pair k adds
 
         |alpha_k| / eps e^x [ (rho + gamma_{n+3}) F + (zeta + gamma_{2 p d0 + 4}) (G + (e^x - 1) F) ]
+
+    Most of rho is the rounding of ``score - c``. Where c is the largest score, that one rounding is known
+    (:func:`_rounded_scores`): it enters with its sign, and rho keeps the error of exp alone.
     """
-    n, u, p = a.shape[1], unit_roundoff(dtype), heads.pairs
-    separate = T.abs().sum((2, 3))
-    common = T.sum(2).abs().sum(2)
+    u, p, size = unit_roundoff(dtype), heads.pairs, T.abs()
+    n = a.shape[1]
+    separate, common = size.sum((2, 3)), T.sum(2).abs().sum(2)
     exp_error = 2 * EXP_ULPS[dtype] * u
     together = gamma(n + 5, u) + gamma(2 * p * max_dim + 4, u)
-    total = torch.zeros_like(separate)
+    blind, known, signed = (torch.zeros_like(separate) for _ in range(3))
     for k, alpha in enumerate(pair_weights(p), 1):
         x = k * heads.epsilon * reach
-        own = gamma(4, u) * x + score_rounding(heads.sink, float(x.max()), dtype) + exp_error
-        one_by_one = (torch.expm1(own) + gamma(n + 3, u))[:, None] * separate
-        jointly = together * (common + torch.expm1(x)[:, None] * separate)
-        total = total + abs(float(alpha)) / heads.epsilon * torch.exp(x)[:, None] * (one_by_one + jointly)
+        grow, scale = torch.exp(x)[:, None], abs(float(alpha)) / heads.epsilon
+        h = score_rounding(heads.sink, float(x.max()), dtype)
+        share = (n * torch.exp(x - heads.sink + h + exp_error)).clamp(max=1.0)[:, None]
+        spread_all = common + torch.expm1(x)[:, None] * separate
+        own = torch.expm1(gamma(4, u) * x + h + exp_error) + gamma(n + 3, u)
+        blind = blind + scale * grow * (own[:, None] * separate + together * spread_all)
+        shift, width = _rounded_scores(a, moved, k, heads, dtype)
+        signed = signed + float(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
+        loose = torch.einsum("bijm,bjm->bi", size, width + share[:, :, None] * shift.abs()) / 2
+        own_exp = math.exp(h) * (math.expm1(exp_error) + gamma(n + 3, u))
+        jointly = (together + share * math.expm1(h + exp_error)) * spread_all
+        known = known + scale * (loose + grow * (own_exp * separate + jointly))
     # A weight, or its product with T_ijm, may lose less than the smallest normal number.
-    lost = (1 + T.abs()).sum((2, 3)) * torch.finfo(dtype).tiny
-    return total + math.exp(heads.sink) * weight_moment(p, 0) / heads.epsilon * lost
+    lost = (1 + size).sum((2, 3)) * torch.finfo(dtype).tiny
+    lost = math.exp(heads.sink) * weight_moment(p, 0) / heads.epsilon * lost
+    highest = (p * heads.epsilon * reach * (1 + gamma(8, u)))[:, None]
+    usable = (highest < heads.sink) & (known + signed.abs() < blind)
+    return torch.where(usable, known + signed.abs(), blind) + lost
+
+
+def _rounded_scores(
+    a: Tensor, moved: Tensor, k: int, heads: Heads, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What rounding ``score - c`` changes in ``e^s`` of pair k, (B, d, d): middle and half width.
+
+    The score is ``s = +-k eps a_jm`` up to ``gamma_4 |s|`` and what ``moved`` adds; rounding is monotone, so
+    the difference lies between the two ends rounded. ``fl(s - c) + c`` is exact in float64.
+    """
+    c, u64 = heads.sink, unit_roundoff(torch.float64)
+    middle, width = torch.zeros_like(a), torch.zeros_like(a)
+    for sign in (1.0, -1.0):
+        s = sign * k * heads.epsilon * a
+        reach = gamma(6, unit_roundoff(dtype)) * s.abs() + 2 * k * heads.epsilon * moved
+        if dtype != torch.float64:
+            reach = reach + 2 * u64 * (c + s.abs())  # the ends are formed in float64 first
+        low, high = (((s + end - c).to(dtype).to(torch.float64) + c) - s for end in (-reach, reach))
+        middle = middle + sign * torch.exp(s) * torch.expm1((low + high) / 2)
+        spread = (high - low) / 2 + 4 * u64 * s.abs()
+        width = width + torch.exp(s + high.abs()) * torch.expm1(spread)
+    return middle, width
 
 
 def pick_rounding(v: Tensor, bound: float, dtype: torch.dtype) -> Tensor:

@@ -176,7 +176,7 @@ class SoftmaxTensorPower(PowerIteration):
         """Approximation, leakage and rounding; see :class:`StepError`."""
         d = v.shape[-1]
         gap = torch.zeros_like(v) if first else pick_rounding(v, self.bound, dtype)
-        heads = self.one_step_error(T, v, dtype, dims, gap).total
+        heads = self.one_step_error(T, v, dtype, gap, dims).total
         if not self.normalised:
             return StepError(heads, 0.0, torch.zeros_like(v[:, 0]))
         entries = rms_entries(d, dtype)
@@ -188,12 +188,12 @@ class SoftmaxTensorPower(PowerIteration):
         T: Tensor,
         v: Tensor,
         dtype: torch.dtype,
-        dims: Tensor | None = None,
         gap: Tensor | None = None,
+        dims: Tensor | None = None,
     ) -> SoftmaxError:
         """The parts of the error of one step before the norm; see :func:`step_bound`."""
         heads = Heads(self.epsilon, self.pairs, self.sink)
-        return step_bound(T, v, heads, self.max_dim, dtype, dims, gap)
+        return step_bound(T, v, heads, self.max_dim, dtype, gap, dims)
 
     def decode(self, h: Tensor) -> Tensor:
         """The v of the sink, which is every token's."""
