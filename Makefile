@@ -21,8 +21,10 @@ $(READY): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-verify: $(READY) ## the main job: EM as hand-built attention, default grid, report in results/em_construction
+verify: $(READY) ## the main job: each theorem as hand-built attention, default grids, reports in results/
 	$(RUN) -m verify.em_construction --out results/em_construction
+	$(RUN) -m verify.tensor_power --out results/tensor_power
+	$(RUN) -m verify.softmax_tensor_power --out results/softmax_tensor_power
 
 test: $(READY) ## the default test suite (under 5 minutes on two cores)
 	$(RUN) -m pytest

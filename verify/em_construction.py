@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from baselines.mixture import Mixture
@@ -39,6 +38,7 @@ from verify.options import (
     whole_numbers,
 )
 from verify.output import check_out, write_results
+from verify.terminal import progress
 
 COMMAND = "verify.em_construction"
 DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
@@ -136,28 +136,19 @@ def check(options: Options, console: Console) -> int:
     best: dict[str, list[SweepPoint]] = {}
     equal: dict[str, list[SweepPoint]] = {}
     swept = problems if len(options.pieces) > 1 else []
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("EM in attention", total=len(problems) * len(options.pieces) + 2 * len(swept))
+    with progress(len(problems) * len(options.pieces) + 2 * len(swept)) as start:
         for problem in problems:
             for em in constructions[problem.label]:
-                progress.update(bar, description=f"{problem.label}, {em.pieces.total // 3} pieces")
+                start(f"{problem.label}, {em.pieces.total // 3} pieces")
                 measurements.append(measure(em, problem, options.dtype, options.device, options.seed))
-                progress.advance(bar)
         for problem in swept:
-            progress.update(bar, description=f"{problem.label}, error against pieces")
+            start(f"{problem.label}, error against pieces, best split")
             many = _more_trials(problem, generator) if user is None else problem
             reach = many.smallest_radius()
             counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
             best[problem.label] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
-            progress.advance(bar)
+            start(f"{problem.label}, error against pieces, equal split")
             equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
-            progress.advance(bar)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, results)
     context = {

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from constructions.sinh_pairs import MAX_PAIRS
 from constructions.softmax_tensor_power import SOURCE, softmax_tensor_power_construction
@@ -41,9 +40,9 @@ from verify.softmax_tensor_rows import (
     without_sink,
 )
 from verify.softmax_tensor_table import print_results
-from verify.tensor_data import TensorProblem
 from verify.tensor_options import TensorOptions, plain_value, problems
 from verify.tensor_power_rows import Row, last_steps
+from verify.terminal import progress
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
@@ -125,8 +124,11 @@ def check(
     paths: list[Row] = []
     recovered: list[Row] = []
     dropped: list[Row] = []
-    with checking_input():
-        for problem in track(given, "softmax tensor power", console=Console(stderr=True)):
+    others = [kind for kind in DTYPES.values() if kind != dtype]
+    deflated = () if own else RECOVERED
+    with checking_input(), progress(len(given) + len(others) + len(deflated)) as start:
+        for problem in given:
+            start(problem.name)
             d0 = options.max_dim or problem.dim
             for p in pairs:
                 found, lowest = sweep_epsilon(problem, d0, p, score, dtype, device)
@@ -136,9 +138,15 @@ def check(
             lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
             dropped.append({"problem": problem.name, "error": lost})
             paths += normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
-        for other in (kind for kind in DTYPES.values() if kind != dtype):
-            best += _best_in(given[0], options, pairs, other)
-        for dim, components in [] if own else RECOVERED:
+        for other in others:
+            start(f"{given[0].name} in {plain_value(other)}")
+            d0, rounded = options.max_dim or given[0].dim, given[0].rounded(other)
+            for p in pairs:
+                found, lowest = sweep_epsilon(rounded, d0, p, SINK[other], other, device)
+                points += found
+                best.append(lowest)
+        for dim, components in deflated:
+            start(f"deflation, d={dim}, K={components}")
             recovered += recovery_rows(dim, components, pairs, epsilon, score, dtype, device, generator)
     broken = sum(p.broken for p in (*points, *sinks)) + sum(row["broken"] for row in (*paths, *recovered))
     shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
@@ -172,14 +180,6 @@ def check(
     write_results(options.out, COMMAND, results, figures, NAMES, "softmax_tensor_report.html", context)
     console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
-
-
-def _best_in(
-    problem: TensorProblem, options: TensorOptions, pairs: list[int], dtype: torch.dtype
-) -> list[Best]:
-    """The best step sizes of one problem in another dtype, to compare."""
-    d0, rounded = options.max_dim or problem.dim, problem.rounded(dtype)
-    return [sweep_epsilon(rounded, d0, p, SINK[dtype], dtype, options.device)[1] for p in pairs]
 
 
 if __name__ == "__main__":

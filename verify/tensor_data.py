@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -12,7 +15,11 @@ from torch import Tensor
 
 from verify.errors import BadInputError
 
-UNREADABLE = (ValueError, TypeError, OSError, EOFError, MemoryError)
+UNREADABLE = (
+    *(ValueError, TypeError, OSError, EOFError, MemoryError, OverflowError, RecursionError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy raises for files that are none of its own, or only begin like one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +110,16 @@ def load_start(path: Path, dim: int) -> Tensor:
 def _load(path: Path, option: str) -> np.ndarray:
     if path.suffix != ".npy":
         raise BadInputError(f"--{option} {path}: the suffix is {path.suffix!r}; a .npy file is needed")
-    if not path.is_file():
-        raise BadInputError(f"--{option} {path}: there is no such file")
     try:
-        values = np.load(path, allow_pickle=False)
+        if not path.is_file():
+            raise BadInputError(f"--{option} {path}: there is no such file")
+        with path.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
+    except BadInputError:
+        raise
     except UNREADABLE as problem:
-        raise BadInputError(f"--{option} {path}: cannot be read ({problem})") from None
+        reason = str(problem) or type(problem).__name__
+        raise BadInputError(f"--{option} {path}: cannot be read ({reason})") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = getattr(values, "dtype", type(values).__name__)
         raise BadInputError(f"--{option} {path}: holds {kind}; real numbers are needed")
@@ -116,7 +127,8 @@ def _load(path: Path, option: str) -> np.ndarray:
 
 
 def _finite(path: Path, option: str, values: np.ndarray) -> Tensor:
-    as_float = values.astype(np.float64)
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, and is refused as that
+        as_float = values.astype(np.float64)
     if not np.isfinite(as_float).all():
         place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(as_float)))
         raise BadInputError(f"--{option} {path}: entry {list(place)} is {as_float[place]}; values are finite")

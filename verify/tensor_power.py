@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from constructions.tensor_power import SOURCE, tensor_power_construction
 from verify.errors import BROKEN, BadInputError, checking_input, run_command
@@ -33,6 +32,7 @@ from verify.tensor_power_rows import (
     recovery_rows,
 )
 from verify.tensor_power_table import print_results
+from verify.terminal import progress
 
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
@@ -101,12 +101,17 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
     paths: list[Row] = []
     growth: list[Row] = []
     recovered: list[Row] = []
-    with checking_input():
-        for problem in track(given, "tensor power in attention", console=Console(stderr=True)):
+    with checking_input(), progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start:
+        for problem in given:
+            start(problem.name)
             _measure(problem, options, pieces, one_step, paths, growth)
-    for dim, components in [] if own else RECOVERED:
-        recovered += recovery_rows(dim, components, pieces, options.dtype, options.device, generator)
-    exact = [*check_symbolic(options.seed, instances), *check_rational(options.seed, instances)]
+        for dim, components in () if own else RECOVERED:
+            start(f"deflation, d={dim}, K={components}")
+            recovered += recovery_rows(dim, components, pieces, options.dtype, options.device, generator)
+        start("identities for all real T and v")
+        exact = check_symbolic(options.seed, instances)
+        start("rational instances")
+        exact += check_rational(options.seed, instances)
     broken = sum(row["broken"] for row in (*one_step, *paths, *recovered))
     broken += sum(not record.passed for record in exact)
     shown = tensor_power_construction(SHOWN_DIM, options.steps)

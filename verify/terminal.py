@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 WIDTH = 110
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr for ``total`` pieces of work; call what is given with the name of each as it starts."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        bar = shown.add_task("", total=total)
+        started = False
+
+        def start(name: str) -> None:
+            nonlocal started
+            if started:
+                shown.advance(bar)
+            started = True
+            shown.update(bar, description=name)
+
+        yield start
+        shown.update(bar, completed=total)
 
 
 def widen(console: Console) -> None:
