@@ -37,6 +37,7 @@ from constructions.scores import dot, key_only
 from constructions.sinh_pairs import pair_weights
 from constructions.softmax_tensor_bounds import Heads, SoftmaxError, pick_rounding, step_bound
 from constructions.stream import Stream
+from constructions.tensor_power import contract_layer
 from constructions.tensor_power_bounds import StepError, contract, euclidean, norm_resolved, rms_entries
 from constructions.tensor_tasks import TensorBatch
 
@@ -66,11 +67,6 @@ def product_heads(s: Stream, epsilon: float, pairs: int, sink: float) -> HeadSum
                 score = sign * number * epsilon * dot(q.v.part(m), k.s) + sink * key_only(k.sink)
                 heads.append(SoftmaxHead(score, read=s.T.part(m, d), write=s.w, scale=sign * scale))
     return HeadSum(tuple(heads))
-
-
-def contract_layer(s: Stream, heads: HeadSum, unit_output: bool) -> Layer:
-    """``w = T(I, v, v)`` at every token, or ``w / |w|`` with ``unit_output``."""
-    return Layer("contract", heads=(heads,), mlp=(clear(s.v), clear(s.s)), unit_output=unit_output)
 
 
 def broadcast_layer(s: Stream, bound: float) -> Layer:

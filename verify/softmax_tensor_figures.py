@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from verify.output import Picture
 from verify.softmax_tensor_rows import Best, Point
+from verify.tensor_power_figures import path_picture, plain
 from verify.tensor_power_rows import Row
 
 NAMES = ("error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "paths")
 """Of every picture that may be made."""
 
+PATHS_CAPTION = (
+    "All normalised steps so far: largest error over the starts (dots) and median bound (dashed). On an "
+    "orthogonally decomposable tensor the iteration contracts, and errors of earlier steps fade."
+)
+
 
 def pictures(points: list[Point], best: list[Best], sinks: list[Point], paths: list[Row]) -> list[Picture]:
     """Every figure of the check, in the order of the report."""
     found = [_against_epsilon(points, best), _against_sink(sinks), _pairs(best)]
-    return [*found, _paths(paths)] if paths else found
+    return [*found, path_picture(paths, PATHS_CAPTION)] if paths else found
 
 
 def _against_epsilon(points: list[Point], best: list[Best]) -> Picture:
@@ -38,7 +42,7 @@ def _against_epsilon(points: list[Point], best: list[Best]) -> Picture:
         for b in best:
             if (b.problem, b.dtype) == panel:
                 axes.axvline(b.predicted_epsilon, color=f"C{b.pairs - 1}", linewidth=0.7, linestyle=":")
-        axes.set_title(f"{panel[0]}, {panel[1]}", fontsize=10)
+        axes.set_title(plain(", ".join(panel)), fontsize=10)
         axes.set_xlabel("eps")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("error of one step / natural scale, median")
@@ -57,7 +61,9 @@ def _against_sink(sinks: list[Point]) -> Picture:
     for color, name in enumerate(dict.fromkeys((p.problem, p.dtype) for p in sinks)):
         chosen = [p for p in sinks if (p.problem, p.dtype) == name]
         heights = [p.sink for p in chosen]
-        axes.semilogy(heights, [p.error for p in chosen], "o", color=f"C{color}", label=", ".join(name))
+        axes.semilogy(
+            heights, [p.error for p in chosen], "o", color=f"C{color}", label=plain(", ".join(name))
+        )
         axes.semilogy(heights, [p.predicted for p in chosen], "-", color=f"C{color}", linewidth=1)
         axes.semilogy(heights, [p.bound for p in chosen], "--", color=f"C{color}", linewidth=1)
     axes.set_xlabel("score c of the sink")
@@ -80,7 +86,7 @@ def _pairs(best: list[Best]) -> Picture:
     for color, name in enumerate(dict.fromkeys((b.problem, b.dtype) for b in best)):
         chosen = [b for b in best if (b.problem, b.dtype) == name]
         heads = [b.heads for b in chosen]
-        axes.semilogy(heads, [b.error for b in chosen], "o-", color=f"C{color}", label=", ".join(name))
+        axes.semilogy(heads, [b.error for b in chosen], "o-", color=f"C{color}", label=plain(", ".join(name)))
         axes.semilogy(heads, [b.predicted_error for b in chosen], "x:", color=f"C{color}")
     axes.set_xlabel("heads, 2 p d")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -93,27 +99,3 @@ def _pairs(best: list[Best]) -> Picture:
         "predicted eps (crosses). ReLU attention takes 2 d heads and is exact."
     )
     return Picture("pairs_and_dtypes", caption, figure)
-
-
-def _paths(rows: list[Row]) -> Picture:
-    names = list(dict.fromkeys(row["problem"] for row in rows))
-    figure = Figure(figsize=(5.0 * len(names), 3.9), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for color, form in enumerate(dict.fromkeys(r["form"] for r in rows)):
-            chosen = [r for r in rows if r["problem"] == name and r["form"] == form]
-            steps = [r["step"] for r in chosen]
-            bounds = [r["bound"] if r["bound"] < math.inf else math.nan for r in chosen]
-            axes.semilogy(steps, bounds, "--", color=f"C{color}")
-            errors = [r["largest_error"] for r in chosen]
-            axes.semilogy(steps, errors, "o-", color=f"C{color}", label=form, markersize=3)
-        axes.set_title(name, fontsize=10)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("|v, layers - v, reference|")
-    figure.axes[0].legend(fontsize=8)
-    caption = (
-        "All normalised steps so far: largest error over the starts (dots) and median bound (dashed). On an "
-        "orthogonally decomposable tensor the iteration contracts, and errors of earlier steps fade."
-    )
-    return Picture("paths", caption, figure)

@@ -19,12 +19,7 @@ from constructions.softmax_tensor_power import SOURCE, softmax_tensor_power_cons
 from verify.errors import BROKEN, BadInputError, checking_input, run_command
 from verify.options import (
     DTYPES,
-    at_least_one,
-    dtype_named,
     real,
-    usable_device,
-    usable_seed,
-    whole,
     whole_numbers,
 )
 from verify.output import check_out, write_results
@@ -40,7 +35,21 @@ from verify.softmax_tensor_rows import (
     without_sink,
 )
 from verify.softmax_tensor_table import print_results
-from verify.tensor_options import TensorOptions, plain_value, problems
+from verify.tensor_options import (
+    DeviceName,
+    Dims,
+    DtypeName,
+    MaxDim,
+    Out,
+    Seed,
+    StartFile,
+    Steps,
+    TensorFile,
+    TensorOptions,
+    Trials,
+    plain_value,
+    problems,
+)
 from verify.tensor_power_rows import Row, last_steps
 from verify.terminal import progress
 
@@ -54,14 +63,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
-    tensor: Annotated[
-        Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")
-    ] = None,
-    start: Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")] = None,
-    dims: Annotated[str | None, typer.Option(help="grid of random tensors, as in 6,16")] = None,
-    max_dim: Annotated[
-        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")
-    ] = None,
+    tensor: TensorFile = None,
+    start: StartFile = None,
+    dims: Dims = None,
+    max_dim: MaxDim = None,
     pairs: Annotated[str, typer.Option(help="p, pairs of heads a product, as in 1,2,3")] = "1,2,3",
     epsilon: Annotated[
         float | None, typer.Option(parser=real, help="of the normalised runs; default: the predicted best")
@@ -69,30 +74,15 @@ def main(
     sink: Annotated[
         float | None, typer.Option(parser=real, help="score c of the sink; default 36, in float32 15.75")
     ] = None,
-    steps: Annotated[int, typer.Option(parser=whole, help="L, steps of the normalised iteration")] = 8,
-    trials: Annotated[
-        int | None, typer.Option(parser=whole, help="tensors or starts a size; default 100")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
-        "results/softmax_tensor_power"
-    ),
+    steps: Steps = 8,
+    trials: Trials = None,
+    dtype: DtypeName = "float64",
+    device: DeviceName = "cpu",
+    seed: Seed = 0,
+    out: Out = Path("results/softmax_tensor_power"),
 ) -> int:
     """See the module's docstring."""
-    options = TensorOptions(
-        tensor=tensor,
-        start=start,
-        dims=whole_numbers("dims", dims),
-        max_dim=at_least_one("max-dim", max_dim),
-        steps=at_least_one("steps", steps) or 1,
-        trials=at_least_one("trials", trials),
-        dtype=dtype_named(dtype),
-        device=usable_device(device),
-        seed=usable_seed(seed),
-        out=out,
-    )
+    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed, out)
     counts = whole_numbers("pairs", pairs) or []
     if max(counts) > MAX_PAIRS:
         raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from verify.errors import BadInputError
+from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
 from verify.tensor_data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
+
+TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
+StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
+Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
+MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
+Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
+Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
+DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
+DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
+Out = Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")]
 
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""
+
+MAX_BATCH_BYTES = 8 * 2**30
+"""Batches beyond it are refused: what the heads of one instance read takes about 64 d^3 bytes."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,38 @@ class TensorOptions:
     seed: int
     out: Path
 
+    @classmethod
+    def checked(
+        cls,
+        tensor: Path | None,
+        start: Path | None,
+        dims: str | None,
+        max_dim: int | None,
+        steps: int,
+        trials: int | None,
+        dtype: str,
+        device: str,
+        seed: int,
+        out: Path,
+    ) -> TensorOptions:
+        """The options as typed, checked.
+
+        Raises:
+            BadInputError: one that cannot be used, or two that do not go together.
+        """
+        return cls(
+            tensor=tensor,
+            start=start,
+            dims=whole_numbers("dims", dims),
+            max_dim=at_least_one("max-dim", max_dim),
+            steps=at_least_one("steps", steps) or 1,
+            trials=at_least_one("trials", trials),
+            dtype=dtype_named(dtype),
+            device=usable_device(device),
+            seed=usable_seed(seed),
+            out=out,
+        )
+
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
             raise BadInputError("--dims is for random tensors; your --tensor has its own d")
@@ -39,50 +90,79 @@ class TensorOptions:
 
 
 def problems(
-    options: TensorOptions, dims: list[int], trials: int, generator: torch.Generator
+    options: TensorOptions, dims: list[int], trials: int, generator: torch.Generator, weights: int = 1
 ) -> list[TensorProblem]:
     """One's own tensor with its starts or ``trials`` random ones, or a random problem for each of ``dims``.
 
+    ``weights`` says how many times 2 d heads there are.
+
     Raises:
-        BadInputError: a d beyond --max-dim, or one whose weights take too much memory.
+        BadInputError: a d beyond --max-dim, weights or a batch that take too much memory, or numbers that are
+            0 or infinite in the dtype of the layers.
     """
     count = options.trials or trials
     if options.tensor is not None:
         T = load_tensor(options.tensor)
         d = T.shape[0]
         given = None if options.start is None else load_start(options.start, d)
+        _check_size(d, count if given is None else len(given), options.max_dim, weights)
         v = unit_vectors(count, d, generator) if given is None else given
         symmetric = all(torch.equal(T, T.permute(p)) for p in ((0, 2, 1), (1, 0, 2), (2, 1, 0)))
         kind = "symmetric" if symmetric else "not symmetric"
-        name = f"{options.tensor.name}, d={d}, {kind}"
+        name = f"{_printable(options.tensor.name)}, d={d}, {kind}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
+        for d in options.dims or dims:
+            _check_size(d, count, options.max_dim, weights)
         found = [gaussian_problem(d, count, generator) for d in options.dims or dims]
     for problem in found:
-        _check_size(problem, options.max_dim)
-    rounded = [problem.rounded(options.dtype) for problem in found]
-    for problem in rounded:
-        if not bool(problem.T.isfinite().all() and problem.v.isfinite().all()):
-            raise BadInputError(f"{problem.name}: a value is beyond the range of {options.dtype}; scale it")
-    return rounded
+        if not problem.fits(options.dtype):
+            raise BadInputError(
+                f"{problem.name}: all of T or of a start is 0 or beyond the range of {options.dtype}; scale it"
+            )
+    return [problem.rounded(options.dtype) for problem in found]
 
 
-def _check_size(problem: TensorProblem, max_dim: int | None) -> None:
-    d0 = max_dim or problem.dim
-    if problem.dim > d0:
-        raise BadInputError(f"{problem.name}: d is larger than --max-dim {d0}")
-    needed = 64 * d0**4
-    if needed > MAX_WEIGHT_BYTES:
-        most = int((MAX_WEIGHT_BYTES / 64) ** 0.25)
+def _check_size(dim: int, count: int, max_dim: int | None, weights: int) -> None:
+    d0 = max_dim or dim
+    if dim > d0:
+        raise BadInputError(f"d = {dim} is larger than --max-dim {d0}")
+    most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
+    if d0 > most:
         raise BadInputError(
-            f"d = {d0} needs about {needed / 2**30:.1f} GiB of dense weights; at most d = {most} is taken"
+            f"d = {d0} needs more than {MAX_WEIGHT_BYTES // 2**30} GiB of dense weights; "
+            f"at most d = {most} is taken"
         )
+    most = MAX_BATCH_BYTES // (64 * d0**3)
+    if count > most:
+        raise BadInputError(
+            f"{count} tensors or starts with d = {d0} need more than {MAX_BATCH_BYTES // 2**30} GiB; "
+            f"at most {most} are taken, --trials {most}"
+        )
+
+
+@contextmanager
+def leaving_nothing(out: Path) -> Iterator[None]:
+    """Where input is refused inside, folders on the way to ``out`` that were not there before go again."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BadInputError:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _printable(name: str) -> str:
+    """A file name without bytes that are no characters."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def plain_value(value: object) -> object:
     """An option as JSON has it."""
     if isinstance(value, Path):
-        return str(value)
+        return _printable(str(value))
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     return value

@@ -16,11 +16,25 @@ from rich.console import Console
 
 from constructions.tensor_power import SOURCE, tensor_power_construction
 from verify.errors import BROKEN, BadInputError, checking_input, run_command
-from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
+from verify.options import at_least_one, whole
 from verify.output import check_out, write_results
 from verify.resource_rows import HEADER, tensor_power_resources
 from verify.tensor_data import TensorProblem
-from verify.tensor_options import TensorOptions, plain_value, problems
+from verify.tensor_options import (
+    DeviceName,
+    Dims,
+    DtypeName,
+    MaxDim,
+    Out,
+    Seed,
+    StartFile,
+    Steps,
+    TensorFile,
+    TensorOptions,
+    Trials,
+    plain_value,
+    problems,
+)
 from verify.tensor_power_exact_checks import check_rational, check_symbolic
 from verify.tensor_power_figures import NAMES, pictures
 from verify.tensor_power_rows import (
@@ -45,42 +59,23 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
-    tensor: Annotated[
-        Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")
-    ] = None,
-    start: Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")] = None,
-    dims: Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")] = None,
-    max_dim: Annotated[
-        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")
-    ] = None,
-    steps: Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")] = 8,
+    tensor: TensorFile = None,
+    start: StartFile = None,
+    dims: Dims = None,
+    max_dim: MaxDim = None,
+    steps: Steps = 8,
     pieces: Annotated[int, typer.Option(parser=whole, help="linear pieces of the piecewise norm")] = 1024,
-    trials: Annotated[
-        int | None, typer.Option(parser=whole, help="tensors or starts a size; default 5")
-    ] = None,
+    trials: Trials = None,
     instances: Annotated[
         int, typer.Option(parser=whole, help="rational instances that must agree exactly, at least 1,000")
     ] = 1000,
-    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
-        "results/tensor_power"
-    ),
+    dtype: DtypeName = "float64",
+    device: DeviceName = "cpu",
+    seed: Seed = 0,
+    out: Out = Path("results/tensor_power"),
 ) -> int:
     """See the module's docstring."""
-    options = TensorOptions(
-        tensor=tensor,
-        start=start,
-        dims=whole_numbers("dims", dims),
-        max_dim=at_least_one("max-dim", max_dim),
-        steps=at_least_one("steps", steps) or 1,
-        trials=at_least_one("trials", trials),
-        dtype=dtype_named(dtype),
-        device=usable_device(device),
-        seed=usable_seed(seed),
-        out=out,
-    )
+    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed, out)
     at_least_one("pieces", pieces)
     if instances < 1000:
         raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")

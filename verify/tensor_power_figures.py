@@ -15,6 +15,11 @@ from verify.tensor_power_rows import Row
 NAMES = ("one_step", "paths", "growth", "weights_layer_1", "weights_layer_2")
 """Of every picture that may be made."""
 
+PATHS_CAPTION = (
+    "All steps so far: largest error over the starts (line with dots) and median bound (dashed). The "
+    "piecewise norm errs in length only, by its chords, and that does not add up over the steps."
+)
+
 
 def pictures(
     one_step: list[Row], paths: list[Row], growth: list[Row], shown: PowerIteration
@@ -22,7 +27,7 @@ def pictures(
     """Every figure of the check; ``shown`` is a small construction whose weights are drawn."""
     found = [_one_step(one_step)]
     if paths:
-        found.append(_paths(paths))
+        found.append(path_picture(paths, PATHS_CAPTION))
     if growth:
         found.append(_growth(growth))
     for number, figure in enumerate(shown.plot_weights(), 1):
@@ -32,6 +37,11 @@ def pictures(
         )
         found.append(Picture(f"weights_layer_{number}", caption, figure))
     return found
+
+
+def plain(name: str) -> str:
+    """A problem's name as matplotlib shows it: no formula between dollars, and not hidden from a legend."""
+    return f"\u200b{name}".replace("$", r"\$")
 
 
 def _one_step(rows: list[Row]) -> Picture:
@@ -46,7 +56,7 @@ def _one_step(rows: list[Row]) -> Picture:
         axes.semilogy(places, bounds, "s--", color=f"C{color}", label=f"{form}: bound", markersize=size)
         errors = [row["error"] or None for row in chosen]
         axes.semilogy(places, errors, "o-", color=f"C{color}", label=f"{form}: measured", markersize=size)
-    axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     axes.set_ylabel("error / sum |T v v|, largest over entries")
     axes.set_title("One step against exact arithmetic", fontsize=10)
     axes.grid(alpha=0.3)
@@ -59,14 +69,16 @@ def _one_step(rows: list[Row]) -> Picture:
     return Picture("one_step", caption, figure)
 
 
-def _paths(rows: list[Row]) -> Picture:
+def path_picture(rows: list[Row], caption: str) -> Picture:
+    """Error and bound of every step, a panel for each problem and a colour for each iteration."""
     names = list(dict.fromkeys(row["problem"] for row in rows))
-    figure = Figure(figsize=(4.6 * len(names), 3.9), layout="constrained")
+    figure = Figure(figsize=(4.8 * len(names), 3.9), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for color, form in enumerate(("plain", "rms", "piecewise")):
+        for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
             chosen = [r for r in rows if r["problem"] == name and r["form"] == form]
             steps = [r["step"] for r in chosen]
-            axes.semilogy(steps, [r["bound"] for r in chosen], "--", color=f"C{color}")
+            bounds = [r["bound"] if r["bound"] < math.inf else math.nan for r in chosen]
+            axes.semilogy(steps, bounds, "--", color=f"C{color}")
             errors = [r["largest_error"] or math.nan for r in chosen]
             axes.semilogy(steps, errors, "o-", color=f"C{color}", label=form, markersize=3)
         axes.set_title(name, fontsize=10)
@@ -75,10 +87,6 @@ def _paths(rows: list[Row]) -> Picture:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("|v, layers - v, reference| / |v|")
     figure.axes[0].legend(fontsize=8)
-    caption = (
-        "All steps so far: largest error over the starts (line with dots) and median bound (dashed). The "
-        "piecewise norm errs in length only, by its chords, and that does not add up over the steps."
-    )
     return Picture("paths", caption, figure)
 
 
@@ -87,7 +95,7 @@ def _growth(rows: list[Row]) -> Picture:
     axes: Axes = figure.subplots()
     for color, row in enumerate(rows):
         steps = range(len(row["log10_length"]))
-        label = f"{row['problem']}: {row['steps_taken']} steps run"
+        label = f"{plain(row['problem'])}: {row['steps_taken']} steps run"
         axes.plot(steps, row["log10_length"], "o-", color=f"C{color}", label=label, markersize=3)
         axes.fill_between(steps, row["smallest"], row["largest"], color=f"C{color}", alpha=0.15)
     axes.set_yscale("symlog")
