@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from constructions import curves
+from constructions.arguments import check_whole
 from constructions.construction import Construction, Layer
 from constructions.em_pieces import Pieces, Split, split_pieces
 from constructions.em_run import EMRun
@@ -116,9 +117,7 @@ def em_construction(
     Raises:
         ValueError: a number outside these ranges, named in the message.
     """
-    for name, value in (("max_dim", max_dim), ("max_components", max_components), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
+    check_whole(max_dim=max_dim, max_components=max_components, steps=steps)
     smallest = torch.finfo(torch.float64).tiny
     if not smallest <= floor < 1:
         raise ValueError(f"floor is {floor!r}; it lies strictly between 0 and 1 (from {smallest:.2g} on)")
@@ -307,8 +306,7 @@ class EMConstruction:
             raise ValueError(f"tol is {tol!r}; it is at least 0")
         if steps is None:
             steps = self.steps if tol is None else MOST_STEPS
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps is {steps!r}; a whole number, at least 1, is needed")
+        check_whole(steps=steps)
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
         tasks = check_hypotheses(tasks, self.radius, self.floor)
         if (dtype, device) not in self._compiled:

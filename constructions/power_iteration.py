@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from constructions.arguments import check_whole
 from constructions.construction import Construction
 from constructions.hypotheses import HypothesisError
 from constructions.resources import Resources
@@ -74,9 +75,20 @@ class PowerIteration(ABC):
         """
 
     def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
-        """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``."""
+        """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``.
+
+        Raises:
+            ValueError: a run that started from other vectors.
+        """
         batch = self.gather(T, v, dtype, "cpu")
         d = batch.tokens
+        start = run.path[..., 0, :].cpu()
+        if start.numel() != len(batch.v) * d or not torch.equal(
+            start.reshape(-1, d).to(dtype), batch.v[:, :d]
+        ):
+            raise ValueError(
+                f"the run, of shape {tuple(run.path.shape)}, did not start from these v in {dtype}"
+            )
         tensors = batch.T[:, :d, :d, :d].to(torch.float64)
         path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
         steps = [
@@ -137,8 +149,7 @@ class PowerIteration(ABC):
             ValueError: ``steps`` not a whole number from 1 on.
         """
         steps = self.steps if steps is None else steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps is {steps!r}; a whole number, at least 1, is needed")
+        check_whole(steps=steps)
         batch = self.gather(T, v, dtype, device)
         self._check_dtype(dtype)
         key = (dtype, str(device))

@@ -89,10 +89,15 @@ def step_bound(
     moved = gap[:, :, None] * v.abs()[:, None, :]
     reach = (a.abs() + moved).amax((1, 2))
     return SoftmaxError(
-        approximation,
-        _leakage(T, a, tokens(v, dims), heads),
-        _rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads),
+        _or_inf(approximation),
+        _or_inf(_leakage(T, a, tokens(v, dims), heads)),
+        _or_inf(_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)),
     )
+
+
+def _or_inf(bound: Tensor) -> Tensor:
+    """Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed."""
+    return torch.where(bound.isnan(), math.inf, bound)
 
 
 def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tensor:
@@ -147,7 +152,9 @@ def _rounding(
         |alpha_k| / eps e^x [ (rho + gamma_{n+3}) F + (zeta + gamma_{2 p d0 + 4}) (G + (e^x - 1) F) ]
 
     Most of rho is the rounding of ``score - c``. Where c is the largest score, that one rounding is known
-    (:func:`_rounded_scores`): it enters with its sign, and rho keeps the error of exp alone.
+    (:func:`_rounded_scores`): it enters with its sign, and rho keeps the error of exp alone. Assumed: a
+    runtime that subtracts the largest score by one correctly rounded subtraction, as torch does on the CPU;
+    a kernel that multiplies by log2 e first is not covered.
     """
     u, p, size = unit_roundoff(dtype), heads.pairs, T.abs()
     n = a.shape[1]
@@ -158,7 +165,7 @@ def _rounding(
     for k, alpha in enumerate(pair_weights(p), 1):
         x = k * heads.epsilon * reach
         grow, scale = torch.exp(x)[:, None], abs(float(alpha)) / heads.epsilon
-        h = score_rounding(heads.sink, float(x.max()), dtype)
+        h = torch.tensor(score_rounding(heads.sink, float(x.max()), dtype), dtype=torch.float64)
         share = (n * torch.exp(x - heads.sink + h + exp_error)).clamp(max=1.0)[:, None]
         spread_all = common + torch.expm1(x)[:, None] * separate
         own = torch.expm1(gamma(4, u) * x + h + exp_error) + gamma(n + 3, u)
@@ -166,8 +173,8 @@ def _rounding(
         shift, width = _rounded_scores(a, moved, k, heads, dtype)
         signed = signed + float(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
         loose = torch.einsum("bijm,bjm->bi", size, width + share[:, :, None] * shift.abs()) / 2
-        own_exp = math.exp(h) * (math.expm1(exp_error) + gamma(n + 3, u))
-        jointly = (together + share * math.expm1(h + exp_error)) * spread_all
+        own_exp = h.exp() * (math.expm1(exp_error) + gamma(n + 3, u))
+        jointly = (together + share * (h + exp_error).expm1()) * spread_all
         known = known + scale * (loose + grow * (own_exp * separate + jointly))
     # A weight, or its product with T_ijm, may lose less than the smallest normal number.
     lost = (1 + size).sum((2, 3)) * torch.finfo(dtype).tiny

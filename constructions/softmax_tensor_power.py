@@ -28,6 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from constructions.arguments import check_number, check_whole
 from constructions.construction import Construction, Layer
 from constructions.heads import Head, HeadSum, SoftmaxHead
 from constructions.hypotheses import HypothesisError
@@ -102,14 +103,10 @@ def softmax_tensor_power_construction(
     Raises:
         ValueError: a number outside these ranges, named in the message.
     """
-    for name, value in (("max_dim", max_dim), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
+    check_whole(max_dim=max_dim, steps=steps)
+    check_number(epsilon=epsilon, sink=sink, bound=bound)
     if normalise not in ("none", "rms"):
         raise ValueError(f"normalise is {normalise!r}; it is none or rms")
-    for name, value in (("epsilon", epsilon), ("sink", sink), ("bound", bound)):
-        if isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}; a number is needed")
     if not 0 < epsilon <= 1:
         raise ValueError(f"epsilon is {epsilon!r}; it lies in (0, 1]")
     if not 0 <= sink <= 300:

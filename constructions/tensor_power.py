@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from constructions import curves
+from constructions.arguments import check_number, check_whole
 from constructions.construction import Construction, Layer
 from constructions.heads import HeadSum, ReluHead, linear_pair
 from constructions.hypotheses import HypothesisError
@@ -135,16 +136,18 @@ def tensor_power_construction(
     Raises:
         ValueError: a number outside these ranges, named in the message.
     """
-    for name, value in (("max_dim", max_dim), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
+    check_whole(max_dim=max_dim, steps=steps)
+    check_number(offset=offset)
     if normalise not in ("none", "rms", "piecewise"):
         raise ValueError(f"normalise is {normalise!r}; it is none, rms or piecewise")
     if offset is not None and not 0 < offset < math.inf:
         raise ValueError(f"offset is {offset!r}; it is positive and finite, or None for pairs of heads")
     if offset is not None and normalise == "piecewise":
         raise ValueError(f"offset is {offset!r}; the piecewise norm takes pairs of heads, offset=None")
+    if len(norm_range) != 2:
+        raise ValueError(f"norm_range is {norm_range}; two numbers, 0 < low < high, are needed")
     low, high = norm_range
+    check_number(low=low, high=high)
     if not 0 < low < high or low**2 < torch.finfo(torch.float64).tiny or high > LARGEST_NORM:
         raise ValueError(
             f"norm_range is {norm_range}; 0 < low < high are needed, with squares in the range of float64"

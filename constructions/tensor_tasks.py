@@ -56,6 +56,8 @@ def gather_tensors(
         HypothesisError: shapes that do not fit together, a tensor that is not cubic, d > d0, a value that is
             not finite (in ``dtype``), a start that is zero.
     """
+    if dtype not in (torch.float32, torch.float64):
+        raise HypothesisError(f"dtype is {dtype}; it is torch.float32 or torch.float64")
     single = isinstance(T, Tensor | np.ndarray) and T.ndim == 3
     tensors, starts = (_as_list(part, single) for part in (T, v))
     if len(tensors) != len(starts) or not tensors:
@@ -80,7 +82,7 @@ def gather_tensors(
 
 def _as_list(part: Tensors, single: bool) -> list[Tensor]:
     try:
-        return [torch.as_tensor(entry) for entry in ([part] if single else part)]
+        return [torch.as_tensor(entry).detach() for entry in ([part] if single else part)]
     except (TypeError, ValueError):
         kind = type(part).__name__
         raise HypothesisError(f"tensors and starts are arrays, or lists of them; got {kind}") from None

@@ -127,15 +127,8 @@ def test_a_sink_that_float32_cannot_hold_is_the_same_number_in_scores_and_scales
     assert power.sink == float(torch.tensor(sink, dtype=torch.float32))
 
 
-BEYOND = pytest.mark.xfail(
-    reason="the second form of lemma 4 takes math.exp of a rounding, an OverflowError for |v| = 1e12, "
-    "and inf - inf or 0 inf for |v| = 1e2: not a number, where inf is promised",
-    strict=True,
-)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("length", [1e1, *(pytest.param(x, marks=BEYOND) for x in (1e2, 1e6, 1e12))])
+@pytest.mark.parametrize("length", [1e1, 1e2, 1e6, 1e12])
 def test_scores_beyond_every_exponential_have_no_bound_and_no_exception(
     length: float, dtype: torch.dtype
 ) -> None:
@@ -292,3 +285,29 @@ def test_best_epsilon_refuses_infinity(wrong: dict[str, float]) -> None:
 def test_a_bool_is_no_number(wrong: dict[str, bool]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         softmax_tensor_power_construction(2, 1, **({"epsilon": 0.1} | wrong))
+
+
+@pytest.mark.parametrize("wrong", [{"epsilon": "a"}, {"sink": True}, {"bound": "2"}])
+def test_what_is_no_number_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))} is .*; a number is needed"):
+        softmax_tensor_power_construction(2, 1, **({"epsilon": 0.1} | wrong))  # type: ignore[arg-type]
+
+
+def test_a_run_in_whole_numbers_is_refused() -> None:
+    T, v = instances("gaussian", 1, 2, seed=0)
+    with pytest.raises(HypothesisError, match=r"dtype is torch.int64; it is torch.float32 or torch.float64"):
+        form("pairs").run(T, v, dtype=torch.int64)
+
+
+def test_the_bound_of_a_run_that_started_elsewhere_is_refused() -> None:
+    T, v = instances("gaussian", 3, 2, seed=0)
+    power = form("pairs")
+    for other in (2 * v, v[:2]):
+        run = power.run(T[: len(other)], other)
+        with pytest.raises(ValueError, match="did not start from these v"):
+            power.error_bounds(T, v, run, torch.float64)
+
+
+def test_gradients_of_the_start_do_not_reach_the_run() -> None:
+    T, v = instances("gaussian", 3, 2, seed=0)
+    assert not form("pairs").run(T, v.requires_grad_()).path.requires_grad

@@ -1,0 +1,25 @@
+"""Checks of arguments that several constructions share: one line naming the value and what is accepted."""
+
+from __future__ import annotations
+
+
+def check_whole(**values: int) -> None:
+    """Refuse anything but a whole number from 1 on.
+
+    Raises:
+        ValueError: names the first that is not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; a whole number, at least 1, is needed")
+
+
+def check_number(**values: float | None) -> None:
+    """Refuse anything but a number, or None.
+
+    Raises:
+        ValueError: names the first that is not.
+    """
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{name} is {value!r}; a number is needed")
