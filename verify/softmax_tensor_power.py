@@ -15,19 +15,20 @@ import typer
 from rich.console import Console
 
 from constructions.sinh_pairs import MAX_PAIRS
-from constructions.softmax_tensor_power import SOURCE, softmax_tensor_power_construction
+from constructions.softmax_tensor_power import SOURCE, highest_sink, softmax_tensor_power_construction
 from verify.errors import BROKEN, BadInputError, checking_input, run_command
 from verify.options import (
     DTYPES,
     real,
     whole_numbers,
 )
-from verify.output import check_out, write_results
+from verify.output import write_results
 from verify.resource_rows import HEADER, SINK, softmax_resources
 from verify.softmax_tensor_figures import NAMES, pictures
 from verify.softmax_tensor_rows import (
     Best,
     Point,
+    largest_product,
     normalised_rows,
     recovery_rows,
     sweep_epsilon,
@@ -35,6 +36,7 @@ from verify.softmax_tensor_rows import (
     without_sink,
 )
 from verify.softmax_tensor_table import print_results
+from verify.tensor_data import TensorProblem
 from verify.tensor_options import (
     DeviceName,
     Dims,
@@ -47,6 +49,7 @@ from verify.tensor_options import (
     TensorFile,
     TensorOptions,
     Trials,
+    claimed,
     plain_value,
     problems,
 )
@@ -55,6 +58,8 @@ from verify.terminal import progress
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
+MOST_REACH = 20.0
+"""Of ``p eps |v_j v_m|``, whose exponential is taken."""
 RECOVERED = ((2, 2), (8, 8))
 SHOWN_DIM = 2
 
@@ -104,19 +109,21 @@ def check(
         BadInputError: bad input, before anything is written.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
-    check_out(options.out, COMMAND, NAMES)
+    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator, max(pairs))
+    score = SINK[options.dtype] if sink is None else sink
+    if epsilon is not None:
+        _check_epsilon(epsilon, max(pairs), score, options.dtype, given)
+    folder = claimed(options.out, COMMAND, NAMES)
     own, dtype, device = options.tensor is not None, options.dtype, options.device
-    score = SINK[dtype] if sink is None else sink
     points: list[Point] = []
     best: list[Best] = []
     sinks: list[Point] = []
     paths: list[Row] = []
     recovered: list[Row] = []
     dropped: list[Row] = []
-    others = [kind for kind in DTYPES.values() if kind != dtype]
+    others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
     deflated = () if own else RECOVERED
-    with checking_input(), progress(len(given) + len(others) + len(deflated)) as start:
+    with folder, checking_input(), progress(len(given) + len(others) + len(deflated)) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
@@ -170,6 +177,24 @@ def check(
     write_results(options.out, COMMAND, results, figures, NAMES, "softmax_tensor_report.html", context)
     console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
+
+
+def _check_epsilon(
+    epsilon: float, pairs: int, sink: float, dtype: torch.dtype, given: list[TensorProblem]
+) -> None:
+    """Refuse an epsilon whose weights, or the exponentials of whose scores, leave the range."""
+    highest = highest_sink(dtype, epsilon, pairs)
+    if sink > highest:
+        raise BadInputError(
+            f"--epsilon {epsilon:g}: e^c / eps leaves the range of {dtype} for the sink c = {sink:g}; "
+            + (f"c up to {highest:.4g} does not" if highest >= 1 else "take a larger one")
+        )
+    reached = pairs * epsilon * max(largest_product(problem) for problem in given)
+    if reached > MOST_REACH:
+        raise BadInputError(
+            f"--epsilon {epsilon:g}: p eps |v_j v_m| reaches {reached:.3g} with these starts; "
+            f"at most {MOST_REACH:g} is taken"
+        )
 
 
 if __name__ == "__main__":

@@ -131,11 +131,17 @@ def measure_point(
 
 
 def predicted_epsilon(problem: TensorProblem, pairs: int, sink: float, dtype: torch.dtype) -> float:
-    """:func:`best_epsilon` at the amplitude of the problem's products ``v_j v_m``."""
+    """:func:`best_epsilon` at the amplitude of the products ``v_j v_m``; at most 1 over the largest."""
     a = (problem.v[:, :, None] * problem.v[:, None, :]).abs()
     power = 2 * pairs + 1
     amplitude = float((a**power).mean((1, 2)).median() ** (1 / power))
-    return best_epsilon(dtype, pairs, sink, amplitude, problem.dim**2)
+    best = best_epsilon(dtype, pairs, sink, amplitude, problem.dim**2)
+    return min(best, 1 / largest_product(problem))
+
+
+def largest_product(problem: TensorProblem) -> float:
+    """Largest ``|v_j v_m|``, or 1 if that is larger: step sizes are measured in its inverse."""
+    return max(1.0, float(problem.v.abs().max()) ** 2)
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,8 @@ def sweep_epsilon(
     problem: TensorProblem, max_dim: int, pairs: int, sink: float, dtype: torch.dtype, device: str
 ) -> tuple[list[Point], Best]:
     """Error against eps for one number of pairs; the last point is at the predicted best eps."""
-    grid = [measure_point(problem, max_dim, e, pairs, sink, dtype, device) for e in EPSILONS]
+    epsilons = [e / largest_product(problem) for e in EPSILONS]
+    grid = [measure_point(problem, max_dim, e, pairs, sink, dtype, device) for e in epsilons]
     chosen = predicted_epsilon(problem, pairs, sink, dtype)
     there = measure_point(problem, max_dim, chosen, pairs, sink, dtype, device)
     lowest = min(grid, key=lambda point: point.error)

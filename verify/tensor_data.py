@@ -21,6 +21,9 @@ UNREADABLE = (
 )
 """What numpy raises for files that are none of its own, or only begin like one."""
 
+START_SIZES = (1e-4, 1e4)
+"""Least and largest size of the largest entry of a start: powers of the products ``v_j v_m`` are taken."""
+
 
 @dataclass(frozen=True, eq=False)
 class TensorProblem:
@@ -43,6 +46,12 @@ class TensorProblem:
         """The same with T and v rounded to ``dtype``, so that this rounding is no part of any error."""
         T, v = (x.to(dtype).to(torch.float64) for x in (self.T, self.v))
         return replace(self, T=T, v=v)
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Whether the largest entry of every T and v is a normal number of ``dtype``."""
+        info, T = torch.finfo(dtype), self.T.flatten(1)
+        largest = torch.cat([torch.maximum(T.amax(1), -T.amin(1)), self.v.abs().amax(1)])
+        return bool(((largest >= info.tiny) & (largest <= info.max)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +105,7 @@ def load_start(path: Path, dim: int) -> Tensor:
     """(B, d) starting vectors from a .npy file of shape (d,) or (B, d).
 
     Raises:
-        BadInputError: not such a file, or a vector that is zero or not finite.
+        BadInputError: not such a file, or a vector that is zero, not finite, or outside :data:`START_SIZES`.
     """
     values = _load(path, "start")
     if values.ndim not in (1, 2) or values.shape[-1] != dim or values.size == 0:
@@ -104,6 +113,13 @@ def load_start(path: Path, dim: int) -> Tensor:
     starts = _finite(path, "start", np.atleast_2d(values))
     if not bool(starts.any(dim=1).all()):
         raise BadInputError(f"--start {path}: holds the zero vector; a start is not 0")
+    low, high = START_SIZES
+    for row, size in enumerate(starts.abs().amax(1).tolist()):
+        if not low <= size <= high:
+            raise BadInputError(
+                f"--start {path}: the largest entry of vector {row} is {size:.3g}; "
+                f"it lies between {low:g} and {high:g}: scale it"
+            )
     return starts
 
 

@@ -132,4 +132,4 @@ def steps_in_range(problem: TensorProblem, steps: int, dtype: torch.dtype) -> tu
     low = 0.5 * np.log10(info.tiny) - np.log10(info.eps)
     high = np.log10(info.max) + np.log10(info.eps)
     fine = ((levels > low) & (levels < high)).all(0)
-    return levels, int(fine.long().cumprod(0).sum()) - 1
+    return levels, max(0, int(fine.long().cumprod(0).sum()) - 1)

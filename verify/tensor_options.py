@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Annotated
 import torch
 import typer
 
+from baselines.tensor_power import tensor_power_iteration
 from verify.errors import BadInputError
 from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
+from verify.output import check_out
 from verify.tensor_data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
 
 TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
@@ -98,7 +100,7 @@ def problems(
 
     Raises:
         BadInputError: a d beyond --max-dim, weights or a batch that take too much memory, or numbers that are
-            0 or infinite in the dtype of the layers.
+            0 or infinite in the dtype of the layers; a tensor of one's own with T(I, v, v) = 0 on the way.
     """
     count = options.trials or trials
     if options.tensor is not None:
@@ -118,9 +120,15 @@ def problems(
     for problem in found:
         if not problem.fits(options.dtype):
             raise BadInputError(
-                f"{problem.name}: all of T or of a start is 0 or beyond the range of {options.dtype}; scale it"
+                f"{problem.name}: T or a start is 0 in {options.dtype}, or beyond its range; scale it"
             )
-    return [problem.rounded(options.dtype) for problem in found]
+    rounded = [problem.rounded(options.dtype) for problem in found]
+    if options.tensor is not None:
+        try:
+            tensor_power_iteration(rounded[0].T, rounded[0].v, options.steps)
+        except ValueError as problem:
+            raise BadInputError(f"--tensor {options.tensor}: {problem}") from None
+    return rounded
 
 
 def _check_size(dim: int, count: int, max_dim: int | None, weights: int) -> None:
@@ -142,9 +150,10 @@ def _check_size(dim: int, count: int, max_dim: int | None, weights: int) -> None
 
 
 @contextmanager
-def leaving_nothing(out: Path) -> Iterator[None]:
-    """Where input is refused inside, folders on the way to ``out`` that were not there before go again."""
+def claimed(out: Path, command: str, pictures: Sequence[str]) -> Iterator[None]:
+    """:func:`check_out`; where input is refused inside, folders that were not there before go again."""
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    check_out(out, command, pictures)
     try:
         yield
     except BadInputError:

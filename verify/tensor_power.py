@@ -17,7 +17,7 @@ from rich.console import Console
 from constructions.tensor_power import SOURCE, tensor_power_construction
 from verify.errors import BROKEN, BadInputError, checking_input, run_command
 from verify.options import at_least_one, whole
-from verify.output import check_out, write_results
+from verify.output import write_results
 from verify.resource_rows import HEADER, tensor_power_resources
 from verify.tensor_data import TensorProblem
 from verify.tensor_options import (
@@ -32,6 +32,7 @@ from verify.tensor_options import (
     TensorFile,
     TensorOptions,
     Trials,
+    claimed,
     plain_value,
     problems,
 )
@@ -51,6 +52,7 @@ from verify.terminal import progress
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
 """Beyond d = 32 the default grid takes one step only: a step there costs seconds."""
+MOST_PIECES = 10**6
 RECOVERED = ((2, 2), (8, 8), (16, 5))
 SHOWN_DIM = 2
 
@@ -77,6 +79,8 @@ def main(
     """See the module's docstring."""
     options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed, out)
     at_least_one("pieces", pieces)
+    if pieces > MOST_PIECES:
+        raise BadInputError(f"--pieces {pieces}: at most {MOST_PIECES} are taken")
     if instances < 1000:
         raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")
     return check(options, pieces, instances, Console())
@@ -91,12 +95,12 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
     own = options.tensor is not None
-    check_out(options.out, COMMAND, NAMES)
+    folder = claimed(options.out, COMMAND, NAMES)
     one_step: list[Row] = []
     paths: list[Row] = []
     growth: list[Row] = []
     recovered: list[Row] = []
-    with checking_input(), progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start:
+    with folder, checking_input(), progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start:
         for problem in given:
             start(problem.name)
             _measure(problem, options, pieces, one_step, paths, growth)

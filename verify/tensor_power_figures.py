@@ -15,6 +15,9 @@ from verify.tensor_power_rows import Row
 NAMES = ("one_step", "paths", "growth", "weights_layer_1", "weights_layer_2")
 """Of every picture that may be made."""
 
+LARGEST_DRAWN = 1e30
+"""A bound relative to |v| that is larger says nothing, and stretches the axis beyond what floats hold."""
+
 PATHS_CAPTION = (
     "All steps so far: largest error over the starts (line with dots) and median bound (dashed). The "
     "piecewise norm errs in length only, by its chords, and that does not add up over the steps."
@@ -41,7 +44,7 @@ def pictures(
 
 def plain(name: str) -> str:
     """A problem's name as matplotlib shows it: no formula between dollars, and not hidden from a legend."""
-    return f"\u200b{name}".replace("$", r"\$")
+    return f" {name}".replace("$", r"\$") if name.startswith("_") else name.replace("$", r"\$")
 
 
 def _one_step(rows: list[Row]) -> Picture:
@@ -77,11 +80,11 @@ def path_picture(rows: list[Row], caption: str) -> Picture:
         for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
             chosen = [r for r in rows if r["problem"] == name and r["form"] == form]
             steps = [r["step"] for r in chosen]
-            bounds = [r["bound"] if r["bound"] < math.inf else math.nan for r in chosen]
+            bounds = [r["bound"] if r["bound"] < LARGEST_DRAWN else math.nan for r in chosen]
             axes.semilogy(steps, bounds, "--", color=f"C{color}")
             errors = [r["largest_error"] or math.nan for r in chosen]
             axes.semilogy(steps, errors, "o-", color=f"C{color}", label=form, markersize=3)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(plain(name), fontsize=10)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

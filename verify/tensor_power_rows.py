@@ -10,7 +10,8 @@ from torch import Tensor
 from baselines.tensor_power import tensor_power_iteration
 from constructions.power_iteration import PowerIteration
 from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
-from constructions.tensor_power_bounds import required_offset
+from constructions.tensor_power_bounds import relative_chord_error, required_offset
+from verify.errors import BadInputError
 from verify.tensor_data import OrthogonalProblem, TensorProblem, orthogonal_problem
 from verify.tensor_measure import PathErrors, along_path, one_step, steps_in_range
 from verify.tensor_recover import recover
@@ -20,13 +21,17 @@ Row = dict[str, Any]
 NORM_MARGIN = 2.0
 """The piecewise norm covers what the reference meets, and this factor more on both sides."""
 
-MOST_GROWTH_STEPS = 12
+MOST_GROWTH_STEPS, MOST_GROWTH_SHOWN = 12, 32
+"""Growth is computed for as many steps at least, and reported for as many at most: its error doubles too."""
+
 RECOVERY_STARTS, RECOVERY_STEPS = 2, 12
 
 
 def one_step_rows(problem: TensorProblem, max_dim: int, dtype: torch.dtype, device: str) -> list[Row]:
     """One plain step against exact arithmetic: pairs of heads, the least offset, attention that averages."""
-    offset = max(required_offset(T, v, 1, False) for T, v in zip(problem.T, problem.v, strict=True))
+    offset = max(
+        required_offset(T, v, 1, False, dtype=dtype) for T, v in zip(problem.T, problem.v, strict=True)
+    )
     rows = []
     for form, value, mean in (("pairs", None, False), ("offset", offset, False), ("pairs, 1/N", None, True)):
         em = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
@@ -54,7 +59,14 @@ def normalised_construction(
     if form == "rms":
         return tensor_power_construction(max_dim, steps, normalise="rms")
     covered = float(norms.min()) / NORM_MARGIN, float(norms.max()) * NORM_MARGIN
-    return tensor_power_construction(max_dim, steps, normalise="piecewise", pieces=pieces, norm_range=covered)
+    made = tensor_power_construction(max_dim, steps, normalise="piecewise", pieces=pieces, norm_range=covered)
+    longest = 1.0 if made.inverse_sqrt is None else 1 + relative_chord_error(made.inverse_sqrt)
+    if longest**2 > NORM_MARGIN:
+        raise BadInputError(
+            f"--pieces {pieces}: |v| would reach {longest:.3g} instead of 1, since |T(I, v, v)| covers "
+            f"{covered[0]:.2g} to {covered[1]:.2g}; take more"
+        )
+    return made
 
 
 def normalised_rows(
@@ -74,7 +86,7 @@ def plain_rows(
 ) -> tuple[list[Row], Row]:
     """Every step of the plain iteration that stays in range, and how it grows."""
     levels, possible = steps_in_range(problem, max(steps, MOST_GROWTH_STEPS), dtype)
-    taken = min(steps, possible)
+    taken, levels = min(steps, possible), levels[:, : MOST_GROWTH_SHOWN + 1]
     growth = {
         "problem": problem.name,
         "d": problem.dim,
