@@ -16,6 +16,9 @@ from verify.tensor_data import TensorProblem, orthogonal_problem, unit_vectors
 GROUP = 50
 """Instances that share one set of weights."""
 
+CYCLE = 30
+"""Groups after which d and the family of tensors would meet again: then one of them is moved on by one."""
+
 MAX_SEARCHED_DIM, SMALLEST_LOG_EPSILON, LARGEST_SINK = 10, -6.0, 60.0
 TENSORS = ("gaussian", "symmetric", "orthogonal", "sparse", "skew", "positive")
 STARTS = ("unit", "basis", "equal", "sparse", "long")
@@ -53,11 +56,11 @@ def search(instances: int, seed: int, dtype: torch.dtype) -> Iterator[Draw]:
         epsilon = 10 ** (SMALLEST_LOG_EPSILON * uniform[1])
         highest = min(LARGEST_SINK, 0.8 * highest_sink(dtype, epsilon, pairs))
         sink = highest * uniform[2] ** 0.5
-        tensors = TENSORS[(number // MAX_SEARCHED_DIM) % len(TENSORS)]
+        tensors = TENSORS[(number + number // CYCLE) % len(TENSORS)]
         starts = STARTS[int(uniform[3] * len(STARTS))]
         T = _tensors(tensors, dim, generator) * 10 ** (12 * uniform[4] - 6)
         problem = TensorProblem("search", T, _starts(starts, dim, generator)).rounded(dtype)
-        em = one_step_construction(problem, dim + number % 2, epsilon, pairs, sink, dtype)
+        em = one_step_construction(problem, dim + number // CYCLE % 2, epsilon, pairs, sink, dtype)
         error, bound = step_errors(em, problem, dtype, "cpu")
         parts = em.one_step_error(problem.T, problem.v, dtype)
         share = parts.rounding.norm(dim=-1) / parts.total.norm(dim=-1)
