@@ -77,6 +77,8 @@ class PowerIteration(ABC):
     def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
         """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``.
 
+        T and the dtype of the run are taken on trust; its start is compared.
+
         Raises:
             ValueError: a run that started from other vectors.
         """
@@ -182,15 +184,16 @@ class PowerIteration(ABC):
                 continue
             if self.normalised:
                 raise HypothesisError(
-                    f"step {step} of tensor {task}: T(I, v, v) is 0 or beyond {row.dtype}, "
-                    "so it has no direction"
+                    f"step {step} of tensor {task}: T(I, v, v) is 0, or its square leaves the range of "
+                    f"{row.dtype}: it has no direction, or T must be scaled"
                 )
             if finite and not _contracts(T[task], path[-2][task]):
                 continue
             what = "is rounded to 0" if finite else "overflows"
             raise HypothesisError(
                 f"step {step} of tensor {task}: v {what} in {row.dtype}; the plain iteration grows or "
-                f"shrinks like lambda^(2^L - 1): take fewer than {step} steps, scale T, or normalise"
+                f"shrinks like lambda^(2^L - 1): {'' if step == 1 else f'take fewer than {step} steps, '}"
+                "scale T, or normalise"
             )
 
 

@@ -166,15 +166,16 @@ def _rounding(
         x = k * heads.epsilon * reach
         grow, scale = torch.exp(x)[:, None], abs(float(alpha)) / heads.epsilon
         h = torch.tensor(score_rounding(heads.sink, float(x.max()), dtype), dtype=torch.float64)
-        share = (n * torch.exp(x - heads.sink + h + exp_error)).clamp(max=1.0)[:, None]
+        off = gamma(4, u) * x + h + exp_error
+        share = (n * torch.exp(x - heads.sink + off)).clamp(max=1.0)[:, None]
         spread_all = common + torch.expm1(x)[:, None] * separate
-        own = torch.expm1(gamma(4, u) * x + h + exp_error) + gamma(n + 3, u)
+        own = torch.expm1(off) + gamma(n + 3, u)
         blind = blind + scale * grow * (own[:, None] * separate + together * spread_all)
         shift, width = _rounded_scores(a, moved, k, heads, dtype)
         signed = signed + float(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
         loose = torch.einsum("bijm,bjm->bi", size, width + share[:, :, None] * shift.abs()) / 2
         own_exp = h.exp() * (math.expm1(exp_error) + gamma(n + 3, u))
-        jointly = (together + share * (h + exp_error).expm1()) * spread_all
+        jointly = (together + share * off.expm1()[:, None]) * spread_all
         known = known + scale * (loose + grow * (own_exp * separate + jointly))
     # A weight, or its product with T_ijm, may lose less than the smallest normal number.
     lost = (1 + size).sum((2, 3)) * torch.finfo(dtype).tiny
@@ -249,8 +250,10 @@ def best_epsilon(
         terms: n, the number of products that are added up, d^2: their roundings average out.
 
     Raises:
-        ValueError: ``pairs``, ``sink``, ``amplitude`` or ``terms`` out of range.
+        ValueError: ``dtype``, ``pairs``, ``sink``, ``amplitude`` or ``terms`` out of range.
     """
+    if dtype not in EXP_ULPS:
+        raise ValueError(f"dtype is {dtype}; it is torch.float32 or torch.float64")
     if not (0 < amplitude < math.inf and 0 < sink < math.inf and terms >= 1):
         raise ValueError(
             f"amplitude, sink and terms are {amplitude}, {sink} and {terms}; positive, positive, at least 1"

@@ -104,7 +104,7 @@ def softmax_tensor_power_construction(
         ValueError: a number outside these ranges, named in the message.
     """
     check_whole(max_dim=max_dim, steps=steps)
-    check_number(epsilon=epsilon, sink=sink, bound=bound)
+    check_number(epsilon=epsilon, sink=sink)
     if normalise not in ("none", "rms"):
         raise ValueError(f"normalise is {normalise!r}; it is none or rms")
     if not 0 < epsilon <= 1:
@@ -118,6 +118,7 @@ def softmax_tensor_power_construction(
         if normalise == "none":
             raise ValueError("bound is needed without a norm: the largest |v_k| that a step may meet")
         bound = UNIT_BOUND
+    check_number(bound=bound)
     if not 0 < bound < math.inf:
         raise ValueError(f"bound is {bound!r}; it is positive and finite")
     s = softmax_stream(max_dim)
@@ -192,14 +193,6 @@ class SoftmaxTensorPower(PowerIteration):
         """The v of the sink, which is every token's."""
         return h[:, 0, self.construction.stream.v.slice]
 
-    def _check_before(self, h: Tensor, step: int) -> None:
-        largest = h[:, 0, self.construction.stream.v.slice].abs().amax(1)
-        for task, value in enumerate(largest.tolist()):
-            if not value <= self.bound:
-                raise HypothesisError(
-                    f"step {step} of tensor {task}: |v_k| reaches {value:.6g}; the bound is {self.bound:.6g}"
-                )
-
     def _check_dtype(self, dtype: torch.dtype) -> None:
         highest = highest_sink(dtype, self.epsilon, self.pairs)
         if self.sink > highest:
@@ -208,12 +201,24 @@ class SoftmaxTensorPower(PowerIteration):
                 f"at most {highest:.4g} is possible"
             )
 
+    def _check_before(self, h: Tensor, step: int) -> None:
+        self._check_entries(h, f"step {step} starts")
+
     def _check_within(self, states: list[Tensor], step: int) -> None:
         """The MLP picks s from v, which must be within the bound."""
-        largest = states[1][:, 0, self.construction.stream.v.slice].abs().amax(1)
-        for task, value in enumerate(largest.tolist()):
+        self._check_entries(states[-1], f"step {step} ends")
+
+    def _check_entries(self, h: Tensor, where: str) -> None:
+        for task, value in enumerate(self.decode(h).abs().amax(1).tolist()):
             if value > self.bound:
                 raise HypothesisError(
-                    f"step {step} of tensor {task} ends with |v_k| = {value:.6g}; "
-                    f"the bound is {self.bound:.6g}"
+                    f"{where} with |v_k| = {value:.6g} in tensor {task}; the bound is {self.bound:.6g}"
                 )
+
+    def explain(self) -> str:
+        """The layer table, and what it does not say."""
+        return (
+            f"{super().explain()}\nEach row is computed as written. That the pairs of heads add up to "
+            "T(I, v, v) holds up to the\nerrors of paper_notes/softmax_is_enough.md, lemmas 2 to 4 "
+            "(one_step_error)."
+        )

@@ -8,8 +8,12 @@ elsewhere. One step is a *contract* layer, head pair m weighing ``T[:, j, m]`` b
 layer, which moves the result to ``v`` and refreshes ``s_j = <id_j, v>``. Two layers a step; one set of
 weights serves every d <= d0, since absent coordinates are zeros and absent tokens add nothing.
 
+The normalised iteration divides by |w|: by an RMS norm of what the contract layer writes, or, in three
+layers a step, by a piecewise-linear 1/sqrt.
+
 Attention that divides by the number N of tokens needs no other weights: the tokens then hold ``s = N v_j``,
-``id = N e_j`` and ``unit = N`` at the first token, and every factor 1/N is met by one N.
+``id = N e_j`` (``N^2 e_j`` with the piecewise norm) and ``unit = N`` at the first token, and every factor 1/N
+is met by one N.
 
 Source: arXiv 2505.11918, Theorem 2. The construction is ours; paper_notes/theorem_2_tensor_power.md proves
 it.
@@ -137,14 +141,15 @@ def tensor_power_construction(
         ValueError: a number outside these ranges, named in the message.
     """
     check_whole(max_dim=max_dim, steps=steps)
-    check_number(offset=offset)
+    if offset is not None:
+        check_number(offset=offset)
     if normalise not in ("none", "rms", "piecewise"):
         raise ValueError(f"normalise is {normalise!r}; it is none, rms or piecewise")
     if offset is not None and not 0 < offset < math.inf:
         raise ValueError(f"offset is {offset!r}; it is positive and finite, or None for pairs of heads")
     if offset is not None and normalise == "piecewise":
         raise ValueError(f"offset is {offset!r}; the piecewise norm takes pairs of heads, offset=None")
-    if len(norm_range) != 2:
+    if not isinstance(norm_range, tuple | list) or len(norm_range) != 2:
         raise ValueError(f"norm_range is {norm_range}; two numbers, 0 < low < high, are needed")
     low, high = norm_range
     check_number(low=low, high=high)
@@ -155,11 +160,11 @@ def tensor_power_construction(
     piecewise = normalise == "piecewise"
     s = tensor_stream(max_dim, offset is not None, piecewise)
     heads = pair_heads(s) if offset is None else offset_heads(s, offset)
-    contract = contract_layer(s, heads, unit_output=normalise == "rms")
+    first = contract_layer(s, heads, unit_output=normalise == "rms")
     inverse_sqrt = chords(curves.inverse_sqrt, geometric(low**2, high**2, pieces)) if piecewise else None
-    layers = (contract, copy_layer(s))
+    layers = (first, copy_layer(s))
     if inverse_sqrt is not None:
-        layers = (contract, norm_layer(s, inverse_sqrt), scale_layer(s))
+        layers = (first, norm_layer(s, inverse_sqrt), scale_layer(s))
     inputs = [s.id, s.v, s.s, s.T, s.unit]
     construction = Construction(
         name=f"tensor power iteration, {steps} step{'s' if steps > 1 else ''}, d <= {max_dim}",

@@ -32,6 +32,9 @@ from constructions.hypotheses import HypothesisError
 from constructions.piecewise import PiecewiseLinear
 from constructions.rounding import gamma, unit_roundoff
 
+OFFSET_ROUNDS = 60
+"""How often :func:`required_offset` raises an offset before it gives up."""
+
 
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
@@ -53,10 +56,6 @@ def derivative(T: Tensor, v: Tensor) -> Tensor:
 def natural_scale(T: Tensor, v: Tensor) -> Tensor:
     """``sum_jm |T_ijm v_j v_m|``, (B, d): what rounding is measured against, term by term."""
     return contract(T.abs(), v.abs())
-
-
-OFFSET_ROUNDS = 60
-"""How often :func:`required_offset` raises an offset before it gives up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,8 +264,13 @@ def required_offset(
         T: (d, d, d). v: (d,), float64. dtype: in which the layers run.
 
     Raises:
-        HypothesisError: the rounding of an offset that large drowns the earlier steps, so that none suffices.
+        HypothesisError: the rounding of an offset that large drowns the earlier steps, so that none suffices;
+            a tensor that is not cubic, or a value that is not finite.
     """
+    if T.dim() != 3 or T.shape != (len(v),) * 3 or not bool(T.isfinite().all() and v.isfinite().all()):
+        raise HypothesisError(
+            f"T {tuple(T.shape)} and v {tuple(v.shape)} must be (d, d, d) and (d,), and finite"
+        )
     tokens = len(v) if divide_by_tokens else 1
     room = 1 + gamma(8 * len(v) + 40, unit_roundoff(dtype))
     if normalised:

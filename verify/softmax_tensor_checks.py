@@ -9,11 +9,19 @@ from typing import Any
 import torch
 
 from constructions.softmax_tensor_power import SOURCE
+from constructions.tensor_power_bounds import euclidean
 from verify.record import Record
 from verify.resource_rows import SINK
-from verify.softmax_tensor_rows import Best, measure_point, normalised_rows, recovery_rows, sweep_epsilon
+from verify.softmax_tensor_rows import (
+    Best,
+    measure_point,
+    normalised_rows,
+    recovery_rows,
+    sweep_epsilon,
+    without_sink,
+)
 from verify.softmax_tensor_search import search
-from verify.tensor_data import gaussian_problem
+from verify.tensor_data import TensorProblem, gaussian_problem
 
 DIM, TRIALS = 6, 200
 PAIRS = (1, 2, 3)
@@ -24,10 +32,12 @@ TARGETS = {
     (torch.float32, 1): 1e-4,
 }
 """Best error of one step over its natural scale at d = 6, median over the tensors."""
-TIGHT, SLOPE_TOLERANCE, PREDICTION = 10.0, 0.1, 2.0
-LOST = 0.01
-"""Error over the natural scale that a sink of score 0 must show at least, to count as a failure."""
-TIGHTNESS_FROM = 2000
+TIGHT = {torch.float64: 10.0, torch.float32: 50.0}
+"""Largest median of bound over error; torch's fast exp in float32 is known to 20 units in the last place."""
+SLOPE_TOLERANCE, PREDICTION = 0.1, 2.0
+LOST = 0.1
+"""Error over the natural scale with a sink of score 0, and part lost without one, that count as a failure."""
+TIGHTNESS_FROM = {torch.float64: 2000, torch.float32: 500}
 """Instances from which a median is claimed: fewer are few sizes, and one eps for fifty of them."""
 NOTE = "paper_notes/softmax_is_enough.md"
 
@@ -38,8 +48,8 @@ def check_search(seed: int, instances: int) -> list[Record]:
 
 
 def check_search_float32(seed: int, instances: int) -> list[Record]:
-    """The same in float32; a quarter of the instances."""
-    return _search_records(seed, max(1, instances // 4), torch.float32)[:1]
+    """The same in float32, a quarter of the instances; its bound assumes less of exp, and is looser."""
+    return _search_records(seed, max(1, instances // 4), torch.float32)
 
 
 def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Record]:
@@ -55,12 +65,11 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
             place = int(ratio.argmin())
             least = float(ratio.min())
             worst = (float(draw.bound.flatten()[place]), float(draw.error.flatten()[place]))
-        whole = draw.bound.norm(dim=-1) / draw.error.norm(dim=-1)
-        ratios.append(whole)
+        whole, error = euclidean(draw.bound), euclidean(draw.error)
+        ratios.append(torch.where(error > 0, whole / error, math.inf))
         shares.append(draw.rounding)
     found, share = torch.cat(ratios), torch.cat(shares)
-    finite = found.isfinite()
-    found, share = found[finite], share[finite]
+    limit = TIGHT[dtype]
     exact, rounded = found[share < 0.5], found[share >= 0.5]
     median = float(found.median())
     name, seconds = str(dtype).removeprefix("torch."), time.perf_counter() - began
@@ -79,21 +88,22 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         note=f"{broken} entries broken",
     )
     tight = Record(
-        claim="softmax tensor power: bound over error of one step is at most 10 in the median",
+        claim=f"softmax tensor power: bound over error of one step is at most {limit:g} in the median",
         source=f"{SOURCE}; {NOTE}, lemmas 1 to 4",
         evidence="sampled",
-        bound=TIGHT,
+        bound=limit,
         observed=median,
-        margin=TIGHT / median,
+        margin=limit / median,
         instances=len(found),
         dtype=name,
         seed=seed,
         seconds=seconds,
-        passed=median <= TIGHT,
+        passed=median <= limit,
         note=f"median {_median(exact):.3g} in the {len(exact)} where approximation and leakage are most of "
-        f"the bound, {_median(rounded):.3g} in the {len(rounded)} where rounding is",
+        f"the bound, {_median(rounded):.3g} in the {len(rounded)} where rounding is; an error of 0 counts "
+        "as an infinite ratio",
     )
-    return [kept, tight] if searched >= TIGHTNESS_FROM else [kept]
+    return [kept, tight] if searched >= TIGHTNESS_FROM[dtype] else [kept]
 
 
 def _median(values: torch.Tensor) -> float:
@@ -164,26 +174,39 @@ def check_best(seed: int, instances: int) -> list[Record]:
 
 
 def check_sink(seed: int, instances: int) -> list[Record]:
-    """With a sink of score 0, a token like the others, softmax attention does not multiply."""
-    began = time.perf_counter()
-    problem = gaussian_problem(DIM, TRIALS, torch.Generator().manual_seed(seed))
-    point = measure_point(problem, DIM, 1e-3, 2, 0.0, torch.float64, "cpu")
-    return [
-        Record(
-            claim="softmax tensor power fails without a sink: at c = 0 the error is above 1 % of the scale",
-            source=f"{SOURCE}; {NOTE}",
-            evidence="sampled",
-            bound=LOST,
-            observed=point.error,
-            margin=point.error / LOST,
-            instances=TRIALS,
-            dtype="float64",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=point.error >= LOST,
-            note="observed must be above the bound here",
+    """With a sink of score 0, a token like the others, and without one, softmax does not multiply."""
+    records = []
+    for claim, lost_at in (
+        ("with a sink of score 0 the error is above 10 % of the scale", _error_at_zero),
+        ("without a sink, rescaled, 10 % of T(I, v, v) is lost", _lost_without),
+    ):
+        began = time.perf_counter()
+        lost = lost_at(gaussian_problem(DIM, TRIALS, torch.Generator().manual_seed(seed)))
+        records.append(
+            Record(
+                claim=f"softmax tensor power fails: {claim}",
+                source=f"{SOURCE}; {NOTE}, section 4",
+                evidence="sampled",
+                bound=LOST,
+                observed=lost,
+                margin=lost / LOST,
+                instances=TRIALS,
+                dtype="float64",
+                seed=seed,
+                seconds=time.perf_counter() - began,
+                passed=lost >= LOST,
+                note="median; observed must be above the bound here",
+            )
         )
-    ]
+    return records
+
+
+def _error_at_zero(problem: TensorProblem) -> float:
+    return measure_point(problem, DIM, 1e-3, 2, 0.0, torch.float64, "cpu").error
+
+
+def _lost_without(problem: TensorProblem) -> float:
+    return without_sink(problem, DIM, 1e-3, 2, SINK[torch.float64], torch.float64)
 
 
 def check_paths(seed: int, instances: int) -> list[Record]:

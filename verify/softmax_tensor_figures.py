@@ -14,8 +14,9 @@ NAMES = ("error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "pat
 """Of every picture that may be made."""
 
 PATHS_CAPTION = (
-    "All normalised steps so far: largest error over the starts (dots) and median bound (dashed). On an "
-    "orthogonally decomposable tensor the iteration contracts, and errors of earlier steps fade."
+    "All normalised steps so far: largest error over the starts (dots) and median bound (dashed). Random "
+    "tensors do not contract: errors are carried on, and the bound lets them grow. Near a component of an "
+    "orthogonally decomposable tensor they fade (the components found with deflation, above)."
 )
 
 
@@ -72,10 +73,10 @@ def _against_sink(sinks: list[Point]) -> Picture:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
     caption = (
-        "Error of one step against the score c of the sink token, at the eps that is best for it. At c = 0 "
-        "the sink is a token like the others, and softmax does not multiply. The error falls like e^-c until "
-        "rounding, which doubles at powers of two of c, takes over. Dots, line, dashes: measured, predicted, "
-        "bound."
+        "Error of one step against the score c of the sink token, at the eps predicted for rounding alone. "
+        "At c = 0 the sink is a token like the others, and softmax does not multiply. The error falls like "
+        "e^-c until rounding, which doubles at powers of two of c, takes over. Dots, line, dashes: measured, "
+        "predicted, bound."
     )
     return Picture("error_against_sink", caption, figure)
 

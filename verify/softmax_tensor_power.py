@@ -133,7 +133,7 @@ def check(
                 best.append(lowest)
             sinks += sweep_sink(problem, d0, pairs[-1], dtype, device)
             lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
-            dropped.append({"problem": problem.name, "error": lost})
+            dropped.append({"problem": problem.name, "lost": lost})
             paths += normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
         for other in others:
             start(f"{given[0].name} in {plain_value(other)}")

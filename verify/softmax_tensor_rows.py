@@ -21,7 +21,7 @@ from constructions.softmax_tensor_power import (
     SoftmaxTensorPower,
     softmax_tensor_power_construction,
 )
-from constructions.tensor_power_bounds import contract, natural_scale, path_bound, reference_steps
+from constructions.tensor_power_bounds import contract, euclidean, natural_scale, path_bound, reference_steps
 from verify.tensor_data import TensorProblem, orthogonal_problem
 from verify.tensor_measure import along_path
 from verify.tensor_power_rows import Row, path_rows, recovery_row
@@ -219,10 +219,10 @@ def sweep_sink(
 def without_sink(
     problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
 ) -> float:
-    """Median error over the natural scale when the sink token is dropped, all weights left as they are.
+    """Median part of ``T(I, v, v)`` that is lost when the sink token is dropped, the weights left alone.
 
-    The weights then still multiply by ``e^c``; the better of that and of rescaling the result to the length
-    it should have is reported, so that what is measured is the direction lost, not a scale.
+    The result is first rescaled as well as can be, so that what is measured is the direction lost, not a
+    scale; 1 where nothing is left.
     """
     em = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
     h, mask = em.embed(em.gather(problem.T, problem.v, dtype))
@@ -231,9 +231,9 @@ def without_sink(
         after = em.to_transformer(dtype)(h, mask)
     found = after[:, 1, em.construction.stream.v.slice].to(torch.float64)[:, : problem.dim]
     exact = contract(problem.T, problem.v)
-    scale = natural_scale(problem.T, problem.v).norm(dim=-1)
-    fit = (found * exact).sum(-1, keepdim=True) / found.square().sum(-1, keepdim=True)
-    return float(((fit * found - exact).norm(dim=-1) / scale).median())
+    size = found.square().sum(-1, keepdim=True)
+    fit = torch.where(size > 0, (found * exact).sum(-1, keepdim=True) / size, 0.0)
+    return float((euclidean(fit * found - exact) / euclidean(exact)).nanmedian())
 
 
 def normalised_rows(

@@ -15,7 +15,7 @@ BEST = (
     *("tensor", "dtype", "p", "heads", "best eps", "error"),
     *("predicted eps", "predicted", "error there", "slope"),
 )
-SINK = ("tensor", "c", "eps", "error", "predicted", "bound", "bound/error", "bounds")
+SINK = ("tensor", "c", "eps", "error", "predicted", "bound", "entry ratio", "bounds")
 
 
 def print_results(console: Console, results: dict[str, Any]) -> None:
@@ -25,12 +25,12 @@ def print_results(console: Console, results: dict[str, Any]) -> None:
     print_table(console, "Height c of the sink", SINK, [_sink(point) for point in results["sink"]])
     for row in results["without_sink"]:
         console.print(
-            f"sink dropped, {row['problem']}: error {significant(row['error'])}, rescaled", markup=False
+            f"sink dropped, {row['problem']}: {row['lost']:.0%} of T(I, v, v) lost, rescaled", markup=False
         )
     print_paths(console, results["paths"])
     print_recovery(console, results["recovery"])
     print_table(console, "Resources", HEADER, results["resources"])
-    broken = sum(point["broken"] for point in results["epsilon"])
+    broken = sum(point["broken"] for point in (*results["epsilon"], *results["sink"]))
     measured = f"{results['instances']} one-step instances, {broken} entries above their bound"
     console.print(measured, markup=False)
     print_verdict(console, results["passed"])

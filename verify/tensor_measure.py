@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.tensor_power import growth, tensor_power_iteration
 from constructions.power_iteration import PowerIteration
-from constructions.tensor_power_bounds import natural_scale, path_bound, reference_steps
+from constructions.tensor_power_bounds import euclidean, natural_scale, path_bound, reference_steps
 from verify.tensor_data import TensorProblem
 
 
@@ -118,7 +118,7 @@ def along_path(
     own = path_bound(T, path, reference_steps(T, path, em.normalised), em.normalised)
     bound = em.error_bounds(T, problem.v, run, dtype).error + own.error
     found = run.path.to("cpu", torch.float64)
-    return PathErrors((found - path).norm(dim=-1), bound, path.norm(dim=-1), found[:, -1])
+    return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1])
 
 
 def steps_in_range(problem: TensorProblem, steps: int, dtype: torch.dtype) -> tuple[Tensor, int]:

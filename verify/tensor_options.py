@@ -11,8 +11,10 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
+from constructions.rounding import gamma, unit_roundoff
 from verify.errors import BadInputError
 from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
 from verify.output import check_out
@@ -110,8 +112,7 @@ def problems(
         given = None if options.start is None else load_start(options.start, d)
         _check_size(d, count if given is None else len(given), options.max_dim, weights)
         v = unit_vectors(count, d, generator) if given is None else given
-        symmetric = all(torch.equal(T, T.permute(p)) for p in ((0, 2, 1), (1, 0, 2), (2, 1, 0)))
-        kind = "symmetric" if symmetric else "not symmetric"
+        kind = symmetry(T)
         name = f"{_printable(options.tensor.name)}, d={d}, {kind}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
@@ -167,6 +168,17 @@ def claimed(out: Path, command: str, pictures: Sequence[str]) -> Iterator[None]:
 def _printable(name: str) -> str:
     """A file name without bytes that are no characters."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def symmetry(T: Tensor) -> str:
+    """Whether (d, d, d) T is symmetric: exactly, up to the rounding of an average, or not."""
+    turned = [T.permute(p) for p in ((0, 2, 1), (1, 0, 2), (2, 1, 0))]
+    if all(torch.equal(T, other) for other in turned):
+        return "symmetric"
+    # A sum of six terms, in any order, and a division: gamma_6 of the largest entry on either side.
+    room = 2 * gamma(6, unit_roundoff(torch.float64)) * T.abs().max()
+    near = all(bool(((T - other).abs() <= room).all()) for other in turned)
+    return "symmetric up to rounding" if near else "not symmetric"
 
 
 def plain_value(value: object) -> object:

@@ -12,7 +12,7 @@ from verify.tensor_power_rows import last_steps
 from verify.terminal import marked, print_exact, print_table, print_verdict, widen
 
 ONE_STEP = ("tensor", "heads", "number", "instances", "error/scale", "bound/scale", "bound")
-PATHS = ("tensor", "norm", "steps", "error", "largest", "bound", "bound/error", "claimed", "bounds")
+PATHS = ("tensor", "norm", "steps", "error", "largest", "bound", "least ratio", "claimed", "bounds")
 RECOVERY = ("orthogonal tensor", "norm", "all found", "from truth", "error", "bound", "eigenvalue", "")
 
 
