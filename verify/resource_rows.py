@@ -11,7 +11,7 @@ from constructions.construction import Construction
 from constructions.counts import count
 from constructions.em import em_construction
 from constructions.em_pieces import Pieces, log_chord_error, logit_spread, split_pieces
-from constructions.sinh_pairs import leading_constant
+from constructions.sinh_pairs import leading_constant, weight_moment
 from constructions.softmax_tensor_bounds import Heads, best_epsilon, product_rounding
 from constructions.softmax_tensor_power import softmax_tensor_power_construction
 from constructions.tensor_power import tensor_power_construction
@@ -43,6 +43,7 @@ PROMISES = (
 )
 EM_FLOOR, EM_RADIUS, EM_COMPONENTS = 1e-8, 12.0, 5
 NORM_RANGE = (1e-4, 1e2)
+PAIRS = (1, 2, 3)
 SINK = {torch.float64: 36.0, torch.float32: 15.75}
 """For float32, c lies just below a power of two, where half a unit in the last place jumps."""
 
@@ -97,6 +98,32 @@ def piecewise_resources(dims: list[int], steps: int, errors: list[float]) -> lis
 def softmax_resources(dims: list[int], steps: int, pairs: list[int], dtype: torch.dtype) -> list[list[str]]:
     """Softmax: for each d and p, at the best epsilon, with the error predicted for one product of 1."""
     return [_softmax_row(d, steps, p, dtype) for d in dims for p in pairs]
+
+
+def softmax_resources_for(dims: list[int], steps: int, errors: list[float]) -> list[list[str]]:
+    """Softmax: for each d, target and p, a large eps and a low sink whose exact error is below it.
+
+    For products of size at most 1: half the target for approximation (lemma 2 of the note), half for leakage
+    (lemma 3). Larger eps and lower sinks mean smaller weights; more pairs allow a larger eps.
+    """
+    rows = []
+    for d in dims:
+        for error in errors:
+            for p in PAIRS:
+                epsilon, sink = settings_for(error, d, p)
+                made = softmax_tensor_power_construction(d, steps, epsilon, p, sink)
+                name = f"softmax, p={p}, eps={significant(epsilon)}, c={sink:.3g}"
+                rows.append(_row(name, made.construction, d, steps, significant(error)))
+    return rows
+
+
+def settings_for(error: float, dim: int, pairs: int) -> tuple[float, float]:
+    """eps and c at which ``C eps^(2p) cosh(p eps)`` and ``2 n kappa e^(2 p eps - c)`` are half the error."""
+    epsilon = min(1.0, (error / (2 * leading_constant(pairs))) ** (1 / (2 * pairs)))
+    while leading_constant(pairs) * epsilon ** (2 * pairs) * math.cosh(pairs * epsilon) > error / 2:
+        epsilon *= 0.99
+    leak = 4 * dim * weight_moment(pairs, 1) / error
+    return epsilon, math.log(leak) + 2 * pairs * epsilon
 
 
 def _softmax_row(dim: int, steps: int, pairs: int, dtype: torch.dtype) -> list[str]:

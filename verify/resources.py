@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 from rich.console import Console
 
 from verify.errors import BadInputError, run_command
@@ -19,18 +20,20 @@ from verify.options import at_least_one, whole, whole_numbers
 from verify.output import Picture, check_out, write_results
 from verify.resource_rows import (
     HEADER,
+    PAIRS,
     PROMISE_HEADER,
     PROMISES,
     em_resources,
     piecewise_resources,
     softmax_resources,
+    softmax_resources_for,
     tensor_power_resources,
 )
 from verify.terminal import print_table, widen
 
 COMMAND = "verify.resources"
 NAMES = ("parameters",)
-PIECES, PAIRS = 1024, [1, 2, 3]
+PIECES = 1024
 LEAST_ERROR, MOST_DIM = 1e-9, 512
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -58,10 +61,13 @@ def main(
         ),
         "Theorem 2: tensor power iteration in ReLU attention": (tensor_power_resources(sizes, count, PIECES)),
         "Theorem 2, piecewise norm: error of the length": piecewise_resources(sizes, count, targets),
-        "Theorem 2 in softmax attention; error: predicted for one product of size 1": [
+        "Theorem 2 in softmax attention; error: of a product of size 1 in real arithmetic": (
+            softmax_resources_for(sizes, count, targets)
+        ),
+        "Theorem 2 in softmax attention at the best eps for a dtype; error: predicted, with rounding": [
             row
             for dtype in (torch.float32, torch.float64)
-            for row in softmax_resources(sizes, count, PAIRS, dtype)
+            for row in softmax_resources(sizes, count, list(PAIRS), dtype)
         ],
     }
     console = Console()
@@ -102,21 +108,26 @@ def _targets(text: str) -> list[float]:
 
 
 def _parameters(tables: dict[str, list[list[str]]]) -> Picture:
-    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots()
     column = HEADER.index("parameters")
+    markers = "os^vDP*Xh<>pd"
     for color, (title, rows) in enumerate(tables.items()):
-        for number, name in enumerate(dict.fromkeys(_kind(row) for row in rows)):
-            chosen = [row for row in rows if _kind(row) == name]
+        label = title.split(";")[0].split(":")[0]
+        for number, kind in enumerate(dict.fromkeys(_kind(row) for row in rows)):
+            chosen = [row for row in rows if _kind(row) == kind]
             sizes = [int(row[column].replace(",", "")) for row in chosen]
             dims = [int(row[1]) for row in chosen]
-            label = f"{title.split(';')[0].split(':')[0]}: {name}"
-            axes.loglog(dims, sizes, "o" if number % 2 else "s", color=f"C{color}", alpha=0.7, label=label)
+            style = {"color": f"C{color}", "alpha": 0.7, "markersize": 5}
+            axes.loglog(dims, sizes, markers[number % len(markers)], label=f"{label}: {kind}", **style)
+    axes.set_xticks(sorted({int(row[1]) for rows in tables.values() for row in rows}))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("d")
     axes.set_ylabel("parameters of the looped construction")
     axes.set_title("Parameters stored, most of them 0", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=5, bbox_to_anchor=(1.02, 1), loc="upper left")
     caption = (
         "Parameters of one block of layers, which serves every step. The tensor constructions carry d^2 "
         "numbers on each of d tokens and have 2 d heads of d columns, hence d^4; EM grows with (d + K) times "
@@ -126,7 +137,9 @@ def _parameters(tables: dict[str, list[list[str]]]) -> Picture:
 
 
 def _kind(row: list[str]) -> str:
-    return row[0].split(",")[0]
+    """What a point shows: the construction without what follows from d, and its error."""
+    name = [part for part in row[0].split(", ") if not part.startswith(("eps", "c="))]
+    return f"{', '.join(part for part in name if 'pieces' not in part)}, error {row[3]}"
 
 
 if __name__ == "__main__":
