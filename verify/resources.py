@@ -88,7 +88,8 @@ def main(
         "promises": PROMISES,
         "tables": tables,
     }
-    figures = [_parameters(tables)]
+    em, relu, _, softmax, _ = tables.values()
+    figures = [_parameters([em, relu, softmax], sizes, targets)]
     write_results(out, COMMAND, results, figures, NAMES, "resources_report.html", context)
     console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)
     return 0
@@ -107,39 +108,34 @@ def _targets(text: str) -> list[float]:
     return sorted(set(values), reverse=True)
 
 
-def _parameters(tables: dict[str, list[list[str]]]) -> Picture:
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
+def _parameters(tables: list[list[list[str]]], sizes: list[int], targets: list[float]) -> Picture:
+    """Lines over d; the tables are those of EM, ReLU and softmax against the target, rows in order of d."""
+    em, relu, softmax = tables
+    lines = {f"EM, K = 5, error {target:g}": em[i :: len(targets)] for i, target in enumerate(targets)}
+    lines |= {"ReLU, 2 d heads": relu[0::3], "ReLU, d + 1 heads": relu[1::3]}
+    many = len(targets) * len(PAIRS)
+    lines |= {f"softmax, p = {p}": softmax[i::many] for i, p in enumerate(PAIRS)}
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.subplots()
     column = HEADER.index("parameters")
-    markers = "os^vDP*Xh<>pd"
-    for color, (title, rows) in enumerate(tables.items()):
-        label = title.split(";")[0].split(":")[0]
-        for number, kind in enumerate(dict.fromkeys(_kind(row) for row in rows)):
-            chosen = [row for row in rows if _kind(row) == kind]
-            sizes = [int(row[column].replace(",", "")) for row in chosen]
-            dims = [int(row[1]) for row in chosen]
-            style = {"color": f"C{color}", "alpha": 0.7, "markersize": 5}
-            axes.loglog(dims, sizes, markers[number % len(markers)], label=f"{label}: {kind}", **style)
-    axes.set_xticks(sorted({int(row[1]) for rows in tables.values() for row in rows}))
+    for label, rows in lines.items():
+        axes.loglog(
+            sizes, [int(row[column].replace(",", "")) for row in rows], "o-", label=label, markersize=4
+        )
+    axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("d")
-    axes.set_ylabel("parameters of the looped construction")
+    axes.set_ylabel("parameters of one looped block")
     axes.set_title("Parameters stored, most of them 0", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=5, bbox_to_anchor=(1.02, 1), loc="upper left")
+    axes.legend(fontsize=7)
     caption = (
         "Parameters of one block of layers, which serves every step. The tensor constructions carry d^2 "
-        "numbers on each of d tokens and have 2 d heads of d columns, hence d^4; EM grows with (d + K) times "
-        "the pieces."
+        "numbers on each of d tokens and have 2 d heads of d columns, hence d^4, whatever their error; EM "
+        "grows with (d + K) times the pieces, and these like the error to the power -1/2."
     )
     return Picture("parameters", caption, figure)
-
-
-def _kind(row: list[str]) -> str:
-    """What a point shows: the construction without what follows from d, and its error."""
-    name = [part for part in row[0].split(", ") if not part.startswith(("eps", "c="))]
-    return f"{', '.join(part for part in name if 'pieces' not in part)}, error {row[3]}"
 
 
 if __name__ == "__main__":

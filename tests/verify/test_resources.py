@@ -11,6 +11,7 @@ from commands import invoke, strict_json
 import verify.resource_rows as rows
 import verify.resources as command
 from constructions.counts import count
+from constructions.softmax_tensor_power import softmax_tensor_power_construction
 from constructions.tensor_power import tensor_power_construction
 
 TINY = ("--dims", "3,1", "--errors", "1e-3,1e-2", "--steps", 4)
@@ -29,8 +30,8 @@ def test_the_tables_are_complete(run):
     assert results["command"] == "verify.resources"
     assert results["settings"] == {"dims": [1, 3], "steps": 4, "errors": [1e-2, 1e-3]}
     assert results["versions"]["torch"]
-    em, relu, piecewise, softmax = results["tables"].values()
-    for table in (em, relu, piecewise, softmax):
+    em, relu, piecewise, exact_softmax, softmax = results["tables"].values()
+    for table in (em, relu, piecewise, exact_softmax, softmax):
         assert {row["L"] for row in table} == {"4"}
         assert [row["d"] for row in table] == sorted(row["d"] for row in table) or table is softmax
         assert all(set(row) == set(rows.HEADER) for row in table)
@@ -41,6 +42,7 @@ def test_the_tables_are_complete(run):
     for row, error in zip(piecewise, (1e-2, 1e-3) * 2, strict=True):
         assert float(row["error"].split()[1]) <= error
     assert len(softmax) == 2 * 2 * 3
+    assert [row["error"] for row in exact_softmax] == (["0.01"] * 3 + ["1.0e-03"] * 3) * 2
     for title in results["tables"]:
         assert title.split(";")[0].split(":")[0] in outcome.out
     assert [row["claim"].split(":")[0] for row in results["promises"]] == [
@@ -51,7 +53,7 @@ def test_the_tables_are_complete(run):
 def test_layers_and_heads_are_as_promised(run):
     """2 L layers; 2 d heads or d + 1; 2 p d with softmax; width d^2 + 3 d + 2, and one column more."""
     _, _, results = run
-    em, relu, piecewise, softmax = results["tables"].values()
+    em, relu, piecewise, exact_softmax, softmax = results["tables"].values()
     for row in em:
         d, K = int(row["d"]), rows.EM_COMPONENTS
         assert (row["layers"], row["heads"], row["width"]) == ("8", "2", str(2 * d + 5 * K + 3))
@@ -61,7 +63,7 @@ def test_layers_and_heads_are_as_promised(run):
         assert (offset["layers"], offset["heads"]) == ("8", str(max(2, d + 1)))
         assert (chords["layers"], chords["heads"]) == ("12", str(max(2 * d, 3)))
         assert pairs["width"] == str(d * d + 3 * d + 2)
-    for row in softmax:
+    for row in (*exact_softmax, *softmax):
         d, p = int(row["d"]), int(re.search(r"p=(\d)", row["construction"])[1])
         assert (row["layers"], row["heads"], row["width"]) == ("8", str(2 * p * d), str(d * d + 3 * d + 3))
     assert len(piecewise) == 4
@@ -134,3 +136,15 @@ def test_more_steps_take_more_layers_only(tmp_path):
             k: v for k, v in many.items() if k not in ("L", "layers")
         }
     assert Path(tmp_path / "out" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1e-1), (4, 2, 1e-3), (8, 3, 1e-6), (2, 8, 1e-9)])
+def test_the_softmax_settings_keep_the_error_of_a_product_of_one(dim, pairs, error):
+    """All entries of v equal to 1, T one unit entry: approximation and leakage as bounded for that step."""
+    epsilon, sink = rows.settings_for(error, dim, pairs)
+    em = softmax_tensor_power_construction(dim, 1, epsilon, pairs, sink, "none", 4.0)
+    T = torch.zeros(1, dim, dim, dim, dtype=torch.float64)
+    T[0, 0, 0, 0] = 1
+    found = em.one_step_error(T, torch.ones(1, dim, dtype=torch.float64), torch.float64)
+    exact = float((found.approximation + found.leakage).max())
+    assert 0.1 * error < exact <= error
