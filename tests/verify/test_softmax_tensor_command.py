@@ -109,8 +109,8 @@ def test_the_sink_is_needed(grid):
     assert heights[8.0] < heights[0.0] / 30
     assert heights[36.0] < 1e-9
     [dropped] = results["without_sink"]
-    assert dropped["error"] > 0.01
-    assert f"sink dropped, {dropped['problem']}: error {significant(dropped['error'])}" in outcome.out
+    assert 0.05 < dropped["lost"] <= 1
+    assert f"sink dropped, {dropped['problem']}: {dropped['lost']:.0%} of T(I, v, v) lost" in outcome.out
 
 
 def test_paths_and_recovery(grid):

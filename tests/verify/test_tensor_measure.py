@@ -124,6 +124,15 @@ def test_one_instance_that_leaves_the_range_stops_all():
     assert steps_in_range(two, 12, F64)[1] == 4
 
 
+def test_a_run_that_would_come_back_into_range_has_stopped_before():
+    """e1 goes to 10^35 e2, which is beyond float32, and that to e1."""
+    T = torch.zeros(2, 2, 2, dtype=F64)
+    T[1, 0, 0], T[0, 1, 1] = 1e35, 1e-70
+    levels, steps = steps_in_range(problem_of(T, [[1.0, 0.0]]), 4, F32)
+    assert levels[0].tolist() == pytest.approx([0, 35, 0, 35, 0], abs=1e-12)
+    assert steps == 0
+
+
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_a_problem_fits_a_dtype_or_not(dtype):
     info = torch.finfo(dtype)
@@ -267,6 +276,15 @@ def test_the_predicted_epsilon(scale, pairs):
         min(best_epsilon(F64, pairs, 36.0, amplitude, 16), 1 / largest_product(problem))
     )
     assert chosen * float(problem.v.abs().max()) ** 2 <= 1 + 1e-12
+
+
+def test_one_long_start_among_many_lowers_epsilon():
+    """The amplitude is a median; the scores of the longest start must stay below 1 too."""
+    problem = gaussian_problem(4, 9, generator())
+    v = problem.v.clone()
+    v[0] *= 100
+    chosen = predicted_epsilon(dataclasses.replace(problem, v=v), 8, 36.0, F64)
+    assert chosen == 1 / float(v.abs().max()) ** 2 < predicted_epsilon(problem, 8, 36.0, F64)
 
 
 def test_a_sweep_covers_the_grid_and_the_prediction():
