@@ -232,11 +232,11 @@ ON_THE_WAY: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a bound too small for the start": (
         lambda: form("softmax, rms").run(T3, 3 * unit(torch.ones(3).double()) * 3**0.5),
-        r"step 1 of tensor 0: \|v_k\| reaches 3; the bound is 2",
+        r"step 1 starts with \|v_k\| = 3 in tensor 0; the bound is 2",
     ),
     "a bound too small for a step": (
         lambda: form("softmax").run(1e5 * T3, V3),
-        r"step 1 of tensor 0 ends with \|v_k\| = \d+.*; the bound is 1024",
+        r"step 1 ends with \|v_k\| = \d+.* in tensor 0; the bound is 1024",
     ),
     "an overflow": (
         lambda: form("pairs").run(1e200 * T3, V3, steps=3),
@@ -252,19 +252,19 @@ ON_THE_WAY: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a tensor whose squares overflow in the norm": (
         lambda: form("pairs, rms").run(1e160 * T3, V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0 or beyond torch.float64.* no direction",
+        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves the range of torch.float64.* no direction",
     ),
     "T(I, v, v) = 0, normalised": (
         lambda: form("pairs, rms").run(skew(3), V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0 or beyond torch.float64.* no direction",
+        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves the range of torch.float64.* no direction",
     ),
     "T(I, v, v) = 0 of the second tensor": (
         lambda: form("mean, rms").run([T3, skew(2)], [V3, V3[:2]]),
-        r"step 1 of tensor 1: T\(I, v, v\) is 0 or beyond",
+        r"step 1 of tensor 1: T\(I, v, v\) is 0, or its square leaves",
     ),
     "T = 0": (
         lambda: form("softmax, rms").run(0 * T3, V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0 or beyond",
+        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves",
     ),
     "T = 0 with the piecewise norm": (
         lambda: form("piecewise").run(0 * T3, V3),
