@@ -4,11 +4,14 @@ import dataclasses
 
 import pytest
 
-from constructions.construction import Construction
+from constructions.construction import Construction, Layer
 from constructions.counts import Counts, count
 from constructions.em import em_construction
+from constructions.heads import SoftmaxHead
 from constructions.resources import count_resources
+from constructions.scores import dot
 from constructions.softmax_tensor_power import softmax_tensor_power_construction
+from constructions.stream import Stream
 from constructions.tensor_power import tensor_power_construction
 
 TENSOR = {
@@ -80,3 +83,17 @@ def test_units_that_read_two_columns_alone_are_refused(monkeypatch):
     monkeypatch.setattr(type(pick), "units", lambda self: halves if self == pick else [])
     with pytest.raises(ValueError, match="pairs of both signs"):
         count(construction)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "norm"), [(("a", "b"), ("c", "b"), 5.0), (("a", "b"), ("a", "c"), 4.0)]
+)
+def test_terms_that_share_a_column_add_up(first, second, norm):
+    """Two terms on one key column: (3, 4) has length 5. On one query column: (1, 1), and the keys decide."""
+    s = Stream(a=2, b=2, c=2, w=2)
+    terms = [dot(getattr(s.query, q), getattr(s.key, k)) for q, k in (first, second)]
+    layer = Layer("one", heads=(SoftmaxHead(3.0 * terms[0] + 4.0 * terms[1], read=s.b, write=s.w),))
+    construction = Construction("shared", "none", s, inputs=(s.a, s.b, s.c), layers=(layer,), loops=1)
+    matrices = count_resources(construction.to_transformer())
+    assert count(construction).spectral_norm == pytest.approx(norm)
+    assert max(size for _, size in matrices.norms.values()) == pytest.approx(norm)
