@@ -67,7 +67,8 @@ def _weights(layer: Layer, width: int) -> tuple[int, float]:
     sizes = [1.0]
     nonzeros = width if layer.unit_output else 0
     for head in layer.all_heads:
-        nonzeros += 2 * head.score.rank + 2 * head.read.width
+        nonzeros += sum(term.rank * (1 + (term.coefficient != 0)) for term in head.score.terms)
+        nonzeros += head.read.width * (1 + (head.scale != 0))
         sizes += [abs(head.scale), *(abs(term.coefficient) for term in head.score.terms)]
     offsets: dict[int, float] = {}
     for units in (u for part in layer.mlp for u in part.units()):

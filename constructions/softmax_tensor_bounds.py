@@ -261,4 +261,4 @@ def best_epsilon(
     rounding = product_rounding(Heads(1.0, pairs, sink), dtype) / math.sqrt(terms)
     power = 2 * pairs + 1
     steepness = 2 * pairs * leading_constant(pairs) * amplitude**power
-    return min(1.0, (rounding / steepness) ** (1 / power))
+    return 1.0 if rounding >= steepness else (rounding / steepness) ** (1 / power)

@@ -200,6 +200,10 @@ class SoftmaxTensorPower(PowerIteration):
                 f"sink {self.sink:g} with epsilon {self.epsilon:g} leaves the range of {dtype}; "
                 f"at most {highest:.4g} is possible"
             )
+        if not 4 * self.bound < torch.finfo(dtype).max:  # the pick adds v, B and -B
+            raise HypothesisError(
+                f"bound {self.bound:g} leaves the range of {dtype}; a smaller one is needed"
+            )
 
     def _check_before(self, h: Tensor, step: int) -> None:
         self._check_entries(h, f"step {step} starts")

@@ -53,8 +53,8 @@ from constructions.tensor_tasks import TensorBatch
 
 Normalise = Literal["none", "rms", "piecewise"]
 
-LARGEST_NORM = 1e150
-"""Of a norm range: beyond it squares leave float64."""
+SMALLEST_NORM, LARGEST_NORM = 1e-102, 1e150
+"""Of a norm range: beyond them the slopes low^-3 / 2 or the squares leave float64."""
 
 SOURCE = "arXiv 2505.11918, Theorem 2 (cubic tensor power iteration in ReLU attention)"
 
@@ -153,9 +153,10 @@ def tensor_power_construction(
         raise ValueError(f"norm_range is {norm_range}; two numbers, 0 < low < high, are needed")
     low, high = norm_range
     check_number(low=low, high=high)
-    if not 0 < low < high or low**2 < torch.finfo(torch.float64).tiny or high > LARGEST_NORM:
+    if not SMALLEST_NORM <= low < high <= LARGEST_NORM:
         raise ValueError(
-            f"norm_range is {norm_range}; 0 < low < high are needed, with squares in the range of float64"
+            f"norm_range is {norm_range}; 0 < low < high are needed, between {SMALLEST_NORM:g} and "
+            f"{LARGEST_NORM:g}"
         )
     piecewise = normalise == "piecewise"
     s = tensor_stream(max_dim, offset is not None, piecewise)
@@ -248,7 +249,7 @@ class TensorPowerConstruction(PowerIteration):
         if steepest > most or self.inverse_sqrt.domain[0] < torch.finfo(dtype).tiny:
             low = self.inverse_sqrt.domain[0] ** 0.5
             raise HypothesisError(
-                f"a norm_range from {low:g} on has slopes beyond {dtype}; raise its low end"
+                f"a norm_range from {low:g} on has slopes beyond {dtype}; raise its low end, or scale T"
             )
 
     def _check_before(self, h: Tensor, step: int) -> None:

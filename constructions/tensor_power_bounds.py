@@ -274,13 +274,14 @@ def required_offset(
     tokens = len(v) if divide_by_tokens else 1
     room = 1 + gamma(8 * len(v) + 40, unit_roundoff(dtype))
     if normalised:
-        return room * tokens * max(1.0, float(v.abs().max())) ** 2
+        largest = max(1.0, float(v.abs().max()))
+        return room * tokens * largest * largest
     path = [v[None]]
     for _ in range(steps - 1):
         path.append(contract(T[None], path[-1]))
     states = torch.stack(path, 1)
     sizes = states[0].abs().amax(-1)
-    offset = room * float(sizes.max()) ** 2
+    offset = room * float(sizes.max()) * float(sizes.max())
     for _ in range(OFFSET_ROUNDS if steps > 1 else 0):
         # Products of the run are below B, as the induction assumes: 1.5 B covers |v_j v_m| + 2 B in E. The
         # states themselves are off by the rounding of this evaluation, which is added to E.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
+from constructions.hypotheses import HypothesisError
 from verify.errors import BROKEN, BadInputError, run_command
 from verify.options import usable_seed, whole
 from verify.output import Picture, check_out, significant, write_results
@@ -44,7 +47,7 @@ def main(
     check_out(out, COMMAND, ("ledger",))
     records: list[Record] = []
     for name in track(names, "checking", console=Console(stderr=True)):
-        found = CHECKS[name](seed, instances)
+        found = _checked(name, seed, instances)
         records.extend(found)
         for record in found:
             print(_line(record), flush=True)
@@ -58,6 +61,30 @@ def main(
     write_results(out, COMMAND, results, [_margins(records)], ("ledger",), "ledger.html", {})
     print(f"{'every claim held' if passed else 'A CLAIM FAILED'}; wrote {out / 'index.html'}")
     return 0 if passed else BROKEN
+
+
+def _checked(name: str, seed: int, instances: int) -> list[Record]:
+    """The records of one check; a construction that refuses an instance of ours has failed its claim."""
+    began = time.perf_counter()
+    try:
+        return CHECKS[name](seed, instances)
+    except HypothesisError as problem:
+        return [
+            Record(
+                claim=f"{name}: every instance is within the hypotheses",
+                source="the check itself",
+                evidence="sampled",
+                bound=0.0,
+                observed=math.nan,
+                margin=0.0,
+                instances=0,
+                dtype="-",
+                seed=seed,
+                seconds=time.perf_counter() - began,
+                passed=False,
+                note=str(problem),
+            )
+        ]
 
 
 def _line(r: Record) -> str:

@@ -169,6 +169,7 @@ def recovery_row(
 ) -> Row:
     """How well ``em`` finds the components of ``problem`` with restarts and deflation."""
     found = recover(em, problem, RECOVERY_STARTS, RECOVERY_STEPS, dtype, device, generator)
+    claimed = bool(found.bound.isfinite().all())
     return {
         "d": problem.dim,
         "components": len(problem.components),
@@ -178,5 +179,6 @@ def recovery_row(
         "error": float(found.error.max()),
         "bound": float(found.bound.max()),
         "eigenvalue_error": float(found.eigenvalue_error.max()),
-        "broken": int((~(found.error <= found.bound)).sum()) + int(not found.distinct),
+        "claimed": claimed,
+        "broken": int((~(found.error <= found.bound)).sum()) + int(claimed and not found.distinct),
     }
