@@ -77,19 +77,19 @@ def one_step_construction(
 
 
 def step_errors(
-    em: SoftmaxTensorPower, problem: TensorProblem, dtype: torch.dtype, device: str
+    power: SoftmaxTensorPower, problem: TensorProblem, dtype: torch.dtype, device: str
 ) -> tuple[Tensor, Tensor]:
     """(B, d) error of one plain step against float64, and the bound on it, both sides' rounding included.
 
     The layers are called without the checks of a run: a result that is rounded to 0 is an error like others.
     """
-    tokens, mask = em.embed(em.gather(problem.T, problem.v, dtype, device))
+    tokens, mask = power.embed(power.gather(problem.T, problem.v, dtype, device))
     with torch.no_grad():
-        after = em.to_transformer(dtype, device)(tokens, mask)
-    found = em.decode(after)[:, : problem.dim].to("cpu", torch.float64)
+        after = power.to_transformer(dtype, device)(tokens, mask)
+    found = power.decode(after)[:, : problem.dim].to("cpu", torch.float64)
     path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
     own = path_bound(problem.T, path, reference_steps(problem.T, path, False), False)
-    step = em.step_error(problem.T, problem.v, dtype, first=True)
+    step = power.step_error(problem.T, problem.v, dtype, first=True)
     return (found - path[:, 1]).abs(), step.heads + own.entries[:, 1]
 
 
@@ -103,8 +103,8 @@ def measure_point(
     device: str,
 ) -> Point:
     """One plain step; ``problem`` holds numbers of ``dtype``."""
-    em = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
-    error, bound = step_errors(em, problem, dtype, device)
+    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
+    error, bound = step_errors(power, problem, dtype, device)
     scale = natural_scale(problem.T, problem.v).norm(dim=-1)
     heads = Heads(epsilon, pairs, sink)
     expected = expected_rounding(problem.T, heads, dtype).norm(dim=-1)
@@ -224,12 +224,12 @@ def without_sink(
     The result is first rescaled as well as can be, so that what is measured is the direction lost, not a
     scale; 1 where nothing is left.
     """
-    em = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
-    h, mask = em.embed(em.gather(problem.T, problem.v, dtype))
+    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
+    h, mask = power.embed(power.gather(problem.T, problem.v, dtype))
     mask[:, 0] = False
     with torch.no_grad():
-        after = em.to_transformer(dtype)(h, mask)
-    found = after[:, 1, em.construction.stream.v.slice].to(torch.float64)[:, : problem.dim]
+        after = power.to_transformer(dtype)(h, mask)
+    found = after[:, 1, power.construction.stream.v.slice].to(torch.float64)[:, : problem.dim]
     exact = contract(problem.T, problem.v)
     size = found.square().sum(-1, keepdim=True)
     fit = torch.where(size > 0, (found * exact).sum(-1, keepdim=True) / size, 0.0)
@@ -251,8 +251,8 @@ def normalised_rows(
     for p in pairs:
         step = predicted_epsilon(problem, p, sink, dtype) if epsilon is None else epsilon
         start = max(UNIT_BOUND, float(problem.v.abs().max()))
-        em = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
-        rows += path_rows(problem, f"softmax, p={p}", along_path(em, problem, dtype, device, steps))
+        power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
+        rows += path_rows(problem, f"softmax, p={p}", along_path(power, problem, dtype, device, steps))
     return rows
 
 
@@ -273,6 +273,6 @@ def recovery_rows(
         # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
         settled = TensorProblem(problem.name, problem.T, problem.components)
         step = predicted_epsilon(settled, p, sink, dtype) if epsilon is None else epsilon
-        em = softmax_tensor_power_construction(dim, 1, step, p, sink)
-        rows.append(recovery_row(f"softmax, p={p}", em, problem, dtype, device, generator))
+        power = softmax_tensor_power_construction(dim, 1, step, p, sink)
+        rows.append(recovery_row(f"softmax, p={p}", power, problem, dtype, device, generator))
     return rows

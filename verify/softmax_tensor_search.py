@@ -60,9 +60,9 @@ def search(instances: int, seed: int, dtype: torch.dtype) -> Iterator[Draw]:
         starts = STARTS[int(uniform[3] * len(STARTS))]
         T = _tensors(tensors, dim, generator) * 10 ** (12 * uniform[4] - 6)
         problem = TensorProblem("search", T, _starts(starts, dim, generator)).rounded(dtype)
-        em = one_step_construction(problem, dim + number // CYCLE % 2, epsilon, pairs, sink, dtype)
-        error, bound = step_errors(em, problem, dtype, "cpu")
-        parts = em.one_step_error(problem.T, problem.v, dtype)
+        power = one_step_construction(problem, dim + number // CYCLE % 2, epsilon, pairs, sink, dtype)
+        error, bound = step_errors(power, problem, dtype, "cpu")
+        parts = power.one_step_error(problem.T, problem.v, dtype)
         share = parts.rounding.norm(dim=-1) / parts.total.norm(dim=-1)
         yield Draw(pairs, epsilon, sink, tensors, starts, error, bound, share)
 

@@ -65,14 +65,14 @@ def _over(top: Tensor, bottom: Tensor) -> Tensor:
 
 
 def one_step(
-    em: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, exact: bool = True
+    power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, exact: bool = True
 ) -> StepErrors:
     """One plain step of every tensor in ``problem``, whose T and v are numbers of ``dtype``.
 
     With ``exact`` the reference is rational; otherwise float64, its own rounding added to the bound.
     """
-    run = em.run(problem.T, problem.v, dtype=dtype, device=device, steps=1)
-    bound = em.error_bounds(problem.T, problem.v, run, dtype).entries[:, 1]
+    run = power.run(problem.T, problem.v, dtype=dtype, device=device, steps=1)
+    bound = power.error_bounds(problem.T, problem.v, run, dtype).entries[:, 1]
     found = run.v.to("cpu", torch.float64)
     if exact:
         errors = [
@@ -109,14 +109,14 @@ class PathErrors:
 
 
 def along_path(
-    em: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, steps: int
+    power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, steps: int
 ) -> PathErrors:
     """``steps`` steps of every tensor in ``problem``, whose T and v are numbers of ``dtype``."""
     T = problem.T.expand(len(problem.v), -1, -1, -1)
-    run = em.run(T, problem.v, dtype=dtype, device=device, steps=steps)
-    path = tensor_power_iteration(T, problem.v, steps, normalise=em.normalised).path
-    own = path_bound(T, path, reference_steps(T, path, em.normalised), em.normalised)
-    bound = em.error_bounds(T, problem.v, run, dtype).error + own.error
+    run = power.run(T, problem.v, dtype=dtype, device=device, steps=steps)
+    path = tensor_power_iteration(T, problem.v, steps, normalise=power.normalised).path
+    own = path_bound(T, path, reference_steps(T, path, power.normalised), power.normalised)
+    bound = power.error_bounds(T, problem.v, run, dtype).error + own.error
     found = run.path.to("cpu", torch.float64)
     return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1])
 

@@ -34,14 +34,14 @@ def one_step_rows(problem: TensorProblem, max_dim: int, dtype: torch.dtype, devi
     )
     rows = []
     for form, value, mean in (("pairs", None, False), ("offset", offset, False), ("pairs, 1/N", None, True)):
-        em = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
-        found = one_step(em, problem, dtype, device)
+        power = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
+        found = one_step(power, problem, dtype, device)
         rows.append(
             {
                 "problem": problem.name,
                 "d": problem.dim,
                 "form": form,
-                "heads": em.construction.shape().layers[0].heads,
+                "heads": power.construction.shape().layers[0].heads,
                 "offset": value,
                 "instances": len(problem.v),
                 "error": found.relative_error,
@@ -76,8 +76,8 @@ def normalised_rows(
     norms = tensor_power_iteration(problem.T, problem.v, steps).norms
     rows = []
     for form in ("rms", "piecewise"):
-        em = normalised_construction(form, max_dim, steps, pieces, norms)
-        rows.extend(path_rows(problem, form, along_path(em, problem, dtype, device, steps)))
+        power = normalised_construction(form, max_dim, steps, pieces, norms)
+        rows.extend(path_rows(problem, form, along_path(power, problem, dtype, device, steps)))
     return rows
 
 
@@ -99,8 +99,8 @@ def plain_rows(
     }
     if taken == 0:
         return [], growth
-    em = tensor_power_construction(max_dim, taken)
-    found = along_path(em, problem, dtype, device, taken)
+    power = tensor_power_construction(max_dim, taken)
+    found = along_path(power, problem, dtype, device, taken)
     return path_rows(problem, "plain", found), growth
 
 
@@ -161,14 +161,14 @@ def recovery_rows(
 
 def recovery_row(
     form: str,
-    em: PowerIteration,
+    power: PowerIteration,
     problem: OrthogonalProblem,
     dtype: torch.dtype,
     device: str,
     generator: torch.Generator,
 ) -> Row:
-    """How well ``em`` finds the components of ``problem`` with restarts and deflation."""
-    found = recover(em, problem, RECOVERY_STARTS, RECOVERY_STEPS, dtype, device, generator)
+    """How well ``power`` finds the components of ``problem`` with restarts and deflation."""
+    found = recover(power, problem, RECOVERY_STARTS, RECOVERY_STEPS, dtype, device, generator)
     claimed = bool(found.bound.isfinite().all())
     return {
         "d": problem.dim,

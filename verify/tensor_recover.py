@@ -41,7 +41,7 @@ class Recovery:
 
 
 def recover(
-    em: PowerIteration,
+    power: PowerIteration,
     problem: OrthogonalProblem,
     starts: int,
     steps: int,
@@ -52,22 +52,22 @@ def recover(
     """Find the components of ``problem``.
 
     Args:
-        em: a normalised construction. starts: random starts a component; the one with the largest T(u, u, u)
-            is kept. steps: of the search for each component.
+        power: a normalised construction. starts: random starts a component; the one with the largest
+            T(u, u, u) is kept. steps: of the search for each component.
         dtype, device: of the layers. generator: of the starts.
     """
     T, left, truth = problem.T[0], problem.T[0].clone(), problem.components
     found = []
     for _ in truth:
         v = unit_vectors(starts, problem.dim, generator)
-        run = em.run(left.expand(starts, -1, -1, -1), v, dtype=dtype, device=device, steps=steps)
+        run = power.run(left.expand(starts, -1, -1, -1), v, dtype=dtype, device=device, steps=steps)
         candidates = run.v.to("cpu", torch.float64)
         candidates = candidates / candidates.norm(dim=-1, keepdim=True)
         u = candidates[(candidates * contract(left, candidates)).sum(-1).argmax()]
         found.append(u)
         left = left - (u @ contract(left, u)) * torch.einsum("i,j,m->ijm", u, u, u)
     polished = along_path(
-        em,
+        power,
         TensorProblem(problem.name, problem.T, torch.stack(found)).rounded(dtype),
         dtype,
         device,

@@ -38,9 +38,9 @@ def test_a_step_as_a_multiple_of_einsum(benchmark, one_thread, kind, dim):
     if kind.startswith("softmax") and dim > 32:
         pytest.skip("256 heads on a stream of 4,291 columns take 2.3 GB of weights; d = 32 shows the ratio")
     T, v = tensors(dim, BATCHES[dim])
-    em = construction(kind, dim)
-    transformer = em.to_transformer()
-    tokens, _ = em.embed(em.gather(T, v))
+    power = construction(kind, dim)
+    transformer = power.to_transformer()
+    tokens, _ = power.embed(power.gather(T, v))
 
     def layers():
         with torch.no_grad():
@@ -69,9 +69,9 @@ def peak_of_layers(dim: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     T, v = tensors(dim, 1)
     before = peak_resident_gib()
-    em = construction("pairs", dim)
-    transformer = em.to_transformer()
-    tokens, _ = em.embed(em.gather(T, v))
+    power = construction("pairs", dim)
+    transformer = power.to_transformer()
+    tokens, _ = power.embed(power.gather(T, v))
     compiled = peak_resident_gib()
     with torch.no_grad():
         transformer(tokens)
