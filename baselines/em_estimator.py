@@ -1,0 +1,139 @@
+"""EM as a scikit-learn estimator, on the batched `baselines.em.em`."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor
+
+from baselines.em import EMResult, Status, em
+from baselines.estimator import BatchFit, MixtureEstimator
+from baselines.estimator_sets import as_count, to_tensor
+from baselines.gaussian import check_covariance_type
+from baselines.mixture import Mixture
+from baselines.points import prepare
+from baselines.starts import STARTS, start_covariances
+
+
+class EMMixture(MixtureEstimator):
+    """Maximum likelihood by EM: p(x) = sum_k pi_k N(x; mu_k, S_k).
+
+    covariance_type  "unit" (S_k = I, the model of arXiv 2505.11918), "tied_spherical" (s I), "spherical"
+                     (s_k I), "diagonal", "tied" or "full".
+    init             "k-means++" (greedy), "plain-k-means++", "random-points", "normal" (means N(0, I)), or an
+                     array (K, d) of means in the units of X. Starting weights are equal; the starting
+                     covariance is pooled over the points nearest to each start (baselines.starts).
+    n_init           restarts; the likeliest result is kept.
+    max_iter, tol    at most max_iter steps; one that raises the log-likelihood per point by less than tol
+                     ends them, as in scikit-learn's GaussianMixture.
+    chunk_size       None, or how many points are held at a time (baselines.em.em).
+    random_state     None, an integer or a numpy RandomState.
+
+    Scale matters for "unit": the components have standard deviation 1 in the units of X, so data must be in
+    units of the spread within a group. Columns standardised over all the points have a total variance of 1,
+    and groups then much narrower than the model's: it smooths over them, and its likelihood is low, though
+    labels may be right. No regularisation is added to a covariance: where one becomes singular, the fit ends
+    with the last parameters that were defined, converged_ False and a ConvergenceWarning that names it.
+    """
+
+    _pads = True
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "unit",
+        init: str | ArrayLike = "k-means++",
+        n_init: int = 1,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        chunk_size: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.chunk_size = chunk_size
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit to X (N, d), N >= n_components; y is ignored.
+
+        sample_weight (N,), >= 0: a point of weight 2 counts twice, one of weight 0 is absent. ValueError for
+        bad input.
+        """
+        if sample_weight is None:
+            return self._fit(X, None)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return self._fit(X, weight)
+
+    def _fit_batch(
+        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+    ) -> BatchFit:
+        n_init = as_count("n_init", self.n_init)
+        check_covariance_type(self.covariance_type)
+        init = self.init
+        if not isinstance(init, str):
+            init = self._start(init, X, n_components, sample_weight)
+        elif init not in STARTS:
+            raise ValueError(
+                f"init is {init!r}, needs an array (K, d) of means or one of {', '.join(STARTS)}"
+            )
+        result = em(
+            X,
+            n_components,
+            covariance_type=self.covariance_type,
+            init=init,
+            n_init=n_init,
+            max_iter=as_count("max_iter", self.max_iter),
+            tol=self.tol,
+            sample_weight=sample_weight,
+            generator=generator,
+            chunk_size=None if self.chunk_size is None else as_count("chunk_size", self.chunk_size),
+        )
+        return BatchFit(
+            result.mixture,
+            torch.ones_like(result.converged),
+            self._problems(result),
+            result.n_iter,
+            result.log_likelihood_per_point,
+        )
+
+    def _start(self, init: Any, X: Tensor, n_components: int, sample_weight: Tensor | None) -> Mixture:
+        """Equal weights and pooled covariances about the given means, for every data set of X (B, N, d)."""
+        means = np.asarray(init, dtype=np.float64)
+        wanted = (n_components, X.shape[-1])
+        if means.shape != wanted:
+            raise ValueError(f"init has shape {means.shape}, needs {wanted}: (n_components, n_features)")
+        if self.n_init != 1:
+            raise ValueError(f"n_init is {self.n_init}, needs 1 when init is an array: restarts would agree")
+        starts = to_tensor(means).expand(len(X), *wanted)
+        points = prepare(X, sample_weight, self.chunk_size)
+        covariances = start_covariances(points, starts - points.centre, self.covariance_type)
+        weights = torch.full_like(starts[..., 0], 1 / n_components)
+        return Mixture(weights, starts, covariances, self.covariance_type)
+
+    def _problems(self, result: EMResult) -> dict[int, str]:
+        places = (~result.converged).nonzero().squeeze(-1).tolist()
+        kinds, components = result.status.tolist(), result.component.tolist()
+        return {place: self._problem(Status(kinds[place]), components[place]) for place in places}
+
+    def _problem(self, status: Status, component: int) -> str:
+        if status == Status.EMPTY:
+            return f"component {component} lost all its points; try another init or fewer components"
+        if status == Status.SINGULAR:
+            return (
+                f"the covariance of component {component} became singular; try fewer components or "
+                'covariance_type "unit"'
+            )
+        if status == Status.OVERFLOW:
+            return "a log-density left the range of float64; try another init or scale the data"
+        return (
+            f"the log-likelihood per point still rose by tol = {self.tol} or more "
+            f"after max_iter = {self.max_iter} steps"
+        )

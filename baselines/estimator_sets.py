@@ -1,0 +1,189 @@
+"""Many data sets at once: what one is checked for, which are fitted together, how results are laid out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+from torch import Tensor
+
+from baselines import gaussian
+from baselines.mixture import Mixture
+
+Array = NDArray[np.float64]
+Arrays = Array | list[Array]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchFit:
+    """What MixtureEstimator._fit_batch found for B data sets, M of which have an estimate.
+
+    mixture         the estimates in order, batch shape (M,), of any floating dtype, on any device.
+    found           (B,) booleans, M of them True: the data set has an estimate.
+    problems        place in 0..B-1 -> one line, for each data set that did not converge; every one that has
+                    no estimate is among them.
+    n_iter          (B,) steps taken; None where there are none to count.
+    log_likelihood  (M,): sum_n a_n log p(x_n) / sum_n a_n of the estimates; None has it computed.
+    """
+
+    mixture: Mixture
+    found: Tensor
+    problems: Mapping[int, str]
+    n_iter: Tensor | None = None
+    log_likelihood: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """A BatchFit as numpy arrays in scikit-learn's shapes, NaN for the data sets that have no estimate.
+
+    weights (B, K), means (B, K, d), covariances (B, K), (B, K, d), (B, d, d) or (B, K, d, d),
+    log_likelihood (B,) per point, found (B,), n_iter (B,) or None, problems as in BatchFit.
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
+    covariance_type: str
+    log_likelihood: Array
+    found: NDArray[np.bool_]
+    n_iter: NDArray[np.int64] | None
+    problems: Mapping[int, str]
+
+
+def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Estimates:
+    """The arrays of a BatchFit, `mixture` and `log_likelihood` (M,) being its own in float64 on the CPU."""
+    covariances, kind = mixture.covariances, mixture.covariance_type
+    if covariances is None or kind in gaussian.ISOTROPIC:
+        covariances = gaussian.isotropic_variances(covariances, mixture.weights, kind)
+    found = batch.found.cpu()
+
+    def spread(values: Tensor) -> Array:
+        out = values.new_full((len(found), *values.shape[1:]), torch.nan)
+        out[found] = values
+        return out.numpy()
+
+    return Estimates(
+        spread(mixture.weights),
+        spread(mixture.means),
+        spread(covariances),
+        kind,
+        spread(log_likelihood),
+        found.numpy(),
+        None if batch.n_iter is None else batch.n_iter.cpu().numpy(),
+        batch.problems,
+    )
+
+
+def to_double(mixture: Mixture) -> Mixture:
+    """The mixture in float64 on the CPU; weights of a narrower dtype are divided by their sum there."""
+    if mixture.means.dtype == torch.float64:
+        return mixture.to(device="cpu")
+    weights = mixture.weights.to(dtype=torch.float64, device="cpu")
+    covariances = mixture.covariances
+    return Mixture(
+        weights / weights.sum(-1, keepdim=True),
+        mixture.means.to(dtype=torch.float64, device="cpu"),
+        None if covariances is None else covariances.to(dtype=torch.float64, device="cpu"),
+        mixture.covariance_type,
+    )
+
+
+def to_tensor(values: Array) -> Tensor:
+    """The same numbers as a tensor; they are copied only where numpy may not write to them."""
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def as_count(name: str, value: object) -> int:
+    """`value` as an int of at least 1, numpy's integers included; ValueError for anything else."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(f"{name} is {value!r}, needs an integer of at least 1")
+    return int(value)
+
+
+def check_enough(name: str, points: Array, n_components: int) -> None:
+    """Refuse fewer points than components."""
+    if len(points) < n_components:
+        raise ValueError(
+            f"{name} has n_samples = {len(points)}, needs at least n_components = {n_components}"
+        )
+
+
+def check_sets(X: Any, least_samples: int) -> Array | list[Array]:
+    """X as one array (B, N, d) or a list of B arrays (N_b, d): float64, finite, of one d.
+
+    ValueError otherwise, naming the data set at fault.
+    """
+    shape = getattr(X, "shape", None)
+    if shape is not None:
+        if len(shape) != 3 or 0 in shape or shape[1] < least_samples:
+            wanted = f"(B, N, d) with B, d >= 1 and N >= {least_samples}, or a sequence of arrays (N_b, d)"
+            raise ValueError(f"X has shape {tuple(shape)}, needs {wanted}")
+        return check_array(X, dtype="float64", order="C", ensure_2d=False, allow_nd=True, input_name="X")
+    if not isinstance(X, Sequence) or isinstance(X, str | bytes) or len(X) == 0:
+        raise ValueError(f"X is {X!r:.60}, needs an array (B, N, d) or a sequence of arrays (N_b, d)")
+    sets: list[Array] = []
+    for place, given in enumerate(X):
+        try:
+            points = check_array(given, dtype="float64", order="C", ensure_min_samples=least_samples)
+        except ValueError as problem:
+            raise ValueError(f"X[{place}]: {problem}") from problem
+        sets.append(points)
+        if points.shape[1] != sets[0].shape[1]:
+            raise ValueError(f"X[{place}] has {points.shape[1]} features, needs {sets[0].shape[1]} like X[0]")
+    return sets
+
+
+def check_counts(n_components: object, n_sets: int) -> list[int]:
+    """K of every data set, from one count for all or one for each; ValueError otherwise."""
+    if not isinstance(n_components, Sequence | np.ndarray):
+        return [as_count("n_components", n_components)] * n_sets
+    if len(n_components) != n_sets:
+        raise ValueError(
+            f"n_components has {len(n_components)} entries, needs {n_sets}, one for each data set"
+        )
+    return [as_count(f"n_components[{place}]", K) for place, K in enumerate(n_components)]
+
+
+def groups(sets: Array | list[Array], counts: Sequence[int], pads: bool) -> Iterator[list[int]]:
+    """Places of the data sets to be fitted together: of one K and, unless they are padded, one N.
+
+    Padded sets share N rounded up to three binary digits, so that padding adds less than a quarter.
+    """
+    together: dict[tuple[int, int], list[int]] = {}
+    for place, (points, count) in enumerate(zip(sets, counts, strict=True)):
+        step = 2 ** max(0, len(points).bit_length() - 3) if pads else 1
+        together.setdefault((count, -(-len(points) // step)), []).append(place)
+    for key in sorted(together):
+        yield together[key]
+
+
+def stack(sets: Array | list[Array], places: Sequence[int]) -> tuple[Array, Array | None]:
+    """The data sets `places` as X (G, N, d), and weights (G, N): 0 for padding. None where there is none.
+
+    A set is padded by its own first point, which lies among the others and so costs no precision.
+    """
+    if isinstance(sets, np.ndarray):
+        return (sets if len(places) == len(sets) else sets[places]), None
+    lengths = np.array([len(sets[place]) for place in places])
+    X = np.empty((len(places), lengths.max(), sets[0].shape[1]))
+    for row, place in enumerate(places):
+        points = sets[place]
+        X[row, : len(points)] = points
+        X[row, len(points) :] = points[0]
+    if (lengths == lengths[0]).all():
+        return X, None
+    return X, (np.arange(X.shape[1]) < lengths[:, None]).astype(np.float64)
+
+
+def gather(parts: Sequence[tuple[Sequence[int], Array]], n_sets: int) -> Arrays:
+    """The rows of all groups in the order of the data sets: one array if they have one shape, else a list."""
+    rows = [np.empty(0)] * n_sets
+    for places, values in parts:
+        for place, row in zip(places, values, strict=True):
+            rows[place] = row
+    return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows
