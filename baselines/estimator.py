@@ -180,16 +180,15 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             None if weight is None else weight.to(self._dtype),
             generator,
         )
-        mixture = to_double(batch.mixture)
-        if batch.log_likelihood is not None:
-            return estimates(batch, mixture, batch.log_likelihood.to(dtype=torch.float64, device="cpu"))
-        kept = batch.found.cpu().nonzero().squeeze(-1)
-        levels = [points.new_empty(0)]
-        for first in range(0, len(kept), SETS_AT_ONCE):
+        mixture, levels = to_double(batch.mixture), batch.log_likelihood
+        if levels is not None:
+            return estimates(batch, mixture, levels.to(dtype=torch.float64, device="cpu"))
+        parts = []
+        for first in range(0, len(points), SETS_AT_ONCE):
             part = slice(first, first + SETS_AT_ONCE)
-            shares = None if weight is None else weight[kept[part]]
-            levels.append(mixture[part].log_likelihood_per_point(points[kept[part]], shares))
-        return estimates(batch, mixture, torch.cat(levels))
+            shares = None if weight is None else weight[part]
+            parts.append(mixture[part].log_likelihood_per_point(points[part], shares))
+        return estimates(batch, mixture, torch.cat(parts))
 
     def _take(self, result: "FittedMixtures", place: int) -> Self:
         """Set the fitted attributes to those of one data set."""

@@ -20,14 +20,15 @@ Arrays = Array | list[Array]
 
 @dataclass(frozen=True, eq=False)
 class BatchFit:
-    """What MixtureEstimator._fit_batch found for B data sets, M of which have an estimate.
+    """What MixtureEstimator._fit_batch found for B data sets.
 
-    mixture         the estimates in order, batch shape (M,), of any floating dtype, on any device.
-    found           (B,) booleans, M of them True: the data set has an estimate.
+    mixture         the estimates, batch shape (B,), of any floating dtype, on any device. What it holds for a
+                    data set without an estimate is not read.
+    found           (B,) booleans: the data set has an estimate.
     problems        place in 0..B-1 -> one line, for each data set that did not converge; every one that has
                     no estimate is among them.
     n_iter          (B,) steps taken; None where there are none to count.
-    log_likelihood  (M,): sum_n a_n log p(x_n) / sum_n a_n of the estimates; None has it computed.
+    log_likelihood  (B,): sum_n a_n log p(x_n) / sum_n a_n; None has it computed.
     """
 
     mixture: Mixture
@@ -56,23 +57,21 @@ class Estimates:
 
 
 def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Estimates:
-    """The arrays of a BatchFit, `mixture` and `log_likelihood` (M,) being its own in float64 on the CPU."""
+    """The arrays of a BatchFit, `mixture` and `log_likelihood` being its own in float64 on the CPU."""
     covariances, kind = mixture.covariances, mixture.covariance_type
     if covariances is None or kind in gaussian.ISOTROPIC:
         covariances = gaussian.isotropic_variances(covariances, mixture.weights, kind)
     found = batch.found.cpu()
 
-    def spread(values: Tensor) -> Array:
-        out = values.new_full((len(found), *values.shape[1:]), torch.nan)
-        out[found] = values
-        return out.numpy()
+    def where_found(values: Tensor) -> Array:
+        return torch.where(found.reshape(-1, *[1] * (values.dim() - 1)), values, torch.nan).numpy()
 
     return Estimates(
-        spread(mixture.weights),
-        spread(mixture.means),
-        spread(covariances),
+        where_found(mixture.weights),
+        where_found(mixture.means),
+        where_found(covariances),
         kind,
-        spread(log_likelihood),
+        where_found(log_likelihood),
         found.numpy(),
         None if batch.n_iter is None else batch.n_iter.cpu().numpy(),
         batch.problems,

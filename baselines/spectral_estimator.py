@@ -1,0 +1,106 @@
+"""The spectral method as a scikit-learn estimator, on the batched `baselines.spectral.spectral`."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.estimator import BatchFit, MixtureEstimator
+from baselines.estimator_sets import as_count
+from baselines.mixture import Mixture
+from baselines.spectral import SpectralResult, Status, spectral
+
+REASONS = {
+    Status.NO_VARIANCE: (
+        "the least eigenvalue of its covariance cannot be told from 0; needs more points than features, or "
+        "the variance given"
+    ),
+    Status.RANK_DEFICIENT: (
+        "its second moment less the variance does not show n_components linearly independent means; needs a "
+        "smaller variance or fewer components"
+    ),
+    Status.NO_THIRD_MOMENT: (
+        "an eigenvalue of its whitened third moment cannot be told from 0; needs fewer components"
+    ),
+}
+
+
+class SpectralMixture(MixtureEstimator):
+    """Moments and tensor power iteration: p(x) = sum_k pi_k N(x; mu_k, s I), K <= d independent means.
+
+    variance          s, in squared units of X, 1 in arXiv 2505.11918; None estimates it as the least eigenvalue of the
+                      covariance.
+    n_starts, n_iter  starts of the tensor power method for every component, and its steps.
+    random_state      None, an integer or a numpy RandomState.
+
+    covariance_type_ is "unit" for variance = 1, else "tied_spherical"; a variance that was given is not
+    counted in n_parameters_. converged_ is True where the last power step moved every eigenvector by at most
+    sqrt(eps) of float64: the iteration converges quadratically, so the next step would move it by order eps.
+
+    Scale and origin matter: the moments are about 0, and with variance = 1 the components have standard
+    deviation 1 in the units of X, so data of a smaller spread have no estimate. Moments are not likelihood:
+    on data that are no such mixture the answer may be far from every point. ValueError for K > d (more means
+    than dimensions are linearly dependent) and, from `fit`, for data that have no estimate.
+    Source: see baselines.spectral.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        variance: float | None = None,
+        n_starts: int = 10,
+        n_iter: int = 30,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.variance = variance
+        self.n_starts = n_starts
+        self.n_iter = n_iter
+        self.random_state = random_state
+
+    def _fit_batch(
+        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+    ) -> BatchFit:
+        if n_components > X.shape[-1]:
+            raise ValueError(
+                f"n_components is {n_components}, needs at most n_features = {X.shape[-1]}: more means are "
+                "linearly dependent"
+            )
+        result = spectral(
+            X,
+            n_components,
+            variance=self.variance,
+            n_starts=as_count("n_starts", self.n_starts),
+            n_iter=as_count("n_iter", self.n_iter),
+            generator=generator,
+            on_failure="mark",
+        )
+        found = ~result.failed
+        mixture = Mixture(
+            torch.where(found.unsqueeze(-1), result.weights, 1 / n_components),
+            torch.where(found[:, None, None], result.means, 0.0),
+            None if result.covariance_type == "unit" else torch.where(found, result.variance, 1.0),
+            result.covariance_type,
+        )
+        return BatchFit(mixture, found, self._problems(result))
+
+    def _problems(self, result: SpectralResult) -> dict[int, str]:
+        moved = result.moved.amax(-1)
+        limit = torch.finfo(moved.dtype).eps ** 0.5
+        places = (~(moved <= limit)).nonzero().squeeze(-1).tolist()
+        kinds, moves = result.status.tolist(), moved.tolist()
+        return {
+            place: REASONS.get(
+                Status(kinds[place]),
+                f"the last of n_iter = {self.n_iter} power steps moved an eigenvector by {moves[place]:.1e}, "
+                f"needs at most {limit:.1e}",
+            )
+            for place in places
+        }
+
+    def _least_samples(self) -> int:
+        return 2 if self.variance is None else 1  # one point has no variance to estimate
+
+    def _n_free_variances(self, covariance_type: str, n_components: int, n_features: int) -> int:
+        return 1 if self.variance is None else 0
