@@ -11,8 +11,14 @@ from torch import Tensor
 
 from baselines.checks import check_count
 from baselines.mixture import Mixture
-
-DRAWS_WITHOUT_SUCCESS = 200_000
+from baselines.task_families import (
+    deviations_within,
+    equal_weights,
+    means_in_box,
+    paper_weights,
+    simplex_means,
+    uniform,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +50,17 @@ def paper_tasks(
     labels. Raises ValueError when 200,000 sets of means in a row are refused (for example d = 1 with K >= 3).
     """
     _check_sizes(n_tasks, n_features, n_components, n_samples)
-    means = _means_in_box(n_tasks, n_components, n_features, box, max_cosine, generator, dtype, device)
-    weights = _paper_weights(n_tasks, n_components, generator, dtype, device)
+    means = means_in_box(
+        n_tasks,
+        n_components,
+        n_features,
+        generator,
+        box=box,
+        max_cosine=max_cosine,
+        dtype=dtype,
+        device=device,
+    )
+    weights = paper_weights(n_tasks, n_components, generator, dtype, device)
     if sort_weights:
         weights = weights.sort(-1).values
     return _draw(Mixture(weights, means), n_samples, generator)
@@ -69,12 +84,18 @@ def diagonal_tasks(
     `truth.covariances` (T, K, d) holds variances, the squares of what was drawn, as everywhere in Mixture.
     """
     _check_sizes(n_tasks, n_features, n_components, n_samples)
-    low, high = deviation_range
-    if not 0 < low <= high:
-        raise ValueError(f"deviation_range is {deviation_range}, needs 0 < low <= high")
-    means = _means_in_box(n_tasks, n_components, n_features, box, max_cosine, generator, dtype, device)
-    weights = _paper_weights(n_tasks, n_components, generator, dtype, device)
-    deviations = low + (high - low) * _uniform(means.shape, generator, dtype, device)
+    means = means_in_box(
+        n_tasks,
+        n_components,
+        n_features,
+        generator,
+        box=box,
+        max_cosine=max_cosine,
+        dtype=dtype,
+        device=device,
+    )
+    weights = paper_weights(n_tasks, n_components, generator, dtype, device)
+    deviations = deviations_within(means.shape, deviation_range, generator, dtype, device)
     return _draw(Mixture(weights, means, deviations.square(), "diagonal"), n_samples, generator)
 
 
@@ -95,17 +116,10 @@ def separated_tasks(
     d >= K - 1, else ValueError.
     """
     _check_sizes(n_tasks, n_features, n_components, n_samples)
-    if n_components > n_features + 1:
-        raise ValueError(
-            f"n_components is {n_components}, needs <= n_features + 1 = {n_features + 1}: "
-            "no more points can be equally far apart"
-        )
-    if not separation > 0:
-        raise ValueError(f"separation is {separation}, needs > 0")
-    corners = _simplex(n_components, n_features, dtype, device) * separation
-    gaussians = torch.randn(n_tasks, n_features, n_features, dtype=dtype, device=device, generator=generator)
-    means = corners @ torch.linalg.qr(gaussians).Q
-    return _draw(Mixture(_equal_weights(means), means), n_samples, generator)
+    means = simplex_means(
+        n_tasks, n_components, n_features, generator, separation=separation, dtype=dtype, device=device
+    )
+    return _draw(Mixture(equal_weights(means), means), n_samples, generator)
 
 
 def near_equal_tasks(
@@ -125,85 +139,14 @@ def near_equal_tasks(
     if not spread >= 0:
         raise ValueError(f"spread is {spread}, needs >= 0")
     shape = (n_tasks, n_components, n_features)
-    common = box * (2 * _uniform((n_tasks, 1, n_features), generator, dtype, device) - 1)
+    common = box * (2 * uniform((n_tasks, 1, n_features), generator, dtype, device) - 1)
     means = common + spread * torch.randn(shape, dtype=dtype, device=device, generator=generator)
-    return _draw(Mixture(_equal_weights(means), means), n_samples, generator)
+    return _draw(Mixture(equal_weights(means), means), n_samples, generator)
 
 
 def _draw(truth: Mixture, n_samples: int, generator: torch.Generator) -> Tasks:
     X, labels = truth.sample(n_samples, generator)
     return Tasks(X, labels, truth)
-
-
-def _means_in_box(
-    n_tasks: int,
-    n_components: int,
-    n_features: int,
-    box: float,
-    max_cosine: float,
-    generator: torch.Generator,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> Tensor:
-    """(T, K, d), uniform in the box given that every pairwise cosine is below max_cosine, by rejection."""
-    if not box > 0:
-        raise ValueError(f"box is {box}, needs > 0")
-    accepted: list[Tensor] = []
-    missing, failures = n_tasks, 0
-    while missing > 0:
-        shape = (max(missing, 1024), n_components, n_features)
-        drawn = box * (2 * _uniform(shape, generator, dtype, device) - 1)
-        good = drawn[_largest_cosine(drawn) < max_cosine][:missing]
-        accepted.append(good)
-        missing -= len(good)
-        failures = 0 if len(good) else failures + len(drawn)
-        if failures >= DRAWS_WITHOUT_SUCCESS:
-            raise ValueError(
-                f"max_cosine is {max_cosine}, kept by 0 of {failures} draws of n_components = {n_components}"
-                f" means in n_features = {n_features}, needs a larger one or fewer components"
-            )
-    return torch.cat(accepted)
-
-
-def _largest_cosine(means: Tensor) -> Tensor:
-    """Largest cosine between two different means of each set, (T,); -1 for a single mean."""
-    directions = means / means.norm(dim=-1, keepdim=True)
-    cosines = directions @ directions.mT
-    same = torch.eye(means.shape[-2], dtype=torch.bool, device=means.device)
-    return cosines.masked_fill(same, -1.0).amax((-2, -1))
-
-
-def _paper_weights(
-    n_tasks: int,
-    n_components: int,
-    generator: torch.Generator,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> Tensor:
-    raw = 0.2 + 0.6 * _uniform((n_tasks, n_components), generator, dtype, device)
-    return raw / raw.sum(-1, keepdim=True)
-
-
-def _equal_weights(means: Tensor) -> Tensor:
-    return torch.full_like(means[..., 0], 1 / means.shape[-2])
-
-
-def _simplex(n_components: int, n_features: int, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """K corners in R^d, K <= d + 1, every two at distance 1, averaging to 0: (K, d)."""
-    corners = torch.eye(n_components, dtype=dtype, device=device) / 2**0.5
-    corners = corners - corners.mean(0)
-    basis = torch.linalg.svd(corners).Vh[: n_components - 1]
-    flat = corners @ basis.mT
-    return torch.nn.functional.pad(flat, (0, n_features - flat.shape[1]))
-
-
-def _uniform(
-    shape: tuple[int, ...] | torch.Size,
-    generator: torch.Generator,
-    dtype: torch.dtype,
-    device: torch.device | str,
-) -> Tensor:
-    return torch.rand(shape, dtype=dtype, device=device, generator=generator)
 
 
 def _check_sizes(n_tasks: int, n_features: int, n_components: int, n_samples: int) -> None:
