@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 from torch import Tensor
 
 from baselines import gaussian
+from baselines.checks import check_finite
 from baselines.mixture import Mixture
 
 Array = NDArray[np.float64]
@@ -122,7 +123,10 @@ def check_sets(X: Any, least_samples: int) -> Array | list[Array]:
         if len(shape) != 3 or 0 in shape or shape[1] < least_samples:
             wanted = f"(B, N, d) with B, d >= 1 and N >= {least_samples}, or a sequence of arrays (N_b, d)"
             raise ValueError(f"X has shape {tuple(shape)}, needs {wanted}")
-        return check_array(X, dtype="float64", order="C", ensure_2d=False, allow_nd=True, input_name="X")
+        settings: Any = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
+        points: Any = check_array(X, dtype="float64", order="C", **settings)
+        check_finite("X", to_tensor(points))  # unlike scikit-learn's own check it says where
+        return points
     if not isinstance(X, Sequence) or isinstance(X, str | bytes) or len(X) == 0:
         raise ValueError(f"X is {X!r:.60}, needs an array (B, N, d) or a sequence of arrays (N_b, d)")
     sets: list[Array] = []
@@ -156,7 +160,7 @@ def groups(sets: Array | list[Array], counts: Sequence[int], pads: bool) -> Iter
     together: dict[tuple[int, int], list[int]] = {}
     for place, (points, count) in enumerate(zip(sets, counts, strict=True)):
         step = 2 ** max(0, len(points).bit_length() - 3) if pads else 1
-        together.setdefault((count, -(-len(points) // step)), []).append(place)
+        together.setdefault((count, -(-len(points) // step) * step), []).append(place)
     for key in sorted(together):
         yield together[key]
 

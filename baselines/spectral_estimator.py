@@ -28,8 +28,8 @@ REASONS = {
 class SpectralMixture(MixtureEstimator):
     """Moments and tensor power iteration: p(x) = sum_k pi_k N(x; mu_k, s I), K <= d independent means.
 
-    variance          s, in squared units of X, 1 in arXiv 2505.11918; None estimates it as the least eigenvalue of the
-                      covariance.
+    variance          s, in squared units of X (1 in arXiv 2505.11918); None estimates it as the least
+                      eigenvalue of the covariance.
     n_starts, n_iter  starts of the tensor power method for every component, and its steps.
     random_state      None, an integer or a numpy RandomState.
 
