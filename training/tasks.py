@@ -77,13 +77,23 @@ class TaskDistribution:
         _check_number("perturbation", self.perturbation, least=0)
         if not isinstance(self.sort_weights, bool):
             raise ValueError(f"sort_weights is {self.sort_weights!r}, needs True or False")
-        if self.separation is not None:
+        if self.separation is None:
+            self._check_rejection()
+        else:
             _check_number("separation", self.separation, above=0)
             families.check_simplex(max(self.components), self.n_features)
             if self.perturbation:
                 raise ValueError(
-                    f"perturbation is {self.perturbation}, needs 0 with a fixed separation, which it would undo"
+                    f"perturbation is {self.perturbation}, needs 0 with a fixed separation: it would undo it"
                 )
+
+    def _check_rejection(self) -> None:
+        """Refuse what is plainly impossible: of three numbers two have the same sign, and so cosine 1."""
+        if self.n_features == 1 and max(self.components) > 2 and self.max_cosine <= 1:
+            raise ValueError(
+                f"components is {self.components}, needs at most 2 in one dimension with max_cosine <= 1: "
+                "of three means two have cosine 1"
+            )
 
     def _set_tuple(self, name: str, length: int | None) -> None:
         value = getattr(self, name)
@@ -137,7 +147,8 @@ def sample_tasks(
 
     n_samples is one N for all or a tensor (T,) of integers >= 1; `distribution.samples` is not read. Draws
     only from `generator`, which must be one of `device`. Memory: X, the labels and some tens of MB. Raises
-    ValueError when the rejection step never accepts, K > d + 1 with a fixed separation, or an argument does not fit.
+    ValueError when the rejection step never accepts, K > d + 1 with a fixed separation, or an argument does
+    not fit.
     """
     check_count("n_tasks", n_tasks)
     check_count("n_components", n_components)
