@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
-SOURCES := constructions baselines training verify tests
+SOURCES := constructions baselines training verify console tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup verify test test-slow lint format types bench clean

@@ -43,6 +43,13 @@ class AttentivePooling(nn.Module):
         Returns:
             weights (B, K0), 0 at absent components, and means (B, K0, d0).
         """
+        logits, means = self.pool(h, component_mask, key_mask)
+        return logits.softmax(-1), means
+
+    def pool(
+        self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same before the softmax: logits (B, K0), minus infinity at absent components, and means."""
         scores = self.query @ (h @ self.key).mT
         if key_mask is not None:
             scores = scores.masked_fill(~key_mask[:, None, :], -math.inf)
@@ -50,8 +57,7 @@ class AttentivePooling(nn.Module):
         logits, means = pooled.split([self.max_components, pooled.shape[-1] - self.max_components], dim=-1)
         present = component_mask.to(h.dtype)
         mean_logits = (present[:, :, None] * logits).sum(1) / present.sum(1, keepdim=True)
-        weights = mean_logits.masked_fill(~component_mask, -math.inf).softmax(-1)
-        return weights, means * present[:, :, None]
+        return mean_logits.masked_fill(~component_mask, -math.inf), means * present[:, :, None]
 
 
 def slot_readout(

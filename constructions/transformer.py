@@ -50,6 +50,7 @@ class TransformerShape:
         attention, activation, norm: kinds; ``norm`` is applied to the input of each sub-layer.
         score_scale: c above.
         divide_by_tokens: ReLU attention divides by the number of keys that are not padding.
+        causal: a token attends to itself and to those before it only; softmax attention.
     """
 
     width: int
@@ -60,6 +61,11 @@ class TransformerShape:
     norm: Norm = "none"
     score_scale: float = 1.0
     divide_by_tokens: bool = False
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.causal and self.attention != "softmax":
+            raise ValueError(f"causal attention is softmax attention here, got {self.attention!r}")
 
 
 class SelfAttention(nn.Module):
@@ -84,12 +90,20 @@ class SelfAttention(nn.Module):
         q = torch.einsum("bnd,hde->bhne", h, self.query)
         k, v = (torch.einsum("bnd,hde->bhne", attended, w) for w in (self.key, self.value))
         if self.shape.attention == "softmax":
-            mask = None if key_mask is None else key_mask[:, None, None, :]
-            scale = self.shape.score_scale
-            read = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+            read = self._softmax_attention(q, k, v, key_mask)
         else:
             read = self._relu_attention(q, k, v, key_mask)
         return self.norm(torch.einsum("bhne,hed->bnd", read, self.output))
+
+    def _softmax_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        earlier = self.shape.causal and mask is None
+        if self.shape.causal and mask is not None:
+            mask = mask & torch.ones(k.shape[2], k.shape[2], dtype=torch.bool, device=k.device).tril()
+        scale = self.shape.score_scale
+        return functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, scale=scale, is_causal=earlier
+        )
 
     def _relu_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
         if self.shape.divide_by_tokens:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
+from console.errors import BROKEN, BadInputError, run_command
+from console.options import usable_seed, whole
+from console.output import Picture, check_out, significant, write_results
 from constructions.hypotheses import HypothesisError
-from verify.errors import BROKEN, BadInputError, run_command
-from verify.options import usable_seed, whole
-from verify.output import Picture, check_out, significant, write_results
 from verify.record import Record
 from verify.registry import CHECKS
 
@@ -58,7 +58,9 @@ def main(
         "settings": {"only": only, "instances": instances, "seed": seed},
     }
     results |= {"records": [record.as_dict() for record in records]}
-    write_results(out, COMMAND, results, [_margins(records)], ("ledger",), "ledger.html", {})
+    write_results(
+        out, COMMAND, results, [_margins(records)], ("ledger",), Path(__file__).with_name("ledger.html"), {}
+    )
     print(f"{'every claim held' if passed else 'A CLAIM FAILED'}; wrote {out / 'index.html'}")
     return 0 if passed else BROKEN
 

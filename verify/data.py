@@ -16,7 +16,7 @@ from sklearn import datasets
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from verify.errors import BadInputError
+from console.errors import BadInputError
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 SUFFIXES = (".csv", ".npy", ".npz")

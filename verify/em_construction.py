@@ -18,16 +18,8 @@ from rich.console import Console
 from torch import Tensor
 
 from baselines.mixture import Mixture
-from constructions.em import SOURCE, EMConstruction, em_construction
-from verify.data import UserData, load_bundled, load_file, load_init
-from verify.em_figures import NAMES, pictures
-from verify.em_measure import Measurement, measure
-from verify.em_options import Options, starts_named
-from verify.em_problems import Problem, random_problem, started
-from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
-from verify.em_table import print_results
-from verify.errors import BROKEN, BadInputError, checking_input, run_command
-from verify.options import (
+from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.options import (
     at_least_one,
     dtype_named,
     in_open_unit,
@@ -37,8 +29,16 @@ from verify.options import (
     whole,
     whole_numbers,
 )
-from verify.output import check_out, write_results
-from verify.terminal import progress
+from console.output import check_out, write_results
+from console.terminal import progress
+from constructions.em import SOURCE, EMConstruction, em_construction
+from verify.data import UserData, load_bundled, load_file, load_init
+from verify.em_figures import NAMES, pictures
+from verify.em_measure import Measurement, measure
+from verify.em_options import Options, starts_named
+from verify.em_problems import Problem, random_problem, started
+from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
+from verify.em_table import print_results
 
 COMMAND = "verify.em_construction"
 DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
@@ -159,7 +159,9 @@ def check(options: Options, console: Console) -> int:
         "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
     }
     shown = pictures(measurements, best, equal)
-    write_results(options.out, COMMAND, results, shown, NAMES, "em_report.html", context)
+    write_results(
+        options.out, COMMAND, results, shown, NAMES, Path(__file__).with_name("em_report.html"), context
+    )
     console.print(f"wrote {options.out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 

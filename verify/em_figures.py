@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from console.output import Picture
 from constructions.em import em_construction
 from verify.em_measure import Measurement
 from verify.em_sweep import SweepPoint, fitted_slope
-from verify.output import Picture
 
 NAMES = (
     *("error_against_pieces", "split_of_pieces", "error_against_steps", "bound_against_error", "paths"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from baselines.starts import STARTS
-from verify.errors import BadInputError
+from console.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from console.output import significant
 from verify.em_measure import Measurement
-from verify.output import significant
 
 WIDTH = 110
 LEGEND = (

@@ -42,9 +42,9 @@ from baselines.metrics import Summary, errors, summarise
 from baselines.mixture import Mixture
 from baselines.spectral import spectral
 from baselines.tasks import Tasks, paper_tasks
-from verify.errors import BROKEN, checking_input, run_command
-from verify.options import usable_seed, whole
-from verify.output import RESULTS, check_out, write_json
+from console.errors import BROKEN, checking_input, run_command
+from console.options import usable_seed, whole
+from console.output import RESULTS, check_out, write_json
 
 COMMAND = "verify.reference_levels"
 PUBLISHED_TASKS = 1024

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from console.output import significant
 from constructions.construction import Construction
 from constructions.counts import count
 from constructions.em import em_construction
@@ -16,7 +17,6 @@ from constructions.softmax_tensor_bounds import Heads, best_epsilon, product_rou
 from constructions.softmax_tensor_power import softmax_tensor_power_construction
 from constructions.tensor_power import tensor_power_construction
 from constructions.tensor_power_bounds import relative_chord_error
-from verify.output import significant
 
 COUNTED = ("layers", "heads", "width", "hidden", "parameters", "nonzeros")
 HEADER = ("construction", "d", "L", "error", *COUNTED[:-1], "not 0", "largest", "norm")

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 from rich.console import Console
 
-from verify.errors import BadInputError, run_command
-from verify.options import at_least_one, whole, whole_numbers
-from verify.output import Picture, check_out, write_results
+from console.errors import BadInputError, run_command
+from console.options import at_least_one, whole, whole_numbers
+from console.output import Picture, check_out, write_results
+from console.terminal import print_table, widen
 from verify.resource_rows import (
     HEADER,
     PAIRS,
@@ -29,7 +30,6 @@ from verify.resource_rows import (
     softmax_resources_for,
     tensor_power_resources,
 )
-from verify.terminal import print_table, widen
 
 COMMAND = "verify.resources"
 NAMES = ("parameters",)
@@ -90,7 +90,9 @@ def main(
     }
     em, relu, _, softmax, _ = tables.values()
     figures = [_parameters([em, relu, softmax], sizes, targets)]
-    write_results(out, COMMAND, results, figures, NAMES, "resources_report.html", context)
+    write_results(
+        out, COMMAND, results, figures, NAMES, Path(__file__).with_name("resources_report.html"), context
+    )
     console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)
     return 0
 

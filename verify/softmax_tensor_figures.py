@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from verify.output import Picture
+from console.output import Picture
 from verify.softmax_tensor_rows import Best, Point
 from verify.tensor_power_figures import path_picture, plain
 from verify.tensor_power_rows import Row

@@ -14,15 +14,16 @@ import torch
 import typer
 from rich.console import Console
 
-from constructions.sinh_pairs import MAX_PAIRS
-from constructions.softmax_tensor_power import SOURCE, highest_sink, softmax_tensor_power_construction
-from verify.errors import BROKEN, BadInputError, checking_input, run_command
-from verify.options import (
+from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.options import (
     DTYPES,
     real,
     whole_numbers,
 )
-from verify.output import write_results
+from console.output import write_results
+from console.terminal import progress
+from constructions.sinh_pairs import MAX_PAIRS
+from constructions.softmax_tensor_power import SOURCE, highest_sink, softmax_tensor_power_construction
 from verify.resource_rows import HEADER, SINK, softmax_resources
 from verify.softmax_tensor_figures import NAMES, pictures
 from verify.softmax_tensor_rows import (
@@ -54,7 +55,6 @@ from verify.tensor_options import (
     problems,
 )
 from verify.tensor_power_rows import Row, last_steps
-from verify.terminal import progress
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
@@ -174,7 +174,15 @@ def check(
         "last": last_steps(paths),
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
-    write_results(options.out, COMMAND, results, figures, NAMES, "softmax_tensor_report.html", context)
+    write_results(
+        options.out,
+        COMMAND,
+        results,
+        figures,
+        NAMES,
+        Path(__file__).with_name("softmax_tensor_report.html"),
+        context,
+    )
     console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 

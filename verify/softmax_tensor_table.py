@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from verify.output import significant
+from console.output import significant
+from console.terminal import marked, print_table, print_verdict, widen
 from verify.resource_rows import HEADER
 from verify.tensor_power_table import print_paths, print_recovery
-from verify.terminal import marked, print_table, print_verdict, widen
 
 BEST = (
     *("tensor", "dtype", "p", "heads", "best eps", "error"),

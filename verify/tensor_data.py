@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verify.errors import BadInputError
+from console.errors import BadInputError
 
 UNREADABLE = (
     *(ValueError, TypeError, OSError, EOFError, MemoryError, OverflowError, RecursionError, SyntaxError),

@@ -14,10 +14,10 @@ import typer
 from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
+from console.errors import BadInputError
+from console.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
+from console.output import check_out
 from constructions.rounding import gamma, unit_roundoff
-from verify.errors import BadInputError
-from verify.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
-from verify.output import check_out
 from verify.tensor_data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
 
 TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]

@@ -14,10 +14,11 @@ import torch
 import typer
 from rich.console import Console
 
+from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.options import at_least_one, whole
+from console.output import write_results
+from console.terminal import progress
 from constructions.tensor_power import SOURCE, tensor_power_construction
-from verify.errors import BROKEN, BadInputError, checking_input, run_command
-from verify.options import at_least_one, whole
-from verify.output import write_results
 from verify.resource_rows import HEADER, tensor_power_resources
 from verify.tensor_data import TensorProblem
 from verify.tensor_options import (
@@ -47,7 +48,6 @@ from verify.tensor_power_rows import (
     recovery_rows,
 )
 from verify.tensor_power_table import print_results
-from verify.terminal import progress
 
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
@@ -139,7 +139,15 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
         "last": last_steps(paths),
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
-    write_results(options.out, COMMAND, results, figures, NAMES, "tensor_power_report.html", context)
+    write_results(
+        options.out,
+        COMMAND,
+        results,
+        figures,
+        NAMES,
+        Path(__file__).with_name("tensor_power_report.html"),
+        context,
+    )
     console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 

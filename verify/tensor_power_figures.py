@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from console.output import Picture
 from constructions.power_iteration import PowerIteration
-from verify.output import Picture
 from verify.tensor_power_rows import Row
 
 NAMES = ("one_step", "paths", "growth", "weights_layer_1", "weights_layer_2")

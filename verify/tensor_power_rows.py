@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
+from console.errors import BadInputError
 from constructions.power_iteration import PowerIteration
 from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power_bounds import relative_chord_error, required_offset
-from verify.errors import BadInputError
 from verify.tensor_data import OrthogonalProblem, TensorProblem, orthogonal_problem
 from verify.tensor_measure import PathErrors, along_path, one_step, steps_in_range
 from verify.tensor_recover import recover

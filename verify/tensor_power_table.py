@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from verify.output import significant
+from console.output import significant
+from console.terminal import marked, print_exact, print_table, print_verdict, widen
 from verify.resource_rows import HEADER
 from verify.tensor_power_rows import last_steps
-from verify.terminal import marked, print_exact, print_table, print_verdict, widen
 
 ONE_STEP = ("tensor", "heads", "number", "instances", "error/scale", "bound/scale", "bound")
 PATHS = ("tensor", "norm", "steps", "error", "largest", "bound", "least ratio", "claimed", "bounds")

@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 import torch
 import typer
 
+from console.errors import run_command
 from constructions.construction import Construction
 from constructions.em import EMConstruction, e_layer, em_construction, m_layer
 from constructions.heads import SoftmaxHead
 from constructions.mlp import apply, clear
 from constructions.scores import dot
 from verify.em_construction import app as em_command
-from verify.errors import run_command
 
 TINY_GRID = ("--dims", 2, "--components", 2, "--samples", 9, "--trials", 2, "--steps", 2, "--pieces", 8)
 

@@ -136,7 +136,7 @@ def test_options_of_own_data(case):
 
 def test_cuda_where_there_is_none(monkeypatch):
     """The answer of a torch without a GPU, whatever this machine has."""
-    from verify import options
+    from console import options
 
     def refuse(*_, device):
         raise RuntimeError(f"No CUDA GPUs are available\nfor {device}")

@@ -12,17 +12,17 @@ import torch
 from commands import strict_json
 from matplotlib.figure import Figure
 
-import verify.output as output
+import console.output as output
 from baselines.em_steps import em_step
 from baselines.mixture import Mixture
+from console.errors import BadInputError
+from console.output import Picture, check_out, finite, significant, write_results
 from constructions.em import em_construction
 from constructions.rounding import unit_roundoff
 from verify.em_compare import compare_step, reference_step
 from verify.em_measure import measure, reference_path
 from verify.em_problems import Problem, random_problem
 from verify.em_sweep import SweepPoint, fitted_slope, sweep
-from verify.errors import BadInputError
-from verify.output import Picture, check_out, finite, significant, write_results
 
 U = unit_roundoff(torch.float64)
 F64 = torch.float64

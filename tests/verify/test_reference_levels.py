@@ -7,8 +7,8 @@ import torch
 
 from baselines.metrics import Summary
 from baselines.spectral import SpectralResult, spectral
+from console.errors import run_command
 from verify import level_check
-from verify.errors import run_command
 from verify.reference_levels import (
     GREEDY,
     LEVELS,

@@ -23,7 +23,7 @@ from tensor_commands import (
 
 import verify.softmax_tensor_power as command
 import verify.softmax_tensor_rows as rows
-from verify.output import significant
+from console.output import significant
 from verify.softmax_tensor_rows import EPSILONS, SINKS
 
 OTHER = {"float64": "float32", "float32": "float64"}

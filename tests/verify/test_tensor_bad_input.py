@@ -10,7 +10,7 @@ import pytest
 from commands import invoke, snapshot
 from numpy.lib import format as npy_format
 
-import verify.options as options
+import console.options as options
 import verify.resources as resources
 import verify.softmax_tensor_power as softmax
 import verify.tensor_data as tensor_data

@@ -24,7 +24,7 @@ from tensor_commands import (
 import verify.tensor_power as command
 import verify.tensor_power_checks as checks
 import verify.tensor_power_rows as rows
-from verify.output import significant
+from console.output import significant
 
 SECTIONS = {"exact", "one_step", "paths", "growth", "recovery", "resources"}
 

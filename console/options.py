@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import typer
 
-from verify.errors import BadInputError
+from console.errors import BadInputError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from verify.errors import BadInputError
+from console.errors import BadInputError
 
 RESULTS, PAGE = "results.json", "index.html"
 
@@ -90,13 +90,14 @@ def write_results(
     results: dict[str, Any],
     pictures: list[Picture],
     names: Sequence[str],
-    template: str,
+    template: Path,
     context: dict[str, Any],
 ) -> None:
     """``results.json``, one PNG a picture, and ``index.html`` with everything inside it.
 
     Each file is complete before it takes its name, so that a stop never leaves half of one. ``names`` are
     those of all pictures that the command may make: ones that it did not make this time, it removes.
+    ``template`` may extend ``page.html`` of this folder.
     """
     content = _with_origin(command, results)
     shown = []
@@ -107,12 +108,12 @@ def write_results(
         files[f"{picture.name}.png"] = buffer.getvalue()
         shown.append({"caption": picture.caption, "data": base64.b64encode(buffer.getvalue()).decode()})
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["sig"] = significant
-    page = environment.get_template(template).render(results=content, pictures=shown, **context)
+    page = environment.get_template(template.name).render(results=content, pictures=shown, **context)
     _write_json(out, content)  # first: it marks the folder as ours
     for name, written in (files | {PAGE: page.encode()}).items():
         _write(out / name, written)

@@ -1,0 +1,35 @@
+"""The lines of metrics.jsonl as TensorBoard events; needs the optional package tensorboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+class Board:
+    """Writes events into ``out/tensorboard``.
+
+    Raises ValueError when the package is not installed.
+    """
+
+    def __init__(self, out: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:
+            raise ValueError(
+                "--tensorboard needs the package tensorboard: pip install 'gmm-theory-toolkit[tensorboard]'"
+            ) from None
+        self.writer = SummaryWriter(out / "tensorboard")
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Every number of the line, nested names joined by slashes, at its step."""
+        for name, value in _numbers("", line):
+            if name != "step":
+                self.writer.add_scalar(name, value, line["step"])
+        self.writer.flush()
+
+
+def _numbers(prefix: str, value: Any) -> list[tuple[str, float]]:
+    if isinstance(value, dict):
+        return [pair for key, item in value.items() for pair in _numbers(f"{prefix}/{key}".strip("/"), item)]
+    return [(prefix, float(value))]
