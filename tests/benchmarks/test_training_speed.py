@@ -1,0 +1,104 @@
+"""Training steps: our model against the paper's public one (a Hugging Face GPT-2). No time is asserted.
+
+Run by `make bench`; `-k small` for a quick try. Both sides have 12 layers, 4 heads, width 128 and float32,
+and take whole steps on one thread in the same test: tasks drawn, forward, loss, backward, clipping, AdamW, on
+as many tasks of the same lengths (d = 8, N uniform in 64..128). Ours is training.trainer's step as a run
+takes it, micro-batches sorted by length; the peer takes one padded batch. Peak memory is that of a fresh
+process after two steps, above what it holds once the packages are imported.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+
+import pytest
+import torch
+from gpt2_peer import GPT2Peer, peer_stepper
+from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, record, timed
+
+from training.config import RunConfig, TrainingConfig
+from training.model import ModelConfig
+from training.processes import Processes
+from training.tasks import TaskDistribution, draw, plan_step
+from training.trainer import Trainer
+
+LAYERS, HEADS, WIDTH, LONGEST = 12, 4, 128, 128
+DISTRIBUTION = TaskDistribution(8, (2, 3, 4, 5), samples=(LONGEST // 2, LONGEST), sort_weights=True)
+SIZES = {"small": (32, 4), "full": (256, 8)}
+"""Tasks a step, and our micro-batches."""
+
+
+def our_config(tasks: int, micro_batches: int) -> RunConfig:
+    """The shape of the paper's model; the loss is the matched one that training uses."""
+    model = ModelConfig(8, DISTRIBUTION.components, layers=LAYERS, heads=HEADS, width=WIDTH)
+    training = TrainingConfig(steps=1000, tasks_per_step=tasks, micro_batches=micro_batches)
+    return RunConfig(DISTRIBUTION, model, training)
+
+
+def our_plan(config: RunConfig, step: int):
+    training = config.training
+    return plan_step(DISTRIBUTION, training.tasks_per_step, training.micro_batches, training.seed, step)
+
+
+def our_side(tasks: int, micro_batches: int) -> Callable[[], float]:
+    """A function that takes our next step and returns the loss."""
+    trainer = Trainer(our_config(tasks, micro_batches), Processes(0, 1, torch.device("cpu")))
+    return lambda: trainer.take_step().loss
+
+
+def peer_side(tasks: int, micro_batches: int) -> Callable[[], float]:
+    """A function that takes the peer's next step, on tasks as long as ours, and returns the loss."""
+    config = our_config(tasks, micro_batches)
+    torch.manual_seed(0)
+    model = GPT2Peer(8, DISTRIBUTION.components, LAYERS, HEADS, WIDTH, LONGEST)
+    step = peer_stepper(model, DISTRIBUTION, config.training.clip)
+    lengths = torch.tensor([N for micro in our_plan(config, 0) for N in micro.n_samples])
+    return lambda: step(lengths)
+
+
+SIDES = {"ours": our_side, "peer": peer_side}
+
+
+def peak_of_two_steps(side: str, tasks: int, micro_batches: int) -> float:
+    """GiB by which building the model and two steps raise the peak of this process."""
+    torch.set_num_threads(1)
+    before = peak_resident_gib()
+    step = SIDES[side](tasks, micro_batches)
+    for _ in range(2):
+        step()
+    return peak_resident_gib() - before
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_training_step(benchmark, one_thread, size):
+    """Sequences a second and peak memory of both sides, their ratios, and the sampler's share of our step."""
+    tasks, micro_batches = SIZES[size]
+    ours, peer = our_side(tasks, micro_batches), peer_side(tasks, micro_batches)
+    assert math.isfinite(ours())
+    assert math.isfinite(peer())
+    our_times, peer_times, draw_times = [], [], []
+    config = our_config(tasks, micro_batches)
+    for round_ in range(3):
+        our_times.append(timed(ours)[0])
+        peer_times.append(timed(peer)[0])
+        plan = our_plan(config, round_)
+        draw_times.append(timed(lambda plan=plan: [draw(DISTRIBUTION, micro) for micro in plan])[0])
+    benchmark.pedantic(ours, rounds=1)
+    our_seconds, peer_seconds = statistics.median(our_times), statistics.median(peer_times)
+    our_peak, peer_peak = (
+        in_a_fresh_process(peak_of_two_steps, side, tasks, micro_batches) for side in ("ours", "peer")
+    )
+    record(
+        benchmark,
+        tasks_per_step=tasks,
+        micro_batches=micro_batches,
+        sequences_per_second=tasks / our_seconds,
+        peer_sequences_per_second=tasks / peer_seconds,
+        ratio=peer_seconds / our_seconds,
+        peak_GiB=our_peak,
+        peer_peak_GiB=peer_peak,
+        memory_ratio=our_peak / peer_peak,
+        sampler_share=statistics.median(draw_times) / our_seconds,
+        our_costs=cost_by_operation(ours),
+        peer_costs=cost_by_operation(peer),
+    )
