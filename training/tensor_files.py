@@ -65,9 +65,10 @@ def encode_tensors(path: Path, tensors: Mapping[str, Tensor]) -> bytes:
 
 def _own_copy(path: Path, name: str, tensor: Tensor) -> Tensor:
     """A contiguous copy on the CPU, with memory of its own and pending conjugation carried out."""
-    if not isinstance(name, str) or not isinstance(tensor, Tensor):
+    if not isinstance(name, str) or name == "__metadata__" or not isinstance(tensor, Tensor):
         raise CheckpointError(
-            f"{path}: entry {name!r} is of type {type(tensor).__name__}, needs a string and a tensor"
+            f"{path}: entry {name!r} is of type {type(tensor).__name__}, needs a name other than "
+            "'__metadata__', which is safetensors' own, and a tensor"
         )
     if tensor.dtype not in DTYPES or tensor.layout != torch.strided or tensor.is_meta:
         accepted = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
