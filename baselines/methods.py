@@ -20,12 +20,18 @@ from baselines.checks import check_count, check_points
 from baselines.em import em
 from baselines.gaussian import COVARIANCE_TYPES
 from baselines.kmeans import kmeans, with_pooled_covariances
+from baselines.likelihood_descent import likelihood_descent
+from baselines.map_em import map_em
 from baselines.mixture import Mixture
 from baselines.spectral import spectral
+from baselines.two_round_em import two_round_em
 
 TOL = 1e-6
 MAX_ITER = 1000
 RESTARTS = 10
+MAP_RESTARTS = 20
+MOMENTUM = 0.9
+GRADIENT_TOL = 1e-4  # of the length of the gradient per point
 
 SKLEARN_TYPES = {
     "unit": "spherical",
@@ -202,6 +208,30 @@ def _em_after(problem: Problem, first: MethodResult) -> MethodResult:
     return MethodResult(second.mixture, first.failed, converged)
 
 
+def _two_round_em(problem: Problem) -> MethodResult:
+    settings = {"max_iter": MAX_ITER, "tol": TOL, "generator": problem.generator}
+    result = two_round_em(problem.X, problem.n_components, **settings)
+    return _complete(result.mixture, result.converged)
+
+
+def _map_em(problem: Problem) -> MethodResult:
+    settings = {"n_init": MAP_RESTARTS, "max_iter": MAX_ITER, "tol": TOL, "generator": problem.generator}
+    result = map_em(problem.X, problem.n_components, **settings)
+    return _complete(result.mixture, result.converged)
+
+
+def _gradient(problem: Problem) -> MethodResult:
+    result = likelihood_descent(
+        problem.X,
+        problem.n_components,
+        momentum=MOMENTUM,
+        max_iter=MAX_ITER,
+        tol=GRADIENT_TOL,
+        generator=problem.generator,
+    )
+    return _complete(result.mixture, result.converged)
+
+
 def _bayesian(problem: Problem) -> MethodResult:
     """Variances are estimated: scikit-learn has no unit covariance. Stops when the bound moves by < TOL N."""
     X, K = problem.X, problem.n_components
@@ -268,6 +298,28 @@ _ENTRIES = [
         covariance_types=("unit",),
     ),
     Method("k-means-em", "EM from the k-means clusters", "Lloyd 1982", _kmeans_em),
+    Method(
+        "two-round-em",
+        "many random starts, one EM step, pruned and thinned to K far-apart means, EM",
+        "Dasgupta and Schulman 2007",
+        _two_round_em,
+        covariance_types=("unit",),
+    ),
+    Method(
+        "map-em",
+        f"EM for the posterior mode under the prior of the tasks, {MAP_RESTARTS} starts, the most probable",
+        _DEMPSTER,
+        _map_em,
+        covariance_types=("unit",),
+        knows_prior=True,
+    ),
+    Method(
+        "gradient",
+        f"gradient ascent on the log-likelihood, momentum {MOMENTUM}, greedy k-means++ once",
+        "Polyak 1964",
+        _gradient,
+        covariance_types=("unit",),
+    ),
     Method(
         "bayesian",
         "variational Bayes of scikit-learn, variances estimated",
