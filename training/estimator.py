@@ -1,0 +1,165 @@
+"""The learned network as a scikit-learn estimator: a start in one forward pass, then EM steps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.em import Status, em
+from baselines.estimator import MixtureEstimator
+from baselines.estimator_sets import BatchFit, as_count
+from baselines.gaussian import check_covariance_type
+from baselines.mixture import Mixture
+from baselines.points import prepare
+from baselines.starts import start_covariances
+from training.model import NUMBERS_AT_ONCE, TGMM, Estimate
+from training.polish import PIECES, Polish
+from training.released import load_tgmm
+
+POLISHES = ("construction", "em")
+
+
+class TGMMMixture(MixtureEstimator):
+    """p(x) = sum_k pi_k N(x; mu_k, S_k) by a trained TGMM, whose estimate ``polish_steps`` EM steps refine.
+
+    model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or path
+                     for training.released.load_tgmm, or a TGMM without scales.
+    polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
+    polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1, the same
+                     within about 1e-3 and slower; covariance_type "unit" only).
+    covariance_type  of the EM steps and of the result. The network itself takes covariances for unit.
+    tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
+    random_state     of `sample`, and of the noise columns below.
+
+    n_components must be one that the model was trained for (2 to 5 for the shipped ones). The network was
+    trained on means within 5 of the origin and standard deviation 1 within a group: the data are centred for
+    it but not scaled, so units matter as for EMMixture. Data of d below the model's get columns of N(0, 1)
+    noise, which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
+    components, and the means are the averages of the points under the responsibilities it finds there.
+    """
+
+    _pads = True
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        model: str | TGMM = "auto",
+        polish_steps: int = 10,
+        polish: str = "em",
+        covariance_type: str = "unit",
+        tol: float = 1e-3,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.model = model
+        self.polish_steps = polish_steps
+        self.polish = polish
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.random_state = random_state
+
+    def _fit_batch(
+        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+    ) -> BatchFit:
+        steps = as_count("polish_steps", self.polish_steps, 0)
+        check_covariance_type(self.covariance_type)
+        if self.polish not in POLISHES:
+            raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
+        constructed = self.polish == "construction" and steps > 0
+        if constructed and self.covariance_type != "unit":
+            raise ValueError(
+                f"covariance_type is {self.covariance_type!r}, needs 'unit' with polish 'construction'"
+            )
+        mask = None if sample_weight is None else sample_weight > 0
+        shares = X.new_ones(X.shape[:2]) if sample_weight is None else sample_weight
+        centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
+        centred = X - centre if mask is None else (X - centre).masked_fill(~mask[:, :, None], 0.0)
+        start = learned_start(self._model(X.shape[-1]), centred, n_components, mask, generator)
+        if constructed:
+            start = _constructed(centred, start, mask, steps)
+        elif self.covariance_type != "unit":
+            covariances = start_covariances(
+                prepare(centred, sample_weight, None), start.means, self.covariance_type
+            )
+            start = Mixture(start.weights, start.means, covariances, self.covariance_type)
+        settings: dict[str, Any] = {"sample_weight": sample_weight, "tol": self.tol}
+        if not constructed and steps:
+            start = em(centred, init=start, max_iter=steps, **settings | {"tol": 0.0}).mixture
+        # One more step tells whether the estimate has converged; its result is not used.
+        check = em(centred, init=start, max_iter=1, **settings)
+        mixture = Mixture(start.weights, start.means + centre, start.covariances, start.covariance_type)
+        problems = {
+            place: f"{Status(int(check.status[place])).name.lower()} after {steps} EM steps; raise polish_steps"
+            for place in (check.status != Status.CONVERGED).nonzero().squeeze(-1).tolist()
+        }
+        found = torch.ones_like(check.converged)
+        n_iter = torch.full_like(check.n_iter, steps)
+        return BatchFit(mixture, found, problems, n_iter, check.history[:, 0])
+
+    def _model(self, n_features: int) -> TGMM:
+        if isinstance(self.model, TGMM):
+            model = self.model
+        elif self.model == "auto":
+            model = _loaded("d2" if n_features <= 2 else "d8")
+        else:
+            model = _loaded(str(self.model))
+        if model.config.scales:
+            raise ValueError("model estimates scales, needs one for unit covariances")
+        return model
+
+
+def learned_start(
+    model: TGMM, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator
+) -> Mixture:
+    """The network's estimate for centred points X (B, N, d) of any d, unit covariances, in float64."""
+    d, own = X.shape[-1], model.config.n_features
+    shown = X
+    if d < own:
+        noise = torch.randn(*X.shape[:2], own - d, dtype=X.dtype, generator=generator)
+        shown = torch.cat([X, noise if mask is None else noise.masked_fill(~mask[:, :, None], 0.0)], dim=-1)
+    elif d > own:
+        axes = torch.linalg.eigh(X.mT @ X).eigenvectors[..., -own:]
+        shown = X @ axes
+    estimate = model.with_polish(0).estimate(shown, n_components, mask)
+    if d <= own:
+        return Mixture(estimate.weights, estimate.means[..., :d])
+    shares = estimate.responsibilities(shown)
+    if mask is not None:
+        shares = shares * mask[:, None]
+    total = shares.sum(-1, keepdim=True)
+    # A component that no point is given (its mass underflows) stays where the network put it.
+    lifted = torch.where(total > 0, shares @ X / total, estimate.means @ axes.mT)
+    return Mixture(estimate.weights, lifted)
+
+
+def _constructed(X: Tensor, start: Mixture, mask: Tensor | None, steps: int) -> Mixture:
+    """`steps` constructed EM layer pairs from `start`, in float32, some data sets at a time."""
+    polish = _polish(X.shape[-1], start.n_components, steps)
+    points = X.float()
+    at_once = max(1, NUMBERS_AT_ONCE // (64 * X.shape[1]))
+    parts = [
+        polish(
+            points[i : i + at_once],
+            start.weights[i : i + at_once].log().float(),
+            start.means[i : i + at_once].float(),
+            None if mask is None else mask[i : i + at_once],
+        )
+        for i in range(0, len(X), at_once)
+    ]
+    log_weights, means = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Estimate(log_weights, means).to_mixture()
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str) -> TGMM:
+    return load_tgmm(name if not Path(name).suffix else Path(name))
+
+
+@lru_cache(maxsize=8)
+def _polish(n_features: int, n_components: int, steps: int) -> Polish:
+    return Polish(n_features, n_components, steps, PIECES)
