@@ -26,8 +26,8 @@ POLISHES = ("construction", "em")
 class TGMMMixture(MixtureEstimator):
     """p(x) = sum_k pi_k N(x; mu_k, S_k) by a trained TGMM, whose estimate ``polish_steps`` EM steps refine.
 
-    model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or path
-                     for training.released.load_tgmm, or a TGMM without scales.
+    model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or
+                     path for training.released.load_tgmm, or a TGMM without scales.
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
     polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1, the same
                      within about 1e-3 and slower; covariance_type "unit" only).
@@ -66,7 +66,7 @@ class TGMMMixture(MixtureEstimator):
     def _fit_batch(
         self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
     ) -> BatchFit:
-        steps = as_count("polish_steps", self.polish_steps, 0)
+        steps = as_count("polish_steps", self.polish_steps) if self.polish_steps else 0
         check_covariance_type(self.covariance_type)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
@@ -87,19 +87,26 @@ class TGMMMixture(MixtureEstimator):
                 prepare(centred, sample_weight, None), start.means, self.covariance_type
             )
             start = Mixture(start.weights, start.means, covariances, self.covariance_type)
-        settings: dict[str, Any] = {"sample_weight": sample_weight, "tol": self.tol}
         if not constructed and steps:
-            start = em(centred, init=start, max_iter=steps, **settings | {"tol": 0.0}).mixture
+            start = em(centred, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture
         # One more step tells whether the estimate has converged; its result is not used.
-        check = em(centred, init=start, max_iter=1, **settings)
+        check = em(centred, init=start, max_iter=1, tol=self.tol, sample_weight=sample_weight)
         mixture = Mixture(start.weights, start.means + centre, start.covariances, start.covariance_type)
         problems = {
-            place: f"{Status(int(check.status[place])).name.lower()} after {steps} EM steps; raise polish_steps"
+            place: self._problem(Status(int(check.status[place])), steps)
             for place in (check.status != Status.CONVERGED).nonzero().squeeze(-1).tolist()
         }
         found = torch.ones_like(check.converged)
         n_iter = torch.full_like(check.n_iter, steps)
         return BatchFit(mixture, found, problems, n_iter, check.history[:, 0])
+
+    def _problem(self, status: Status, steps: int) -> str:
+        if status == Status.MAX_ITER:
+            return (
+                f"after polish_steps = {steps} another EM step still raises the log-likelihood per point "
+                f"by tol = {self.tol} or more"
+            )
+        return f"EM cannot go on after polish_steps = {steps}: {status.name.lower()} component"
 
     def _model(self, n_features: int) -> TGMM:
         if isinstance(self.model, TGMM):
@@ -118,16 +125,15 @@ def learned_start(
 ) -> Mixture:
     """The network's estimate for centred points X (B, N, d) of any d, unit covariances, in float64."""
     d, own = X.shape[-1], model.config.n_features
-    shown = X
-    if d < own:
+    network = model.with_polish(0)
+    if d <= own:
         noise = torch.randn(*X.shape[:2], own - d, dtype=X.dtype, generator=generator)
         shown = torch.cat([X, noise if mask is None else noise.masked_fill(~mask[:, :, None], 0.0)], dim=-1)
-    elif d > own:
-        axes = torch.linalg.eigh(X.mT @ X).eigenvectors[..., -own:]
-        shown = X @ axes
-    estimate = model.with_polish(0).estimate(shown, n_components, mask)
-    if d <= own:
+        estimate = network.estimate(shown, n_components, mask)
         return Mixture(estimate.weights, estimate.means[..., :d])
+    axes = torch.linalg.eigh(X.mT @ X).eigenvectors[..., -own:]
+    shown = X @ axes
+    estimate = network.estimate(shown, n_components, mask)
     shares = estimate.responsibilities(shown)
     if mask is not None:
         shares = shares * mask[:, None]

@@ -6,9 +6,9 @@ Steps and sequences a second (medians), the share of a step that drawing its tas
 
     FLOPs of a step / (seconds of a step * FLOPs a second of a large matrix product, measured in the same run)
 
-with 3 (2 P T + 4 sum_s L D n_s^2) FLOPs a step: P weights of the backbone, T tokens, L layers of width D, sequences
-of n_s tokens; the factor 3 counts the backward pass twice. Read-in, read-out, norms and the optimiser count for
-time but not for FLOPs.
+with 3 (2 P T + 4 sum_s L D n_s^2) FLOPs a step: P weights of the backbone, T tokens, L layers of width D,
+sequences of n_s tokens; the factor 3 counts the backward pass twice. Read-in, read-out, norms and the
+optimiser count for time but not for FLOPs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def measure(config: RunConfig, processes: Processes, steps: int) -> Throughput:
         plan = plan_step(
             config.tasks, training.tasks_per_step, training.micro_batches, training.seed, trainer.step
         )
-        drawn.append(_seconds(lambda: [draw(config.tasks, micro, device=processes.device) for micro in plan]))
+        drawn.append(
+            _seconds(lambda plan=plan: [draw(config.tasks, m, device=processes.device) for m in plan])
+        )
         counted.append(
             sum(step_flops(config, trainer, micro.n_samples, micro.n_components) for micro in plan)
         )
