@@ -113,9 +113,10 @@ def _check_fit(path: Path, wanted: dict[str, torch.Size], tensors: dict[str, Ten
     for name, shape in wanted.items():
         if name not in tensors:
             raise CheckpointError(f"{path}: has no tensor {name!r}, which its config asks for")
-        if tensors[name].shape != shape:
+        found = tensors[name].shape
+        if found != shape:
             raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(tensors[name].shape)}, its config needs {tuple(shape)}"
+                f"{path}: tensor {name!r} has shape {tuple(found)}, its config needs {tuple(shape)}"
             )
     for name in tensors:
         if name not in wanted:
