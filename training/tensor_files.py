@@ -64,7 +64,7 @@ def encode_tensors(path: Path, tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def _own_copy(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU, with memory of its own and pending conjugation carried out."""
+    """A contiguous copy on the CPU, with memory of its own; a pending conjugation is carried out."""
     if not isinstance(name, str) or name == "__metadata__" or not isinstance(tensor, Tensor):
         raise CheckpointError(
             f"{path}: entry {name!r} is of type {type(tensor).__name__}, needs a name other than "
@@ -76,8 +76,7 @@ def _own_copy(path: Path, name: str, tensor: Tensor) -> Tensor:
             f"{path}: tensor {name!r} is {tensor.dtype}, {tensor.layout} on {tensor.device}, "
             f"needs a dense tensor of one of {accepted}"
         )
-    plain = tensor.detach().resolve_conj().resolve_neg()
-    return torch.empty(plain.shape, dtype=plain.dtype).copy_(plain)
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor.detach())
 
 
 def encode_side(path: Path, kind: str, data: bytes, entries: dict[str, Any]) -> bytes:
