@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import tomllib
 import types
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from training.model import ModelConfig
 from training.tasks import TaskDistribution
 
 PRESETS = Path(__file__).parent / "presets"
+MOST_SEED, MOST_THREADS, MOST_RATE = 2**64 - 1, 1024, 1e9
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -48,7 +51,7 @@ class TrainingConfig:
     threads                 CPU threads a process; 0 leaves torch's choice.
     seed                    of weights and tasks.
     log_every               steps between two lines of metrics.jsonl.
-    evaluate_every          steps between two evaluations on `evaluation_tasks` fixed tasks of each K, N = 128.
+    evaluate_every          steps between two evaluations on `evaluation_tasks` tasks of each K, N = 128.
     checkpoint_seconds      wall-clock seconds between two checkpoints.
     """
 
@@ -81,6 +84,9 @@ class TrainingConfig:
         check_count("evaluation_tasks", self.evaluation_tasks, least=2)
         for name in ("warmup", "polish_steps", "threads", "seed"):
             check_count(name, getattr(self, name), least=0)
+        for name, most in (("seed", MOST_SEED), ("threads", MOST_THREADS)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, needs an integer of at most {most}")
         if self.tasks_per_step % self.micro_batches:
             raise ValueError(
                 f"tasks_per_step is {self.tasks_per_step}, "
@@ -94,7 +100,12 @@ class TrainingConfig:
             )
         if self.optimiser not in ("adamw", "muon"):
             raise ValueError(f"optimiser is {self.optimiser!r}, needs adamw or muon")
-        for name in ("learning_rate", "muon_share", "clip", "checkpoint_seconds"):
+        for name in ("learning_rate", "muon_share"):
+            if not 0 < getattr(self, name) <= MOST_RATE:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, needs a positive number of at most {MOST_RATE:g}"
+                )
+        for name in ("clip", "checkpoint_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, needs a positive finite number")
         for name in ("final_fraction", "polish_from"):
@@ -143,19 +154,22 @@ class RunConfig:
             raise ConfigError(f"section [{missing[0]}] is missing")
         tasks = _section("tasks", TaskDistribution, data["tasks"])
         shared = {"n_features": tasks.n_features, "components": tasks.components}
-        model = _section("model", ModelConfig, {**shared, **data.get("model", {})})
+        given = data.get("model", {})
+        model = _section("model", ModelConfig, {**shared, **given} if isinstance(given, dict) else given)
         return cls(tasks, model, _section("training", TrainingConfig, data["training"]))
 
 
 def load_preset(name: str) -> RunConfig:
     """A preset by its name, or the path of a TOML file of one's own; raises ConfigError."""
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise ConfigError(f"no preset {name!r}; there are {known}, or give the path of a .toml file")
     try:
         return RunConfig.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as problem:
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise ConfigError(
+            f"no preset {name!r} ({problem.strerror}); there are {known}, or give the path of a .toml file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -174,8 +188,7 @@ def _section(name: str, kind: type, data: Any) -> Any:
     for key, value in data.items():
         value = tuple(value) if isinstance(value, list) else value
         if not _fits(value, hints[key]):
-            wanted = getattr(hints[key], "__name__", str(hints[key])).replace("typing.", "")
-            raise ConfigError(f"[{name}] {key} is {value!r}, needs {wanted}")
+            raise ConfigError(f"[{name}] {key} is {value!r}, needs {_wanted(hints[key])}")
         values[key] = value
     required = [
         f.name
@@ -213,10 +226,24 @@ def _fits(value: Any, hint: Any) -> bool:
         inner = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         return len(inner) == len(value) and all(map(_fits, value, inner))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        fitting = isinstance(value, int) and abs(value) <= sys.float_info.max
+        return (isinstance(value, float) or fitting) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
+
+
+def _wanted(hint: Any) -> str:
+    """The type in words; None is what a key that is left out means."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(parts)}"
+    if origin is types.UnionType:
+        return " or ".join(_wanted(part) for part in parts if part is not types.NoneType)
+    if origin is tuple:
+        length = "" if parts[-1] is Ellipsis else f" of {len(parts)}"
+        return f"a list{length}, each item {_wanted(parts[0])}"
+    return KINDS[hint]
 
 
 def _jsonable(values: dict[str, Any]) -> dict[str, Any]:
