@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from training.config import ConfigError, RunConfig
 
@@ -14,11 +16,18 @@ CONFIG, METRICS, CHECKPOINTS, MODEL = "config.json", "metrics.jsonl", "checkpoin
 
 
 def start_folder(out: Path, config: RunConfig) -> None:
-    """Make the folder of a new run; ConfigError when it cannot be written or holds a run already."""
-    if (out / CONFIG).exists():
-        raise ConfigError(f"--out {out}: holds a run already; give --resume to go on, or name another folder")
+    """Make the folder of a new run; ConfigError when it cannot be written or holds a run, or parts of one."""
+    checkpoints = out / CHECKPOINTS
     try:
-        (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        there = [name for name in (CONFIG, METRICS, MODEL) if (out / name).exists()]
+        if checkpoints.is_dir() and any(checkpoints.iterdir()):
+            there.append(CHECKPOINTS)
+        if there:
+            raise ConfigError(
+                f"--out {out}: holds a run already ({', '.join(there)}); "
+                "give --resume to go on, or name another folder"
+            )
+        checkpoints.mkdir(parents=True, exist_ok=True)
         _write(out / CONFIG, json.dumps(config.to_dict(), indent=1) + "\n")
     except OSError as problem:
         raise ConfigError(
@@ -33,7 +42,7 @@ def resume_folder(out: Path, config: RunConfig | None) -> RunConfig:
         found = RunConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"--out {out}: holds no run to resume; leave --resume out to start one") from None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ConfigError(f"{path}: is no configuration of a run ({problem})") from None
     if config is not None and config != found:
         differ = [
@@ -47,26 +56,53 @@ def resume_folder(out: Path, config: RunConfig | None) -> RunConfig:
     return found
 
 
+class MetricsError(ValueError):
+    """metrics.jsonl cannot be opened or written; one line says why."""
+
+
 class Metrics:
-    """metrics.jsonl, one JSON object a line; lines that a resumed run will write again are cut off first."""
+    """metrics.jsonl, one JSON object a line; lines that a resumed run will write again are cut off first.
+
+    Raises MetricsError when the file cannot be written or is shorter than `length` bytes.
+    """
 
     def __init__(self, path: Path, length: int) -> None:
-        self.file: TextIO = path.open("a", encoding="utf-8")
-        self.file.truncate(length)
+        self.path = path
+        with self._writing():
+            self.file = path.open("ab", buffering=0)
+            there = self.length()
+        if there < length:
+            self.close()
+            raise MetricsError(f"{path}: has {there} bytes, had {length} at the checkpoint; put it back")
+        with self._writing():
+            self.file.truncate(length)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; what is written survives a kill of this process."""
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        rest = memoryview((json.dumps(line) + "\n").encode())
+        with self._writing():
+            while rest:
+                rest = rest[self.file.write(rest) :]
 
     def length(self) -> int:
         """Bytes on disk, for the checkpoint."""
-        os.fsync(self.file.fileno())
-        return self.file.tell()
+        with self._writing():
+            os.fsync(self.file.fileno())
+            return os.fstat(self.file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise MetricsError(
+                f"{self.path}: not written ({problem.strerror}); the last checkpoint is kept; "
+                "needs a writable folder with free space"
+            ) from problem
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
