@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+def load_writer() -> Callable[[Path], Any]:
+    """The class that writes events; ValueError when the package is not installed."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "--tensorboard needs the package tensorboard: pip install 'gmm-theory-toolkit[tensorboard]'"
+        ) from None
+    return SummaryWriter
 
 
 class Board:
     """Writes events into ``out/tensorboard``.
 
-    Raises ValueError when the package is not installed.
+    Args:
+        out: the folder of the run. writer: from :func:`load_writer`.
     """
 
-    def __init__(self, out: Path) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            raise ValueError(
-                "--tensorboard needs the package tensorboard: pip install 'gmm-theory-toolkit[tensorboard]'"
-            ) from None
-        self.writer = SummaryWriter(out / "tensorboard")
+    def __init__(self, out: Path, writer: Callable[[Path], Any]) -> None:
+        self.writer = writer(out / "tensorboard")
 
     def write(self, line: dict[str, Any]) -> None:
         """Every number of the line, nested names joined by slashes, at its step."""

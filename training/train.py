@@ -27,11 +27,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console.errors import STOPPED, checking_input, run_command
 from training.checkpoint import latest_checkpoint, save_model
-from training.config import RunConfig, load_preset
+from training.config import ConfigError, RunConfig, load_preset
 from training.processes import Processes, joined
 from training.recorder import Clock, Recorder
-from training.run_folder import CHECKPOINTS, MODEL, resume_folder, start_folder
-from training.tensorboard import Board
+from training.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
+from training.tensorboard import Board, load_writer
 from training.trainer import StepResult, Trainer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -73,6 +73,7 @@ def main(
         if preset is None and not resume:
             raise ValueError("--preset is missing; name one, or --resume a run")
         config = None if preset is None else load_preset(preset)
+        writer = load_writer() if tensorboard else None
         with joined(device) as processes:
             if resume:
                 config = resume_folder(out, config)
@@ -81,7 +82,7 @@ def main(
             processes.wait()
             if config is None:
                 raise ValueError("--preset is missing; name one, or --resume a run")
-            board = Board(out) if tensorboard and processes.first else None
+            board = Board(out, writer) if writer and processes.first else None
             return train(config, out, processes, board)
 
 
@@ -93,15 +94,15 @@ def train(config: RunConfig, out: Path, processes: Processes, board: Board | Non
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     trainer = Trainer(config, processes)
-    console = Console(stderr=True, quiet=not processes.first)
-    found = latest_checkpoint(
-        out / CHECKPOINTS, lambda line: console.print(line, style="yellow", markup=False)
-    )
+    console = Console(stderr=True, quiet=not processes.first, soft_wrap=True, markup=False)
+    found = latest_checkpoint(out / CHECKPOINTS, lambda line: console.print(line, style="yellow"))
     clock = Clock()
     if found is not None:
+        if RunConfig.from_dict(found.meta["config"]) != config:
+            raise ConfigError(f"{found.path}: is a checkpoint of other settings than {out / CONFIG}")
         trainer.restore(found.step, found.tensors)
         clock = Clock(**found.meta["clock"])
-        console.print(f"resuming {out} at step {found.step:,}", markup=False)
+        console.print(f"resuming {out} at step {found.step:,}")
     recorder = Recorder(out, trainer, clock, board) if processes.first else None
     try:
         with stopping_gently() as stop, _bar(console, trainer) as advance:
@@ -119,11 +120,11 @@ def train(config: RunConfig, out: Path, processes: Processes, board: Board | Non
         if recorder is not None:
             recorder.metrics.close()
     if stopped:
-        console.print(f"stopped at step {trainer.step:,}; --resume goes on", markup=False)
+        console.print(f"stopped at step {trainer.step:,}; --resume goes on")
         return STOPPED
     if recorder is not None:
         save_model(out / MODEL, trainer.model.state_dict(), config.to_dict()["model"], recorder.facts())
-        console.print(f"wrote {out / MODEL}", markup=False)
+        console.print(f"wrote {out / MODEL}")
     return 0
 
 
