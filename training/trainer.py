@@ -94,13 +94,18 @@ class Trainer:
         return StepResult(float(total), norm, rate, bool(stopping))
 
     def losses(self, batch: TaskBatch) -> Tensor:
-        """The loss of every task, with the EM layers in place where the configuration says so."""
+        """The loss of every task, with the EM layers in place where the configuration says so.
+
+        NaN after an estimate that is not finite: then every process of a step sees it in the sum.
+        """
         training = self.config.training
         K = batch.truth.n_components
         mask = batch.mask
         padding = None if bool(mask.all()) else mask
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.autocast):
             estimate = self.model.network(batch.X, K, padding)
+        if not all(bool(part.isfinite().all()) for part in estimate if part is not None):
+            return torch.nan * estimate.means.sum((1, 2))
         if self.model.polish is not None and self.step >= training.polish_from * training.steps:
             polished = self.model.polish(batch.X, estimate.log_weights, estimate.means, padding)
             estimate = Estimate(*polished)
