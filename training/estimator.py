@@ -35,8 +35,8 @@ class TGMMMixture(MixtureEstimator):
     tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
     random_state     of `sample`, and of the noise columns below.
 
-    n_components must be one that the model was trained for (2 to 5 for the shipped ones). The network was
-    trained on means within 5 of the origin and standard deviation 1 within a group: the data are centred for
+    n_components must be 1 or one that the model was trained for (2 to 5 for the shipped ones). It was trained
+    on means within 5 of the origin and standard deviation 1 within a group: the data are centred for
     it but not scaled, so units matter as for EMMixture. Data of d below the model's get columns of N(0, 1)
     noise, which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
     components, and the means are the averages of the points under the responsibilities it finds there.
@@ -79,7 +79,10 @@ class TGMMMixture(MixtureEstimator):
         shares = X.new_ones(X.shape[:2]) if sample_weight is None else sample_weight
         centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
         centred = X - centre if mask is None else (X - centre).masked_fill(~mask[:, :, None], 0.0)
-        start = learned_start(self._model(X.shape[-1]), centred, n_components, mask, generator)
+        if n_components == 1:  # the average, which needs no network
+            start = Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))
+        else:
+            start = learned_start(self._model(X.shape[-1]), centred, n_components, mask, generator)
         if constructed:
             start = _constructed(centred, start, mask, steps)
         elif self.covariance_type != "unit":

@@ -1,0 +1,137 @@
+"""TGMMMixture: scikit-learn's checks, what its parameters do, data of other dimensions, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from baselines.em import em
+from baselines.mixture import Mixture
+from baselines.tasks import paper_tasks
+from training.estimator import TGMMMixture
+from training.model import TGMM, ModelConfig
+from training.released import load_tgmm
+
+IGNORED = "ignore::sklearn.exceptions.ConvergenceWarning"
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@parametrize_with_checks([TGMMMixture(), TGMMMixture(3, polish="construction", polish_steps=2)])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def tasks(d=8, K=3, n_tasks=6, N=96, seed=5):
+    return paper_tasks(n_tasks, d, K, N, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_network_then_em_is_what_it_says():
+    """The same numbers as the network on centred data followed by baselines.em, to the bit."""
+    found = tasks()
+    X = found.X
+    centre = X.new_ones(6, 1, 96) @ X / 96
+    start = load_tgmm("d8").estimate(X - centre, 3)
+    expected = em(X - centre, init=start, max_iter=4, tol=0.0).mixture
+    got = TGMMMixture(3, polish_steps=4).fit_many(X.numpy())
+    np.testing.assert_array_equal(got.weights, expected.weights.numpy())
+    np.testing.assert_array_equal(got.means, (expected.means + centre).numpy())
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_constructed_layers_do_what_em_does():
+    """Ten layers of 128 pieces stay within 0.02 standard deviations of ten EM steps.
+
+    The limit is a tenth of the sampling error of a mean, sqrt(K / N) = 0.18 at K = 3, N = 96: what a user
+    would notice. Bounds are tested in test_polish.
+    """
+    X = tasks().X.numpy()
+    exact = TGMMMixture(3).fit_many(X)
+    built = TGMMMixture(3, polish="construction").fit_many(X)
+    assert 0 < np.abs(exact.means - built.means).max() < 0.02
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_padding_and_company_do_not_matter():
+    """Sets of many lengths together, and each alone: the network in float32 rounds to 1e-5 of a coordinate of
+    10, and EM from there is a smooth map that contracts near its maximum."""
+    found = tasks(n_tasks=4)
+    sets = [points[:n].numpy() for points, n in zip(found.X, (96, 64, 80, 50), strict=True)]
+    together = TGMMMixture(3).fit_many(sets)
+    for place, points in enumerate(sets):
+        alone = TGMMMixture(3).fit(points)
+        np.testing.assert_allclose(together[place].means_, alone.means_, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_shifted_data_give_shifted_means():
+    """The data are centred: 2^20 added to them moves the means by as much, up to rounding of X + 2^20, 2^-33,
+    below an ulp of what the float32 network sees, about 1e-6."""
+    X = tasks(n_tasks=1).X[0].numpy()
+    shift = 2.0**20
+    there, here = TGMMMixture(3).fit(X + shift), TGMMMixture(3).fit(X)
+    np.testing.assert_allclose(there.means_ - shift, here.means_, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize(("d", "K"), [(1, 2), (2, 3), (3, 3), (5, 2), (12, 3), (20, 4)])
+def test_other_dimensions(d, K):
+    """Well separated groups are found in any dimension: each mean is near one of the true ones."""
+    generator = torch.Generator().manual_seed(d)
+    directions = torch.linalg.qr(torch.randn(max(d, K), max(d, K), generator=generator)).Q[:K, :d].double()
+    means = 5.0 * (torch.tensor([[-1.0], [1.0]]).double() if d == 1 else directions)
+    if d == 2:
+        angles = 2 * torch.pi * torch.arange(K) / K
+        means = 4.0 * torch.stack([angles.cos(), angles.sin()], 1).double()
+    X, labels = Mixture(torch.full((K,), 1 / K, dtype=torch.float64), means).sample(300, generator)
+    model = TGMMMixture(K, random_state=0).fit(X.numpy())
+    assert model.means_.shape == (K, d)
+    groups = np.stack([X[labels == k].mean(0).numpy() for k in range(K)])
+    gaps = np.linalg.norm(model.means_[:, None] - groups[None], axis=-1)
+    # A group of 300/K points, at least 60, has a mean within 5 sqrt(d/60) with probability 1 - 1e-6.
+    assert (gaps.min(0) < 5 * (d / 60) ** 0.5).all()
+    assert sorted(gaps.argmin(0)) == list(range(K))
+
+
+def test_reports_that_it_has_not_converged():
+    X = tasks(K=5, n_tasks=1).X[0].numpy()
+    with pytest.warns(ConvergenceWarning, match="polish_steps = 0 another EM step still raises"):
+        model = TGMMMixture(5, polish_steps=0).fit(X)
+    assert not model.converged_
+    assert model.n_iter_ == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 7}, "n_components is 7, this model serves 2, 3, 4, 5"),
+        ({"polish": "magic"}, "polish is 'magic', needs one of construction, em"),
+        ({"polish_steps": -1}, "polish_steps is -1, needs an integer of at least 1"),
+        ({"polish_steps": 1.5}, "polish_steps is 1.5, needs an integer"),
+        ({"covariance_type": "round"}, "covariance_type is 'round'"),
+        ({"covariance_type": "full", "polish": "construction"}, "needs 'unit' with polish 'construction'"),
+        ({"model": "nowhere.safetensors"}, "no such file"),
+        ({"model": TGMM(ModelConfig(n_features=8, scales=True))}, "model estimates scales"),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        TGMMMixture(**{"n_components": 3} | parameters).fit(tasks(n_tasks=1).X[0].numpy())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_bad_data(value):
+    X = tasks(n_tasks=1).X[0].numpy()
+    X[3, 2] = value
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        TGMMMixture(3).fit(X)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize("covariance_type", ["tied_spherical", "spherical", "diagonal", "tied", "full"])
+def test_other_covariances(covariance_type):
+    X = 0.5 * tasks(K=2, n_tasks=1).X[0].numpy()
+    model = TGMMMixture(2, covariance_type=covariance_type).fit(X)
+    assert model.covariance_type_ == covariance_type
+    assert model.score(X) > TGMMMixture(2).fit(X).score(X)  # variances 1/4, where unit ones are too wide
