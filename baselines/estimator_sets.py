@@ -185,6 +185,8 @@ def stack(sets: Array | list[Array], places: Sequence[int]) -> tuple[Array, Arra
 
 def gather(parts: Sequence[tuple[Sequence[int], Array]], n_sets: int) -> Arrays:
     """The rows of all groups in the order of the data sets: one array if they have one shape, else a list."""
+    if len(parts) == 1:
+        return parts[0][1]  # `groups` keeps the order within a group, and this one is all of them
     rows = [np.empty(0)] * n_sets
     for places, values in parts:
         for place, row in zip(places, values, strict=True):
