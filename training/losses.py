@@ -41,7 +41,7 @@ def pair_losses(estimate: Estimate, batch: TaskBatch) -> Tensor:
 
 
 def true_log_variances(batch: TaskBatch) -> Tensor:
-    """log s (B, K, d) of unit or diagonal tasks; ValueError for others, which a diagonal estimate cannot fit."""
+    """log s (B, K, d) of unit or diagonal tasks; ValueError for others: no diagonal estimate fits them."""
     truth = batch.truth
     if truth.covariance_type == "unit":
         return torch.zeros_like(truth.means)

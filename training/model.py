@@ -37,8 +37,8 @@ class ModelConfig:
     n_features, components  d, and the numbers of components K it serves, ascending.
     layers, heads, width    of the backbone; the hidden size of the MLP is mlp_ratio * width.
     readout                 "tokens" or "pooling".
-    task_embedding          whether the read-in of the points, and the choice of component tokens, know K. If not,
-                            the backbone sees the same sequence for every K, and only the read-out is K's own.
+    task_embedding          whether the read-in of the points, and the choice of component tokens, know K. If
+                            not, every K gives the backbone the same sequence, and only the read-out differs.
     causal, max_positions   as in the paper's public code: a point sees those before it, and learned position
                             embeddings for up to max_positions points (0: none). The default uses neither, so
                             that the order of the points does not matter.
@@ -176,6 +176,8 @@ class TGMM(nn.Module):
         """
         self._check(X, n_components, mask)
         config = self.config
+        if mask is not None:
+            X = X.masked_fill(~mask[:, :, None], 0.0)  # 0 * NaN is not 0: it would reach every gradient
         h = self.readin(X / config.data_scale)
         if config.task_embedding:
             h = h + self.embedding[config.components.index(n_components)]
@@ -205,7 +207,8 @@ class TGMM(nn.Module):
         h = self.norm(h)
         if mask is not None:
             h = h.masked_fill(~mask[:, :, None], 0.0)
-        return self._split(*self.pooling[str(n_components)].pool(h, present, mask))
+        pooling: AttentivePooling = self.pooling[str(n_components)]  # pyright: ignore[reportAssignmentType]
+        return self._split(*pooling.pool(h, present, mask))
 
     def _split(self, logits: Tensor, out: Tensor) -> Estimate:
         d = self.config.n_features
@@ -218,6 +221,7 @@ class TGMM(nn.Module):
 
         Raises ValueError as :meth:`network`, and for values that are not finite (padded points excepted).
         """
+        self._check(X, n_components, mask)
         points = X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
         check_points(points)
         points = points.to(self.readin.weight)
@@ -232,6 +236,8 @@ class TGMM(nn.Module):
 
     def _check(self, X: Tensor, n_components: int, mask: Tensor | None) -> None:
         config = self.config
+        if not isinstance(X, Tensor):
+            raise ValueError(f"X is of type {type(X).__name__}, needs a tensor (B, N, d)")
         if X.dim() != 3 or X.shape[-1] != config.n_features or 0 in X.shape:
             raise ValueError(f"X has shape {tuple(X.shape)}, needs (B, N, d) with d = {config.n_features}")
         if n_components not in config.components:

@@ -26,7 +26,7 @@ PIECES = 128
 class Polish(nn.Module):
     """``steps`` constructed EM layers pairs, built for the range of the data at hand.
 
-    The piecewise squares need a radius: the largest power of two that is not below any coordinate of a point
+    The piecewise squares need a radius: the smallest power of two that is not below any coordinate of a point
     or a start, at least 8. So equal data always meet equal weights, and no coordinate is ever outside.
     Unit covariances, as in the theorem.
 
@@ -52,7 +52,8 @@ class Polish(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """log weights (B, K) and means (B, K, d) after L steps from those given; X (B, N, d), mask (B, N).
 
-        Raises ValueError for a task of fewer points than components.
+        Raises ValueError for a task of fewer points than components, and for coordinates of points or means
+        that are not finite.
         """
         n_samples = X.new_full((len(X),), X.shape[1]).long() if mask is None else mask.sum(-1)
         K = means.shape[1]
@@ -60,7 +61,11 @@ class Polish(nn.Module):
             raise ValueError(
                 f"a task has {int(n_samples.min())} points, EM layers need at least K = {K} of them"
             )
-        points = X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
+        points = X
+        if mask is not None:  # a construction takes the first n_samples tokens for a task's points
+            order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+            points = X.masked_fill(~mask[:, :, None], 0.0).gather(1, order[:, :, None].expand_as(X))
+            mask = mask.gather(1, order)
         construction, transformer, readout = self._layers(points, means)
         missing = self.max_components - K
         tasks = TaskBatch(
@@ -77,10 +82,12 @@ class Polish(nn.Module):
         return logits[:, :K].log_softmax(-1), new_means[:, :K]
 
     def _layers(self, X: Tensor, means: Tensor) -> tuple[EMConstruction, Transformer, AttentivePooling]:
-        largest = max(8.0, float(X.abs().max()), float(means.detach().abs().max()))
-        if not math.isfinite(largest):
-            raise ValueError(f"a coordinate of a point or of the network's estimate is {largest}")
-        radius = 2.0 ** math.ceil(math.log2(largest))
+        sizes = (float(X.abs().max()), float(means.detach().abs().max()))
+        for size in sizes:
+            if not math.isfinite(size):
+                raise ValueError(f"a coordinate of a point or of the network's estimate has size {size}")
+        fraction, exponent = math.frexp(max(8.0, *sizes))  # fraction in [1/2, 1)
+        radius = math.ldexp(1.0, exponent - (fraction == 0.5))
         key = (radius, X.dtype, X.device)
         if key not in self._compiled:
             construction = self.construction(radius)
