@@ -1,0 +1,264 @@
+"""Measure a trained network beside other estimators, all of them on the same tasks.
+
+    python -m training.evaluate d8                                   # the shipped network of d = 8
+    python -m training.evaluate runs/d8/model.safetensors --grid samples --tasks 512 --out results/samples
+    python -m training.evaluate em-restarts --dims 2,8               # one method alone
+    python -m training.evaluate d8 --grid dxk --model d2
+    python -m training.evaluate d8 --grid embedding --ablation runs/plain/model.safetensors
+
+A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,
+samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation_grids). --out
+gets results.json, figures and index.html. Exit codes: 0 done, 2 bad input, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from baselines.checks import check_count
+from baselines.methods import METHODS
+from console.errors import checking_input, run_command
+from console.options import usable_seed, whole, whole_numbers
+from console.output import check_out, write_results
+from console.terminal import progress
+from training.evaluation import SLOW_TASKS, CellResult, cell_record, measure_cell, slices_of
+from training.evaluation_contenders import (
+    ORACLE,
+    Contender,
+    method_contenders,
+    named_method,
+    network_contenders,
+    oracle,
+)
+from training.evaluation_figures import NAMES, pictures
+from training.evaluation_grids import AXES, TITLES, Cell, cells_of
+from training.evaluation_table import HEADER, LEGEND, cell_rows, cell_title, print_results, reasons
+from training.released import Released, load_released
+
+COMMAND = "training.evaluate"
+TASKS, QUICK_TASKS = 2048, 128
+DIMS, COMPONENTS = (2, 8), (2, 3, 4, 5)  # where no network says otherwise
+NETWORK, ABLATED = "network", "network without task embedding"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A network as it is called in the tables."""
+
+    label: str
+    released: Released
+
+    @property
+    def n_features(self) -> int:
+        """d."""
+        return self.released.model.config.n_features
+
+
+@app.command(help=__doc__)
+def main(
+    what: Annotated[str, typer.Argument(help="a model's path, d2 or d8, or the name of a method")],
+    grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
+    tasks: Annotated[
+        int | None, typer.Option(parser=whole, help=f"tasks a cell, {TASKS} or with --quick {QUICK_TASKS}")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
+        "results/evaluation"
+    ),
+    polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = 10,
+    seed: Annotated[int, typer.Option(parser=whole, help="of tasks and starts")] = 0,
+    methods: Annotated[
+        str | None, typer.Option(help="beside the network, as in em,spectral; all, or none")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="a further network, of another d")] = None,
+    ablation: Annotated[str | None, typer.Option(help="network without task embedding")] = None,
+    dims: Annotated[str | None, typer.Option(help="d, as in 2,8; those of the networks")] = None,
+    components: Annotated[str | None, typer.Option(help="K, as in 3,5; those of the networks")] = None,
+    samples: Annotated[str | None, typer.Option(help="N in place of the grid's")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer tasks and values")] = False,
+) -> int:
+    """Measure; see the module's docstring."""
+    usable_seed(seed)
+    chosen_dims, chosen_K = whole_numbers("dims", dims), whole_numbers("components", components)
+    sizes = whole_numbers("samples", samples)
+    n_tasks = (QUICK_TASKS if quick else TASKS) if tasks is None else tasks
+    with checking_input():
+        check_count("--tasks", n_tasks, least=2)
+        check_count("--polish", polish, least=0)
+        is_method = what in METHODS
+        entrants = _entrants(([] if is_method else [what]) + (model or []), ablation, grid)
+        names = _method_names(what if is_method else None, methods)
+        if chosen_dims is None:
+            chosen_dims = [entrant.n_features for entrant in entrants] or list(DIMS)
+        if chosen_K is None:
+            served = {K for entrant in entrants for K in entrant.released.model.config.components}
+            chosen_K = sorted(served or COMPONENTS)
+        cells = cells_of(grid, chosen_dims, chosen_K, sizes, quick)
+        _refuse_nothing_served(entrants, cells)
+    check_out(out, COMMAND, NAMES)
+    contenders = _contenders(entrants, names, cells, polish)
+    started = time.perf_counter()
+    with checking_input():
+        results = _measure(cells, contenders, n_tasks, seed)
+    console = Console()
+    print_results(console, results)
+    settings = {
+        "what": what,
+        "grid": grid,
+        "tasks": n_tasks,
+        "tasks_of_slow_methods": min(SLOW_TASKS, n_tasks),
+        "polish": polish,
+        "seed": seed,
+        "methods": names,
+        "quick": quick,
+        "threads": torch.get_num_threads(),
+        "dtype": "tasks and methods float64, networks in the dtype of their weights",
+    }
+    _write(out, settings, entrants, contenders, results, time.perf_counter() - started)
+    console.print(f"wrote {out / 'index.html'}, results.json, figures", markup=False)
+    return 0
+
+
+def _entrants(paths: list[str], ablation: str | None, grid: str) -> list[Entrant]:
+    """The networks of the command line, loaded; ValueError where they do not go together."""
+    if (ablation is not None) != (grid == "embedding"):
+        raise ValueError("--ablation MODEL belongs to --grid embedding, and that grid needs it")
+    found: list[Entrant] = []
+    for path in paths:
+        entrant = Entrant(NETWORK, _loaded(path))
+        if entrant.n_features in [other.n_features for other in found]:
+            raise ValueError(
+                f"{path}: is of d = {entrant.n_features}, needs another d than the networks before"
+            )
+        found.append(entrant)
+    if ablation is None:
+        return found
+    if len(found) != 1 or not found[0].released.model.config.task_embedding:
+        raise ValueError("--grid embedding needs one network with task embedding beside --ablation")
+    plain = Entrant(ABLATED, _loaded(ablation))
+    if plain.released.model.config.task_embedding or plain.n_features != found[0].n_features:
+        raise ValueError(
+            f"--ablation {ablation}: needs a network without task embedding of d = {found[0].n_features}"
+        )
+    return [*found, plain]
+
+
+def _loaded(path: str) -> Released:
+    try:
+        return load_released(path)
+    except ValueError as problem:
+        if "no such file" in str(problem) and path not in ("d2", "d8"):
+            raise ValueError(f"{problem}; or one of the methods {', '.join(METHODS)}") from None
+        raise
+
+
+def _method_names(alone: str | None, methods: str | None) -> list[str]:
+    """Which methods are measured: the one that is named, those of --methods, or all; ValueError."""
+    if methods is None or methods == "all":
+        chosen = list(METHODS) if alone is None or methods else []
+    else:
+        chosen = [] if methods == "none" else methods.split(",")
+    names = list(dict.fromkeys([alone, *chosen] if alone else chosen))
+    return [named_method(name).name for name in names if name != ORACLE]
+
+
+def _refuse_nothing_served(entrants: list[Entrant], cells: list[Cell]) -> None:
+    """ValueError where a network would have nothing but dashes."""
+    for entrant in entrants:
+        alone = network_contenders(entrant.released.model, 0, entrant.label)[0]
+        refusals = [alone.refusal(cell) for cell in cells]
+        if all(refusals):
+            raise ValueError(f"{entrant.released.name}: {refusals[0]}, none of the cells asked for")
+
+
+def _contenders(
+    entrants: list[Entrant], names: list[str], cells: list[Cell], polish: int
+) -> dict[Cell, list[Contender]]:
+    """Of each cell: the networks of its d (any one for a dash where there is none), then the methods."""
+    networks = [
+        (entrant, network_contenders(entrant.released.model, polish, entrant.label)) for entrant in entrants
+    ]
+    found = {}
+    for cell in cells:
+        covariance = "unit" if cell.distribution is None else cell.distribution.covariance
+        fitting = [made for entrant, made in networks if entrant.n_features == cell.n_features]
+        chosen = fitting or [made for _, made in networks[:1]]
+        found[cell] = [one for made in chosen for one in made] + method_contenders(names, covariance)
+    return found
+
+
+def _measure(
+    cells: list[Cell], contenders: dict[Cell, list[Contender]], n_tasks: int, seed: int
+) -> list[CellResult]:
+    pieces = sum(len(slices_of(cell, n_tasks)) * (1 + len(contenders[cell])) for cell in cells)
+    with progress(pieces) as start:
+        return [
+            measure_cell(
+                cell, contenders[cell], n_tasks, seed, lambda name, c=cell: start(f"{c.title}: {name}")
+            )
+            for cell in cells
+        ]
+
+
+def _write(
+    out: Path,
+    settings: dict[str, Any],
+    entrants: list[Entrant],
+    contenders: dict[Cell, list[Contender]],
+    results: list[CellResult],
+    seconds: float,
+) -> None:
+    described = {one.name: one.description for made in contenders.values() for one in made}
+    described = {ORACLE: oracle("unit").description} | described
+    models = [
+        {
+            "label": entrant.label,
+            "name": entrant.released.name,
+            "sha256": entrant.released.sha256,
+            "n_parameters": entrant.released.n_parameters,
+            "config": asdict(entrant.released.model.config),
+            "training": entrant.released.training,
+        }
+        for entrant in entrants
+    ]
+    grid = settings["grid"]
+    about = f"Grid {grid} ({TITLES[grid]}), {settings['tasks']:,} tasks a cell, seed {settings['seed']}."
+    if any(one.slow for made in contenders.values() for one in made):
+        slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
+        about += (
+            f" Slow methods ({', '.join(slow)}) on the first {settings['tasks_of_slow_methods']} of them."
+        )
+    content = {
+        "settings": settings,
+        "seconds": seconds,
+        "models": models,
+        "methods": described,
+        "cells": [cell_record(result) for result in results],
+    }
+    context = {
+        "title": TITLES[grid],
+        "about": about,
+        "command": f"python -m {COMMAND} {settings['what']} --grid {grid} --tasks {settings['tasks']} "
+        f"--polish {settings['polish']} --seed {settings['seed']}",
+        "threads": settings["threads"],
+        "seconds": seconds,
+        "legend": LEGEND,
+        "header": HEADER,
+        "tables": {cell_title(result): cell_rows(result) for result in results},
+        "reasons": reasons(results),
+    }
+    template = Path(__file__).with_name("evaluation_report.html")
+    write_results(out, COMMAND, content, pictures(results, AXES[grid], about), NAMES, template, context)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))
