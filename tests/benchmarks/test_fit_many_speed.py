@@ -20,6 +20,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral_estimator import SpectralMixture
 from baselines.tasks import paper_tasks
+from training.estimator import TGMMMixture
 
 TASKS = {"n_tasks": 10_000, "n_features": 8, "n_components": 5, "n_samples": 128}
 K = TASKS["n_components"]
@@ -27,13 +28,15 @@ ROUNDS = 3
 PEER_FITS = {1: 1000, 10: 200}  # tasks in scikit-learn's loop, by the number of starts
 
 # What is timed against scikit-learn with one and with ten starts: name -> estimator with fit_many.
-# A trained network joins by a line here: "TGMM": TGMM(..., n_components=K).
 ESTIMATORS = {
     "EM unit, 1 start": EMMixture(K, random_state=0),
     "EM unit, 10 starts": EMMixture(K, n_init=10, random_state=0),
     "EM spherical, 1 start": EMMixture(K, covariance_type="spherical", random_state=0),
     "EM spherical, 10 starts": EMMixture(K, covariance_type="spherical", n_init=10, random_state=0),
     "spectral": SpectralMixture(K, variance=1.0, random_state=0),
+    "TGMM, network alone": TGMMMixture(K, polish_steps=0, random_state=0),
+    "TGMM, 10 EM steps": TGMMMixture(K, random_state=0),
+    "TGMM, 10 constructed EM layers": TGMMMixture(K, polish="construction", random_state=0),
 }
 
 
