@@ -232,11 +232,8 @@ def _write(
     ]
     grid = settings["grid"]
     about = f"Grid {grid} ({TITLES[grid]}), {settings['tasks']:,} tasks a cell, seed {settings['seed']}."
-    if any(one.slow for made in contenders.values() for one in made):
-        slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
-        about += (
-            f" Slow methods ({', '.join(slow)}) on the first {settings['tasks_of_slow_methods']} of them."
-        )
+    slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
+    note = f" {', '.join(slow)}: on the first {settings['tasks_of_slow_methods']} of them." if slow else ""
     content = {
         "settings": settings,
         "seconds": seconds,
@@ -246,7 +243,7 @@ def _write(
     }
     context = {
         "title": TITLES[grid],
-        "about": about,
+        "about": about + note,
         "command": f"python -m {COMMAND} {settings['what']} --grid {grid} --tasks {settings['tasks']} "
         f"--polish {settings['polish']} --seed {settings['seed']}",
         "threads": settings["threads"],

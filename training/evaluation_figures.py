@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import cycle
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from console.output import Picture
 from training.evaluation import CellResult, Row
@@ -22,6 +23,8 @@ COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7
 MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p")
 SPAN = 3000.0
 """A log axis reaches so many times its lowest value at most; what lies above is named in the caption."""
+DEPTH = 300.0
+"""An algorithmic error below the statistical one by this factor is drawn there, at the lower edge."""
 
 Column = list[CellResult]
 Style = dict[str, object]
@@ -48,14 +51,15 @@ def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
 
 
 def _styles(names: Sequence[str]) -> dict[str, Style]:
-    """Networks red and thick, the oracle black and dashed, each other method its own colour and marker."""
+    """Networks red, the oracle a broad grey dashed line below the rest, methods with hollow markers."""
     styles: dict[str, Style] = {}
     networks = iter(cycle((("#d62728", "-", "o"), ("#7b0d0e", "--", "o"))))
     alone = iter(cycle((("#f4a3a3", "-", "*"), ("#b05050", ":", "*"))))
     others = iter(cycle((c, m, line) for line in ("-", ":") for c, m in zip(COLOURS, MARKERS, strict=True)))
     for name in dict.fromkeys(names):
         if name == ORACLE:
-            styles[name] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.6, "zorder": 5}
+            styles[name] = {"color": "0.6", "linestyle": (0, (2, 1)), "linewidth": 5, "zorder": 1}
+            styles[name] |= {"marker": "_", "markersize": 14}
         elif name.startswith("network"):
             colour, line, marker = next(networks if "EM layers" in name else alone)
             styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.4}
@@ -63,12 +67,13 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
         else:
             colour, marker, line = next(others)
             styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 1.1}
-            styles[name] |= {"markersize": 4}
+            styles[name] |= {"markersize": 7, "markerfacecolor": "none"}
     return styles
 
 
-def _grid(n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 1.6), layout="constrained")
+def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
+    figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 1.9), layout="constrained")
+    figure.suptitle("\n".join(wrap(title, 18 * n_columns + 60)), fontsize=10)
     return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
 
 
@@ -107,13 +112,15 @@ def _draw(
     panel.grid(alpha=0.3)
 
 
-def _log(panel: Axes, values: Sequence[float]) -> bool:
-    """A log axis for these values, at most SPAN times the lowest; whether something lies above."""
+def _log(panel: Axes, values: Sequence[float], span: float = SPAN) -> bool:
+    """A log axis for these values, at most `span` times the lowest; whether something lies above."""
     panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
     lowest, highest = min(values), max(values)
-    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, SPAN * lowest))
-    return highest > SPAN * lowest
+    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, span * lowest))
+    return highest > span * lowest
 
 
 def _legend(figure: Figure, styles: dict[str, Style], panels: Sequence[Axes]) -> None:
@@ -131,6 +138,10 @@ def _total(row: Row) -> float:
     return math.nan if row.total is None else row.total.mean
 
 
+def _statistical(row: Row) -> float:
+    return _total(row) if row.method == ORACLE else math.nan
+
+
 def _above(column: Column, value: Callable[[Row], float], limit: float) -> set[str]:
     return {row.method for result in column for row in result.rows if value(row) > limit}
 
@@ -141,7 +152,7 @@ def _positive(column: Column, value: Callable[[Row], float]) -> list[float]:
 
 
 def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: str) -> Picture:
-    figure, rows = _grid(3, len(columns))
+    figure, rows = _grid(f"Error against the truth. {about}", 3, len(columns))
     above: set[str] = set()
     for place, column in enumerate(columns):
         total, bad, ari = (row[place] for row in rows)
@@ -158,9 +169,9 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
         ari.set_ylabel("adjusted Rand index")
     _legend(figure, styles, rows[0])
     caption = (
-        f"{about} Top: mean total error after the best permutation, bars one standard error; the dashed line "
-        f"({ORACLE}) is EM started from the truth. Middle: tasks with more than ten times its error, and "
-        "failed ones. Bottom: adjusted Rand index of the grouping with the true components."
+        f"{about} Top: mean total error after the best permutation, bars one standard error; the grey dashed "
+        f"line ({ORACLE}) is EM started from the truth. Middle: tasks with more than ten times its error, "
+        "and failed ones. Bottom: adjusted Rand index of the grouping with the true components."
     )
     if above:
         caption += f" Above the frame somewhere: {', '.join(sorted(above))}."
@@ -168,24 +179,27 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
 
 
 def _split(columns: list[Column], axis: Axis, styles: dict[str, Style], about: str) -> Picture:
-    figure, [panels] = _grid(1, len(columns), 4.0)
+    figure, [panels] = _grid(
+        f"Statistical error (dashed) and algorithmic error. {about}", 1, len(columns), 4.0
+    )
     above: set[str] = set()
     for panel, column in zip(panels, columns, strict=True):
+        floor = min(_positive([result], _statistical)[0] for result in column) / DEPTH
 
-        def value(row: Row) -> float:
-            return _total(row) if row.method == ORACLE else row.algorithmic
+        def value(row: Row, floor: float = floor) -> float:
+            return _total(row) if row.method == ORACLE else max(row.algorithmic, floor)
 
         _draw(panel, column, axis, styles, value)
-        if _log(panel, _positive(column, value)):
+        if _log(panel, _positive(column, value), SPAN * DEPTH):
             above |= _above(column, value, panel.get_ylim()[1])
         panel.set_title(_title(column, axis), fontsize=10)
-        panel.set_ylabel("statistical (dashed) and algorithmic error")
+        panel.set_ylabel("error in the paper's metric")
     _legend(figure, styles, panels)
     caption = (
         f"{about} Statistical error apart from algorithmic. Dashed: the error of EM from the truth, which no "
         "amount of computing removes. Lines: mean distance, in the same metric, between a method's estimate "
         "and that of EM from the truth. A line below the dashed one means that the sample, not the "
-        "algorithm, decides the error."
+        f"algorithm, decides the error; those of less than a {DEPTH:g}th of it are drawn at the lower edge."
     )
     if above:
         caption += f" Above the frame somewhere: {', '.join(sorted(above))}."
@@ -193,15 +207,20 @@ def _split(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
 
 
 def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Picture:
-    figure, [panels] = _grid(1, len(columns), 4.0)
+    figure, [panels] = _grid(f"Error and what it costs. {about}", 1, len(columns), 4.0)
     above: set[str] = set()
     for panel, column in zip(panels, columns, strict=True):
         last = column[-1]
         for row in last.rows:
-            style = {k: v for k, v in styles[row.method].items() if k in ("color", "marker", "zorder")}
-            style = {"marker": "_", "markersize": 9} | style
+            style = {
+                k: v
+                for k, v in styles[row.method].items()
+                if k in ("color", "marker", "zorder", "markerfacecolor")
+            }
+            style["markersize"] = 9
             panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if _log(panel, _positive([last], _total)):
             above |= _above([last], _total, panel.get_ylim()[1])
         panel.set_title(last.cell.title, fontsize=10)

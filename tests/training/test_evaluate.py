@@ -1,0 +1,162 @@
+"""The command: what it writes, what it refuses."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from console.errors import run_command
+from training import evaluate
+from training.checkpoint import save_model
+from training.evaluate import app
+from training.model import TGMM, ModelConfig
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Random networks: d = 2, d = 3, d = 2 without task embedding."""
+    folder = tmp_path_factory.mktemp("models")
+    shape = {"components": (2, 3), "layers": 1, "heads": 1, "width": 8}
+    for name, config in {
+        "two": ModelConfig(2, **shape),
+        "three": ModelConfig(3, **shape),
+        "plain": ModelConfig(2, **shape, task_embedding=False),
+    }.items():
+        torch.manual_seed(0)
+        stated = json.loads(json.dumps(asdict(config)))
+        save_model(folder / name, TGMM(config).state_dict(), stated, {"steps": 7})
+    return folder
+
+
+def run(*arguments):
+    return run_command(app, [str(argument) for argument in arguments])
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def names(record):
+    return [row["method"] for row in record["rows"]]
+
+
+def test_a_network_beside_methods(models, tmp_path, capsys):
+    out = tmp_path / "new"
+    assert run(models / "two", "--tasks", 4, "--polish", 1, "--methods", "em,spectral", "--out", out) == 0
+    found = results(out)
+    assert [(cell["d"], cell["K"], cell["N"]) for cell in found["cells"]] == [(2, 2, 128), (2, 3, 128)]
+    first, last = found["cells"]
+    assert names(first) == ["em-truth", "network", "network + 1 EM layers", "em", "spectral"]
+    assert list(last["absent"]) == ["spectral"]
+    assert all(row["n_tasks"] == row["total"]["n_tasks"] == 4 for row in first["rows"])
+    assert found["models"][0]["sha256"] == json.loads((models / "two.json").read_text())["tensors_sha256"]
+    assert found["settings"]["threads"] == torch.get_num_threads()
+    assert found["settings"]["seed"] == 0
+    printed = capsys.readouterr().out
+    assert "d = 2, K = 3, N = 128: statistical error" in printed
+    assert "spectral: impossible: needs K <= d = 2" in printed
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "seed 0" in page
+    assert sorted(p.name for p in out.iterdir()) == [
+        *("error.png", "index.html", "results.json", "split.png", "time.png")
+    ]
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Drawing takes a second; where figures are not what is tested, none are drawn."""
+    monkeypatch.setattr(evaluate, "pictures", lambda *_: [])
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_method_alone_and_the_same_figures_again(tmp_path, capsys):
+    arguments = ("em", "--tasks", 4, "--dims", 2, "--components", 3, "--samples", 32, "--seed", 9)
+    for name in ("first", "second"):
+        assert run(*arguments, "--out", tmp_path / name) == 0
+    [first], [second] = (results(tmp_path / name)["cells"] for name in ("first", "second"))
+    assert names(first) == ["em-truth", "em"]
+    assert [row["total"] for row in first["rows"]] == [row["total"] for row in second["rows"]]
+    assert first["N"] == 32
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_networks_of_two_dimensions(models, tmp_path, capsys):
+    out = tmp_path / "out"
+    further = ("--model", models / "three", "--grid", "dxk", "--methods", "none")
+    assert run(models / "two", *further, "--tasks", 2, "--polish", 0, "--samples", 16, "--out", out) == 0
+    cells = results(out)["cells"]
+    assert [(cell["d"], cell["K"]) for cell in cells] == [(2, 2), (2, 3), (3, 2), (3, 3)]
+    assert all(names(cell) == ["em-truth", "network"] for cell in cells)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_with_and_without_task_embedding(models, tmp_path, capsys):
+    out = tmp_path / "out"
+    ablation = ("--grid", "embedding", "--ablation", models / "plain", "--methods", "none")
+    assert run(models / "two", *ablation, "--tasks", 2, "--polish", 0, "--out", out) == 0
+    assert names(results(out)["cells"][0]) == ["em-truth", "network", "network without task embedding"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such file; needs a model, or one of d2, d8; or one of the methods em,"),
+        (["em", "--tasks", "0"], "--tasks is 0, needs an integer of at least 2"),
+        (["em", "--tasks", "many"], "'many' is not a whole number"),
+        (["em", "--grid", "everything"], "no grid 'everything'; there are main, samples"),
+        (["em", "--methods", "magic"], "no method 'magic'; there are em,"),
+        (["em", "--samples", "4"], "N is 4, needs at least K = 5 points a task"),
+        (["em", "--seed", "-1"], "--seed -1: it lies between 0 and 2^63 - 1"),
+        (
+            ["em", "--grid", "embedding"],
+            "--ablation MODEL belongs to --grid embedding, and that grid needs it",
+        ),
+        (["{two}", "--dims", "8"], "two: this model serves d = 2, none of the cells asked for"),
+        (["{two}", "--components", "5"], "two: this model serves K = 2, 3, none of the cells"),
+        (["{two}", "--polish", "-1"], "--polish is -1, needs an integer of at least 0"),
+        (["{two}", "--model", "{plain}"], "plain: is of d = 2, needs another d than the networks before"),
+        (["{two}", "--ablation", "{plain}"], "--ablation MODEL belongs to --grid embedding"),
+        (
+            ["{two}", "--grid", "embedding", "--ablation", "{three}"],
+            "needs a network without task embedding of d = 2",
+        ),
+        (
+            ["{plain}", "--grid", "embedding", "--ablation", "{plain}"],
+            "--grid embedding needs one network with task embedding beside --ablation",
+        ),
+        (["em", "--preset", "cpu"], "No such option: --preset"),
+    ],
+)
+def test_bad_input_is_one_line(models, tmp_path, capsys, arguments, message):
+    filled = [a.format(**{name: models / name for name in ("two", "three", "plain")}) for a in arguments]
+    assert run(*filled, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_model_is_one_line(models, tmp_path, capsys):
+    (tmp_path / "m.json").write_bytes((models / "two.json").read_bytes())
+    (tmp_path / "m.safetensors").write_bytes((models / "two.safetensors").read_bytes()[:100])
+    assert run(tmp_path / "m", "--out", tmp_path / "out") == 2
+    assert "m.safetensors: is damaged" in capsys.readouterr().err
+
+
+def test_out_that_is_not_ours(tmp_path, capsys):
+    (tmp_path / "results.json").write_text("kept")
+    assert run("em", "--tasks", 2, "--out", tmp_path) == 2
+    assert "holds results.json, which training.evaluate did not write" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_text() == "kept"
+
+
+def test_stopped(monkeypatch, tmp_path, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "measure_cell", stop)
+    assert run("em", "--out", tmp_path / "out") == 130
+    assert not (tmp_path / "out" / "results.json").exists()
