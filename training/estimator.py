@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from baselines.starts import start_covariances
 from training.model import NUMBERS_AT_ONCE, TGMM, Estimate
 from training.polish import PIECES, Polish
 from training.released import load_tgmm
+from training.views import likelier, signed_permutations
 
 POLISHES = ("construction", "em")
 
@@ -31,6 +32,8 @@ class TGMMMixture(MixtureEstimator):
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
     polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1, the same
                      within about 1e-3 and slower; covariance_type "unit" only).
+    n_views          signed permutations of the coordinates that the network is shown (training.views); the
+                     likeliest result is kept.
     covariance_type  of the EM steps and of the result. The network itself takes covariances for unit.
     tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
     random_state     of `sample`, and of the noise columns below.
@@ -51,6 +54,7 @@ class TGMMMixture(MixtureEstimator):
         model: str | TGMM = "auto",
         polish_steps: int = 10,
         polish: str = "em",
+        n_views: int = 1,
         covariance_type: str = "unit",
         tol: float = 1e-3,
         random_state: Any = None,
@@ -59,6 +63,7 @@ class TGMMMixture(MixtureEstimator):
         self.model = model
         self.polish_steps = polish_steps
         self.polish = polish
+        self.n_views = n_views
         self.covariance_type = covariance_type
         self.tol = tol
         self.random_state = random_state
@@ -70,8 +75,7 @@ class TGMMMixture(MixtureEstimator):
         check_covariance_type(self.covariance_type)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
-        constructed = self.polish == "construction" and steps > 0
-        if constructed and self.covariance_type != "unit":
+        if self.polish == "construction" and self.covariance_type != "unit":
             raise ValueError(
                 f"covariance_type is {self.covariance_type!r}, needs 'unit' with polish 'construction'"
             )
@@ -80,28 +84,44 @@ class TGMMMixture(MixtureEstimator):
         centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
         centred = X - centre if mask is None else (X - centre).masked_fill(~mask[:, :, None], 0.0)
         if n_components == 1:  # the average, which needs no network
-            start = Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))
+            starts = [Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))]
         else:
-            start = learned_start(self._model(X.shape[-1]), centred, n_components, mask, generator)
-        if constructed:
-            start = _constructed(centred, start, mask, steps)
-        elif self.covariance_type != "unit":
-            covariances = start_covariances(
-                prepare(centred, sample_weight, None), start.means, self.covariance_type
-            )
-            start = Mixture(start.weights, start.means, covariances, self.covariance_type)
-        if not constructed and steps:
-            start = em(centred, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture
+            starts = self._starts(centred, n_components, mask, generator)
+        results = (self._polished(centred, start, sample_weight, steps) for start in starts)
+        best = reduce(lambda kept, other: likelier(other, kept, centred, mask), results)
         # One more step tells whether the estimate has converged; its result is not used.
-        check = em(centred, init=start, max_iter=1, tol=self.tol, sample_weight=sample_weight)
-        mixture = Mixture(start.weights, start.means + centre, start.covariances, start.covariance_type)
+        check = em(centred, init=best, max_iter=1, tol=self.tol, sample_weight=sample_weight)
+        mixture = Mixture(best.weights, best.means + centre, best.covariances, best.covariance_type)
         problems = {
             place: self._problem(Status(int(check.status[place])), steps)
             for place in (check.status != Status.CONVERGED).nonzero().squeeze(-1).tolist()
         }
-        found = torch.ones_like(check.converged)
+        has_estimate = torch.ones_like(check.converged)
         n_iter = torch.full_like(check.n_iter, steps)
-        return BatchFit(mixture, found, problems, n_iter, check.history[:, 0])
+        return BatchFit(mixture, has_estimate, problems, n_iter, check.history[:, 0])
+
+    def _starts(
+        self, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator
+    ) -> list[Mixture]:
+        """The network's estimate of every view, in the coordinates of X."""
+        model = self._model(X.shape[-1])
+        starts = []
+        for image in signed_permutations(X.shape[-1], as_count("n_views", self.n_views)).to(X):
+            found = learned_start(model, X @ image.mT, n_components, mask, generator)
+            starts.append(Mixture(found.weights, found.means @ image))
+        return starts
+
+    def _polished(self, X: Tensor, start: Mixture, sample_weight: Tensor | None, steps: int) -> Mixture:
+        """`start` after the EM steps asked for, with covariances of the type asked for."""
+        if self.polish == "construction" and steps:
+            return _constructed(X, start, None if sample_weight is None else sample_weight > 0, steps)
+        if self.covariance_type != "unit":
+            points = prepare(X, sample_weight, None)
+            covariances = start_covariances(points, start.means, self.covariance_type)
+            start = Mixture(start.weights, start.means, covariances, self.covariance_type)
+        if not steps:
+            return start
+        return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture
 
     def _problem(self, status: Status, steps: int) -> str:
         if status == Status.MAX_ITER:

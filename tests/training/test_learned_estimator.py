@@ -12,6 +12,7 @@ from baselines.tasks import paper_tasks
 from training.estimator import TGMMMixture
 from training.model import TGMM, ModelConfig
 from training.released import load_tgmm
+from training.views import signed_permutations
 
 IGNORED = "ignore::sklearn.exceptions.ConvergenceWarning"
 
@@ -94,6 +95,42 @@ def test_other_dimensions(d, K):
     assert sorted(gaps.argmin(0)) == list(range(K))
 
 
+@pytest.mark.filterwarnings(IGNORED)
+def test_more_views_are_never_less_likely():
+    """The likeliest of eight views, the first of which is the data themselves."""
+    X = tasks(K=5, n_tasks=12).X.numpy()
+    one, eight = (TGMMMixture(5, n_views=views).fit_many(X) for views in (1, 8))
+    # The level is computed again by em: at most N (d + 4) u R^2 apart, R about 20, which is 3e-11.
+    assert (eight.log_likelihood >= one.log_likelihood - 3e-11).all()
+    assert (eight.log_likelihood > one.log_likelihood + 1e-3).any()
+
+
+def test_views_are_different_isometries():
+    images = signed_permutations(3, 48)
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 48  # 2^3 3!: all there are
+    torch.testing.assert_close(images @ images.mT, torch.eye(3).double().expand(48, 3, 3), rtol=0, atol=0)
+    torch.testing.assert_close(images[0], torch.eye(3).double(), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_a_view_is_mapped_back():
+    """From a network that returns fixed points of its input's frame, every view gives the same mixture."""
+
+    class Frame(TGMM):
+        def estimate(self, X, n_components, mask=None):
+            means = torch.stack([X[:, :40].mean(1), X[:, 40:].mean(1)], 1)
+            return Mixture(torch.full((len(X), 2), 0.5, dtype=X.dtype), means)
+
+        def with_polish(self, steps, pieces=1):
+            return self
+
+    X = tasks(K=2, n_tasks=3).X.numpy()
+    model = Frame(ModelConfig(n_features=8))
+    found = [TGMMMixture(2, model=model, n_views=views, polish_steps=0).fit_many(X).means for views in (1, 5)]
+    # Averages of 40 to 56 numbers of at most 10 in another order: 56 u 10 = 6e-14.
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=6e-14)
+
+
 def test_reports_that_it_has_not_converged():
     X = tasks(K=5, n_tasks=1).X[0].numpy()
     with pytest.warns(ConvergenceWarning, match="polish_steps = 0 another EM step still raises"):
@@ -111,6 +148,7 @@ def test_reports_that_it_has_not_converged():
         ({"polish_steps": 1.5}, "polish_steps is 1.5, needs an integer"),
         ({"covariance_type": "round"}, "covariance_type is 'round'"),
         ({"covariance_type": "full", "polish": "construction"}, "needs 'unit' with polish 'construction'"),
+        ({"n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"model": "nowhere.safetensors"}, "no such file"),
         ({"model": TGMM(ModelConfig(n_features=8, scales=True))}, "model estimates scales"),
     ],
