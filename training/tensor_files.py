@@ -146,8 +146,8 @@ def _decode_side(path: Path, kind: str, entries: Mapping[str, type]) -> dict[str
 def _decode_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OverflowError) as problem:
-        # The library lets through the errors of torch for dtypes and shapes that it lacks.
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as problem:
+        # Beside its own error: KeyError of a dtype and TypeError, RuntimeError of a shape that torch lacks.
         raise CheckpointError(
             f"{path}: is not a safetensors file of known dtypes ({_one_line(problem)})"
         ) from problem
