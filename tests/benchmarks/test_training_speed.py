@@ -1,25 +1,27 @@
 """Training steps: our model against the paper's public one (a Hugging Face GPT-2). No time is asserted.
 
-Run by `make bench`; `-k small` for a quick try. Both sides have 12 layers, 4 heads, width 128 and float32,
-and take whole steps on one thread in the same test: tasks drawn, forward, loss, backward, clipping, AdamW, on
-as many tasks of the same lengths (d = 8, N uniform in 64..128). Ours is training.trainer's step as a run
-takes it, micro-batches sorted by length; the peer takes one padded batch. Peak memory is that of a fresh
-process after two steps, above what it holds once the packages are imported.
+Run by `make bench`; `-k small` for a quick try. Both sides have 12 layers, 4 heads and width 128, and take
+whole steps on one thread in the same test: tasks drawn, forward, loss, backward, clipping, AdamW, on as many
+tasks of the same lengths (d = 8, N uniform in 64..128). Ours is training.trainer's step as a run takes it,
+micro-batches sorted by length, in float32 and in bfloat16 autocast, which pays where the processor has
+instructions for it; the peer takes one padded batch in float32. Peak memory is that of a fresh process after
+two steps, above what it holds once the packages are imported.
 """
 
 import math
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from gpt2_peer import GPT2Peer, peer_stepper
 from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, record, timed
 
-from training.config import RunConfig, TrainingConfig
+from training.config import Precision, RunConfig, TrainingConfig
 from training.model import ModelConfig
 from training.processes import Processes
-from training.tasks import TaskDistribution, draw, plan_step
+from training.tasks import MicroBatch, TaskDistribution, draw, plan_step
 from training.trainer import Trainer
 
 LAYERS, HEADS, WIDTH, LONGEST = 12, 4, 128, 128
@@ -28,21 +30,23 @@ SIZES = {"small": (32, 4), "full": (256, 8)}
 """Tasks a step, and our micro-batches."""
 
 
-def our_config(tasks: int, micro_batches: int) -> RunConfig:
+def our_config(tasks: int, micro_batches: int, precision: Precision = "float32") -> RunConfig:
     """The shape of the paper's model; the loss is the matched one that training uses."""
     model = ModelConfig(8, DISTRIBUTION.components, layers=LAYERS, heads=HEADS, width=WIDTH)
-    training = TrainingConfig(steps=1000, tasks_per_step=tasks, micro_batches=micro_batches)
+    training = TrainingConfig(
+        steps=1000, tasks_per_step=tasks, micro_batches=micro_batches, precision=precision
+    )
     return RunConfig(DISTRIBUTION, model, training)
 
 
-def our_plan(config: RunConfig, step: int):
+def our_plan(config: RunConfig, step: int) -> list[MicroBatch]:
     training = config.training
     return plan_step(DISTRIBUTION, training.tasks_per_step, training.micro_batches, training.seed, step)
 
 
-def our_side(tasks: int, micro_batches: int) -> Callable[[], float]:
+def our_side(precision: Precision, tasks: int, micro_batches: int) -> Callable[[], float]:
     """A function that takes our next step and returns the loss."""
-    trainer = Trainer(our_config(tasks, micro_batches), Processes(0, 1, torch.device("cpu")))
+    trainer = Trainer(our_config(tasks, micro_batches, precision), Processes(0, 1, torch.device("cpu")))
     return lambda: trainer.take_step().loss
 
 
@@ -56,7 +60,7 @@ def peer_side(tasks: int, micro_batches: int) -> Callable[[], float]:
     return lambda: step(lengths)
 
 
-SIDES = {"ours": our_side, "peer": peer_side}
+SIDES = {"ours": partial(our_side, "float32"), "bfloat16": partial(our_side, "bfloat16"), "peer": peer_side}
 
 
 def peak_of_two_steps(side: str, tasks: int, micro_batches: int) -> float:
@@ -71,34 +75,28 @@ def peak_of_two_steps(side: str, tasks: int, micro_batches: int) -> float:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_training_step(benchmark, one_thread, size):
-    """Sequences a second and peak memory of both sides, their ratios, and the sampler's share of our step."""
+    """Sequences a second and peak memory of each side, ratios to the peer, the sampler's share of a step."""
     tasks, micro_batches = SIZES[size]
-    ours, peer = our_side(tasks, micro_batches), peer_side(tasks, micro_batches)
-    assert math.isfinite(ours())
-    assert math.isfinite(peer())
-    our_times, peer_times, draw_times = [], [], []
+    steps = {side: make(tasks, micro_batches) for side, make in SIDES.items()}
+    for step in steps.values():
+        assert math.isfinite(step())
+    times = {side: [] for side in SIDES}
+    draw_times = []
     config = our_config(tasks, micro_batches)
     for round_ in range(3):
-        our_times.append(timed(ours)[0])
-        peer_times.append(timed(peer)[0])
+        for side, step in steps.items():
+            times[side].append(timed(step)[0])
         plan = our_plan(config, round_)
         draw_times.append(timed(lambda plan=plan: [draw(DISTRIBUTION, micro) for micro in plan])[0])
-    benchmark.pedantic(ours, rounds=1)
-    our_seconds, peer_seconds = statistics.median(our_times), statistics.median(peer_times)
-    our_peak, peer_peak = (
-        in_a_fresh_process(peak_of_two_steps, side, tasks, micro_batches) for side in ("ours", "peer")
-    )
-    record(
-        benchmark,
-        tasks_per_step=tasks,
-        micro_batches=micro_batches,
-        sequences_per_second=tasks / our_seconds,
-        peer_sequences_per_second=tasks / peer_seconds,
-        ratio=peer_seconds / our_seconds,
-        peak_GiB=our_peak,
-        peer_peak_GiB=peer_peak,
-        memory_ratio=our_peak / peer_peak,
-        sampler_share=statistics.median(draw_times) / our_seconds,
-        our_costs=cost_by_operation(ours),
-        peer_costs=cost_by_operation(peer),
-    )
+    benchmark.pedantic(steps["ours"], rounds=1)
+    seconds = {side: statistics.median(found) for side, found in times.items()}
+    peak = {side: in_a_fresh_process(peak_of_two_steps, side, tasks, micro_batches) for side in SIDES}
+    figures: dict[str, object] = {"tasks_per_step": tasks, "micro_batches": micro_batches}
+    for side in SIDES:
+        figures[f"{side}_sequences_per_second"] = tasks / seconds[side]
+        figures[f"{side}_peak_GiB"] = peak[side]
+        if side != "peer":
+            figures[f"{side}_ratio"] = seconds["peer"] / seconds[side]
+            figures[f"{side}_memory_ratio"] = peak[side] / peak["peer"]
+        figures[f"{side}_costs"] = cost_by_operation(steps[side])
+    record(benchmark, **figures, sampler_share=statistics.median(draw_times) / seconds["ours"])
