@@ -254,14 +254,15 @@ class EMConstruction:
         h = tasks.X.new_zeros(*tasks.X.shape[:2], s.width)
         h[..., s.x.slice] = tasks.X
         h[..., s.slot.slice] = slot.to(h.dtype)
-        h[..., s.mu.slice] = tasks.means.gather(1, component[:, :, None].expand(-1, -1, self.max_dim))
+        means = tasks.means.gather(1, component[:, :, None].expand(-1, -1, self.max_dim))
+        h[..., s.mu.slice] = means
         h[..., s.pi.slice] = tasks.weights[:, None, :]
         if refreshed:
             log_weights = self.log_pi(tasks.weights)
-            half_norm2 = self.square(h[..., s.mu.slice]).sum(-1) / 2
+            half_norm2 = self.square(means).sum(-1) / 2
         else:
             log_weights = tasks.weights.double().clamp_min(self.floor).log()
-            half_norm2 = h[..., s.mu.slice].double().square().sum(-1) / 2
+            half_norm2 = means.double().square().sum(-1) / 2
         h[..., s.log_pi.slice] = log_weights.to(h.dtype)[:, None, :]
         h[..., s.half_norm2.start] = half_norm2.to(h.dtype)
         h[..., s.log_count.start] = count.gather(1, component).double().log().to(h.dtype)

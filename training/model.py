@@ -240,7 +240,7 @@ class TGMM(nn.Module):
             raise ValueError(f"X is of type {type(X).__name__}, needs a tensor (B, N, d)")
         if X.dim() != 3 or X.shape[-1] != config.n_features or 0 in X.shape:
             raise ValueError(f"X has shape {tuple(X.shape)}, needs (B, N, d) with d = {config.n_features}")
-        if n_components not in config.components:
+        if type(n_components) is not int or n_components not in config.components:
             accepted = ", ".join(map(str, config.components))
             raise ValueError(f"n_components is {n_components!r}, this model serves {accepted}")
         if config.max_positions and X.shape[1] > config.max_positions:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from model_instances import points, prefix_mask, rounding_tolerance, small_model, terms
 from torch import Tensor
-from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 import training.polish as polish_module
 from baselines.em import em
@@ -332,16 +331,6 @@ def test_gradients_reach_every_parameter_through_the_layers() -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.xfail(
-    raises=RuntimeError,
-    strict=True,
-    reason="EMConstruction.embed squares the means in place: in float64 autograd needs that slice later",
-)
-def test_gradients_in_float64_need_no_special_care() -> None:
-    model = small_model(None, 1)
-    terms(model(points(3, 9, 2), 3)).sum().backward()
-
-
 def gradient_error(model: TGMM, X: Tensor, K: int, mask: Tensor) -> tuple[float, float, float]:
     """Autograd's directional derivative less the central difference; how large that may be; the derivative.
 
@@ -351,11 +340,10 @@ def gradient_error(model: TGMM, X: Tensor, K: int, mask: Tensor) -> tuple[float,
     E: the network's rounding, to first order through the layers, and that of one EM step (lemma 6).
     """
     generator = torch.Generator().manual_seed(3)
-    with allow_mutation_on_saved_tensors():
-        E = rounding_tolerance(model, lambda: terms(model(X, K, mask)))
-        gradients = torch.autograd.grad(
-            terms(model(X, K, mask)).sum(), list(model.parameters()), allow_unused=True
-        )
+    E = rounding_tolerance(model, lambda: terms(model(X, K, mask)))
+    gradients = torch.autograd.grad(
+        terms(model(X, K, mask)).sum(), list(model.parameters()), allow_unused=True
+    )
     E += step_rounding(model, X, K, mask)
     start = [p.detach().clone() for p in model.parameters()]
     direction = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in start]
