@@ -1,1 +1,1 @@
-"""The learned model: task sampler, trainer and evaluation. Nothing is here yet."""
+"""The learned model: tasks, TGMM, losses, trainer, evaluation, estimator."""
