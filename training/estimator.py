@@ -90,11 +90,14 @@ class TGMMMixture(MixtureEstimator):
         results = (self._polished(centred, start, sample_weight, steps) for start in starts)
         best = reduce(lambda kept, other: likelier(other, kept, centred, mask), results)
         # One more step tells whether the estimate has converged; its result is not used.
-        check = em(centred, init=best, max_iter=1, tol=self.tol, sample_weight=sample_weight)
+        check = em(centred, init=best, max_iter=1, tol=0.0, sample_weight=sample_weight)
+        failed = check.status > Status.MAX_ITER
+        # A step that failed leaves NaN, or no second column where all failed.
+        settled = ~failed & ((check.history[:, -1] - check.history[:, 0]).abs() < self.tol)
         mixture = Mixture(best.weights, best.means + centre, best.covariances, best.covariance_type)
         problems = {
             place: self._problem(Status(int(check.status[place])), steps)
-            for place in (check.status != Status.CONVERGED).nonzero().squeeze(-1).tolist()
+            for place in (~settled).nonzero().squeeze(-1).tolist()
         }
         has_estimate = torch.ones_like(check.converged)
         n_iter = torch.full_like(check.n_iter, steps)
@@ -124,7 +127,7 @@ class TGMMMixture(MixtureEstimator):
         return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture
 
     def _problem(self, status: Status, steps: int) -> str:
-        if status == Status.MAX_ITER:
+        if status <= Status.MAX_ITER:
             return (
                 f"after polish_steps = {steps} another EM step still raises the log-likelihood per point "
                 f"by tol = {self.tol} or more"

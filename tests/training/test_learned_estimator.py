@@ -131,6 +131,15 @@ def test_a_view_is_mapped_back():
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=6e-14)
 
 
+def test_says_when_it_has_converged():
+    """Groups ten deviations apart: EM has settled after ten steps, and no warning is given."""
+    means = 7 * torch.eye(8, dtype=torch.float64)[:3] - 2
+    X, _ = Mixture(torch.full((3,), 1 / 3, dtype=torch.float64), means).sample(
+        100, torch.Generator().manual_seed(0)
+    )
+    assert TGMMMixture(3, n_views=2).fit(X.numpy()).converged_
+
+
 def test_reports_that_it_has_not_converged():
     X = tasks(K=5, n_tasks=1).X[0].numpy()
     with pytest.warns(ConvergenceWarning, match="polish_steps = 0 another EM step still raises"):
