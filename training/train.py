@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 
 class Stop:
-    """Set by Ctrl-C or SIGTERM; the loop ends after the step it is in."""
+    """Set by Ctrl-C or SIGTERM; the step it comes in and the next are taken, then the loop ends."""
 
     wanted = False
 
