@@ -3,9 +3,9 @@
     python -m training.real_data --out results/real_data
 
 Iris, wine, breast cancer, digits, standardised (baselines.real_data): adjusted Rand index with the classes
-and log-likelihood per point, K the number of classes. The estimators with unit covariances take the data in units
-in which the pooled variance within a group is 1, found by EM without the classes ("rescaled"): the model has
-no other way to know the scale. Their likelihood is that of the data before rescaling.
+and log-likelihood per point, K the number of classes. The estimators with unit covariances take the data
+in units in which the pooled variance within a group is 1, found by EM without the classes ("rescaled"): the
+model has no other way to know the scale. Their likelihood is that of the data before rescaling.
 """
 
 from __future__ import annotations
