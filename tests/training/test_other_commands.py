@@ -1,0 +1,160 @@
+"""training.release, .curves, .throughput and .real_data on a tiny run: what they write, say and refuse."""
+
+import contextlib
+import io
+import json
+import re
+
+import pytest
+import torch
+from training_runs import Outcome, preset, train
+
+from console.errors import run_command
+from training import curves, evaluate, real_data, release, throughput
+from training.checkpoint import load_model
+from training.config import RunConfig
+from training.model import TGMM, ModelConfig
+from training.processes import Processes
+
+MODULES = (release, curves, throughput, evaluate, real_data)
+
+
+def run(module, *arguments) -> Outcome:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_command(module.app, [str(argument) for argument in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def refusal(module, *arguments) -> str:
+    outcome = run(module, *arguments)
+    assert outcome.code == 2, outcome
+    lines = outcome.err.strip().splitlines()
+    assert lines[-1].startswith("error: "), outcome
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A finished run of K = 1, 2 and an evaluation of its model."""
+    folder = tmp_path_factory.mktemp("tiny")
+    assert train("--preset", preset(folder), "--out", folder / "run").code == 0
+    outcome = run(
+        evaluate, folder / "run" / "model.safetensors", "--tasks", 4, "--polish", 1, "--methods", "none",
+        "--samples", 16, "--out", folder / "measured",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome
+    return folder
+
+
+def test_release_keeps_the_weights_and_tells_the_figures(tiny, tmp_path):
+    arguments = (tiny / "run", "--evaluation", tiny / "measured", "--name", "tiny", "--out", tmp_path)
+    assert run(release, *arguments).code == 0
+    before, config, _ = load_model(tiny / "run" / "model.safetensors")
+    after, again, facts = load_model(tmp_path / "tgmm_tiny.safetensors")
+    assert config == again
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    card = (tmp_path / "tgmm_tiny.md").read_text(encoding="utf-8")
+    measured = json.loads((tiny / "measured" / "results.json").read_text(encoding="utf-8"))
+    for cell in measured["cells"]:
+        for row in cell["rows"]:
+            assert f"| {cell['K']} | {row['method']} | {row['total']['mean']:.4f} |" in card
+    assert measured["models"][0]["sha256"] in card
+    assert f"{facts['steps']:,} steps" in card
+    assert run(release, *arguments).code == 0  # again over its own file
+
+
+def test_release_refuses_the_evaluation_of_another_model(tiny, tmp_path):
+    other = tmp_path / "other"
+    assert train("--preset", preset(tmp_path, training={"seed": 1}), "--out", other).code == 0
+    line = refusal(release, other, "--evaluation", tiny / "measured", "--name", "x", "--out", tmp_path / "w")
+    assert "is no evaluation of" in line
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [("run", "no such file|cannot be read|missing"), ("measured", "results.json")]
+)
+def test_release_needs_both_folders(tiny, tmp_path, missing, message):
+    folders = {"run": tiny / "run", "measured": tiny / "measured"} | {missing: tmp_path / "nothing"}
+    line = refusal(
+        release, folders["run"], "--evaluation", folders["measured"], "--name", "x", "--out", tmp_path
+    )
+    assert "nothing" in line
+    assert re.search(message, line)
+
+
+def test_curves_show_every_evaluation(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "FLOOR_TASKS", 20)
+    folder = tmp_path / "run"
+    source = preset(tmp_path, tasks={"components": [2], "sort_weights": True}, training={"loss": "ordered"})
+    assert train("--preset", source, "--out", folder).code == 0
+    outcome = run(curves, folder, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [line["step"] for line in found["runs"][0]["curve"]] == [8, 12]
+    assert found["levels"][0]["ordered"] > found["levels"][0]["oracle"] > 0
+    assert (tmp_path / "out" / "learning_curves.png").stat().st_size > 10_000
+
+
+def test_curves_refuse_runs_that_cannot_be_compared(tiny, tmp_path):
+    other = tmp_path / "run"
+    assert train("--preset", preset(tmp_path, tasks={"components": [2]}), "--out", other).code == 0
+    assert "tasks of other d, K or covariance" in refusal(
+        curves, tiny / "run", other, "--out", tmp_path / "o"
+    )
+    assert "holds no run" in refusal(curves, tmp_path / "nothing", "--out", tmp_path / "o")
+
+
+def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
+    """One layer of width 2, one head, 2 hidden units; two sequences of 3 and 5 points with 2 component tokens:
+    T = 12 tokens, sum of squares 25 + 49."""
+    monkeypatch.setattr(throughput, "MATRIX", 64)
+    config = RunConfig.from_dict(
+        {
+            "tasks": {"n_features": 1, "components": [2], "samples": [3, 5]},
+            "model": {"layers": 1, "heads": 1, "width": 2, "mlp_ratio": 1},
+            "training": {"steps": 9, "tasks_per_step": 2, "micro_batches": 1},
+        }
+    )
+    trainer = throughput.Trainer(config, Processes(0, 1, torch.device("cpu")))
+    weights = sum(p.numel() for p in trainer.model.backbone.parameters())
+    assert weights == 4 * 4 + 2 * 4 + 4 + 8  # matrices, biases, two norms
+    counted = throughput.step_flops(config, trainer, (3, 5), 2)
+    assert counted == 3 * (2 * weights * 12 + 4 * 1 * 2 * (25 + 49))
+    assert throughput.measure(config, Processes(0, 1, torch.device("cpu")), 3).utilisation > 0
+
+
+def test_throughput_refuses():
+    assert "steps is 2, needs at least 3" in refusal(throughput, "--preset", "smoke", "--steps", 2)
+    assert "no preset 'nowhere'" in refusal(throughput, "--preset", "nowhere")
+
+
+def test_real_data_rescaling_keeps_the_density(monkeypatch, capsys):
+    """Dividing X by sigma adds d log sigma to a log-density: the rows are of the data before it."""
+    iris = real_data.real_data_sets()[0]
+    scaled = real_data.rescaled(iris, 0)
+    sigma = float(iris.X[0, 0] / scaled.data.X[0, 0])
+    assert scaled.log_volume == pytest.approx(iris.X.shape[1] * torch.tensor(sigma).log().item(), rel=1e-6)
+    rows = real_data.learned_rows([iris], "auto", 0)
+    by_name = {row.estimator: row for row in rows}
+    # EM of unit variances on rescaled data maximises the likelihood of tied variances at that sigma.
+    tied = real_data.EMMixture(3, covariance_type="tied_spherical", n_init=10, random_state=0).fit(iris.X)
+    assert by_name["EM, unit, rescaled"].log_likelihood == pytest.approx(tied.lower_bound_, abs=5e-3)
+    assert all(row.adjusted_rand_index > 0.4 for row in rows)
+
+
+def test_real_data_says_which_k_a_model_does_not_serve():
+    model = TGMM(ModelConfig(n_features=2, components=(2,)))
+    rows = real_data.learned_rows(real_data.real_data_sets(2)[:1], model, 0)  # iris, K = 3
+    assert [row.problem for row in rows if "network" in row.estimator] == [
+        "n_components is 3, this model serves 2"
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help(module):
+    outcome = run(module, "--help")
+    assert outcome.code == 0
+    assert "Usage" in outcome.out
