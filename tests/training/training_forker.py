@@ -27,12 +27,16 @@ from types import SimpleNamespace
 
 sys.path.insert(0, os.getcwd())  # noqa: PTH109, the root of the repository
 
+import typer
+
 from console.errors import run_command
 from training import recorder
 from training.train import app
 from training.trainer import Trainer
 
-importlib.import_module("torch._dynamo")  # optimisers do at their first step: once here, not in every child
+# Imported late, by the first step of an optimiser and by building a command: here, not in every child.
+importlib.import_module("torch._dynamo")
+typer.main.get_command(app)
 
 ADDRESS = "127.0.0.1"
 
