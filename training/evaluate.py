@@ -13,6 +13,7 @@ gets results.json, figures and index.html. Exit codes: 0 done, 2 bad input, 130 
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ from training.evaluation_contenders import (
     oracle,
 )
 from training.evaluation_figures import NAMES, pictures
-from training.evaluation_grids import AXES, TITLES, Cell, cells_of
+from training.evaluation_grids import AXES, LONG, TITLES, Cell, cells_of
 from training.evaluation_table import HEADER, LEGEND, cell_rows, cell_title, print_results, reasons
 from training.released import Released, load_released
 
@@ -111,8 +112,13 @@ def main(
         results = _measure(cells, contenders, n_tasks, seed)
     console = Console()
     print_results(console, results)
+    given = {"--grid": grid, "--tasks": n_tasks, "--polish": polish, "--seed": seed, "--methods": methods}
+    given |= {"--ablation": ablation, "--dims": dims, "--components": components, "--samples": samples}
+    words = [what, *(str(word) for pair in given.items() if pair[1] is not None for word in pair)]
+    words += [word for path in model or [] for word in ("--model", path)] + ["--quick"] * quick
     settings = {
         "what": what,
+        "command": f"python -m {COMMAND} {shlex.join(words)}",
         "grid": grid,
         "tasks": n_tasks,
         "tasks_of_slow_methods": min(SLOW_TASKS, n_tasks),
@@ -199,11 +205,15 @@ def _contenders(
 def _measure(
     cells: list[Cell], contenders: dict[Cell, list[Contender]], n_tasks: int, seed: int
 ) -> list[CellResult]:
-    pieces = sum(len(slices_of(cell, n_tasks)) * (1 + len(contenders[cell])) for cell in cells)
+    pieces = sum(len(slices_of(cell, cell.count(n_tasks))) * (1 + len(contenders[cell])) for cell in cells)
     with progress(pieces) as start:
         return [
             measure_cell(
-                cell, contenders[cell], n_tasks, seed, lambda name, c=cell: start(f"{c.title}: {name}")
+                cell,
+                contenders[cell],
+                cell.count(n_tasks),
+                seed,
+                lambda name, c=cell: start(f"{c.title}: {name}"),
             )
             for cell in cells
         ]
@@ -232,6 +242,9 @@ def _write(
     ]
     grid = settings["grid"]
     about = f"Grid {grid} ({TITLES[grid]}), {settings['tasks']:,} tasks a cell, seed {settings['seed']}."
+    longest = max(result.cell.n_samples for result in results)
+    if longest > LONG:
+        about += f" Beyond N = {LONG} fewer tasks, {settings['tasks'] * LONG:,} points a cell."
     slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
     note = f" {', '.join(slow)}: on the first {settings['tasks_of_slow_methods']} of them." if slow else ""
     content = {
@@ -244,8 +257,7 @@ def _write(
     context = {
         "title": TITLES[grid],
         "about": about + note,
-        "command": f"python -m {COMMAND} {settings['what']} --grid {grid} --tasks {settings['tasks']} "
-        f"--polish {settings['polish']} --seed {settings['seed']}",
+        "command": settings["command"],
         "threads": settings["threads"],
         "seconds": seconds,
         "legend": LEGEND,

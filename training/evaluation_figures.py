@@ -220,7 +220,9 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
             style["markersize"] = 9
             panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         if _log(panel, _positive([last], _total)):
             above |= _above([last], _total, panel.get_ylim()[1])
         panel.set_title(last.cell.title, fontsize=10)

@@ -26,8 +26,10 @@ PERTURBATIONS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 QUICK_PERTURBATIONS = (0.0, 2.0, 10.0)
 SEPARATIONS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 QUICK_SEPARATIONS = (1.0, 3.0, 6.0)
+LONG = 256
+"""Longer tasks are fewer: a cell has no more points than if its tasks had so many; two tasks at least."""
 FIXED_K = 3
-"""Grids over something else than K keep it at this one and at the largest."""
+"""Grids over something else than K keep it at the one nearest to this and at the largest."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class Cell:
             parts.append(f"{self.distribution.covariance} covariances")
         return ", ".join(parts)
 
+    def count(self, n_tasks: int) -> int:
+        """Tasks of this cell where others have n_tasks."""
+        return max(2, min(n_tasks, n_tasks * LONG // self.n_samples))
+
     def seed(self, seed: int, *path: int) -> int:
         """63 bits for this cell and a path (which slice, whose draws): the same whatever else is measured."""
         D = self.distribution
@@ -124,13 +130,13 @@ def cells_of(
     Args:
         grid: a name in AXES.
         dims: d.
-        components: K; a grid that varies something else takes the largest and 3.
+        components: K; a grid that varies something else takes the largest and that nearest to 3.
         samples: N in place of the grid's.
-        quick: fewer values; K at its ends alone.
+        quick: fewer values and K.
 
     Raises:
         ValueError: an unknown grid, a task of fewer points than components, several N where the grid varies
-            something else.
+            something else, no cell that has tasks.
     """
     if grid not in AXES:
         raise ValueError(f"no grid {grid!r}; there are {', '.join(AXES)}")
@@ -143,13 +149,19 @@ def cells_of(
             if min(sizes) < K:
                 raise ValueError(f"N is {min(sizes)}, needs at least K = {K} points a task")
             found += _cells(grid, d, K, sizes, quick)
+    if all(cell.impossible for cell in found):
+        raise ValueError(f"grid {grid}: {found[0].impossible}")
     return found
 
 
 def _components_of(grid: str, counts: list[int], quick: bool) -> list[int]:
-    if AXES[grid] != COMPONENTS:
-        return sorted({min(FIXED_K, counts[-1]), counts[-1]}) if not quick else counts[-1:]
-    return sorted({min(FIXED_K, counts[-1]), counts[-1]}) if quick else counts
+    small = min(counts, key=lambda K: abs(K - FIXED_K))
+    few = sorted({small, counts[-1]})
+    if AXES[grid] == COMPONENTS:
+        return few if quick else counts
+    if not quick:
+        return few
+    return few[:1] if grid == "separation" else few[-1:]  # K <= d + 1 there
 
 
 def _samples_of(grid: str, samples: Sequence[int] | None, quick: bool) -> list[int]:

@@ -170,7 +170,7 @@ def test_diagonal_tasks_are_fitted_both_ways():
 
 
 def test_a_cell_without_tasks():
-    impossible = cells_of("separation", [2], [4])[-1]
+    impossible = cells_of("separation", [2], [3, 4])[-1]
     called = []
     result = measure_cell(impossible, method_contenders(["em"]), 4, 0, called.append)
     assert result.rows == []

@@ -26,6 +26,18 @@ def test_grids_over_something_else_keep_two_counts():
     assert {c.n_components for c in cells_of("samples", [8], [2, 3, 5], quick=True)} == {5}
 
 
+def test_quick_grids_are_small():
+    assert [c.n_components for c in cells_of("main", [8], [2, 3, 4, 5], quick=True)] == [3, 5]
+    separated = cells_of("separation", [2], [2, 3, 4, 5], quick=True)
+    assert [c.group for c in separated] == [(2, 3)] * 3
+    assert [c.impossible for c in separated] == [""] * 3
+
+
+def test_nothing_to_measure():
+    with pytest.raises(ValueError, match=r"grid separation: n_components is 4, needs <= n_features \+ 1 = 3"):
+        cells_of("separation", [2], [4, 5])
+
+
 def test_components_that_cannot_be_equally_far_apart():
     cells = cells_of("separation", [2], [3, 4])
     assert [c.impossible for c in cells if c.n_components == 3] == [""] * 8
@@ -41,6 +53,13 @@ def test_a_cell_has_one_seed_whatever_the_grid():
     different = {(c.group, c.n_samples, str(c.distribution)) for g in AXES for c in cells_of(g, [2, 8], [3])}
     assert len(set(seeds)) == 4 * len(different)
     assert main.seed(3, 0, 0) != main.seed(4, 0, 0)
+
+
+def test_long_tasks_are_fewer():
+    """256 points and more: 2,048 * 256 points in all."""
+    counts = {c.n_samples: c.count(2048) for c in cells_of("samples", [8], [3])}
+    assert counts == {16: 2048, 32: 2048, 64: 2048, 128: 2048, 256: 2048, 512: 1024, 1024: 512, 4096: 128}
+    assert cells_of("samples", [8], [3])[-1].count(4) == 2
 
 
 def test_titles():
