@@ -50,6 +50,8 @@ class TrainingConfig:
     compile                 torch.compile; None means on a GPU only.
     threads                 CPU threads a process; 0 leaves torch's choice.
     seed                    of weights and tasks.
+    init                    path of a model of the same [model] section to start from; "" starts from random
+                            weights.
     log_every               steps between two lines of metrics.jsonl.
     evaluate_every          steps between two evaluations on `evaluation_tasks` tasks of each K, N = 128.
     checkpoint_seconds      wall-clock seconds between two checkpoints.
@@ -73,6 +75,7 @@ class TrainingConfig:
     compile: bool | None = None
     threads: int = 0
     seed: int = 0
+    init: str = ""
     log_every: int = 20
     evaluate_every: int = 500
     evaluation_tasks: int = 256
@@ -126,7 +129,8 @@ class RunConfig:
     training: TrainingConfig
 
     def __post_init__(self) -> None:
-        if (self.model.n_features, self.model.components) != (self.tasks.n_features, self.tasks.components):
+        served = tuple(sorted(set(self.tasks.components)))
+        if (self.model.n_features, self.model.components) != (self.tasks.n_features, served):
             raise ConfigError("the model's n_features and components must be those of the tasks")
         if self.training.loss == "ordered" and not self.tasks.sort_weights:
             raise ConfigError("loss 'ordered' needs tasks with sort_weights = true, an order to learn")
@@ -153,7 +157,7 @@ class RunConfig:
         if missing:
             raise ConfigError(f"section [{missing[0]}] is missing")
         tasks = _section("tasks", TaskDistribution, data["tasks"])
-        shared = {"n_features": tasks.n_features, "components": tasks.components}
+        shared = {"n_features": tasks.n_features, "components": tuple(sorted(set(tasks.components)))}
         given = data.get("model", {})
         model = _section("model", ModelConfig, {**shared, **given} if isinstance(given, dict) else given)
         return cls(tasks, model, _section("training", TrainingConfig, data["training"]))

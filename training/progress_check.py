@@ -27,7 +27,7 @@ def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, An
     plain = model.with_polish(0)
     device = model.readin.weight.device
     found: dict[str, dict[str, float]] = {"network": {}}
-    for K in config.tasks.components:
+    for K in config.model.components:
         generator = torch.Generator(device).manual_seed(TASKS_SEED + K)
         batch = sample_tasks(
             config.tasks, n_tasks, K, N_SAMPLES, generator, dtype=torch.float64, device=device

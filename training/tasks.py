@@ -29,7 +29,8 @@ class TaskDistribution:
     """x ~ sum_k pi_k N(mu_k, S_k) in R^d, N points a task; checked when it is built, ValueError otherwise.
 
     n_features       d.
-    components       the numbers of components K, taken in turn by the micro-batches of training.
+    components       the numbers of components K, taken in turn by the micro-batches of training; one that
+                     stands there twice is taken twice as often.
     samples          (low, high): N uniform on the integers low..high, both included.
     covariance       "unit": S_k = I. "diagonal": diag(s_k1^2, ..., s_kd^2), s_kj uniform in deviation_range.
                      "full": Q_k diag(s_k^2) Q_k^T with a uniformly random rotation Q_k, s as before.
@@ -62,8 +63,8 @@ class TaskDistribution:
         self._set_tuple("deviation_range", 2)
         for K in self.components:
             check_count("a number of components", K)
-        if not self.components or len(set(self.components)) < len(self.components):
-            raise ValueError(f"components is {self.components}, needs at least one, each once")
+        if not self.components:
+            raise ValueError("components is (), needs at least one number of components")
         low, high = self.samples
         check_count("samples[0]", low)
         check_count("samples[1]", high, low)

@@ -32,7 +32,7 @@ from training.processes import Processes, joined
 from training.recorder import Clock, Recorder
 from training.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
 from training.tensorboard import Board, load_writer
-from training.trainer import StepResult, Trainer
+from training.trainer import StepResult, Trainer, initial_weights
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -73,6 +73,8 @@ def main(
         if preset is None and not resume:
             raise ValueError("--preset is missing; name one, or --resume a run")
         config = None if preset is None else load_preset(preset)
+        if config is not None and config.training.init and not resume:
+            initial_weights(config)  # a model that is missing is said before the folder is made
         writer = load_writer() if tensorboard else None
         with joined(device) as processes:
             if resume:
@@ -103,6 +105,8 @@ def train(config: RunConfig, out: Path, processes: Processes, board: Board | Non
         trainer.restore(found.step, found.tensors)
         clock = Clock(**found.meta["clock"])
         console.print(f"resuming {out} at step {found.step:,}")
+    else:
+        trainer.begin()
     recorder = Recorder(out, trainer, clock, board) if processes.first else None
     try:
         with stopping_gently() as stop, _bar(console, trainer) as advance:

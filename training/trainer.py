@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.config import RunConfig, TrainingConfig
+from training.checkpoint import load_model
+from training.config import RunConfig, TrainingConfig, model_config
 from training.losses import LOSSES
 from training.model import TGMM, Estimate
 from training.muon import Muon
@@ -58,6 +60,11 @@ class Trainer:
         self.autocast = _autocast(training, processes.device)
         if training.compile or (training.compile is None and processes.device.type == "cuda"):
             self.model.backbone.compile(dynamic=True)
+
+    def begin(self) -> None:
+        """A new run: weights that `init` names take the place of random ones; raises as initial_weights."""
+        if self.config.training.init:
+            self.model.load_state_dict(initial_weights(self.config))
 
     def take_step(self, stop: bool = False) -> StepResult:
         """One optimiser step on the next global batch; `stop` is told to all processes.
@@ -183,6 +190,15 @@ def _autocast(training: TrainingConfig, device: torch.device) -> bool:
     if training.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return training.precision == "bfloat16"
+
+
+def initial_weights(config: RunConfig) -> dict[str, Tensor]:
+    """Of the model that the run starts from; CheckpointError or TrainingError where it cannot."""
+    path = Path(config.training.init)
+    tensors, described, _ = load_model(path)
+    if model_config(described) != config.model:
+        raise TrainingError(f"init = {path}: is a model of other settings, needs those of [model]")
+    return tensors
 
 
 def _placed(value: Tensor, parameter: Tensor) -> Tensor:

@@ -143,7 +143,6 @@ NAN, INFINITY = float("nan"), float("inf")
     [
         ("tasks", {"n_features": 0}, "n_features is 0, needs an integer of at least 1"),
         ("tasks", {"components": []}, "components is (), needs at least one"),
-        ("tasks", {"components": [2, 2]}, "components is (2, 2), needs at least one, each once"),
         ("tasks", {"components": [0]}, "a number of components is 0, needs an integer of at least 1"),
         ("tasks", {"samples": [0, 4]}, "samples[0] is 0, needs an integer of at least 1"),
         ("tasks", {"samples": [8, 4]}, "samples[1] is 4, needs an integer of at least 8"),

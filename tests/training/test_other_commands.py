@@ -108,8 +108,8 @@ def test_curves_refuse_runs_that_cannot_be_compared(tiny, tmp_path):
 
 
 def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
-    """One layer of width 2, one head, 2 hidden units; sequences of 3 and 5 points with 2 component tokens: T = 12
-    tokens, sum of squares 25 + 49."""
+    """One layer of width 2, one head, 2 hidden units; sequences of 3 and 5 points with 2 component tokens:
+    T = 12 tokens, sum of squares 25 + 49."""
     monkeypatch.setattr(throughput, "MATRIX", 64)
     config = RunConfig.from_dict(
         {
