@@ -1,4 +1,4 @@
-"""A run that starts from the weights of another (init), and numbers of components that weigh more than others."""
+"""A run that starts from the weights of another, and numbers of components that weigh more than others."""
 
 from collections import Counter
 
@@ -34,7 +34,7 @@ def test_starts_from_the_weights_given(first):
 
 
 def test_resumed_it_goes_on_from_its_own_checkpoint(first, tmp_path):
-    """The same run in one go and, stopped after its first part, in two: a checkpoint is put back, not `init`."""
+    """The same run in one go, and stopped in the middle: a checkpoint is put back, not `init`."""
     source = preset(tmp_path, training={"init": str(first), "seed": 3})
     assert train("--preset", source, "--out", tmp_path / "whole").code == 0
     assert train("--preset", source, "--out", tmp_path / "again").code == 0
