@@ -95,10 +95,7 @@ def test_every_task_of_the_plan_counts_once_and_equally(loss, monkeypatch):
                 found = torch.autograd.grad(value.sum(), list(before.parameters.values()), allow_unused=True)
                 for name, gradient in zip(average, found, strict=True):
                     average[name] += 0.0 if gradient is None else gradient / 12
-        total = torch.zeros((), dtype=dtype)
-        monkeypatch.setattr(torch, "zeros", lambda *shape, zero=total, **options: zero.clone())
         trainer.take_step()
-        monkeypatch.undo()
         found = gradients(trainer)
         size = sum(float(value.square().sum()) for value in average.values())
         apart = sum(float((found[name] - average[name]).square().sum()) for name in average)
