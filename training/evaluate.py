@@ -76,6 +76,9 @@ def main(
         "results/evaluation"
     ),
     polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = 10,
+    views: Annotated[
+        int, typer.Option(parser=whole, help="also the likeliest of so many views (training.views); 1: no")
+    ] = 1,
     seed: Annotated[int, typer.Option(parser=whole, help="of tasks and starts")] = 0,
     methods: Annotated[
         str | None, typer.Option(help="beside the network, as in em,spectral; all, or none")
@@ -95,6 +98,7 @@ def main(
     with checking_input():
         check_count("--tasks", n_tasks, least=2)
         check_count("--polish", polish, least=0)
+        check_count("--views", views)
         is_method = what in METHODS
         entrants = _entrants(([] if is_method else [what]) + (model or []), ablation, grid)
         names = _method_names(what if is_method else None, methods)
@@ -105,14 +109,21 @@ def main(
             chosen_K = sorted(served or COMPONENTS)
         cells = cells_of(grid, chosen_dims, chosen_K, sizes, quick)
         _refuse_nothing_served(entrants, cells)
+        contenders = _contenders(entrants, names, cells, polish, views)
     check_out(out, COMMAND, NAMES)
-    contenders = _contenders(entrants, names, cells, polish)
     started = time.perf_counter()
     with checking_input():
         results = _measure(cells, contenders, n_tasks, seed)
     console = Console()
     print_results(console, results)
-    given = {"--grid": grid, "--tasks": n_tasks, "--polish": polish, "--seed": seed, "--methods": methods}
+    given = {
+        "--grid": grid,
+        "--tasks": n_tasks,
+        "--polish": polish,
+        "--views": views,
+        "--seed": seed,
+        "--methods": methods,
+    }
     given |= {"--ablation": ablation, "--dims": dims, "--components": components, "--samples": samples}
     words = [what, *(str(word) for pair in given.items() if pair[1] is not None for word in pair)]
     words += [word for path in model or [] for word in ("--model", path)] + ["--quick"] * quick
@@ -123,6 +134,7 @@ def main(
         "tasks": n_tasks,
         "tasks_of_slow_methods": min(SLOW_TASKS, n_tasks),
         "polish": polish,
+        "views": views,
         "seed": seed,
         "methods": names,
         "quick": quick,
@@ -187,11 +199,12 @@ def _refuse_nothing_served(entrants: list[Entrant], cells: list[Cell]) -> None:
 
 
 def _contenders(
-    entrants: list[Entrant], names: list[str], cells: list[Cell], polish: int
+    entrants: list[Entrant], names: list[str], cells: list[Cell], polish: int, views: int
 ) -> dict[Cell, list[Contender]]:
     """Of each cell: the networks of its d (any one for a dash where there is none), then the methods."""
     networks = [
-        (entrant, network_contenders(entrant.released.model, polish, entrant.label)) for entrant in entrants
+        (entrant, network_contenders(entrant.released.model, polish, entrant.label, views))
+        for entrant in entrants
     ]
     found = {}
     for cell in cells:

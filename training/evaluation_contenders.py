@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from baselines.methods import METHODS, Method, MethodResult
 from baselines.mixture import Mixture
 from training.evaluation_grids import Cell
 from training.model import TGMM
+from training.views import likelier, signed_permutations
 
 ORACLE = "em-truth"
 POINTS_AT_ONCE = 2**14
@@ -91,28 +92,43 @@ def _of_method(method: Method, covariance: str) -> Contender:
     )
 
 
-def network_contenders(model: TGMM, polish: int, label: str = "network") -> list[Contender]:
+def network_contenders(model: TGMM, polish: int, label: str = "network", views: int = 1) -> list[Contender]:
     """The network alone and, for polish > 0, with so many constructed EM layers in the same forward pass.
 
-    A network with scales has no such layers: its second line is refused everywhere, with the reason.
+    For views > 1 also the likeliest of so many views (training.views), EM layers included if there are any. A
+    network with scales has no EM layers: their lines are refused everywhere, with the reason.
     """
     alone = _of_network(model, label, "the learned network alone", "")
-    if not polish:
+    if not polish and views == 1:
         return [alone]
-    behind = f"{label} + {polish} EM layers"
-    described = f"the learned network and {polish} constructed EM steps (two layers each), one forward pass"
-    if model.config.scales:
-        reason = "EM layers need unit covariances, this model estimates scales"
-        return [alone, _of_network(model, behind, described, reason)]
-    return [alone, _of_network(model.with_polish(polish), behind, described, "")]
+    behind = f" + {polish} EM layers" if polish else ""
+    described = "the learned network"
+    if polish:
+        described += f" and {polish} constructed EM steps (two layers each), one forward pass"
+    impossible = bool(polish and model.config.scales)
+    reason = "EM layers need unit covariances, this model estimates scales" if impossible else ""
+    whole = model if impossible or not polish else model.with_polish(polish)
+    found = [alone, _of_network(whole, label + behind, described, reason)] if polish else [alone]
+    if views > 1:
+        described += f"; on {views} signed permutations of the coordinates, the likeliest kept"
+        found.append(_of_network(whole, f"{label}, {views} views{behind}", described, reason, views))
+    return found
 
 
-def _of_network(model: TGMM, name: str, description: str, always: str) -> Contender:
+def _of_network(model: TGMM, name: str, description: str, always: str, views: int = 1) -> Contender:
     config = model.config
+    images = signed_permutations(config.n_features, views)
+
+    def estimate(X: Tensor, K: int) -> Mixture:
+        best = model.estimate(X, K)
+        for image in images[1:].to(X):
+            seen = model.estimate(X @ image.mT, K)
+            best = likelier(replace(seen, means=seen.means @ image.to(seen.means)), best, X.double(), None)
+        return best
 
     def run(X: Tensor, K: int, generator: torch.Generator, truth: Mixture | None) -> MethodResult:
         at_once = len(X) if model.polish is None else max(1, POINTS_AT_ONCE // X.shape[1])
-        parts = [model.estimate(X[i : i + at_once], K) for i in range(0, len(X), at_once)]
+        parts = [estimate(X[i : i + at_once], K) for i in range(0, len(X), at_once)]
         failed = torch.zeros(len(X), dtype=torch.bool)
         return MethodResult(_joined(parts), failed, ~failed)
 
