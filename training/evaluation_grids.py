@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.tasks import TaskDistribution
+from training.tasks import TaskDistribution, check_samples
 
 N_SAMPLES = 128
 SAMPLES = (16, 32, 64, 128, 256, 512, 1024, 4096)
@@ -135,13 +135,14 @@ def cells_of(
         quick: fewer values and K.
 
     Raises:
-        ValueError: an unknown grid, a task of fewer points than components, several N where the grid varies
-            something else, no cell that has tasks.
+        ValueError: an unknown grid, a task of fewer points than components or more than MOST_SAMPLES, several
+            N where the grid varies something else, no cell that has tasks.
     """
     if grid not in AXES:
         raise ValueError(f"no grid {grid!r}; there are {', '.join(AXES)}")
     counts = _components_of(grid, sorted(set(components)), quick)
     sizes = _samples_of(grid, samples, quick)
+    check_samples("N", max(sizes))
     found = []
     for d in sorted(set(dims)):
         beyond = (d + 1, d + 2) if grid == "components" else ()

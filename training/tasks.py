@@ -22,6 +22,8 @@ REJECTION_BLOCK = (
     256  # sets of means drawn at a time: one round for a micro-batch at d >= 4, two at d = 2, K = 5
 )
 LENGTHS, TASKS = 0, 1  # which random numbers of a step
+MOST_SAMPLES = 100_000
+"""Points a task may have: far beyond what is measured, and a mistyped N is refused before memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class TaskDistribution:
     n_features       d.
     components       the numbers of components K, taken in turn by the micro-batches of training; one that
                      stands there twice is taken twice as often.
-    samples          (low, high): N uniform on the integers low..high, both included.
+    samples          (low, high): N uniform on the integers low..high, both included; at most MOST_SAMPLES.
     covariance       "unit": S_k = I. "diagonal": diag(s_k1^2, ..., s_kd^2), s_kj uniform in deviation_range.
                      "full": Q_k diag(s_k^2) Q_k^T with a uniformly random rotation Q_k, s as before.
     deviation_range  (low, high) of the standard deviations s; not used by "unit".
@@ -68,6 +70,7 @@ class TaskDistribution:
         low, high = self.samples
         check_count("samples[0]", low)
         check_count("samples[1]", high, low)
+        check_samples("samples[1]", high)
         if self.covariance not in COVARIANCES:
             raise ValueError(f"covariance is {self.covariance!r}, needs one of {', '.join(COVARIANCES)}")
         for name, value in zip(("low", "high"), self.deviation_range, strict=True):
@@ -146,10 +149,10 @@ def sample_tasks(
 ) -> TaskBatch:
     """Exactly n_tasks tasks with K = n_components (any K, not only the distribution's), made on the device.
 
-    n_samples is one N for all or a tensor (T,) of integers >= 1; `distribution.samples` is not read. Draws
-    only from `generator`, which must be one of `device`. Memory: X, the labels and some tens of MB. Raises
-    ValueError when the rejection step never accepts, K > d + 1 with a fixed separation, or an argument does
-    not fit.
+    n_samples is one N for all or a tensor (T,) of integers from 1 to MOST_SAMPLES; `distribution.samples` is
+    not read. Draws only from `generator`, which must be one of `device`. Memory: X, the labels and some tens
+    of MB. Raises ValueError when the rejection step never accepts, K > d + 1 with a fixed separation, or an
+    argument does not fit.
     """
     check_count("n_tasks", n_tasks)
     check_count("n_components", n_components)
@@ -168,6 +171,12 @@ def sample_tasks(
         X.masked_fill_(padding.unsqueeze(-1), 0)
         labels.masked_fill_(padding, -1)
     return batch
+
+
+def check_samples(name: str, value: int) -> None:
+    """Refuse more points a task than MOST_SAMPLES: ValueError."""
+    if value > MOST_SAMPLES:
+        raise ValueError(f"{name} is {value}, needs at most {MOST_SAMPLES} points a task")
 
 
 def plan_step(
@@ -281,6 +290,7 @@ def _lengths(n_samples: int | Tensor, n_tasks: int) -> Tensor:
     """n_samples as (T,) int64."""
     if not isinstance(n_samples, Tensor):
         check_count("n_samples", n_samples)
+        check_samples("n_samples", n_samples)
         return torch.full((n_tasks,), n_samples)
     if n_samples.dtype not in (torch.int32, torch.int64) or n_samples.shape != (n_tasks,):
         raise ValueError(
@@ -289,6 +299,7 @@ def _lengths(n_samples: int | Tensor, n_tasks: int) -> Tensor:
         )
     if (n_samples < 1).any():
         raise ValueError(f"n_samples has {int(n_samples.min())}, needs at least 1")
+    check_samples("n_samples", int(n_samples.max()))
     return n_samples.long()
 
 

@@ -127,6 +127,7 @@ def test_with_and_without_task_embedding(models, tmp_path, capsys):
             ["{plain}", "--grid", "embedding", "--ablation", "{plain}"],
             "--grid embedding needs one network with task embedding beside --ablation",
         ),
+        (["em", "--samples", "100000000000"], "N is 100000000000, needs at most 100000 points a task"),
         (["em", "--preset", "cpu"], "No such option: --preset"),
     ],
 )

@@ -74,6 +74,7 @@ def test_titles():
     [
         ("all", None, "no grid 'all'; there are main, samples"),
         ("main", [3], "N is 3, needs at least K = 4 points a task"),
+        ("samples", [64, 10**11], "N is 100000000000, needs at most 100000 points a task"),
         ("main", [64, 128], "N is 64, 128, needs one value on the grid 'main'"),
     ],
 )
