@@ -43,13 +43,18 @@ class Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """The processes that torchrun started, else this one alone; `device` is "auto", "cpu" or "cuda"."""
+    """The processes that torchrun started, else this one alone; `device` is "auto", "cpu" or "cuda".
+
+    Raises ValueError for another device, for "cuda" without a GPU, and for more processes here than GPUs.
+    """
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"--device {device}: it is auto, cpu, or cuda where there is a GPU")
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
     place = torch.device(kind)
     if kind == "cuda":
-        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        place = torch.device("cuda", _local_gpu())
         torch.cuda.set_device(place)
     if count == 1:
         yield Processes(0, 1, place)
@@ -59,3 +64,11 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes(rank, count, place)
     finally:
         distributed.destroy_process_group()
+
+
+def _local_gpu() -> int:
+    """The GPU of this process, one for each that torchrun started on this machine."""
+    local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= there:
+        raise ValueError(f"LOCAL_RANK is {local}, needs less than {there}, the GPUs here: one a process")
+    return local

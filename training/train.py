@@ -68,8 +68,6 @@ def main(
 ) -> int:
     """Train by a preset; see the module's docstring."""
     with checking_input():
-        if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise ValueError(f"--device {device}: it is auto, cpu, or cuda where there is a GPU")
         if preset is None and not resume:
             raise ValueError("--preset is missing; name one, or --resume a run")
         config = None if preset is None else load_preset(preset)

@@ -129,6 +129,8 @@ def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
 def test_throughput_refuses():
     assert "steps is 2, needs at least 3" in refusal(throughput, "--preset", "smoke", "--steps", 2)
     assert "no preset 'nowhere'" in refusal(throughput, "--preset", "nowhere")
+    line = refusal(throughput, "--preset", "smoke", "--device", "foo")
+    assert line == "error: --device foo: it is auto, cpu, or cuda where there is a GPU"
 
 
 def test_real_data_rescaling_keeps_the_density(monkeypatch, capsys):

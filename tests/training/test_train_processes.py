@@ -160,6 +160,26 @@ def test_alone_without_torchrun(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
+def test_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("foo", "cuda:0", "cuda", ""):
+        message = f"--device {device}: it is auto, cpu, or cuda where there is a GPU"
+        with pytest.raises(ValueError, match=f"^{message}$"), joined(device):
+            pytest.fail(f"joined {device}")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_more_processes_than_gpus(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with (
+        pytest.raises(ValueError, match="^LOCAL_RANK is 2, needs less than 2, the GPUs here"),
+        joined(device),
+    ):
+        pytest.fail("joined")
+
+
 # Real processes, joined by gloo
 
 
