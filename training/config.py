@@ -138,6 +138,11 @@ class RunConfig:
             raise ConfigError("scales are diagonal, tasks have covariance 'full'; needs 'unit' or 'diagonal'")
         if self.training.polish_steps and (self.model.scales or self.tasks.covariance != "unit"):
             raise ConfigError("polish_steps needs unit covariances and a model without scales")
+        if self.training.polish_steps and self.tasks.samples[0] < max(self.tasks.components):
+            raise ConfigError(
+                f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as the "
+                f"largest number of components, {max(self.tasks.components)}"
+            )
         longest = self.tasks.samples[1]
         if self.model.max_positions and self.model.max_positions < longest:
             raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache, reduce
-from pathlib import Path
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_covariances
-from training.model import NUMBERS_AT_ONCE, TGMM, Estimate
+from training.model import LARGEST_COORDINATE, NUMBERS_AT_ONCE, TGMM, Estimate
 from training.polish import PIECES, Polish
 from training.released import load_tgmm
 from training.views import likelier, signed_permutations
@@ -71,7 +71,9 @@ class TGMMMixture(MixtureEstimator):
     def _fit_batch(
         self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
     ) -> BatchFit:
-        steps = as_count("polish_steps", self.polish_steps) if self.polish_steps else 0
+        steps = self._steps()
+        tol = _not_negative("tol", self.tol)
+        n_views = as_count("n_views", self.n_views)
         check_covariance_type(self.covariance_type)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
@@ -83,36 +85,55 @@ class TGMMMixture(MixtureEstimator):
         shares = X.new_ones(X.shape[:2]) if sample_weight is None else sample_weight
         centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
         centred = X - centre if mask is None else (X - centre).masked_fill(~mask[:, :, None], 0.0)
+        # A set beyond the network's range has no estimate; nothing of it goes further.
+        sizes = centred.abs().amax((1, 2))
+        usable = sizes <= LARGEST_COORDINATE
+        centred = centred.where(usable[:, None, None], torch.zeros_like(centred))
         if n_components == 1:  # the average, which needs no network
             starts = [Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))]
         else:
-            starts = self._starts(centred, n_components, mask, generator)
+            starts = self._starts(centred, n_components, n_views, mask, generator)
         results = (self._polished(centred, start, sample_weight, steps) for start in starts)
         best = reduce(lambda kept, other: likelier(other, kept, centred, mask), results)
         # One more step tells whether the estimate has converged; its result is not used.
         check = em(centred, init=best, max_iter=1, tol=0.0, sample_weight=sample_weight)
         failed = check.status > Status.MAX_ITER
         # A step that failed leaves NaN, or no second column where all failed.
-        settled = ~failed & ((check.history[:, -1] - check.history[:, 0]).abs() < self.tol)
+        settled = ~failed & ((check.history[:, -1] - check.history[:, 0]).abs() < tol)
         mixture = Mixture(best.weights, best.means + centre, best.covariances, best.covariance_type)
         problems = {
             place: self._problem(Status(int(check.status[place])), steps)
             for place in (~settled).nonzero().squeeze(-1).tolist()
         }
-        has_estimate = torch.ones_like(check.converged)
+        problems |= {
+            place: f"a coordinate is {float(sizes[place]):g} from the average, the network takes at most "
+            f"{LARGEST_COORDINATE:g}; use other units"
+            for place in (~usable).nonzero().squeeze(-1).tolist()
+        }
         n_iter = torch.full_like(check.n_iter, steps)
-        return BatchFit(mixture, has_estimate, problems, n_iter, check.history[:, 0])
+        return BatchFit(mixture, usable, problems, n_iter, check.history[:, 0])
 
     def _starts(
-        self, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator
+        self,
+        X: Tensor,
+        n_components: int,
+        n_views: int,
+        mask: Tensor | None,
+        generator: torch.Generator,
     ) -> list[Mixture]:
         """The network's estimate of every view, in the coordinates of X."""
         model = self._model(X.shape[-1])
         starts = []
-        for image in signed_permutations(X.shape[-1], as_count("n_views", self.n_views)).to(X):
+        for image in signed_permutations(X.shape[-1], n_views).to(X):
             found = learned_start(model, X @ image.mT, n_components, mask, generator)
             starts.append(Mixture(found.weights, found.means @ image))
         return starts
+
+    def _steps(self) -> int:
+        steps = self.polish_steps
+        if isinstance(steps, Integral) and not isinstance(steps, bool) and int(steps) == 0:
+            return 0
+        return as_count("polish_steps", steps)
 
     def _polished(self, X: Tensor, start: Mixture, sample_weight: Tensor | None, steps: int) -> Mixture:
         """`start` after the EM steps asked for, with covariances of the type asked for."""
@@ -144,6 +165,12 @@ class TGMMMixture(MixtureEstimator):
         if model.config.scales:
             raise ValueError("model estimates scales, needs one for unit covariances")
         return model
+
+
+def _not_negative(name: str, value: object) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or not float(value) >= 0:
+        raise ValueError(f"{name} is {value!r}, needs a number of at least 0")
+    return float(value)
 
 
 def learned_start(
@@ -189,7 +216,7 @@ def _constructed(X: Tensor, start: Mixture, mask: Tensor | None, steps: int) -> 
 
 @lru_cache(maxsize=8)
 def _loaded(name: str) -> TGMM:
-    return load_tgmm(name if not Path(name).suffix else Path(name))
+    return load_tgmm(name)
 
 
 @lru_cache(maxsize=8)

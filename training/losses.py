@@ -60,10 +60,12 @@ def ordered(estimate: Estimate, batch: TaskBatch) -> Tensor:
 def matched(estimate: Estimate, batch: TaskBatch) -> Tensor:
     """Against the best permutation, exact (baselines.align.best_permutation): (B,).
 
-    Raises ValueError for an estimate that is not finite.
+    Not finite for a task whose pair losses are not all finite.
     """
     cost = pair_losses(estimate, batch)
-    permutation = best_permutation(cost.detach())
+    finite = cost.detach().isfinite().flatten(1).all(1)
+    permutation = best_permutation(cost.detach().where(finite[:, None, None], torch.zeros_like(cost)))
+    cost = cost.where(finite[:, None, None], torch.full_like(cost, torch.nan))
     return cost.gather(1, permutation[:, None, :]).mean((1, 2))
 
 

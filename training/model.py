@@ -29,6 +29,9 @@ Backbone = Literal["transformer", "mamba2"]
 NUMBERS_AT_ONCE = 2**24
 """`TGMM.estimate` takes so many tasks at a time that the residual stream has at most this many numbers."""
 
+LARGEST_COORDINATE = 1e9
+"""Of a point. The network was trained within about 10; float32 holds its squares up to 1e19."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -175,6 +178,8 @@ class TGMM(nn.Module):
                 task without points.
         """
         self._check(X, n_components, mask)
+        if X.dtype != self.readin.weight.dtype:
+            raise ValueError(f"X is {X.dtype}, needs {self.readin.weight.dtype} like the weights")
         config = self.config
         if mask is not None:
             X = X.masked_fill(~mask[:, :, None], 0.0)  # 0 * NaN is not 0: it would reach every gradient
@@ -199,16 +204,19 @@ class TGMM(nn.Module):
         states = self.backbone(torch.cat(parts, dim=1), mask)
         first = n_points if config.tokens_last else 0
         head = self.heads["all" if config.task_embedding else str(n_components)]
-        out = head(self.norm(states[:, first : first + n_components]))
-        return self._split(out[..., 0], out[..., 1:])
+        with _full_precision(h.device):
+            own = states[:, first : first + n_components].to(self.norm.weight.dtype)
+            out = head(self.norm(own))
+            return self._split(out[..., 0], out[..., 1:])
 
     def _pooled(self, h: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
         present = torch.ones(len(h), n_components, dtype=torch.bool, device=h.device)
-        h = self.norm(h)
-        if mask is not None:
-            h = h.masked_fill(~mask[:, :, None], 0.0)
         pooling: AttentivePooling = self.pooling[str(n_components)]  # pyright: ignore[reportAssignmentType]
-        return self._split(*pooling.pool(h, present, mask))
+        with _full_precision(h.device):
+            h = self.norm(h.to(self.norm.weight.dtype))
+            if mask is not None:
+                h = h.masked_fill(~mask[:, :, None], 0.0)
+            return self._split(*pooling.pool(h, present, mask))
 
     def _split(self, logits: Tensor, out: Tensor) -> Estimate:
         d = self.config.n_features
@@ -219,11 +227,17 @@ class TGMM(nn.Module):
     def estimate(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Mixture:
         """Mixtures in float64 for X (B, N, d) of any floating dtype, some tasks at a time; checks the data.
 
-        Raises ValueError as :meth:`network`, and for values that are not finite (padded points excepted).
+        Raises ValueError as :meth:`network`, and for values that are not finite or beyond LARGEST_COORDINATE
+        (padded points excepted).
         """
         self._check(X, n_components, mask)
         points = X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
         check_points(points)
+        largest = float(points.abs().max())
+        if largest > LARGEST_COORDINATE:
+            raise ValueError(
+                f"X has a coordinate of size {largest:g}, the network takes at most {LARGEST_COORDINATE:g}"
+            )
         points = points.to(self.readin.weight)
         at_once = max(1, NUMBERS_AT_ONCE // (self.config.width * X.shape[1]))
         parts = [
@@ -248,12 +262,19 @@ class TGMM(nn.Module):
                 f"X has N = {X.shape[1]} points, this model has positions for {config.max_positions}"
             )
         if mask is not None:
+            if not isinstance(mask, Tensor):
+                raise ValueError(f"mask is of type {type(mask).__name__}, needs a bool tensor (B, N)")
             if mask.shape != X.shape[:2] or mask.dtype != torch.bool:
                 raise ValueError(
                     f"mask is {mask.dtype} of shape {tuple(mask.shape)}, needs bool of {tuple(X.shape[:2])}"
                 )
             if not bool(mask.any(-1).all()):
                 raise ValueError("a task has no points, needs at least one")
+
+
+def _full_precision(device: torch.device) -> torch.autocast:
+    """The read-out runs in the dtype of the weights: near 5 a mean in bfloat16 is off by up to 1/64."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def _backbone(config: ModelConfig, dtype: torch.dtype) -> nn.Module:

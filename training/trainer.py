@@ -52,8 +52,14 @@ class Trainer:
     def __init__(self, config: RunConfig, processes: Processes) -> None:
         self.config, self.processes = config, processes
         training = config.training
-        torch.manual_seed(training.seed)  # weights are drawn on the CPU, the same for every device
-        self.model = TGMM(config.model, training.polish_steps).to(processes.device)
+        if processes.count > training.micro_batches:
+            raise TrainingError(
+                f"{processes.count} processes share micro_batches = {training.micro_batches}, "
+                "needs at least one for each"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)  # weights are drawn on the CPU, the same for every device
+            self.model = TGMM(config.model, training.polish_steps).to(processes.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.model, training)
         self.step = 0
@@ -90,7 +96,7 @@ class Trainer:
         if not (math.isfinite(norm) and math.isfinite(float(total))):
             raise TrainingError(
                 f"step {self.step}: the loss is {float(total):g} and its gradient's norm {norm:g}; "
-                "a smaller learning_rate or clip may help"
+                "a new run with a smaller learning_rate or clip may help"
             )
         rate = learning_rate(self.step, training)
         for optimiser in self.optimisers.values():

@@ -157,6 +157,11 @@ def test_reports_that_it_has_not_converged():
         ({"polish_steps": 1.5}, "polish_steps is 1.5, needs an integer"),
         ({"covariance_type": "round"}, "covariance_type is 'round'"),
         ({"covariance_type": "full", "polish": "construction"}, "needs 'unit' with polish 'construction'"),
+        ({"polish_steps": False}, "polish_steps is False, needs an integer"),
+        ({"polish_steps": None}, "polish_steps is None, needs an integer"),
+        ({"tol": -1}, "tol is -1, needs a number of at least 0"),
+        ({"tol": "a"}, "tol is 'a', needs a number of at least 0"),
+        ({"n_components": 1, "n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"model": "nowhere.safetensors"}, "no such file"),
         ({"model": TGMM(ModelConfig(n_features=8, scales=True))}, "model estimates scales"),
@@ -165,6 +170,20 @@ def test_reports_that_it_has_not_converged():
 def test_bad_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         TGMMMixture(**{"n_components": 3} | parameters).fit(tasks(n_tasks=1).X[0].numpy())
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_a_set_beyond_the_network_leaves_the_others_alone():
+    """1e20 is finite, but its square is not in float32: that set has no estimate, with the reason."""
+    X = tasks(n_tasks=3).X.numpy()
+    large = X.copy()
+    large[1] *= 1e20
+    found, expected = (TGMMMixture(3).fit_many(points) for points in (large, X))
+    assert found.found.tolist() == [True, False, True]
+    assert "the network takes at most 1e+09" in found.problems[1]
+    np.testing.assert_array_equal(found.means[[0, 2]], expected.means[[0, 2]])
+    with pytest.raises(ValueError, match=r"has no estimate: a coordinate is 8\.\d+e\+20"):
+        TGMMMixture(3).fit(large[1])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -269,3 +269,35 @@ def test_component_tokens_stand_where_a_causal_backbone_shows_them_the_points() 
             moved = X.clone()
             moved[:, at] += 1
             assert (model(moved, 3).means != model(X, 3).means).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "mask", "match"),
+    [
+        (
+            torch.full((2, 5, 2), 1e20),
+            None,
+            r"X has a coordinate of size 1e\+20, the network takes at most 1e\+09",
+        ),
+        (torch.ones(2, 5, 2), [True], "mask is of type list, needs a bool tensor"),
+    ],
+)
+def test_estimate_names_what_it_cannot_take(X: Tensor, mask: object, match: str) -> None:
+    model = TGMM(ModelConfig(n_features=2, width=8, heads=1, layers=1))
+    with pytest.raises(ValueError, match=match):
+        model.estimate(X, 2, mask)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_read_out_keeps_full_precision_under_autocast() -> None:
+    """bfloat16 has 8 bits: of 2 * 40 * 2 coordinates of estimates not all would be free of the last 16."""
+    model = TGMM(ModelConfig(n_features=2, width=8, heads=1, layers=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        means = model.network(torch.randn(40, 5, 2), 2).means
+    assert means.dtype == torch.float32
+    assert (means != means.bfloat16().float()).any()
+
+
+def test_the_network_takes_the_dtype_of_its_weights() -> None:
+    model = TGMM(ModelConfig(n_features=2, width=8, heads=1, layers=1))
+    with pytest.raises(ValueError, match=r"X is torch.float64, needs torch.float32 like the weights"):
+        model(torch.ones(2, 5, 2, dtype=torch.float64), 2)

@@ -7,6 +7,7 @@ import torch
 from training_runs import preset, refusal, tiny_config, train
 
 from training.checkpoint import load_model
+from training.config import ConfigError
 from training.processes import Processes
 from training.run_folder import read_metrics
 from training.tasks import TaskDistribution, plan_step
@@ -70,3 +71,32 @@ def test_a_component_named_twice_is_taken_twice_as_often(tmp_path):
     assert train("--preset", source, "--out", tmp_path / "run").code == 0
     lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "evaluation" in line]
     assert list(lines[-1]["evaluation"]["network"]) == ["1", "2"]
+
+
+def test_em_layers_in_training_need_as_many_points_as_components():
+    changes = {"tasks": {"components": [2, 3], "samples": [2, 8]}, "training": {"polish_steps": 1}}
+    with pytest.raises(ConfigError, match="samples start at 2, polish_steps needs at least as many points"):
+        tiny_config(**changes)
+    assert tiny_config(**changes | {"tasks": {"components": [2, 3], "samples": [3, 8]}})
+
+
+def test_a_loss_that_overflows_is_one_line():
+    """Means beyond 1e19 have squares beyond float32: the loss is not finite, and every process is told."""
+    trainer = Trainer(tiny_config(tasks={"box": 1e20}), ALONE)
+    with pytest.raises(TrainingError, match="step 0: the loss is nan"):
+        trainer.take_step()
+
+
+def test_more_processes_than_micro_batches_are_refused():
+    with pytest.raises(
+        TrainingError, match="3 processes share micro_batches = 2, needs at least one for each"
+    ):
+        Trainer(tiny_config(), Processes(0, 3, torch.device("cpu")))
+
+
+def test_the_global_seed_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Trainer(tiny_config(), ALONE).take_step()
+    assert torch.equal(torch.rand(3), expected)

@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(loss):
         trainer.model.readin.weight[0, 0] = torch.nan
     before = {name: value.clone() for name, value in trainer.state().items()}
     with pytest.raises(
-        TrainingError, match=r"^step 1: the loss is nan and its gradient's norm nan; a smaller"
+        TrainingError, match=r"^step 1: the loss is nan and its gradient's norm nan; a new run with a smaller"
     ):
         trainer.take_step()
     assert trainer.step == 1
