@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def load_writer() -> Callable[[Path], Any]:
+def load_writer() -> Callable[..., Any]:
     """The class that writes events; ValueError when the package is not installed."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -19,14 +19,14 @@ def load_writer() -> Callable[[Path], Any]:
 
 
 class Board:
-    """Writes events into ``out/tensorboard``.
+    """Writes events into ``out/tensorboard``; TensorBoard drops what earlier files say of the steps to come.
 
     Args:
-        out: the folder of the run. writer: from :func:`load_writer`.
+        out: the folder of the run. writer: from :func:`load_writer`. step: how many steps are taken.
     """
 
-    def __init__(self, out: Path, writer: Callable[[Path], Any]) -> None:
-        self.writer = writer(out / "tensorboard")
+    def __init__(self, out: Path, writer: Callable[..., Any], step: int) -> None:
+        self.writer = writer(out / "tensorboard", purge_step=step + 1)
 
     def write(self, line: dict[str, Any]) -> None:
         """Every number of the line, nested names joined by slashes, at its step."""
@@ -34,6 +34,10 @@ class Board:
             if name != "step":
                 self.writer.add_scalar(name, value, line["step"])
         self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.writer.close()
 
 
 def _numbers(prefix: str, value: Any) -> list[tuple[str, float]]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -82,12 +82,13 @@ def main(
             processes.wait()
             if config is None:
                 raise ValueError("--preset is missing; name one, or --resume a run")
-            board = Board(out, writer) if writer and processes.first else None
-            return train(config, out, processes, board)
+            return train(config, out, processes, writer)
 
 
-def train(config: RunConfig, out: Path, processes: Processes, board: Board | None = None) -> int:
-    """Run the steps that are left and save the model; 0 done, 130 stopped.
+def train(
+    config: RunConfig, out: Path, processes: Processes, writer: Callable[..., Any] | None = None
+) -> int:
+    """Run the steps that are left and save the model; 0 done, 130 stopped. `writer` is that of load_writer.
 
     Raises ValueError (one line) when a checkpoint cannot be read or written or the loss is not finite.
     """
@@ -105,6 +106,7 @@ def train(config: RunConfig, out: Path, processes: Processes, board: Board | Non
         console.print(f"resuming {out} at step {found.step:,}")
     else:
         trainer.begin()
+    board = Board(out, writer, trainer.step) if writer and processes.first else None
     recorder = Recorder(out, trainer, clock, board) if processes.first else None
     try:
         with stopping_gently() as stop, _bar(console, trainer) as advance:
@@ -121,6 +123,8 @@ def train(config: RunConfig, out: Path, processes: Processes, board: Board | Non
     finally:
         if recorder is not None:
             recorder.metrics.close()
+        if board is not None:
+            board.close()
     if stopped:
         console.print(f"stopped at step {trainer.step:,}; --resume goes on")
         return STOPPED

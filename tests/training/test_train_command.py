@@ -176,36 +176,84 @@ def test_tensorboard_without_the_package_leaves_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_tensorboard_gets_every_number_of_metrics(tmp_path, monkeypatch):
-    written = []
+@pytest.fixture
+def boards(monkeypatch):
+    """A stand-in for the package: of every writer what it was made with, what it was told, whether closed."""
+    made = []
 
     class Writer:
-        def __init__(self, folder):
-            assert folder == tmp_path / "out" / "tensorboard"
+        def __init__(self, folder, purge_step):
+            self.folder, self.purge_step, self.written, self.closed = folder, purge_step, [], False
+            made.append(self)
 
         def add_scalar(self, name, value, step):
-            written.append((step, name, value))
+            assert not self.closed
+            self.written.append((step, name, value))
 
         def flush(self):
             pass
 
+        def close(self):
+            self.closed = True
+
     module = types.SimpleNamespace(SummaryWriter=Writer)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", module)
-    outcome = train("--preset", preset(tmp_path), "--out", tmp_path / "out", "--tensorboard")
-    assert outcome.code == 0, outcome.err
-    expected = []
-    for line in read_metrics(tmp_path / "out" / "metrics.jsonl"):
+    return made
+
+
+def events(lines):
+    """What TensorBoard is told of lines of metrics."""
+    found = []
+    for line in lines:
         for name, value in line.items():
             if name == "evaluation":
-                expected += [
+                found += [
                     (line["step"], f"evaluation/{kind}/{K}", error)
                     for kind, errors in value.items()
                     for K, error in errors.items()
                 ]
             elif name != "step":
-                expected.append((line["step"], name, value))
-    assert written == expected
+                found.append((line["step"], name, value))
+    return found
+
+
+def test_tensorboard_gets_every_number_of_metrics(tmp_path, boards):
+    outcome = train("--preset", preset(tmp_path), "--out", tmp_path / "out", "--tensorboard")
+    assert outcome.code == 0, outcome.err
+    [board] = boards
+    assert board.folder == tmp_path / "out" / "tensorboard"
+    assert board.purge_step == 1
+    assert board.closed
+    assert board.written == events(read_metrics(tmp_path / "out" / "metrics.jsonl"))
+
+
+def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path, monkeypatch, boards):
+    """Failed after 9 steps, the checkpoint is that of step 7: what was said of 8 and 9 is purged."""
+    path, out = preset(tmp_path, training={"log_every": 1}), tmp_path / "out"
+    take_step, after = train_module.Trainer.take_step, train_module.Recorder.after
+
+    def failing(self, *arguments):
+        if self.step == 9:
+            raise ValueError("step 10 fails")
+        return take_step(self, *arguments)
+
+    def saving(self, result):
+        after(self, result)
+        if self.trainer.step == 7:
+            self.save()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module.Trainer, "take_step", failing)
+        patch.setattr(train_module.Recorder, "after", saving)
+        assert train("--preset", path, "--out", out, "--tensorboard").code == 2
+    assert train("--out", out, "--resume", "--tensorboard").code == 0
+    first, second = boards
+    assert first.closed
+    assert second.closed
+    assert first.written[-1][0] == 9
+    kept = [event for event in first.written if event[0] < second.purge_step]
+    assert kept + second.written == events(read_metrics(out / "metrics.jsonl"))
 
 
 @pytest.mark.parametrize(
