@@ -173,10 +173,7 @@ def test_more_processes_than_gpus(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with (
-        pytest.raises(ValueError, match="^LOCAL_RANK is 2, needs less than 2, the GPUs here"),
-        joined(device),
-    ):
+    with pytest.raises(ValueError, match=r"^LOCAL_RANK is 2, needs less than 2,"), joined(device):
         pytest.fail("joined")
 
 
