@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from training_runs import Outcome, preset, train
 
 from console.errors import run_command
 from training import curves, evaluate, real_data, release, throughput
-from training.checkpoint import load_model
+from training.checkpoint import load_model, save_model
 from training.config import RunConfig
 from training.model import TGMM, ModelConfig
 from training.processes import Processes
@@ -47,8 +48,31 @@ def tiny(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def tiny_is_a_preset(tiny, monkeypatch):
+    """The settings of the tiny run are those of every preset."""
+    config = json.loads((tiny / "run" / "config.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(release, "load_preset", lambda name: RunConfig.from_dict(config))
+
+
+def copied(tiny, folder):
+    """(run, measured): copies of the tiny run's folders, to be damaged."""
+    return tuple(shutil.copytree(tiny / name, folder / name) for name in ("run", "measured"))
+
+
+def released(run_folder, measured, out, name="tiny"):
+    return run_folder, "--evaluation", measured, "--name", name, "--out", out
+
+
+def rewrite(path, change):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("tiny_is_a_preset")
 def test_release_keeps_the_weights_and_tells_the_figures(tiny, tmp_path):
-    arguments = (tiny / "run", "--evaluation", tiny / "measured", "--name", "tiny", "--out", tmp_path)
+    arguments = released(tiny / "run", tiny / "measured", tmp_path)
     assert run(release, *arguments).code == 0
     before, config, _ = load_model(tiny / "run" / "model.safetensors")
     after, again, facts = load_model(tmp_path / "tgmm_tiny.safetensors")
@@ -61,28 +85,96 @@ def test_release_keeps_the_weights_and_tells_the_figures(tiny, tmp_path):
         for row in cell["rows"]:
             assert f"| {cell['K']} | {row['method']} | {row['total']['mean']:.4f} |" in card
     assert measured["models"][0]["sha256"] in card
+    assert f"    {measured['settings']['command']} --out results/tiny\n" in card
     assert f"{facts['steps']:,} steps" in card
     assert run(release, *arguments).code == 0  # again over its own file
 
 
+@pytest.mark.usefixtures("tiny_is_a_preset")
 def test_release_refuses_the_evaluation_of_another_model(tiny, tmp_path):
-    other = tmp_path / "other"
-    assert train("--preset", preset(tmp_path, training={"seed": 1}), "--out", other).code == 0
-    line = refusal(release, other, "--evaluation", tiny / "measured", "--name", "x", "--out", tmp_path / "w")
+    run_folder, measured = copied(tiny, tmp_path)
+    rewrite(measured / "results.json", lambda found: found["models"][0].update(sha256="0" * 64))
+    line = refusal(release, *released(run_folder, measured, tmp_path / "w"))
     assert "is no evaluation of" in line
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.usefixtures("tiny_is_a_preset")
 @pytest.mark.parametrize(
     ("missing", "message"), [("run", "no such file|cannot be read|missing"), ("measured", "results.json")]
 )
 def test_release_needs_both_folders(tiny, tmp_path, missing, message):
     folders = {"run": tiny / "run", "measured": tiny / "measured"} | {missing: tmp_path / "nothing"}
-    line = refusal(
-        release, folders["run"], "--evaluation", folders["measured"], "--name", "x", "--out", tmp_path
-    )
+    line = refusal(release, *released(folders["run"], folders["measured"], tmp_path))
     assert "nothing" in line
     assert re.search(message, line)
+
+
+def test_release_needs_the_run_of_a_preset(tiny, tmp_path):
+    folders = tiny / "run", tiny / "measured", tmp_path / "w"
+    assert "is a run of other settings than preset smoke" in refusal(release, *released(*folders, "smoke"))
+    assert re.search("no preset 'tiny' .*there are .*cpu-small.*smoke", refusal(release, *released(*folders)))
+    for name in ("", "../d8", "d8.toml", "d8\n", "\u00e98"):
+        assert "needs letters, digits, '-' and '_' only" in run(release, *released(*folders, name)).err
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.usefixtures("tiny_is_a_preset")
+def test_release_needs_every_entry_of_the_evaluation(tiny, tmp_path):
+    run_folder, measured = copied(tiny, tmp_path)
+    path, out = measured / "results.json", tmp_path / "w"
+    whole = path.read_bytes()
+    for change, message in [
+        (lambda r: r["settings"].update(grid="samples"), "is of the grid 'samples', needs 'main'"),
+        (lambda r: r["settings"].pop("command"), "has the command None, needs a string"),
+        (lambda r: r["settings"].pop("tasks"), "has no attribute 'tasks'"),
+        (lambda r: r.pop("models"), "has no 'models' as training.evaluate writes them"),
+        (lambda r: r.update(settings=[]), "has no 'settings'"),
+        (lambda r: r.update(cells=3), "has no 'cells'"),
+        (lambda r: r.update(cells=[]), "is missing or of another kind"),
+        (lambda r: r["cells"][0].pop("rows"), "has no attribute 'rows'"),
+        (lambda r: r["cells"][0]["rows"][0]["total"].update(mean="low"), "is missing or of another kind"),
+        (lambda r: r["cells"][0]["rows"][0]["total"].update(mean=10**400), "is missing or of another kind"),
+    ]:
+        path.write_bytes(whole)
+        rewrite(path, change)
+        assert message in refusal(release, *released(run_folder, measured, out))
+    for text in ("[]", "{", "[" * 100_000, "\udcff"):
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        assert str(path) in refusal(release, *released(run_folder, measured, out))
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("tiny_is_a_preset")
+def test_release_needs_the_learning_curve_and_the_facts(tiny, tmp_path):
+    run_folder, measured = copied(tiny, tmp_path)
+    metrics, out = run_folder / "metrics.jsonl", tmp_path / "w"
+    arguments = released(run_folder, measured, out)
+    whole = metrics.read_bytes()
+    for text in ("3\n", "{\n", '{"loss": 1}\n', '{"step": 1, "evaluation": 2}\n'):
+        metrics.write_text(text)
+        assert str(metrics) in refusal(release, *arguments)
+    metrics.write_text('{"step": 1, "evaluation": {}}\n')
+    assert "has no attribute 'network'" in refusal(release, *arguments)
+    metrics.unlink()
+    assert f"{metrics}: cannot be read" in refusal(release, *arguments)
+    metrics.write_bytes(whole)
+    tensors, config, facts = load_model(run_folder / "model.safetensors")
+    few = {"config": facts["config"]}
+    for known, message in [
+        ({"steps": 7}, "has no settings of a run"),
+        (few, "has no attribute 'parameters'"),
+    ]:
+        save_model(run_folder / "model", tensors, config, known)
+        assert message in refusal(release, *arguments)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("tiny_is_a_preset")
+def test_release_into_what_is_no_folder(tiny, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    line = refusal(release, *released(tiny / "run", tiny / "measured", tmp_path / "file"))
+    assert line == f"error: --out {tmp_path / 'file'}: cannot be written (File exists)"
 
 
 def test_curves_show_every_evaluation(tmp_path, monkeypatch):
@@ -153,6 +245,13 @@ def test_real_data_says_which_k_a_model_does_not_serve():
     assert [row.problem for row in rows if "network" in row.estimator] == [
         "n_components is 3, this model serves 2"
     ]
+
+
+def test_real_data_reads_the_model_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(real_data, "real_data_table", lambda *_: pytest.fail("measured before"))
+    line = refusal(real_data, "--model", "typo", "--out", tmp_path / "out")
+    assert line.startswith("error: typo: no such file; needs a model, or one of ")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("module", MODULES)
