@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -295,14 +294,14 @@ def test_full_disk_while_writing_metrics(forker: Forker, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_the_command_killed_ten_times_at_random_moments(optimiser, tmp_path):
-    """`python -m training.train`, really killed at moments of the clock, from its start to its end.
+    """`python -m training.train`, really killed at moments of the clock.
 
-    A part of the run is waited for until it says that it trains (the folder's config.json, or a checkpoint
-    newer than before), then killed within the time that a tenth of all steps took undisturbed.
+    Each part of the run is killed up to a tenth of a second after its first new checkpoint; checkpoints are a
+    twentieth apart. So ten parts train for a second or so, and 1000 steps of some milliseconds are not done;
+    on a machine where they are, the test fails for want of a tenth kill.
     """
-    changes = {"optimiser": optimiser, "checkpoint_seconds": 0.05, "steps": 400, "evaluate_every": 100}
+    changes = {"optimiser": optimiser, "checkpoint_seconds": 0.05, "steps": 1000, "evaluate_every": 300}
     path, expected = undisturbed(tmp_path, training=changes)
-    seconds = read_metrics(tmp_path / "undisturbed" / "metrics.jsonl")[-2]["seconds"]
     moments = random.Random(optimiser)  # noqa: S311
     out = tmp_path / "out"
     command = [sys.executable, "-m", "training.train", "--out", str(out)]
@@ -313,8 +312,8 @@ def test_the_command_killed_ten_times_at_random_moments(optimiser, tmp_path):
             before = _newest(out)
             while process.poll() is None and _newest(out) <= before:
                 time.sleep(0.001)
-            time.sleep(moments.uniform(0, seconds / KILLS))
-            os.kill(process.pid, signal.SIGKILL)
+            time.sleep(moments.uniform(0, 0.1))
+            process.kill()
         assert process.returncode == -signal.SIGKILL
     assert not (out / "model.safetensors").exists()
     assert subprocess.run([*command, "--resume"], cwd=ROOT, check=False).returncode == 0  # noqa: S603
