@@ -199,7 +199,7 @@ OTHER_K = Mixture(torch.full((5, 3), 1 / 3, dtype=torch.float64), torch.zeros(5,
 @pytest.mark.parametrize(
     ("name", "data", "K", "truth", "match"),
     [
-        ("em", CLEAR.X[0], 2, None, r"X has shape \(60, 4\), needs \(T, N, d\)"),
+        ("em", CLEAR.X[0], 2, None, r"X has shape \(200, 4\), needs \(T, N, d\)"),
         ("em", CLEAR.X * torch.nan, 2, None, r"X\[0, 0, 0\] is nan"),
         ("em", CLEAR.X, 0, None, "n_components is 0, needs"),
         ("spectral", CLEAR.X, 5, None, "n_components is 5, needs <= n_features = 4 for spectral"),

@@ -59,7 +59,7 @@ KINDS = {
             *("polish_from", "checkpoint_seconds"),
         ],
         FLAG: ["compile"],
-        TEXT: ["loss"],
+        TEXT: ["loss", "init"],
         "one of adamw, muon": ["optimiser"],
         "one of auto, float32, bfloat16": ["precision"],
     },

@@ -53,7 +53,9 @@ def test_a_network_beside_methods(models, tmp_path, capsys):
     assert found["models"][0]["sha256"] == json.loads((models / "two.json").read_text())["tensors_sha256"]
     assert found["settings"]["threads"] == torch.get_num_threads()
     assert found["settings"]["seed"] == 0
-    assert found["settings"]["command"].endswith("--tasks 4 --polish 1 --seed 0 --methods em,spectral")
+    assert found["settings"]["command"].endswith(
+        "--tasks 4 --polish 1 --views 1 --seed 0 --methods em,spectral"
+    )
     printed = capsys.readouterr().out
     assert "d = 2, K = 3, N = 128: statistical error" in printed
     assert "spectral: impossible: needs K <= d = 2" in printed

@@ -272,7 +272,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(changes, tmp_path):
     errors = [line for line in outcome.err.splitlines() if "error" in line]
     assert len(errors) == 1
     assert outcome.err.splitlines()[-1] == errors[0]
-    assert errors[0].endswith("; a smaller learning_rate or clip may help")
+    assert errors[0].endswith("; a new run with a smaller learning_rate or clip may help")
     found = latest_checkpoint(tmp_path / "out" / "checkpoints", pytest.fail)
     assert found is not None
     assert errors[0].startswith(f"error: step {found.step}: the loss is ")

@@ -79,7 +79,7 @@ def test_two_processes_with_a_micro_batch_each_are_one_to_the_bit(optimiser):
         assert all(torch.equal(trainer.state()[name], value) for name, value in alone.state().items())
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_gradients_of_several_processes_differ_by_the_order_of_a_sum(count):
     """Of m = 4 terms. Each order is within gamma_3 sum |g_i| of the exact sum, gamma_n = n U / (1 - n U).
 
@@ -113,7 +113,7 @@ def test_gradients_of_several_processes_differ_by_the_order_of_a_sum(count):
             assert torch.equal(parameter.grad, first)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_every_micro_batch_is_taken_by_exactly_one_process(count, monkeypatch):
     """Three steps; a fifth process has nothing to do and takes part in the sum."""
     drawn, lock = [], threading.Lock()
@@ -132,7 +132,8 @@ def test_every_micro_batch_is_taken_by_exactly_one_process(count, monkeypatch):
 
 def test_a_stop_of_one_is_a_stop_of_all():
     meeting = Meeting(3)
-    trainers = [Trainer(tiny_config(), Thread(r, 3, CPU, meeting)) for r in range(3)]
+    shares = {"tasks_per_step": 6, "micro_batches": 3}
+    trainers = [Trainer(tiny_config(training=shares), Thread(r, 3, CPU, meeting)) for r in range(3)]
     results: dict[int, StepResult] = {}
 
     def work(rank: int) -> None:
@@ -144,7 +145,7 @@ def test_a_stop_of_one_is_a_stop_of_all():
     for thread in threads:
         thread.join()
     assert [results[rank].stop for rank in range(3)] == [True, True, True]
-    assert not any(results[0].stop for results, _ in steps_of_threads(3, 1))
+    assert not any(results[0].stop for results, _ in steps_of_threads(3, 1, training=shares))
 
 
 def test_alone_without_torchrun(monkeypatch):

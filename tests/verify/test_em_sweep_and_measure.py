@@ -250,7 +250,7 @@ def test_significant_reads_as_a_number_near_the_value(value):
 
 # ---- writing
 
-TEMPLATE, CONTEXT = "ledger.html", {}
+TEMPLATE, CONTEXT = Path(__file__).parents[2] / "verify" / "ledger.html", {}
 CONTENT = {"passed": True, "seed": 0, "settings": {}, "records": []}
 
 
