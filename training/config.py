@@ -140,8 +140,8 @@ class RunConfig:
             raise ConfigError("polish_steps needs unit covariances and a model without scales")
         if self.training.polish_steps and self.tasks.samples[0] < max(self.tasks.components):
             raise ConfigError(
-                f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as the "
-                f"largest number of components, {max(self.tasks.components)}"
+                f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as "
+                f"the largest number of components, {max(self.tasks.components)}"
             )
         longest = self.tasks.samples[1]
         if self.model.max_positions and self.model.max_positions < longest:
