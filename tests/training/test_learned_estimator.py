@@ -97,9 +97,10 @@ def test_other_dimensions(d, K):
 
 @pytest.mark.filterwarnings(IGNORED)
 def test_more_views_are_never_less_likely():
-    """The likeliest of eight views, the first of which is the data themselves."""
+    """The likeliest of eight views, the first of which is the data themselves; of the network alone, whose
+    estimates of the views differ by far more than rounding."""
     X = tasks(K=5, n_tasks=12).X.numpy()
-    one, eight = (TGMMMixture(5, n_views=views).fit_many(X) for views in (1, 8))
+    one, eight = (TGMMMixture(5, n_views=views, polish_steps=0).fit_many(X) for views in (1, 8))
     # The level is computed again by em: at most N (d + 4) u R^2 apart, R about 20, which is 3e-11.
     assert (eight.log_likelihood >= one.log_likelihood - 3e-11).all()
     assert (eight.log_likelihood > one.log_likelihood + 1e-3).any()
