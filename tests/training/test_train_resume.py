@@ -38,7 +38,7 @@ def undisturbed(folder: Path, **changes: dict) -> tuple[Path, tuple]:
 
 @pytest.mark.parametrize(
     ("optimiser", "checkpoint_seconds", "most_events"),
-    [("adamw", 1e-9, 20), ("muon", 5.0, 12)],
+    [pytest.param("adamw", 1e-9, 20, marks=pytest.mark.slow), ("muon", 5.0, 12)],
     ids=["adamw, a checkpoint every step", "muon, a checkpoint every few steps"],
 )
 def test_killed_ten_times_at_random_events(
