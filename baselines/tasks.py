@@ -50,17 +50,9 @@ def paper_tasks(
     labels. Raises ValueError when 200,000 sets of means in a row are refused (for example d = 1 with K >= 3).
     """
     _check_sizes(n_tasks, n_features, n_components, n_samples)
-    means = means_in_box(
-        n_tasks,
-        n_components,
-        n_features,
-        generator,
-        box=box,
-        max_cosine=max_cosine,
-        dtype=dtype,
-        device=device,
+    weights, means = _weights_and_means(
+        n_tasks, n_features, n_components, generator, box, max_cosine, dtype, device
     )
-    weights = paper_weights(n_tasks, n_components, generator, dtype, device)
     if sort_weights:
         weights = weights.sort(-1).values
     return _draw(Mixture(weights, means), n_samples, generator)
@@ -84,17 +76,9 @@ def diagonal_tasks(
     `truth.covariances` (T, K, d) holds variances, the squares of what was drawn, as everywhere in Mixture.
     """
     _check_sizes(n_tasks, n_features, n_components, n_samples)
-    means = means_in_box(
-        n_tasks,
-        n_components,
-        n_features,
-        generator,
-        box=box,
-        max_cosine=max_cosine,
-        dtype=dtype,
-        device=device,
+    weights, means = _weights_and_means(
+        n_tasks, n_features, n_components, generator, box, max_cosine, dtype, device
     )
-    weights = paper_weights(n_tasks, n_components, generator, dtype, device)
     deviations = deviations_within(means.shape, deviation_range, generator, dtype, device)
     return _draw(Mixture(weights, means, deviations.square(), "diagonal"), n_samples, generator)
 
@@ -142,6 +126,30 @@ def near_equal_tasks(
     common = box * (2 * uniform((n_tasks, 1, n_features), generator, dtype, device) - 1)
     means = common + spread * torch.randn(shape, dtype=dtype, device=device, generator=generator)
     return _draw(Mixture(equal_weights(means), means), n_samples, generator)
+
+
+def _weights_and_means(
+    n_tasks: int,
+    n_features: int,
+    n_components: int,
+    generator: torch.Generator,
+    box: float,
+    max_cosine: float,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """The paper's: weights (T, K), unsorted, and means (T, K, d)."""
+    means = means_in_box(
+        n_tasks,
+        n_components,
+        n_features,
+        generator,
+        box=box,
+        max_cosine=max_cosine,
+        dtype=dtype,
+        device=device,
+    )
+    return paper_weights(n_tasks, n_components, generator, dtype, device), means
 
 
 def _draw(truth: Mixture, n_samples: int, generator: torch.Generator) -> Tasks:
