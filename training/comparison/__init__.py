@@ -1,0 +1,1 @@
+"""Learned against constructed: what `python -m training.compare` measures, one module a question."""
