@@ -1,7 +1,7 @@
 """The parts of a comparison: each computes plain numbers, and draws its section of the report from them.
 
-What a part computes is JSON (no tensors), so that it can be kept on disk and a stopped comparison goes on with
-the next part. Its section is made from those numbers alone.
+What a part computes is JSON (no tensors), so that it can be kept on disk and a stopped comparison goes on
+with the next part. Its section is made from those numbers alone.
 """
 
 from __future__ import annotations

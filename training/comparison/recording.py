@@ -128,7 +128,7 @@ def head_outputs(attention: SelfAttention, h: Tensor) -> Tensor:
 
 @contextmanager
 def patched(model: TGMM, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside, the stream (B, T, D) before layer `layer` is replaced by change(stream); layer = L: at the end."""
+    """Inside, the stream (B, T, D) before layer `layer` is change(stream) instead; layer = L: at the end."""
     layers = layers_of(model)
     if not 0 <= layer <= len(layers):
         raise ValueError(f"layer is {layer}, needs 0 to {len(layers)}")
