@@ -176,9 +176,9 @@ def _picture(found: dict[str, Any], layer: dict[str, Any], name: str, about: str
         bar.set_label(what, fontsize=8)
     caption = (
         f"{about} Layer {layer['layer']}: a row of panels for each part of it, a column for each network. "
-        "Shade: size of every block, named on the axes, on one logarithmic scale a row of panels (white: 0 or "
+        "Shade: size of every block, named on the axes, one logarithmic scale a row of panels (white: 0 or "
         "below the scale). Green check: the network has this block of the theorem; red cross: it lacks it; "
-        "violet plus: a block that the theorem has not. What learning brings is what tells the learned network "
+        "violet plus: a block that the theorem has not. Learning brought what tells the learned network "
         f"from the control. {_tokens(found)}"
     )
     return Picture(name, caption.strip(), figure)
