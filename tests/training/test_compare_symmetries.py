@@ -105,7 +105,7 @@ def test_slots_that_one_matrix_missed_are_noticed():
 def test_a_copied_model_estimates_the_same_components_in_another_order():
     """Tolerance: that of two evaluations, for weights with basis_error instead of 2 D + E + 2 roundings."""
     model = small_model()
-    found = random_copy_model(model, generator(4))
+    found = random_copy_model(model, generator(5))
     X = points(2, 8, 2)
 
     def summed(network):
