@@ -106,7 +106,8 @@ def write_results(
         buffer = io.BytesIO()
         picture.figure.savefig(buffer, format="png", dpi=110)
         files[f"{picture.name}.png"] = buffer.getvalue()
-        shown.append({"caption": picture.caption, "data": base64.b64encode(buffer.getvalue()).decode()})
+        image = base64.b64encode(buffer.getvalue()).decode()
+        shown.append({"name": picture.name, "caption": picture.caption, "data": image})
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,

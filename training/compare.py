@@ -1,0 +1,177 @@
+"""Compare a trained network with the algorithms and with the hand-built weights.
+
+    python -m training.compare d8                                    # the shipped network of d = 8, ten minutes
+    python -m training.compare d2 --quick --out results/compare_d2   # within a minute: too little to conclude
+    python -m training.compare runs/d8/model.safetensors --only behaviour,failures
+    python -m training.compare d8 --out results/compare_d8           # again, after Ctrl-C: finished parts are kept
+
+Parts: origins (networks of the EM construction's own shape, trained from it and from elsewhere; the same for
+every checkpoint), weight_space, behaviour, probes, attention, causal, failures, adaptation. A network of
+another kind is asked what it can be asked, and the report says what it was not. --out gets results.json,
+figures, index.html, and parts/ with what is finished. Exit codes: 0 done, 2 bad input, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from baselines.checks import check_count
+from console.errors import checking_input, run_command
+from console.options import usable_seed, whole
+from console.output import check_out, finite, write_results
+from console.terminal import print_table, progress, widen
+from training.comparison.adaptation import PART as ADAPTATION
+from training.comparison.attention import PART as ATTENTION
+from training.comparison.behaviour import PART as BEHAVIOUR
+from training.comparison.causal import PART as CAUSAL
+from training.comparison.failures import PART as FAILURES
+from training.comparison.origins_part import PART as ORIGINS
+from training.comparison.parts import Effort, Part, Section, Subject, subject_of
+from training.comparison.probes import PART as PROBES
+from training.comparison.store import Store
+from training.comparison.weight_space import PART as WEIGHT_SPACE
+from training.released import load_released
+
+COMMAND = "training.compare"
+TASKS, QUICK_TASKS = 256, 64
+LEAST_TASKS = 16
+"""Fewer tasks leave nothing to hold out, and no interval to speak of."""
+
+PARTS = {
+    part.key: part
+    for part in (ORIGINS, WEIGHT_SPACE, BEHAVIOUR, FAILURES, ADAPTATION, PROBES, ATTENTION, CAUSAL)
+}
+PICTURES = tuple(name for part in PARTS.values() for name in part.pictures)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A part with what it shows, or why it shows nothing.
+
+    kept  its figures were computed by an earlier call.
+    """
+
+    part: Part
+    data: dict[str, Any] | None
+    section: Section | None
+    refusal: str
+    seconds: float
+    kept: bool
+
+
+@app.command(help=__doc__)
+def main(
+    checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8")],
+    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
+        "results/compare"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="fewer tasks, seeds and steps")] = False,
+    tasks: Annotated[
+        int | None, typer.Option(parser=whole, help=f"tasks a regime, {TASKS} or with --quick {QUICK_TASKS}")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="parts, as in behaviour,probes")] = None,
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+) -> int:
+    """Compare; see the module's docstring."""
+    usable_seed(seed)
+    n_tasks = (QUICK_TASKS if quick else TASKS) if tasks is None else tasks
+    with checking_input():
+        check_count("--tasks", n_tasks, least=LEAST_TASKS)
+        chosen = chosen_parts(only)
+        subject = subject_of(load_released(checkpoint), Effort(quick, seed, n_tasks))
+        refusals = {part.key: part.refusal(subject) for part in chosen}
+        if all(refusals.values()):
+            raise ValueError(f"{checkpoint}: {' '.join(dict.fromkeys(refusals.values()))}")
+    check_out(out, COMMAND, PICTURES)
+    words = [checkpoint, *["--quick"] * quick, "--tasks", str(n_tasks), "--seed", str(seed)]
+    words += ["--only", only] * (only is not None)
+    settings = {
+        "checkpoint": checkpoint,
+        "command": f"python -m {COMMAND} {shlex.join(words)}",
+        "effort": asdict(subject.effort),
+        "parts": [part.key for part in chosen],
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }
+    console = Console()
+    widen(console)
+    answers = answer(subject, chosen, refusals, Store(out, subject))
+    _write(out, settings, subject, answers)
+    _print(console, answers)
+    console.print(f"wrote {out / 'index.html'}, results.json, figures", markup=False)
+    return 0
+
+
+def chosen_parts(only: str | None) -> list[Part]:
+    """The parts of --only in the order of the report, or all; ValueError for an unknown name."""
+    names = list(PARTS) if only is None else only.split(",")
+    for name in names:
+        if name not in PARTS:
+            raise ValueError(f"--only {name}: it is one of {', '.join(PARTS)}")
+    return [part for key, part in PARTS.items() if key in names]
+
+
+def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], store: Store) -> list[Answered]:
+    """Every part: from disk where it was computed before, else computed and kept as soon as it is done."""
+    kept = {part.key: None if refusals[part.key] else store.load(part) for part in chosen}
+    missing = [part for part in chosen if kept[part.key] is None and not refusals[part.key]]
+    found = []
+    with progress(sum(part.pieces(subject) for part in missing)) as start:
+        for part in chosen:
+            began = time.perf_counter()
+            data = kept[part.key]
+            if data is None and not refusals[part.key]:
+                computed = part.compute(subject, lambda name, p=part: start(f"{p.key}: {name}"))
+                data = store.save(part, computed | {"seconds": time.perf_counter() - began})
+            section = None if data is None else part.render(data)
+            seconds = 0.0 if data is None else data["seconds"]
+            was_kept = kept[part.key] is not None
+            found.append(Answered(part, data, section, refusals[part.key], seconds, was_kept))
+    return found
+
+
+def _write(out: Path, settings: dict[str, Any], subject: Subject, answers: list[Answered]) -> None:
+    released = subject.released
+    content = {
+        "settings": settings,
+        "model": {
+            "name": released.name,
+            "sha256": released.sha256,
+            "n_parameters": released.n_parameters,
+            "config": asdict(released.model.config),
+            "training": released.training,
+        },
+        "parts": {one.part.key: one.data for one in answers if one.data is not None},
+        "refused": {one.part.key: one.refusal for one in answers if one.refusal},
+    }
+    pictures = [picture for one in answers if one.section for picture in one.section.pictures]
+    context = {"answers": answers, "seconds": sum(one.seconds for one in answers)}
+    template = Path(__file__).with_name("compare_report.html")
+    write_results(out, COMMAND, finite(content), pictures, PICTURES, template, context)
+
+
+def _print(console: Console, answers: list[Answered]) -> None:
+    for one in answers:
+        console.print(f"\n{one.part.title}", style="bold", markup=False)
+        if one.section is None:
+            console.print(f"not asked: {one.refusal}", markup=False)
+        else:
+            console.print(one.section.paragraphs[0], markup=False)
+    rows = [[one.part.key, "kept" if one.kept else f"{one.seconds:.1f}"] for one in answers if one.section]
+    console.print()
+    print_table(console, "Seconds", ("part", "seconds"), rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))

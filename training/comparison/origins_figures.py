@@ -1,0 +1,210 @@
+"""Pictures of "one architecture, two origins"; everything from the figures that were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from console.output import Picture
+
+BLOCKS = "origins_blocks"
+NAMES = (
+    *("origins_loss", "origins_distance", "origins_noise", "origins_lines"),
+    *(f"{BLOCKS}_{layer}" for layer in (1, 2)),
+)
+
+Run = dict[str, Any]
+TARGET_TITLES = {"em": "loss: distance to L-step EM", "truth": "loss: distance to the truth"}
+
+
+def label_of(run: Run) -> str:
+    """What runs that differ in the seed alone have in common."""
+    rate = f", rate {run['learning_rate']:g}" if run["start"] == "constructed" else ""
+    return run["name"] + rate
+
+
+def grouped(runs: Sequence[Run], target: str) -> dict[str, list[Run]]:
+    """Runs of one loss by their label: the construction first, then noise ascending, then random."""
+    order = {"constructed": 0, "noise": 1, "random": 2}
+    chosen = [run for run in runs if run["target"] == target]
+    chosen.sort(key=lambda run: (order[run["start"]], run["noise"], run["learning_rate"]))
+    found: dict[str, list[Run]] = {}
+    for run in chosen:
+        found.setdefault(label_of(run), []).append(run)
+    return found
+
+
+def pictures(data: dict[str, Any]) -> list[Picture]:
+    """Losses, distances, the sweep of noise, and lines."""
+    return [_losses(data), _distances(data), _noise(data), _lines(data)]
+
+
+def _about(data: dict[str, Any]) -> str:
+    p, s = data["problem"], data["settings"]
+    return (
+        f"Transformers of the EM construction's shape (d = {p['n_features']}, K = {p['n_components']}, "
+        f"N = {p['n_samples']}, L = {p['steps']} EM steps, {p['pieces']} pieces), {s['tasks']} held-out tasks"
+    )
+
+
+def _colours(groups: dict[str, list[Run]]) -> dict[str, Any]:
+    """Blues for the construction, a ramp for noise, black for random."""
+    blues = iter(cycle(("#08306b", "#2171b5", "#6baed6", "#9ecae1")))
+    noisy = [name for name, runs in groups.items() if runs[0]["start"] == "noise"]
+    ramp = matplotlib.colormaps["autumn_r"]
+    found: dict[str, Any] = {}
+    for name, runs in groups.items():
+        if runs[0]["start"] == "noise":
+            found[name] = ramp(0.35 + 0.65 * noisy.index(name) / max(1, len(noisy) - 1))
+        else:
+            found[name] = next(blues) if runs[0]["start"] == "constructed" else "black"
+    return found
+
+
+def _draw(panel: Axes, groups: dict[str, list[Run]], value: Callable[[dict[str, Any]], float | None]) -> None:
+    """The mean over seeds as a line, smallest to largest as a band; a step that a run lacks is left out."""
+    colours = _colours(groups)
+    for name, runs in groups.items():
+        by_step: dict[int, list[float]] = {}
+        for run in runs:
+            for point in run["curve"]:
+                y = value(point)
+                if y is not None:
+                    by_step.setdefault(point["step"], []).append(y)
+        steps = [step for step in sorted(by_step) if len(by_step[step]) == len(runs)]
+        low, high = ([pick(by_step[step]) for step in steps] for pick in (min, max))
+        mean = [sum(by_step[step]) / len(runs) for step in steps]
+        dashed = "--" if runs[0]["start"] == "random" else "-"
+        panel.plot(steps, mean, dashed, color=colours[name], marker=".", label=name)
+        panel.fill_between(steps, low, high, color=colours[name], alpha=0.15, linewidth=0)
+    panel.set_xscale("symlog", linthresh=1)
+    panel.set_xlim(left=0)
+    panel.set_yscale("log")
+    panel.set_xlabel("training step")
+    panel.grid(alpha=0.25)
+
+
+def _losses(data: dict[str, Any]) -> Picture:
+    figure = Figure(figsize=(13, 7.2), layout="constrained")
+    figure.suptitle("Training from the construction, from near it, and from random weights")
+    for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
+        _draw(panel, grouped(data["runs"], target), lambda point: point["loss"])
+        levels = data["levels"]
+        constructed = levels["construction"][target]
+        panel.axhline(constructed, color="0.2", linestyle=":", label="construction, untrained")
+        if target == "em":
+            panel.axhspan(0, 2 * constructed, color="green", alpha=0.06, label="at most twice that")
+        panel.axhline(
+            levels["the start itself"][target], color="0.6", linestyle="-.", label="EM's start returned"
+        )
+        panel.set_ylim(bottom=0.3 * constructed, top=10 * levels["the start itself"][target])
+        panel.set_title(TARGET_TITLES[target])
+        panel.set_ylabel("mean loss on held-out tasks, squared units of the data")
+        panel.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+    caption = (
+        f"{_about(data)}. Mean held-out loss against training steps, from each start; line: mean over seeds, "
+        "band: smallest to largest. Dotted: the hand-built weights; dash-dotted: a network that returns its "
+        "input start (the control that knows nothing). Curves above the frame start there."
+    )
+    return Picture("origins_loss", caption, figure)
+
+
+def _distances(data: dict[str, Any]) -> Picture:
+    figure = Figure(figsize=(13, 11), layout="constrained")
+    figure.suptitle("How far training moves from the construction")
+    rows = figure.subplots(2, 2)
+    for column, target in enumerate(TARGET_TITLES):
+        groups = grouped(data["runs"], target)
+        _draw(rows[0, column], groups, lambda point: point["weights"] or None)
+        rows[0, column].axhline(
+            data["unrelated_distance"], color="0.6", linestyle="-.", label="unrelated weights of equal norm"
+        )
+        rows[0, column].set_ylabel(
+            "distance of weights modulo symmetries,\nrelative to the construction's norm"
+        )
+        _draw(rows[1, column], groups, lambda point: point["function"] or None)
+        rows[1, column].set_ylabel(
+            "distance of functions: root mean square of\nthe difference of outputs, units of the data"
+        )
+        top = data["levels"]["the start itself"]["em"] ** 0.5
+        rows[1, column].set_ylim(top=50 * top)
+        rows[0, column].set_title(TARGET_TITLES[target])
+        rows[1, column].legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    caption = (
+        f"{_about(data)}. Top: distance of the weights to the construction's after the best alignment of "
+        "slots, heads, bases and hidden units (at the construction itself: float32 rounding); dash-dotted, "
+        "the control: unrelated weights of the same norms. Bottom: distance of the two functions on "
+        "held-out tasks. A network can return in function without returning in weights."
+    )
+    return Picture("origins_distance", caption, figure)
+
+
+def _noise(data: dict[str, Any]) -> Picture:
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    panel = figure.subplots()
+    constructed = data["levels"]["construction"]["em"]
+    groups = [runs for runs in grouped(data["runs"], "em").values() if runs[0]["start"] == "noise"]
+    for when, place, style in (("before training", 0, "o--"), ("after training", -1, "s-")):
+        x, y, low, high = [], [], [], []
+        for runs in groups:
+            ratios = [run["curve"][place]["loss"] for run in runs]
+            if any(loss is None for loss in ratios):
+                continue
+            ratios = [loss / constructed for loss in ratios]
+            mean = sum(ratios) / len(ratios)
+            x.append(runs[0]["noise"])
+            y.append(mean)
+            low.append(mean - min(ratios))
+            high.append(max(ratios) - mean)
+        panel.errorbar(x, y, [low, high], fmt=style, capsize=3, label=when)
+    panel.axhline(2, color="green", linestyle=":", label="twice the constructed loss")
+    panel.axhline(1, color="0.4", linestyle=":", label="the constructed loss")
+    panel.set(xscale="log", yscale="log")
+    panel.set_xlabel("size of the noise, relative to the norm of each tensor")
+    panel.set_ylabel("loss (distance to L-step EM) / constructed loss")
+    panel.set_title("From how far does training return?")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize=8)
+    s = data["settings"]
+    caption = (
+        f"{_about(data)}. Loss before and after {s['steps']:,} steps at rate {s['noise_rate']:g}, in units "
+        f"of the construction's own; mean over {s['seeds']} seeds a size, bars from smallest to largest. "
+        "Noise is added to every entry, so also where the theorem has zeros."
+    )
+    return Picture("origins_noise", caption, figure)
+
+
+def _lines(data: dict[str, Any]) -> Picture:
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    figure.suptitle("Loss along straight lines from the construction")
+    panels = figure.subplots(1, 2, sharey=True)
+    ramp = matplotlib.colormaps["tab10"]
+    for panel, when in zip(panels, ("before", "after"), strict=True):
+        for place, line in enumerate(data["lines"]):
+            style = "-" if place else "--"
+            panel.plot(
+                line["t"],
+                line[when],
+                style,
+                color="black" if not place else ramp(place % 10),
+                label=line["to"],
+            )
+        panel.set_yscale("log")
+        panel.set_title(f"{when} alignment")
+        panel.set_xlabel("t: 0 the construction, 1 the other network")
+        panel.grid(alpha=0.25)
+    panels[0].set_ylabel("mean loss (distance to L-step EM)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
+    caption = (
+        f"{_about(data)}; here {data['settings']['curvature_tasks']} of them. Weights (1 - t) a + t b, a the "
+        "balanced construction, b another network, on the left as it stands, on the right after alignment. "
+        "Dashed, the control: b is the construction itself under random symmetries, so the right line must "
+        "be flat; where a trained network's line still climbs there, the two lie in different basins."
+    )
+    return Picture("origins_lines", caption, figure)
