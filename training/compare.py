@@ -1,9 +1,9 @@
 """Compare a trained network with the algorithms and with the hand-built weights.
 
-    python -m training.compare d8                                    # the shipped network of d = 8, ten minutes
-    python -m training.compare d2 --quick --out results/compare_d2   # within a minute: too little to conclude
+    python -m training.compare d8                                    # the shipped network of d = 8
+    python -m training.compare d2 --quick --out results/compare_d2   # within a minute
     python -m training.compare runs/d8/model.safetensors --only behaviour,failures
-    python -m training.compare d8 --out results/compare_d8           # again, after Ctrl-C: finished parts are kept
+    python -m training.compare d8                                    # again, after Ctrl-C: it goes on
 
 Parts: origins (networks of the EM construction's own shape, trained from it and from elsewhere; the same for
 every checkpoint), weight_space, behaviour, probes, attention, causal, failures, adaptation. A network of

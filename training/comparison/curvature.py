@@ -61,7 +61,7 @@ def curvature(
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
         value = loss(network)
         if not bool(value.isfinite()):
-            raise ValueError(f"the loss is {float(value)}, needs a finite one")
+            raise ValueError(f"the loss is {float(value.detach())}, needs a finite one")
         gradients = torch.autograd.grad(value, parameters, create_graph=True)
         flat = _flat(gradients)
 

@@ -129,11 +129,11 @@ def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:
 
 
 def measure(problem: EMProblem, network: Transformer, held_out: Examples, target: Target) -> dict[str, Any]:
-    """Losses and distances of one network; see :func:`train`."""
+    """Losses and distances of one network, no distances where a loss is not finite; see :func:`train`."""
     with torch.no_grad():
         losses = {name: float(problem.losses(network, held_out, name).mean()) for name in ("em", "truth")}
     constructed = problem.constructed()
-    finite = all(bool(p.isfinite().all()) for p in network.parameters())
+    finite = all(map(math.isfinite, losses.values()))
     found = align(constructed, network, slot_blocks(problem)) if finite else None
     kinds = {kind: None if found is None else found.by_kind[kind] for kind in KINDS}
     return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +76,7 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
+            partial.replace(path)
         except OSError as problem:
             raise BadInputError(f"{path}: cannot be written ({problem.strerror})") from None
         finally:
