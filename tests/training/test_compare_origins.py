@@ -35,7 +35,7 @@ def points_and_starts(problem, examples):
     return examples.tokens[..., s.x.slice], examples.tokens[:, : problem.n_components, s.mu.slice]
 
 
-def test_examples_hold_exactly_L_steps_of_EM():
+def test_examples_hold_exactly_as_many_steps_of_em():
     examples = SMALL.examples(7, 3)
     X, means = points_and_starts(SMALL, examples)
     start = Mixture(torch.full((7, 2), 0.5, dtype=torch.float64), means)
@@ -78,7 +78,7 @@ def test_a_network_that_is_not_finite_has_a_loss_that_is_not():
             assert bool(SMALL.losses(network, SMALL.examples(3, 0), target).isnan().all())
 
 
-def test_the_construction_is_near_EM_and_a_still_network_returns_its_start():
+def test_the_construction_is_near_em_and_a_still_network_returns_its_start():
     levels = reference_levels(SMALL, SMALL.examples(50, EVALUATION_SEED))
     assert levels["construction"]["em"] < 0.1 * levels["the start itself"]["em"]
     X, means = points_and_starts(SMALL, SMALL.examples(50, EVALUATION_SEED))

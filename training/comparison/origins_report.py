@@ -48,10 +48,11 @@ def render(data: dict[str, Any]) -> Section:
     block_tables, block_pictures = render_blocks(data["blocks"], BLOCKS, _about_blocks(data))
     tables = [*(_runs_table(data, target) for target in TARGET_TITLES), _curvature_table(data)]
     tables += [_lines_table(data), *block_tables]
-    return Section(_paragraphs(data), tables, pictures(data) + block_pictures)
+    return Section(paragraphs(data), tables, pictures(data) + block_pictures)
 
 
-def _paragraphs(data: dict[str, Any]) -> list[str]:
+def paragraphs(data: dict[str, Any]) -> list[str]:
+    """What was found, from the figures alone."""
     return [
         _about_staying(data),
         _about_noise(data),
