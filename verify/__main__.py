@@ -93,6 +93,9 @@ def _line(r: Record) -> str:
     status = "held  " if r.passed else "FAILED"
     figures = f"observed {significant(r.observed):>7}  bound {significant(r.bound):>7}"
     figures += f"  margin {significant(r.margin, 3):>6}"
+    if r.interval is not None:
+        low, high = map(significant, r.interval)
+        figures += f"  95 % [{low}, {high}], {r.steps:,} steps, {r.device}"
     note = f" ({r.note})" if r.note else ""
     sample = f"n={r.instances:<6} {r.dtype:7} {r.seconds:6.1f} s"
     return f"{status} {r.evidence:9} {figures}  {sample}  {r.claim}{note}"

@@ -20,6 +20,8 @@ class Record:
         instances: how many were examined. dtype, seed: with what. seconds: how long it took.
         passed: whether the claim held in every instance.
         note: one line more, where a number needs it.
+        steps, device: of evidence "learned": training steps behind the network, and where it was trained.
+        interval: of evidence "learned": 95 % confidence interval of what was observed.
     """
 
     claim: str
@@ -34,6 +36,16 @@ class Record:
     seconds: float
     passed: bool
     note: str = ""
+    steps: int | None = None
+    device: str = ""
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.evidence == "learned" and (self.steps is None or not self.device or self.interval is None):
+            raise ValueError(
+                f"{self.claim}: evidence 'learned' needs steps, device and a confidence interval, got "
+                f"{self.steps}, {self.device!r}, {self.interval}"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
