@@ -3,9 +3,9 @@
     after the E layer of step s (layer 2s - 1)   at the points    log-responsibilities of iterate s - 1
     after the M layer of step s (layer 2s)       at token k < K   the mean mu_k of iterate s
 
-Its point tokens carry one mean each, that of slot i mod K; the first K of them are probed as component tokens.
-Its own control: iterates of EM from another start on the same points, which never were in that stream (the
-later ones agree where both starts end in the same optimum).
+Its point tokens carry one mean each, that of slot i mod K; the first K of them are probed as component
+tokens. Its own control: iterates of EM from another start on the same points, which never were in that
+stream (the later ones agree where both starts end in the same optimum).
 """
 
 from __future__ import annotations

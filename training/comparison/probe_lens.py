@@ -1,8 +1,9 @@
 """The estimate that a network holds after each layer.
 
 Logit lens: the model's own final norm and head, applied to the component tokens after layer l.
-Tuned lens: an affine map of the component tokens after layer l (ridge regression, one map for all tokens) to
-the network's *final* estimate (means, log weights), fitted on tasks of its own; it never sees a truth or EM.
+Tuned lens: an affine map of the component tokens after layer l (ridge regression, one map for all tokens)
+to the network's *final* estimate (means, log weights), fitted on tasks of its own; it never sees a truth or
+EM.
 
 Sources: nostalgebraist 2020 (logit lens); Belrose et al. 2023 (tuned lens).
 """
@@ -22,7 +23,7 @@ LENS_PENALTY = 1e-3
 
 @torch.no_grad()
 def logit_lens(model: TGMM, recording: Recording, n_components: int) -> list[Mixture]:
-    """The estimates (B tasks) before the first layer and after each; ValueError for a pooling read-out."""
+    """Estimates (B tasks) before the first layer and after each; ValueError for a pooling read-out."""
     config = model.config
     if config.readout != "tokens":
         raise ValueError(f"readout is {config.readout!r}, needs 'tokens'")

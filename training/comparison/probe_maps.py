@@ -17,7 +17,7 @@ DRAWS = 400
 
 @dataclass(frozen=True)
 class Draw:
-    """What one seed decides: which tasks are for the test, and how the control's targets are shuffled."""
+    """What one seed decides: which tasks are for the test, and how the control is shuffled."""
 
     split: Split
     shuffle: int

@@ -2,17 +2,18 @@
 
     W_lambda = (Z^T Z / n + lambda I)^-1 Z^T (Y - m) / n,    prediction  m + z W_lambda
 
-Z are the n training rows of the stream, each feature centred and divided by its deviation, m the average of the
-training targets. lambda is the one of PENALTIES with the least error on validation tasks; the test tasks take
-no part in any choice. A feature that is constant on the training rows is left out: it says nothing.
+Z are the n training rows of the stream, each feature centred and divided by its deviation, m the average
+of the training targets. lambda is the one of PENALTIES with the least error on validation tasks; the test
+tasks take no part in any choice. A feature that is constant on the training rows is left out: it says
+nothing.
 
     R^2 = 1 - sum |y - prediction|^2 / sum |y - m|^2        over the rows of the test tasks
 
 so 0 is what one gets who knows nothing but the average of the *training* targets, and a probe that
 generalises badly goes below 0.
 
-Source: Alain and Bengio 2016 (linear probes); Hewitt and Liang 2019 (control tasks: the same probe on targets
-that were shuffled; selectivity is the difference).
+Source: Alain and Bengio 2016 (linear probes); Hewitt and Liang 2019 (control tasks: the same probe on
+targets that were shuffled; selectivity is the difference).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FEWEST_TASKS = 7
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which tasks are for fitting, for choosing the penalty, for the test: indices, no task in two of them."""
+    """Which tasks are for fitting, for choosing the penalty, for the test: no task in two of them."""
 
     train: Tensor
     validation: Tensor
@@ -64,7 +65,7 @@ class Ridge:
 
     def __init__(self, H: Tensor) -> None:
         if H.dtype != torch.float64 or H.dim() != 2 or len(H) < 2:
-            raise ValueError(f"H is {H.dtype} of shape {tuple(H.shape)}, needs float64 (n, D) with n >= 2")
+            raise ValueError(f"H is {H.dtype} of shape {tuple(H.shape)}, needs float64 (n, D), n >= 2")
         self.centre = H.mean(0)
         deviation = H.std(0, correction=0)
         # Adding up n equal numbers rounds: up to n u of their size is left over as a deviation.
@@ -90,7 +91,7 @@ class Ridge:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Squares of a probe summed over rows and outputs: error and total, each (B, G), 0 for tasks not tested.
+    """Squares summed over rows and outputs: error and total, each (B, G), 0 for tasks not tested.
 
     penalty (G,) is the one chosen for each group of outputs.
     """
@@ -112,7 +113,8 @@ def probe(H: Tensor, Y: Tensor, split: Split, penalties: tuple[float, ...] = PEN
         ValueError: shapes that do not fit, a dtype other than float64, targets that are not finite.
     """
     if H.shape[:2] != Y.shape[:2] or Y.dim() != 4:
-        raise ValueError(f"Y has shape {tuple(Y.shape)}, needs (B, P, G, W) with B, P = {tuple(H.shape[:2])}")
+        wanted = f"(B, P, G, W) with B, P = {tuple(H.shape[:2])}"
+        raise ValueError(f"Y has shape {tuple(Y.shape)}, needs {wanted}")
     if Y.dtype != torch.float64 or not bool(Y.isfinite().all()):
         raise ValueError("Y needs finite float64 numbers")
     ridge = Ridge(H[split.train].flatten(0, 1))
@@ -135,6 +137,6 @@ def probe(H: Tensor, Y: Tensor, split: Split, penalties: tuple[float, ...] = PEN
 
 
 def shuffled(Y: Tensor, generator: torch.Generator) -> Tensor:
-    """The targets (B, P, G, W) with their B P rows in random order: a control task of the same marginals."""
+    """Y (B, P, G, W) with its B P rows in random order: a control task of the same marginals."""
     order = torch.randperm(Y.shape[0] * Y.shape[1], generator=generator)
     return Y.flatten(0, 1)[order].unflatten(0, Y.shape[:2])

@@ -1,15 +1,16 @@
-"""How many EM steps is a layer worth? Estimates of successive layers (tuned lens) against EM between them.
+"""How many EM steps is a layer worth? Estimates of successive layers (tuned lens), EM between them.
 
     D(l, t) = average over tasks of  (1/K) sum_k |mu_k - mu'_k|^2 / d + (pi_k - pi'_k)^2
               between the estimate after layer l + 1 and t EM steps from the estimate after layer l
 
-The layer is worth the t of least D. Control: the same EM steps on the points of another task; what is left of
-their effect has nothing to do with the task at hand.
+The layer is worth the t of least D. Control: the same EM steps on the points of another task; what is left
+of their effect has nothing to do with the task at hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -27,9 +28,9 @@ def distances_to(estimates: Sequence[Mixture], others: Sequence[Mixture]) -> Ten
 
 
 def step_distances(X: Tensor, estimates: Sequence[Mixture], steps: int) -> Tensor:
-    """(B, layers, steps + 1): the terms of D for every task of X (B, N, d), components in their own order."""
+    """(B, layers, steps + 1): the terms of D for every task of X (B, N, d), components as they stand."""
     found = []
-    for now, after in zip(estimates[:-1], estimates[1:], strict=True):
+    for now, after in pairwise(estimates):
         row = []
         for t in range(steps + 1):
             if t:

@@ -1,15 +1,15 @@
 """What probes look for: EM's iterates of a task, in the order of the network's own components.
 
-    a path      theta_0 (the start), theta_t = EM step of theta_{t-1}, t = 1..T, and where it ends ("converged")
+    a path      theta_0 (the start), theta_t = EM step of theta_{t-1} for t = 1..T, and where it ends
     at a point  l_k = max(log r_k, -FLOOR), centred over k;  c = sum_k r_k mu_k
     at token k  mu_k;  max(log pi_k, -FLOOR)
 
-r are the responsibilities under theta_t. Below e^-12 a responsibility is as good as none: 128 points of that
-size make up 8e-4 of a point in the M step. Without the bound the squares would be decided by how far a point
-lies from components that have nothing to do with it. Centred over k, the log-responsibilities are log-odds.
-The component order of a whole path is the one that brings its end nearest to the network's estimate
-(baselines.align), the same for all its iterates. c, the posterior mean of the centre that the point belongs to,
-needs no order.
+r are the responsibilities under theta_t. Below e^-12 a responsibility is as good as none: 128 points of
+that size make up 8e-4 of a point in the M step. Without the bound the squares would be decided by how far
+a point lies from components that have nothing to do with it. Centred over k, log-responsibilities are
+log-odds. The component order of a whole path is the one that brings its end nearest to the network's
+estimate (baselines.align), the same for all its iterates. c, the posterior mean of the centre that the
+point belongs to, needs no order.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from baselines.points import prepare
 from baselines.starts import start_means
 
 FLOOR = 12.0
+OWN_START = "own estimate"
+LINE = "no EM: straight line"
 TO_THE_END = 200
-"""EM steps after the last iterate until it is called converged, unless the log-likelihood settles before."""
+"""EM steps after the last iterate until its end, unless the log-likelihood settles before."""
 SETTLED = 1e-6
 """Change of the log-likelihood per point below which it has settled."""
 
@@ -50,6 +52,15 @@ class Path:
         """With the components in the order that brings the end nearest to the estimate."""
         converged, permutation = align(self.converged, estimate)
         return Path([mixture.permute(permutation) for mixture in self.iterates], converged, self.failed)
+
+    def straight_line(self) -> Path:
+        """Control, no EM: T + 1 mixtures evenly on the line from the start to the end of this path."""
+        start, end, steps = self.iterates[0], self.converged, len(self.iterates) - 1
+        shares = [t / steps for t in range(steps + 1)]
+        mixtures = [
+            Mixture(start.weights.lerp(end.weights, a), start.means.lerp(end.means, a)) for a in shares
+        ]
+        return Path(mixtures, end, self.failed)
 
 
 def named_start(X: Tensor, n_components: int, init: str, generator: torch.Generator) -> Mixture:
@@ -75,7 +86,7 @@ def _failed(result: EMResult) -> Tensor:
 
 
 def log_responsibilities(X: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
-    """(B, P, G, K) of points X (B, P, d) under G mixtures: bounded below by -FLOOR, then centred over k."""
+    """(B, P, G, K) of points X (B, P, d) under G mixtures: at least -FLOOR, then centred over k."""
     found = []
     for mixture in mixtures:
         bounded = mixture.log_joint(X).log_softmax(-2).mT.clamp_min(-FLOOR)

@@ -1,14 +1,19 @@
 """Does the iteration that fits best grow with the layer? Statistics of a map of R^2, layer by iteration.
 
-    best(l)   argmax_t R^2(l, t) after layer l = 1..L
-    peak(t)   argmax_l R^2(l, t) over l = 0..L: the layer that holds iteration t best
-    growth    Spearman correlation and least-squares slope of best(l) on l, in iterations a layer
-    delay     least-squares slope of peak(t) on t, in layers an iteration
-    jump      the largest share of the rise of one column that falls in one layer, and that layer
+    best(l)    argmax_t R^2(l, t) after layer l = 1..L
+    newest(l)  argmax_t of 1 - (1 - R^2(l, t)) / (1 - R^2(l - 1, t)), t = 1..T, l = 2..L: the iterate of
+               which layer l explains the largest share of what was unexplained. A residual stream keeps what
+               it had, and so its best iterate may stay the first; what is new in it must still move on if
+               it unrolls EM. The start and the layer that it may have been read off are left out.
+    peak(t)    argmax_l R^2(l, t) over l = 0..L: the layer that holds iteration t best
+    growth     Spearman correlation of best(l) (of newest(l)) with l, and the least-squares slope of
+               best(l) on l, in iterations a layer
+    delay      least-squares slope of peak(t) on t = 1..T, in layers an iteration, without the start too
+    jump       the largest share of all rises of one column that falls in one layer, and that layer
 
-A layer (a column) counts only if its largest R^2 is at least LEAST: one that holds none of the iterates has no
-best one. EM unrolled with two layers a step has growth 1/2 and delay 2 as far as its steps go; a stream that
-goes to its answer without passing EM's iterates has growth and delay 0.
+A layer (a column) counts only if its largest R^2 is at least LEAST: one that holds none of the iterates
+has no best one. EM unrolled with two layers a step has growth 1/2 and delay 2 as far as its steps go; a
+stream that goes to its answer without passing EM's iterates has growth and delay 0.
 """
 
 from __future__ import annotations
@@ -25,19 +30,29 @@ FEWEST = 3
 
 
 def best_iterations(r2: Tensor) -> Tensor:
-    """(..., L) from R^2 (..., L + 1, T + 1): the best iteration after layers 1..L, NaN for a layer below LEAST."""
+    """(..., L) from R^2 (..., L + 1, T + 1): the best iteration after layers 1..L, NaN below LEAST."""
     largest, place = r2[..., 1:, :].max(-1)
     return torch.where(largest >= LEAST, place.double(), torch.nan)
 
 
+def newest_iterations(r2: Tensor) -> Tensor:
+    """(..., L - 1) from R^2 (..., L + 1, T + 1): of which iterate 1..T layer 2..L explains most anew.
+
+    NaN for a layer that holds none of these iterates, as above.
+    """
+    unexplained = 1 - r2[..., 1:, 1:]
+    place = 1 + (unexplained[..., 1:, :] / unexplained[..., :-1, :]).argmin(-1)
+    return torch.where(r2[..., 2:, 1:].amax(-1) >= LEAST, place.double(), torch.nan)
+
+
 def peak_layers(r2: Tensor) -> Tensor:
-    """(..., T + 1) from R^2 (..., L + 1, T + 1): the best layer 0..L, NaN for an iteration below LEAST."""
+    """(..., T + 1) from R^2 (..., L + 1, T + 1): the best layer 0..L, NaN below LEAST."""
     largest, place = r2.max(-2)
     return torch.where(largest >= LEAST, place.double(), torch.nan)
 
 
 def slope(y: Tensor) -> Tensor:
-    """(...) least-squares slope of y (..., n) on its place, NaN left out; NaN for fewer than FEWEST numbers."""
+    """(...) least-squares slope of y (..., n) on its place, NaN left out; NaN for fewer than FEWEST."""
     there = ~y.isnan()
     n = there.sum(-1, keepdim=True)
     x = torch.arange(y.shape[-1], dtype=torch.float64).expand(y.shape)
@@ -68,14 +83,13 @@ def _centred(values: Tensor, there: Tensor, n: Tensor) -> Tensor:
 
 
 def largest_share(column: Tensor) -> tuple[float, int]:
-    """Share of the rise of R^2 from layer 0 to layer L in one layer, and the layer; column (L + 1,).
+    """Share of one layer in all rises of R^2 from layer to layer, and the layer; column (L + 1,).
 
-    Above 1 where other layers lose some of it; NaN where nothing rises.
+    NaN where nothing rises.
     """
-    steps = column.diff()
-    whole = float(column[-1] - column[0])
-    layer = int(steps.argmax())
-    return (float(steps[layer]) / whole if whole > 0 else float("nan")), layer + 1
+    rises = column.diff().clamp_min(0)
+    layer = int(rises.argmax())
+    return float(rises[layer] / rises.sum()), layer + 1
 
 
 def resampled_r2(error: Tensor, total: Tensor, draws: int, generator: torch.Generator) -> Tensor:
@@ -100,13 +114,14 @@ def statistic(r2: Tensor, draws: Tensor, of: Callable[[Tensor], Tensor]) -> dict
 
 
 def trend(r2: Tensor, draws: Tensor) -> dict[str, object]:
-    """best, peak, growth and delay of R^2 (L + 1, T + 1), intervals from resampled maps (R, L + 1, T + 1)."""
+    """best, newest, peak, growth, delay of R^2 (L + 1, T + 1); 95 % intervals from `draws` (R, ...)."""
     found: dict[str, object] = {}
-    for name, of in (("best", best_iterations), ("peak", peak_layers)):
+    for name, of in (("best", best_iterations), ("newest", newest_iterations), ("peak", peak_layers)):
         low, high = interval(of(draws))
         found |= {name: of(r2).tolist(), f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}
     return found | {
         "spearman": statistic(r2, draws, lambda v: spearman(best_iterations(v))),
+        "newest_spearman": statistic(r2, draws, lambda v: spearman(newest_iterations(v))),
         "growth": statistic(r2, draws, lambda v: slope(best_iterations(v))),
-        "delay": statistic(r2, draws, lambda v: slope(peak_layers(v))),
+        "delay": statistic(r2, draws, lambda v: slope(peak_layers(v)[..., 1:])),
     }
