@@ -1,0 +1,166 @@
+"""Figures of the attention part: every head as a heat map, and the attention of one head in one task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from console.output import Picture
+
+Answer = dict[str, Any]
+
+PICTURES = ("attention_heads_K3", "attention_heads", "attention_example_K3", "attention_example")
+"""Of the first K and of the largest K."""
+
+LEVEL = 0.05
+EVENNESS = ("uniform", "share")
+"""What permutations do not change."""
+SHORT = {
+    "points": "points to points\n$c_{ij}$",
+    "points, distance out": "points to points\n$-|x_i-x_j|^2$ out",
+    "points, like distance": "points to points\nat like distance",
+    "E": "points to tokens\n(E layer) $w_{ik}$",
+    "M": "tokens to points\n(M layer) $w_{ik}/\\Sigma_i w_{ik}$",
+    "M, distance out": "tokens to points\n$-|x_i-\\mu_k|^2$ out",
+    "uniform": "tokens to points\nentropy / log N",
+    "share": "tokens' attention\nshare on points",
+}
+
+
+class Heads:
+    """One statistic of one network: (L, H) arrays."""
+
+    def __init__(self, found: Answer) -> None:
+        self.mean, self.low, self.high = (
+            np.array(found[key], dtype=float) for key in ("mean", "low", "high")
+        )
+        self.p = np.array(found["p"], dtype=float) if "p" in found else np.ones_like(self.mean)
+
+    @property
+    def strongest(self) -> tuple[int, int]:
+        """Layer and head of the largest value."""
+        layer, head = np.unravel_index(int(self.mean.argmax()), self.mean.shape)
+        return int(layer), int(head)
+
+    def count(self) -> tuple[int, int]:
+        """Heads above and below 0 by both tests."""
+        significant = self.significant
+        return int((significant & (self.mean > 0)).sum()), int((significant & (self.mean < 0)).sum())
+
+    @property
+    def significant(self) -> np.ndarray:
+        """p < LEVEL by the permutation test, corrected, and 0 outside the interval over tasks."""
+        return (self.p < LEVEL) & ((self.low > 0) | (self.high < 0))
+
+    def above(self, other: Heads) -> int:
+        """Heads whose interval lies above the interval of the strongest of another network."""
+        return int((self.low > other.high[other.strongest]).sum())
+
+    def text(self, place: tuple[int, int]) -> str:
+        return f"{self.mean[place]:.2f} [{self.low[place]:.2f}, {self.high[place]:.2f}]"
+
+
+def _about(answer: Answer, regime: Answer) -> str:
+    size = f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}"
+    return f"{size}, {regime['tasks']} tasks, seed {answer['seed']}"
+
+
+def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+    networks = regime["networks"]
+    shown = [key for key in SHORT if key in networks["learned"]]
+    figure = Figure(figsize=(2.05 * len(shown) + 0.9, 7.4), layout="constrained")
+    figure.suptitle(
+        f"Correlation of log attention with responsibilities. {_about(answer, regime)}", fontsize=12
+    )
+    panels = figure.subplots(2, len(shown), squeeze=False)
+    correlations = sum(key not in EVENNESS for key in shown)
+    image = even = None
+    for row, (network, found) in zip(panels, networks.items(), strict=True):
+        for panel, key in zip(row, shown, strict=True):
+            heads = Heads(found[key])
+            if key in EVENNESS:
+                even = _heads(panel, heads, "viridis", 0.0)
+            else:
+                image = _heads(panel, heads, "RdBu_r", -1.0)
+            if network == "learned":
+                panel.set_title(SHORT[key], fontsize=10)
+        row[0].set_ylabel(f"{network} network\nlayer", fontsize=11)
+    for panel in panels[1]:
+        panel.set_xlabel("head", fontsize=10)
+    if image is not None:
+        figure.colorbar(
+            image, ax=panels[:, :correlations], location="bottom", shrink=0.5, aspect=40,
+            label="correlation",
+        )  # fmt: skip
+    if even is not None:
+        figure.colorbar(
+            even, ax=panels[:, correlations:], location="bottom", aspect=18, label="entropy, share"
+        )
+    caption = (
+        f"{_about(answer, regime)}. Every head of the learned network (top) and of its untrained "
+        "control (bottom): the correlation, inside each query's row, of log attention with the "
+        "target named above the column, mean over tasks. A star: told from permuted responsibilities "
+        f"(p < {LEVEL}, {regime['permutations']} permutations, corrected for the number of heads; and "
+        "0 outside the 95 % interval over tasks). Red: attends where the responsibility is; blue: "
+        "away from it. Columns 'out' and 'at like distance' ask what is left beyond distance. Last "
+        "columns: entropy of the tokens' attention over points, 1 = uniform, and how much of their "
+        "attention falls on points. Stars in the bottom row show what the untrained geometry does by "
+        "itself: only what stands above it was learned."
+    )
+    return Picture(name, caption, figure)
+
+
+def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> Any:
+    image = panel.imshow(heads.mean, cmap=colours, vmin=lowest, vmax=1.0, aspect="auto")
+    for (layer, head), value in np.ndenumerate(heads.mean):
+        star = "*" if heads.significant[layer, head] else ""
+        dark = abs(value) > 0.65 if lowest < 0 else value < 0.5
+        panel.text(
+            head, layer, f"{value:.2f}{star}", ha="center", va="center", fontsize=7.5,
+            color="white" if dark else "black",
+        )  # fmt: skip
+    layers, n_heads = heads.mean.shape
+    panel.set_yticks(range(layers), [str(layer + 1) for layer in range(layers)], fontsize=9)
+    panel.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)], fontsize=9)
+    return image
+
+
+def example_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+    example = regime["example"]
+    figure = Figure(figsize=(13.5, 5.4), layout="constrained")
+    where = f"layer {example['layer']}, head {example['head']}"
+    figure.suptitle(
+        f"Attention among points of one task, {where}, beside co-responsibility. "
+        f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}, seed {answer['seed']}",
+        fontsize=12,
+    )
+    panels = figure.subplots(1, 3)
+    maps = {key: np.array(values, dtype=float) for key, values in example["maps"].items()}
+    edges = np.cumsum(example["sizes"])[:-1] - 0.5
+    titles = {
+        "learned": "learned network\nN x attention (1 = uniform)",
+        "untrained": "untrained network, the same head\nN x attention (1 = uniform)",
+        "c": "co-responsibility\n" + r"$c_{ij} = \Sigma_k w_{ik} w_{jk}$ of converged EM",
+    }
+    for panel, (key, title) in zip(panels, titles.items(), strict=True):
+        top = 1.0 if key == "c" else float(np.quantile(maps[key], 0.98))
+        image = panel.imshow(maps[key], cmap="viridis", vmin=0.0, vmax=top)
+        figure.colorbar(image, ax=panel, shrink=0.75, extend="neither" if key == "c" else "max")
+        for edge in edges:
+            panel.axhline(edge, color="white", linewidth=0.9)
+            panel.axvline(edge, color="white", linewidth=0.9)
+        panel.set_title(title, fontsize=11)
+        panel.set_xlabel("point attended to, sorted by component", fontsize=10)
+    panels[0].set_ylabel("attending point, sorted by component", fontsize=10)
+    caption = (
+        f"The first task of d = {answer['d']}, K = {regime['K']}, N = {regime['N']}, seed "
+        f"{answer['seed']}; its first {len(maps['c'])} points, sorted by the component that converged "
+        "EM gives them (white lines). The head is the learned one with the largest mean correlation "
+        f"(rho = {example['rho']:.2f}), so it was chosen to look well; the middle panel is the "
+        "control. Attending by responsibility would show the blocks of the right panel. Colours end "
+        "at the 98 % quantile of each attention map."
+    )
+    return Picture(name, caption, figure)

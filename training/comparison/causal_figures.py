@@ -1,0 +1,249 @@
+"""Figures of the causal part: heads ablated, agreement with attention, what arrives of patches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from console.output import Picture
+
+Answer = dict[str, Any]
+
+PICTURES = tuple(
+    f"causal_{name}{suffix}" for suffix in ("_K3", "") for name in ("heads", "agreement", "patches")
+)
+"""Of the first K and of the largest K."""
+
+COLUMNS = (
+    ("mean", "replaced by its average"),
+    ("zero", "replaced by 0"),
+    ("rotated", "control: the average's change,\nturned at random"),
+)
+PATTERNS = (
+    ("points", "points to points $c_{ij}$"),
+    ("points, like distance", "points to points,\nat like distance"),
+    ("E", "points to tokens (E layer) $w_{ik}$"),
+    ("M", "tokens to points (M layer)\n$w_{ik}/\\Sigma_i w_{ik}$"),
+)
+EM_KEEPS = {
+    "other": "one exact EM step keeps of another task's",
+    "shift": "one exact EM step keeps of the own shifted",
+}
+LOWEST = 1e-3
+"""Distances below it are drawn at it."""
+
+
+def _about(answer: Answer, regime: Answer) -> str:
+    size = f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}"
+    return f"{size}, {regime['tasks']} tasks, seed {answer['seed']}"
+
+
+def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+    """Heat maps of the distance moved, layer by head, both networks."""
+    figure = Figure(figsize=(11.0, 8.2), layout="constrained")
+    figure.suptitle(
+        f"How far the estimate moves when a head is replaced. {_about(answer, regime)}", fontsize=12
+    )
+    panels = figure.subplots(2, len(COLUMNS), squeeze=False)
+    top = max(
+        float(np.array(net["moved"][kind]["mean"], dtype=float).max())
+        for net in regime["networks"].values()
+        for kind, _ in COLUMNS
+    )
+    image = None
+    for row, (network, found) in zip(panels, regime["networks"].items(), strict=True):
+        for panel, (kind, title) in zip(row, COLUMNS, strict=True):
+            values = np.array(found["moved"][kind]["mean"], dtype=float)
+            image = panel.imshow(
+                np.maximum(values, LOWEST),
+                cmap="viridis",
+                norm=LogNorm(LOWEST, max(top, 10 * LOWEST)),
+                aspect="auto",
+            )
+            low = np.array(found["moved"]["mean"]["low"], dtype=float)
+            high = np.array(found["moved"]["rotated"]["high"], dtype=float)
+            _write(panel, values, (low > high) & (kind == "mean"), top)
+            if network == "learned":
+                panel.set_title(title, fontsize=11)
+            else:
+                panel.set_xlabel("head", fontsize=11)
+        row[0].set_ylabel(f"{network} network\nlayer", fontsize=11)
+    if image is not None:
+        figure.colorbar(
+            image, ax=panels, location="bottom", shrink=0.6, aspect=45,
+            label="squared distance between the estimates (error metric, squared units of the data)",
+        )  # fmt: skip
+    errors = ", ".join(f"{key} {net['error']:.3g}" for key, net in regime["networks"].items())
+    caption = (
+        f"{_about(answer, regime)}. The output of one head at a time is replaced by its average over "
+        "the batch, by 0, or changed by as much as the average changes it but in a random direction "
+        "(the control). Cells: mean distance, in the paper's error metric, between the estimate "
+        "without and with the head. A star: the average moves it further than the control, 95 % "
+        f"intervals over tasks apart. Errors against the truth without ablation: {errors}. A head "
+        "matters to the task where the distance is not small against the learned network's error. "
+        f"Distances below {LOWEST:g} share the darkest colour."
+    )
+    return Picture(name, caption, figure)
+
+
+def _write(panel: Axes, values: np.ndarray, starred: np.ndarray, top: float) -> None:
+    for (layer, head), value in np.ndenumerate(values):
+        share = np.log(max(value, LOWEST) / LOWEST) / np.log(max(top, 10 * LOWEST) / LOWEST)
+        text = f"{value:.2g}" if value >= LOWEST else f"<{LOWEST:g}"
+        panel.text(
+            head, layer, text + ("*" if starred[layer, head] else ""),
+            ha="center", va="center", fontsize=9, color="black" if share > 0.6 else "white",
+        )  # fmt: skip
+    panel.set_yticks(range(values.shape[0]), [str(i + 1) for i in range(values.shape[0])])
+    panel.set_xticks(range(values.shape[1]), [str(i + 1) for i in range(values.shape[1])])
+
+
+def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+    """Each head: how much it looks like a step, and how much it matters."""
+    own = regime["networks"]["learned"]["agreement"]
+    shown = [(key, title) for key, title in PATTERNS if key in own]
+    figure = Figure(figsize=(4.0 * len(shown) + 0.6, 4.9), layout="constrained")
+    figure.suptitle(
+        f"Do the heads that look like a step of EM matter?\n{_about(answer, regime)}", fontsize=12
+    )
+    panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for panel, (key, title) in zip(panels, shown, strict=True):
+        for network, found in regime["networks"].items():
+            x = np.array(found["statistics"][key], dtype=float)
+            y = np.maximum(np.array(found["moved"]["mean"]["mean"], dtype=float), LOWEST)
+            learned = network == "learned"
+            for layer in range(len(x)):
+                colour = f"C{layer % 10}"
+                panel.plot(
+                    x[layer], y[layer], linestyle="none", marker="o" if learned else "x", color=colour,
+                    markersize=7 if learned else 5, alpha=1.0 if learned else 0.45,
+                    label=f"layer {layer + 1}" if learned else None,
+                )  # fmt: skip
+        found, control = own[key], regime["networks"]["untrained"]["agreement"][key]
+        panel.set_title(
+            f"{title}\nlearned: rank corr. {found['rho']:.2f}, p {found['p']:.3g}\n"
+            f"untrained: {control['rho']:.2f}, p {control['p']:.3g}",
+            fontsize=10,
+        )
+        panel.set_yscale("log")
+        panel.axvline(0, color="0.7", linewidth=0.8)
+        panel.set_xlabel("correlation with responsibilities", fontsize=10)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("distance moved by the head's\naverage (squared units)", fontsize=10)
+    panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
+    caption = (
+        f"{_about(answer, regime)}. One mark a head; dots: learned, coloured by layer; crosses: "
+        "untrained (the control). Across: the correlation of its log attention with "
+        "responsibilities, mean over tasks. Up: how far the estimate moves when its output is "
+        "replaced by its average. If heads that look like a step of EM were the ones that matter, "
+        "the dots would rise to the right; p by permuting heads, not corrected for the number of "
+        "patterns."
+    )
+    return Picture(name, caption, figure)
+
+
+def patches_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+    """What arrives of patches at tokens and points, what encoders explain, and the final error."""
+    own, control = (regime["networks"][key]["patches"] for key in ("learned", "untrained"))
+    figure = Figure(figsize=(13.0, 9.6), layout="constrained")
+    figure.suptitle(f"A step's values written into the stream. {_about(answer, regime)}", fontsize=12)
+    [[tokens, points], [explained, error]] = figure.subplots(2, 2)
+    _fractions(
+        tokens,
+        [
+            (own["tokens"], "other", "learned: another task's estimate", "C3", "o-"),
+            (own["tokens"], "shift", "learned: own estimate shifted", "C0", "s-"),
+            (own["tokens"], "random", "control: random direction", "0.5", "^:"),
+            (control["tokens"], "other", "control: untrained, another task's", "C3", "x--"),
+        ],
+    )
+    for key, colour in (("other", "C3"), ("shift", "C0")):
+        tokens.axhline(own["em"][key][1][0], color=colour, linestyle=(0, (1, 3)), linewidth=1.5)
+        tokens.plot([], [], color=colour, linestyle=(0, (1, 3)), label=EM_KEEPS[key])
+    tokens.set_title("means and log weights at the component tokens", fontsize=11)
+    _fractions(
+        points,
+        [
+            (own["points"], "other", "learned: another mixture's", "C3", "o-"),
+            (own["points"], "random", "control: random direction", "0.5", "^:"),
+            (control["points"], "other", "control: untrained", "C3", "x--"),
+        ],
+    )
+    points.set_title("log responsibilities at the points, their place held", fontsize=11)
+    for panel in (tokens, points):
+        panel.set_ylabel("fraction of the shift that arrives\nin the final means", fontsize=10)
+        panel.legend(fontsize=9, loc="upper left")
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(min(low, -0.25), -1.0), max(min(high, 1.8), 1.75))
+        panel.set_yticks(np.arange(0.0, 1.01, 0.25))
+    _explained(explained, own)
+    _errors(error, own)
+    for panel in (tokens, points, explained, error):
+        panel.set_xlabel("patched after layer", fontsize=10)
+        panel.set_xticks([row["layer"] for row in own["tokens"]])
+        panel.set_xlim(0.7, len(own["tokens"]) + 0.3)
+        panel.grid(alpha=0.3)
+    caption = (
+        f"{_about(answer, regime)}; encoders fitted on {regime['fitted']} other tasks; bars 95 % "
+        "intervals over tasks. Top left: values of another estimate in place of what the component "
+        "tokens hold of means and weights; 1 = the network answers the patched means, 0 = it ignores "
+        "them; dotted levels: what one exact EM step from the same values would keep. Behind the "
+        "last layer only the read-out follows. Top right: responsibilities of another mixture "
+        "in place of those that the points hold; 1 = the network answers the M step's means of them. "
+        "Controls: the same norm of change in a random direction, and the untrained network. Bottom "
+        "left: how much of the stream the encoders explain on held-out tasks, beside controls. "
+        "Bottom right: change of the learned network's final error when the decoded estimate, or one "
+        "exact EM step from it, is put in; below 0 would be better than no patch."
+    )
+    return Picture(name, caption, figure)
+
+
+def _fractions(panel: Axes, lines: list[tuple[list[Answer], str, str, str, str]]) -> None:
+    for shift, (rows, key, label, colour, style) in enumerate(lines):
+        x = [row["layer"] + 0.06 * (shift - 1) for row in rows]
+        y = np.array([row[key] for row in rows], dtype=float).reshape(-1, 3)
+        bars = np.abs(y[:, 1:].T - y[:, 0])
+        panel.errorbar(x, y[:, 0], bars, fmt=style, color=colour, label=label, capsize=2, markersize=6)
+    panel.axhline(0, color="0.3", linewidth=0.8)
+    panel.axhline(1, color="0.3", linewidth=0.8)
+
+
+def _explained(panel: Axes, own: Answer) -> None:
+    lines = (
+        ("tokens", "explained", "tokens: means, log weights", "C0", "o-"),
+        ("tokens", "explained_chance", "control: values of other tasks", "C0", "o:"),
+        ("points", "explained", "points: responsibilities and place", "C2", "s-"),
+        ("points", "explained_place", "control: place alone", "C2", "s--"),
+        ("points", "explained_chance", "control: others' responsibilities, place", "C2", "^:"),
+    )
+    for where, key, label, colour, style in lines:
+        values = [np.nan if row[key] is None else row[key] for row in own[where]]
+        panel.plot([row["layer"] for row in own[where]], values, style, color=colour, label=label)
+    panel.set_ylim(-0.1, 1.55)
+    panel.set_yticks(np.arange(0.0, 1.01, 0.25))
+    panel.set_ylabel("R$^2$ of the stream, held-out tasks", fontsize=10)
+    panel.set_title("learned network: what the encoders explain", fontsize=11)
+    panel.legend(fontsize=9, loc="upper left")
+
+
+def _errors(panel: Axes, own: Answer) -> None:
+    lines = (
+        ("step", "one EM step from the decoded estimate", "C3", "o-"),
+        ("decoded", "the decoded estimate", "C0", "s-"),
+        ("random", "control: the EM step's change, random direction", "0.5", "^:"),
+    )
+    for shift, (key, label, colour, style) in enumerate(lines):
+        y = np.array([row["error"][key] for row in own["tokens"]], dtype=float)
+        bars = np.abs(y[:, 1:].T - y[:, 0])
+        x = [row["layer"] + 0.06 * (shift - 1) for row in own["tokens"]]
+        panel.errorbar(x, y[:, 0], bars, fmt=style, color=colour, label=label, capsize=2, markersize=6)
+    panel.axhline(0, color="0.3", linewidth=0.8)
+    panel.set_ylabel("change of the final error\n(no patch: 0)", fontsize=10)
+    panel.set_title(f"learned network: final error, {own['error'][0]:.3g} without a patch", fontsize=11)
+    panel.legend(fontsize=9, loc="upper left")
