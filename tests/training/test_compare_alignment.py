@@ -14,7 +14,7 @@ from constructions.em import em_construction
 from constructions.rounding import unit_roundoff
 from training.comparison.alignment import align, balanced, straight_line
 from training.comparison.controls import random_like
-from training.comparison.model_alignment import align_models, layer_distances, plain_distance
+from training.comparison.model_alignment import align_models, layer_cosines, plain_distance
 from training.comparison.symmetries import permute_heads, random_copy, random_copy_model
 from training.released import load_released
 
@@ -99,9 +99,11 @@ def test_six_slots_of_a_random_network_are_found():
 def test_an_unrelated_network_of_equal_norms_is_far(name):
     """Nothing in common is sqrt(2); the best of many pairings takes something off."""
     original, blocks = construction(3) if name == "construction" else (random_transformer(12, seed=3), ())
-    distance = align(original, random_like(original, generator(1)), blocks).distance
+    found = align(original, random_like(original, generator(1)), blocks)
+    distance = found.distance
     print(f"{name}: distance of an unrelated network {distance:.3f}, sqrt(2) = {math.sqrt(2):.3f}")
     assert 0.8 * math.sqrt(2) < distance < 1.1 * math.sqrt(2)
+    assert abs(found.cosine) < 0.4
 
 
 def test_what_is_no_symmetry_counts():
@@ -215,9 +217,9 @@ def test_models_match_tokens_and_differ_from_another_model():
 def test_a_repeated_layer_is_seen():
     transformer = random_transformer(layers=3, norm="layer", activation="gelu")
     transformer.layers[2] = random_copy(transformer, generator(1)).transformer.layers[0]
-    found = layer_distances(transformer)
-    assert found[0][2] <= SAME
-    assert min(found[0][1], found[1][2]) > 0.5
+    found = layer_cosines(transformer)
+    assert found[0][2] == pytest.approx(1, abs=SAME)
+    assert max(abs(found[0][1]), abs(found[1][2])) < 0.5
 
 
 def test_bad_input_is_refused():

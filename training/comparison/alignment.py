@@ -50,7 +50,7 @@ class Alignment:
     slots          (K0,) slot k is the second network's slot slots[k]. columns (D,) the same for coordinates.
     heads, units   a layer each: place i is the second network's head or unit heads[layer][i].
     every_order    whether all K0! orders of the slots were tried.
-    squared        a layer each: kind -> squared distance. squared_norm: the same of the reference alone.
+    squared        a layer each: kind -> squared distance. squared_norm, other_norm: of each alone.
     """
 
     reference: Transformer
@@ -62,11 +62,23 @@ class Alignment:
     every_order: bool
     squared: list[dict[str, float]]
     squared_norm: list[dict[str, float]]
+    other_norm: list[dict[str, float]]
 
     @property
     def distance(self) -> float:
         """Relative, over everything; NaN where the reference is 0."""
         return _relative(map(_total, self.squared), map(_total, self.squared_norm))
+
+    @property
+    def cosine(self) -> float:
+        """Of the matched forms: 1 on one orbit, about 0 for unrelated networks, whatever their sizes.
+
+        The pairing leaves unrelated networks a little above 0. NaN where one of the two is 0.
+        """
+        apart, mine, theirs = (
+            math.fsum(map(_total, s)) for s in (self.squared, self.squared_norm, self.other_norm)
+        )
+        return (mine + theirs - apart) / (2 * math.sqrt(mine * theirs)) if mine * theirs > 0 else math.nan
 
     @property
     def by_layer(self) -> list[float]:
@@ -83,6 +95,7 @@ class Alignment:
         """Distances in all, by kind, by layer, and by layer and kind; the squares behind them."""
         return {
             "distance": self.distance,
+            "cosine": self.cosine,
             "by_kind": self.by_kind,
             "by_layer": self.by_layer,
             "by_layer_and_kind": [
@@ -134,7 +147,8 @@ def align(reference: Transformer, other: Transformer, slot_blocks: Sequence[Bloc
     first = balanced(reference)
     second = _realised(first, other, columns, found.heads, found.units)
     order = torch.tensor(slots, dtype=torch.long)
-    return Alignment(first, second, order, columns, found.heads, found.units, every_order, squared, norms)
+    pairing = (order, columns, found.heads, found.units, every_order)
+    return Alignment(first, second, *pairing, squared, norms, [_squares(t, None) for t in theirs])
 
 
 @dataclass(frozen=True, eq=False)

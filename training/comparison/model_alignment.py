@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -91,14 +92,18 @@ def plain_distance(reference: TGMM, other: TGMM) -> float:
     return float((mine - theirs).norm() / mine.norm())
 
 
-def layer_distances(transformer: Transformer) -> list[list[float]]:
-    """(L, L): of layer j to layer i, relative to layer i, modulo the symmetries of a layer.
+def layer_cosines(transformer: Transformer) -> list[list[float]]:
+    """(L, L): the cosine of layers i and j after alignment, see alignment.Alignment.cosine.
 
-    Both act in one stream, so that equal layers have distance 0 in any basis of it. NaN where the two
-    have different sizes.
+    Both act in one stream, so that equal layers have cosine 1 in any basis of it. NaN where the two have
+    different sizes.
     """
     layers = [_single(transformer, place) for place in range(len(transformer.layers))]
-    return [[align(a, b).distance if a.shape == b.shape else math.nan for b in layers] for a in layers]
+    found = [[1.0 if i == j else math.nan for j in range(len(layers))] for i in range(len(layers))]
+    for i, j in combinations(range(len(layers)), 2):
+        if layers[i].shape == layers[j].shape:
+            found[i][j] = found[j][i] = align(layers[i], layers[j]).cosine
+    return found
 
 
 def _single(transformer: Transformer, place: int) -> Transformer:
