@@ -28,7 +28,7 @@ from training.comparison.probe_targets import (
 )
 from training.tasks import TaskDistribution, sample_tasks
 
-DIM, COMPONENTS, STEPS, PIECES, RADIUS = 2, 3, 4, 128, 16.0
+DIM, COMPONENTS, STEPS, PIECES, RADIUS = 2, 3, 4, 64, 16.0
 
 
 @dataclass(frozen=True, eq=False)

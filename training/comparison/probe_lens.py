@@ -1,9 +1,9 @@
 """The estimate that a network holds after each layer.
 
 Logit lens: the model's own final norm and head, applied to the component tokens after layer l.
-Tuned lens: an affine map of the component tokens after layer l (ridge regression, one map for all tokens)
-to the network's *final* estimate (means, log weights), fitted on tasks of its own; it never sees a truth or
-EM.
+Tuned lens: an affine map of the component tokens after layer l (ridge regression, one map for all
+tokens) to the network's *final* estimate (means, log weights), fitted on tasks of its own; it never sees
+a truth or EM.
 
 Sources: nostalgebraist 2020 (logit lens); Belrose et al. 2023 (tuned lens).
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def probe_map(states: Tensor, targets: Tensor, seeds: Sequence[Draw]) -> ProbeMa
     return whole
 
 
-def summary(found: ProbeMap, resampled: Tensor) -> dict[str, object]:
+def summary(found: ProbeMap, resampled: Tensor) -> dict[str, Any]:
     """R^2 with its 95 % interval over tasks, the control's, and the largest deviation between seeds."""
     low, high = interval(resampled)
     return {

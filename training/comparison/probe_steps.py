@@ -3,14 +3,15 @@
     D(l, t) = average over tasks of  (1/K) sum_k |mu_k - mu'_k|^2 / d + (pi_k - pi'_k)^2
               between the estimate after layer l + 1 and t EM steps from the estimate after layer l
 
-The layer is worth the t of least D. Control: the same EM steps on the points of another task; what is left
-of their effect has nothing to do with the task at hand.
+The layer is worth the t of least D. Control: the same EM steps on the points of another task; what is
+left of their effect has nothing to do with the task at hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def step_distances(X: Tensor, estimates: Sequence[Mixture], steps: int) -> Tenso
 
 def step_test(
     X: Tensor, estimates: Sequence[Mixture], steps: int, draws: int, generator: torch.Generator
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """D, the nearest number of steps a layer with its 95 % interval over tasks, and the control's D."""
     own = step_distances(X, estimates, steps)
     foreign = step_distances(X.roll(1, 0), estimates, steps)

@@ -2,9 +2,9 @@
 
     best(l)    argmax_t R^2(l, t) after layer l = 1..L
     newest(l)  argmax_t of 1 - (1 - R^2(l, t)) / (1 - R^2(l - 1, t)), t = 1..T, l = 2..L: the iterate of
-               which layer l explains the largest share of what was unexplained. A residual stream keeps what
-               it had, and so its best iterate may stay the first; what is new in it must still move on if
-               it unrolls EM. The start and the layer that it may have been read off are left out.
+               which layer l explains the largest share of what was unexplained. A residual stream keeps
+               what it had, and so its best iterate may stay the first; what is new in it must still move
+               on if it unrolls EM. The start and the layer that it may come from are left out.
     peak(t)    argmax_l R^2(l, t) over l = 0..L: the layer that holds iteration t best
     growth     Spearman correlation of best(l) (of newest(l)) with l, and the least-squares slope of
                best(l) on l, in iterations a layer
@@ -19,6 +19,7 @@ stream that goes to its answer without passing EM's iterates has growth and dela
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,9 +114,9 @@ def statistic(r2: Tensor, draws: Tensor, of: Callable[[Tensor], Tensor]) -> dict
     return {"value": float(of(r2)), "low": float(low), "high": float(high)}
 
 
-def trend(r2: Tensor, draws: Tensor) -> dict[str, object]:
+def trend(r2: Tensor, draws: Tensor) -> dict[str, Any]:
     """best, newest, peak, growth, delay of R^2 (L + 1, T + 1); 95 % intervals from `draws` (R, ...)."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name, of in (("best", best_iterations), ("newest", newest_iterations), ("peak", peak_layers)):
         low, high = interval(of(draws))
         found |= {name: of(r2).tolist(), f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,25 +35,37 @@ PURPOSE = 3200
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: tasks, points probed a task, seeds, EM iterations T, resamples."""
+    """How much is measured.
+
+    tasks, lens_tasks, handbuilt_tasks, step_tasks  tasks of each kind: probed, to fit the tuned lens, run by
+                                                    the hand-built EM, for the worth of a layer.
+    points      probed a task.
+    seeds       splits of the tasks, each with its own shuffle.
+    iterations  T.
+    resamples   of the tasks, for intervals.
+    most_cells  numbers of components K.
+    """
 
     tasks: int
     lens_tasks: int
     handbuilt_tasks: int
+    step_tasks: int
     points: int
     seeds: int
     iterations: int
     resamples: int
-    step_tasks: int
     most_cells: int
 
 
+QUICK = Size(96, 128, 48, 64, points=8, seeds=3, iterations=6, resamples=100, most_cells=1)
+FULL = Size(384, 512, 192, 256, points=16, seeds=3, iterations=8, resamples=400, most_cells=2)
+
+
 def size_of(subject: Subject) -> Size:
-    """For quick and full."""
-    wanted = subject.effort.tasks
-    if subject.effort.quick:
-        return Size(min(wanted, 96), min(wanted, 128), 48, 8, 3, 6, 100, 64, 1)
-    return Size(min(wanted, 384), min(wanted, 512), 192, 16, 3, 8, 400, 256, 2)
+    """QUICK or FULL, with at most as many tasks as are asked for."""
+    size, most = QUICK if subject.effort.quick else FULL, subject.effort.tasks
+    tasks, lens, steps = (min(n, most) for n in (size.tasks, size.lens_tasks, size.step_tasks))
+    return replace(size, tasks=tasks, lens_tasks=lens, step_tasks=min(steps, tasks))
 
 
 def numbers_of_components(subject: Subject) -> list[int]:
@@ -92,7 +104,7 @@ def compute(subject: Subject, start: Start) -> dict[str, Any]:
             "seed": subject.effort.seed,
             "iterations": size.iterations,
             "resamples": size.resamples,
-            "step_tasks": min(size.step_tasks, size.tasks),
+            "step_tasks": size.step_tasks,
             "floor": targets.FLOOR,
             "own_layer": OWN_LAYER,
             "components": numbers_of_components(subject),
@@ -185,7 +197,7 @@ class _Cell:
         generator: torch.Generator,
     ) -> dict[str, Any]:
         """Errors of the lenses by layer, their distance to EM's iterates, and what a layer is worth."""
-        n, truth = min(self.size.step_tasks, len(self.X)), self.batch.truth
+        n, truth = self.size.step_tasks, self.batch.truth
         around = (estimate.means - estimate.means.mean((0, 1))).square().sum()
         return {
             "logit_error": [_mean_error(m, truth) for m in logit_lens(model, recording, self.K)],

@@ -17,8 +17,8 @@ Row = dict[str, Any]
 def grows(learned: Row, untrained: Row, statistic: str = "spearman") -> bool | None:
     """Whether the best-matching iterate grows with the layer.
 
-    True where the 95 % interval of the learned network's rank correlation lies above 0 and above the value
-    of the untrained control (where that has one); None where too few layers hold an iterate to say.
+    True where the 95 % interval of the learned network's rank correlation lies above 0 and above the
+    value of the untrained control (where that has one); None where too few layers hold an iterate.
     """
     value, low = learned["trend"][statistic]["value"], learned["trend"][statistic]["low"]
     if value is None or low is None:
