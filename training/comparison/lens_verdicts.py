@@ -20,10 +20,7 @@ LEAST_MASS = 0.05
 """A head that gives the keys in question less of its attention than this cannot do the step with them."""
 
 LABELS = tuple(" ".join(block) for block in BLOCKS)
-BEYOND_LEAST_MASS = 0.05
-"""A head that gives the keys in question less of its attention than this cannot do the step with them."""
-
-LABELS = tuple(" ".join(block) for block in BEYOND)
+BEYOND_LABELS = tuple(" ".join(block) for block in BEYOND)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,8 @@ def _limits(blocks: dict[str, Any]) -> str:
         "another form, is missed. Of the variance of what the heads read, layer by layer on tasks not "
         f"fitted, the named variables explain at points {points}; at component tokens {tokens}. The strength "
         "of log r_ik is an average over all points, most of which have r_ik near 0, where its exact value "
-        "hardly matters to softmax. A block in the scores is no proof of its use. Rotations of the stream are not among the symmetries removed: "
+        "hardly matters to softmax. A block in the scores is no proof of its use. Rotations of the stream "
+        "are not among the symmetries removed: "
         "two networks trained from different starts would be far apart even if they computed alike."
     )
 
@@ -219,8 +220,8 @@ def _block_table(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: in
     note = (
         f"{about['tasks'] - about['fit']} tasks of {about['N']} points, K = {about['K']}, d = {about['d']}, "
         f"seed {seed}; encoders fitted on {about['fit']} others. A head has a block if its cosine with EM's "
-        f"term is at least {own.least_cosine:g}, its attention on these keys at least {own.least_mass:g} (with "
-        f"less it does nothing with them), its size at least {own.least_size:g} nats, and the lower end of "
+        f"term is at least {own.least_cosine:g}, its attention on these keys at least {own.least_mass:g} "
+        f"(with less it does nothing with them), its size at least {own.least_size:g} nats, and the lower end of "
         "the size's 95 % interval above the floor, the largest size that any head has in "
         f"{about['shuffles']} shufflings of the variables over tasks. Weaker: less than "
         f"{own.least_coefficient:g} of EM's strength in every head (coefficient; EM has 1). Nearest head: "
