@@ -156,7 +156,10 @@ def ablated(
     The average is over tasks and points, and over tasks at each of the `n_tokens` component tokens: what is
     left when the head says nothing about the task at hand.
     """
-    attention = attention_of(layers_of(model)[layer])
+    layers = layers_of(model)
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"layer is {layer}, needs 0 to {len(layers) - 1}")
+    attention = attention_of(layers[layer])
     heads = attention.layer.heads
     if not 0 <= head < heads:
         raise ValueError(f"head is {head}, needs 0 to {heads - 1}")
