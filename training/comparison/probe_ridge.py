@@ -2,10 +2,10 @@
 
     W_lambda = (Z^T Z / n + lambda I)^-1 Z^T (Y - m) / n,    prediction  m + z W_lambda
 
-Z are the n training rows of the stream, each feature centred and divided by its deviation, m the average
-of the training targets. lambda is the one of PENALTIES with the least error on validation tasks; the
-test tasks take no part in any choice. A feature that is constant on the training rows is left out: it says
-nothing.
+Z are the n training rows of the stream, each feature centred and divided by its deviation, m the
+average of the training targets. lambda is the one of PENALTIES with the least error on validation
+tasks; the test tasks take no part in any choice. A feature that is constant on the training rows is
+left out: it says nothing.
 
     R^2 = 1 - sum |y - prediction|^2 / sum |y - m|^2        over the rows of the test tasks
 

@@ -6,10 +6,10 @@
 
 r are the responsibilities under theta_t. Below e^-12 a responsibility is as good as none: 128 points of
 that size make up 8e-4 of a point in the M step. Without the bound the squares would be decided by how
-far a point lies from components that have nothing to do with it. Centred over k, log-responsibilities are
-log-odds. The component order of a whole path is the one that brings its end nearest to the network's
-estimate (baselines.align), the same for all its iterates. c, the posterior mean of the centre that the
-point belongs to, needs no order.
+far a point lies from components that have nothing to do with it. Centred over k, log-responsibilities
+are log-odds. The component order of a whole path is the one that brings its end nearest to the
+network's estimate (baselines.align), the same for all its iterates. c, the posterior mean of the centre
+that the point belongs to, needs no order.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ PURPOSE = 3200
 class Size:
     """How much is measured.
 
-    tasks, lens_tasks, handbuilt_tasks, step_tasks  tasks of each kind: probed, to fit the tuned lens, run by
-                                                    the hand-built EM, for the worth of a layer.
+    tasks, lens_tasks            probed, and to fit the tuned lens.
+    handbuilt_tasks, step_tasks  for the hand-built EM, and for the worth of a layer.
     points      probed a task.
     seeds       splits of the tasks, each with its own shuffle.
     iterations  T.

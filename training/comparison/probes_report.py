@@ -143,17 +143,19 @@ def _worth(results: Row) -> str:
 
 def _control(results: Row) -> str:
     rows = [row for row in results["maps"] if row["start"] != LINE]
-    shuffled, found = (
-        [v for row in rows for line in row[key] for v in line if v is not None] for key in ("shuffled", "r2")
-    )
+    shuffled, found = (_values(rows, key) for key in ("shuffled", "r2"))
     deviation = max(number(row["seed_deviation"]) for row in rows if row["target"] != "log weights")
     failed = sum(row["failed"] for row in rows if row["network"] == "learned")
     return (
         f"Controls. On shuffled targets the probes reach R² from {min(shuffled):.3f} to "
-        f"{max(shuffled):.3f}, on the real ones up to {max(found):.3f}: selectivity is what lies between. "
-        f"The largest standard deviation of an R² between seeds is {deviation:.3f}. {_matching(results)} "
-        f"Tasks in which EM lost a component, summed over the maps: {failed}."
+        f"{max(shuffled):.3f}, on the real ones up to {max(found):.3f}: selectivity is what lies "
+        f"between. The largest standard deviation of an R² between seeds is {deviation:.3f}. "
+        f"{_matching(results)} Tasks in which EM lost a component, summed over the maps: {failed}."
     )
+
+
+def _values(rows: list[Row], key: str) -> list[float]:
+    return [value for row in rows for line in row[key] for value in line if value is not None]
 
 
 def _matching(results: Row) -> str:
