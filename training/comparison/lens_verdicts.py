@@ -30,7 +30,7 @@ class Verdicts:
     heads    (layer, head), from 1, that have it. n_heads: of the network.
     best     numbers of the head that is nearest to having it, with its layer and head, the standard deviation
              of its whole score over these keys, and the attention that goes to them (mass).
-    verdict  "has", "has, weaker" (less than half of EM's strength), "lacks"; "in addition" or "neither" for a
+    verdict  "has", "weak" (less than half of EM's strength), "lacks"; "in addition" or "neither" for a
              block beyond the theorem.
     """
 
@@ -82,4 +82,4 @@ def _verdict(label: str, passed: list[dict[str, float]]) -> str:
         return "in addition" if passed else "neither"
     if not passed:
         return "lacks"
-    return "has" if any(row["coefficient"] >= HALF for row in passed) else "has, weaker"
+    return "has" if any(row["coefficient"] >= HALF for row in passed) else "weak"
