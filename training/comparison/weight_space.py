@@ -96,12 +96,15 @@ def _blocks(subject: Subject) -> dict[str, Any]:
     config = subject.model.config
     if config.readout != "tokens":
         return {"missing": f"the read-out is {config.readout!r}: there are no component tokens to attend to"}
-    if config.causal and not config.tokens_last:
-        return {"missing": "component tokens stand before the points of a causal network: they see no point"}
-    K = min(config.components, key=lambda k: abs(k - NEAR_COMPONENTS))
-    n_tasks = TASKS[subject.effort.quick]
-    distribution = TaskDistribution(config.n_features)
-    batch = sample_tasks(distribution, n_tasks, K, POINTS, subject.generator(6, 3), dtype=torch.float64)
+    served = [K for K in config.components if config.n_features > 1 or K <= 2]
+    if not served:
+        return {
+            "missing": "in one dimension tasks have at most two components, fewer than the network serves"
+        }
+    K = min(served, key=lambda k: abs(k - NEAR_COMPONENTS))
+    n_tasks, n_points = TASKS[subject.effort.quick], min(POINTS, config.max_positions or POINTS)
+    distribution = TaskDistribution(config.n_features, components=(K,))
+    batch = sample_tasks(distribution, n_tasks, K, n_points, subject.generator(6, 3), dtype=torch.float64)
     with torch.no_grad():
         estimate = subject.model.network(batch.X.to(subject.model.readin.weight.dtype), K)
     named = lens.named_variables(batch.X, estimate.log_weights.double(), estimate.means.double())
@@ -115,7 +118,7 @@ def _blocks(subject: Subject) -> dict[str, Any]:
         "about": {
             "K": K,
             "d": config.n_features,
-            "N": POINTS,
+            "N": n_points,
             "tasks": n_tasks,
             "fit": n_tasks // 2,
             "shuffles": len(others),
