@@ -153,6 +153,17 @@ def test_test_tasks_take_no_part_in_the_fit():
     assert float(after.error.sum() / after.total.sum()) > 0.5
 
 
+def test_each_target_gets_the_penalty_that_serves_it_on_the_validation_tasks():
+    split, H = split_tasks(30, generator()), normal(30, 2, 20)
+    Y = torch.stack([H[..., :1], normal(30, 2, 1, seed=4)], 2)  # known exactly; noise
+    both = probe(H, Y, split)
+    assert both.penalty.tolist() == [PENALTIES[0], PENALTIES[-1]]
+    for group, penalty in enumerate(both.penalty.tolist()):
+        alone = probe(H, Y[:, :, [group]], split, (penalty,))
+        assert torch.allclose(both.error[:, [group]], alone.error, rtol=1e-9, atol=0)
+    assert both.error[:, 1].sum() < probe(H, Y, split, PENALTIES[:1]).error[:, 1].sum()
+
+
 def test_bad_targets_are_refused():
     split, H = split_tasks(10, generator()), normal(10, 2, 3)
     with pytest.raises(ValueError, match=r"Y has shape \(10, 3, 1, 1\)"):
