@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -160,7 +161,7 @@ def _picture(found: dict[str, Any], layer: dict[str, Any], name: str, about: str
     networks = ["constructed", *_networks(found)]
     forms, blocks = layer["forms"], found["blocks"]
     figure = Figure(figsize=(3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), layout="constrained")
-    figure.suptitle(f"Layer {layer['layer']}: blocks by name. {about}".strip(), fontsize=11)
+    figure.suptitle("\n".join(wrap(f"Layer {layer['layer']}: blocks by name. {about}", 120)), fontsize=11)
     grid = figure.subplots(len(forms), len(networks), squeeze=False)
     for panels, form in zip(grid, forms, strict=True):
         key, what = _measure(found, form)

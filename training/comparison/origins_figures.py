@@ -69,7 +69,7 @@ def _colours(groups: dict[str, list[Run]]) -> dict[str, Any]:
 def _draw(panel: Axes, groups: dict[str, list[Run]], value: Callable[[dict[str, Any]], float | None]) -> None:
     """The mean over seeds as a line, smallest to largest as a band; a step that a run lacks is left out."""
     colours = _colours(groups)
-    for name, runs in groups.items():
+    for (name, runs), marker in zip(groups.items(), cycle("osv^DP*X"), strict=False):
         by_step: dict[int, list[float]] = {}
         for run in runs:
             for point in run["curve"]:
@@ -80,7 +80,7 @@ def _draw(panel: Axes, groups: dict[str, list[Run]], value: Callable[[dict[str, 
         low, high = ([pick(by_step[step]) for step in steps] for pick in (min, max))
         mean = [sum(by_step[step]) / len(runs) for step in steps]
         dashed = "--" if runs[0]["start"] == "random" else "-"
-        panel.plot(steps, mean, dashed, color=colours[name], marker=".", label=name)
+        panel.plot(steps, mean, dashed, color=colours[name], marker=marker, markersize=4.5, label=name)
         panel.fill_between(steps, low, high, color=colours[name], alpha=0.15, linewidth=0)
     panel.set_xscale("symlog", linthresh=1)
     panel.set_xlim(left=0)

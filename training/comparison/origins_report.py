@@ -30,17 +30,26 @@ def has_returned(runs: Sequence[Run], constructed: float) -> bool:
 
 
 def verdict(runs: Sequence[Run], constructed: float) -> str:
-    """Stays, returns, or not, in loss; a run that was above on the way says so."""
+    """Of runs on the distance to EM: stays, returns, or not; one that was above on the way says so."""
+    start = runs[0]["start"]
     if not has_returned(runs, constructed):
-        return (
-            "does not return"
-            if runs[0]["start"] == "noise"
-            else ("leaves" if runs[0]["start"] == "constructed" else "does not arrive")
-        )
-    if runs[0]["start"] != "constructed":
-        return "returns" if runs[0]["start"] == "noise" else "arrives"
+        return {"constructed": "leaves", "noise": "does not return", "random": "does not arrive"}[start]
+    if start != "constructed":
+        return {"noise": "returns", "random": "arrives"}[start]
     highest = max(point["loss"] for run in runs for point in run["curve"])
     return "stays" if highest <= RETURNED * constructed else "leaves and returns"
+
+
+def truth_verdict(runs: Sequence[Run], levels: dict[str, dict[str, float]]) -> str:
+    """Of runs on the distance to the truth: whether EM is still computed, and whether what is is better."""
+    ends = last_losses(runs)
+    ems = [run["curve"][-1]["em"] for run in runs]
+    if any(end is None for end in ends) or any(value is None for value in ems):
+        return "broke off"
+    if max(ems) <= RETURNED * levels["construction"]["em"]:
+        return "stays EM"
+    better = max(end for end in ends if end is not None) < levels["exact EM"]["truth"]
+    return "no EM, nearer to the truth than EM" if better else "no EM, and no better than EM"
 
 
 def render(data: dict[str, Any]) -> Section:
@@ -118,8 +127,9 @@ def _about_random(data: dict[str, Any]) -> str:
         f"({_over(ends, levels['the start itself']['em'])} times that of returning the start), "
         f"{len(runs)} seeds: the run {verdict(runs, levels['construction']['em'])}. Modulo the symmetries "
         f"its weights end {_range([w for w in weights if w is not None])} away from the construction's; "
-        f"unrelated weights of equal norm are {significant(data['unrelated_distance'], 3)} away. That this "
-        "training does not find the construction says nothing of longer training or of another optimiser."
+        "no weights at all are 1 away, unrelated weights of the construction's norms "
+        f"{significant(data['unrelated_distance'], 3)}. That this training does not find the construction "
+        "says nothing of longer training or of another optimiser."
     )
 
 
@@ -129,17 +139,11 @@ def _about_truth(data: dict[str, Any]) -> str:
     ends = [loss for loss in last_losses(runs) if loss is not None]
     ems = [run["curve"][-1]["em"] for run in runs if run["curve"][-1]["em"] is not None]
     exact = levels["exact EM"]["truth"]
-    better = bool(ends) and max(ends) < exact
     return (
         f"With the distance to the truth as the loss, a network that starts as the construction ends at "
         f"{_range(ends)}, where exactly L = {data['problem']['steps']} EM steps have {significant(exact)}: "
-        + (
-            "optimisation leaves EM for something that is closer to the truth in the same number of layers"
-            if better
-            else "no seed set is wholly below EM's"
-        )
-        + f". Its distance to EM (the other loss) grows to {_over(ems, levels['construction']['em'])} times "
-        "the construction's."
+        f"{truth_verdict(runs, levels)}. Its distance to EM (the other loss) grows to "
+        f"{_over(ems, levels['construction']['em'])} times the construction's."
     )
 
 
@@ -187,7 +191,8 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
         row += [_range([p["weights"] for p in points]) for points in (first, last)]
         row += [" / ".join(_mean([p["by_kind"][kind] for p in last]) for kind in KINDS)]
         row += [_range([p["function"] for p in points]) for points in (first, last)]
-        row += [_range([p["gradient"] for p in first]), verdict(runs, constructed)]
+        said = verdict(runs, constructed) if target == "em" else truth_verdict(runs, levels)
+        row += [_range([p["gradient"] for p in first]), said]
         rows.append(row)
     for name, level in levels.items():
         cells = ["", "", "", "", "", significant(level[target]), significant(level[target] / constructed)]
@@ -199,7 +204,8 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
         "its norm, and in the mean over seeds that of scores, values and MLP each relative to its own (the "
         f"MLP has nearly all of the norm); control, unrelated weights of the same norms: {unrelated}. "
         "function: root mean square difference of the outputs. gradient: its norm on a batch before the "
-        f"first step. Verdict on the loss: within {RETURNED:g} times the constructed one or not, every seed."
+        f"first step. Verdict: the distance to EM is within {RETURNED:g} times the construction's, every "
+        "seed, or not."
     )
     return Table(f"Training, {TARGET_TITLES[target]}", header, rows, note)
 
