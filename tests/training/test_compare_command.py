@@ -1,0 +1,207 @@
+"""The command: what it writes, keeps and refuses. Parts are planted, so that only the command counts."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from console.errors import STOPPED, run_command
+from console.output import Picture
+from training import compare
+from training.checkpoint import save_model
+from training.comparison.parts import Part, Section, Table
+from training.model import TGMM, ModelConfig
+
+TWO = ModelConfig(2, (2, 3), layers=1, heads=1, width=8)
+
+
+def written_model(folder, name, config=TWO):
+    torch.manual_seed(0)
+    stated = json.loads(json.dumps(dataclasses.asdict(config)))
+    save_model(folder / name, TGMM(config).state_dict(), stated, {"steps": 7})
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return written_model(tmp_path_factory.mktemp("models"), "two")
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Two planted parts; the list says which were computed. The second refuses a pooling read-out."""
+    calls = []
+
+    def part(key, refusal=""):
+        def compute(subject, start):
+            start("one")
+            start("two")
+            calls.append(key)
+            return {"value": subject.effort.tasks / 4, "odd": float("nan"), "key": key}
+
+        def render(data):
+            assert data["odd"] is None
+            table = Table("T", ("name", "value", "control"), [["a", f"{data['value']:g}", "0"]], "Note.")
+            figure = Figure(figsize=(1, 1))
+            picture = Picture(f"{data['key']}_picture", f"Caption of {data['key']}", figure)
+            return Section([f"Found {data['value']:g} by {data['key']}."], [table], [picture])
+
+        def refuses(subject):
+            return refusal if subject.model.config.readout == "pooling" else ""
+
+        return Part(key, f"Title {key}", compute, render, lambda s: 2, (f"{key}_picture",), refuses)
+
+    parts = {"first": part("first"), "second": part("second", "it has no component tokens")}
+    monkeypatch.setattr(compare, "PARTS", parts)
+    monkeypatch.setattr(compare, "PICTURES", ("first_picture", "second_picture"))
+    return calls
+
+
+def run(*arguments):
+    return run_command(compare.app, [str(argument) for argument in arguments])
+
+
+def refusal(capsys, *arguments):
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_what_it_writes(model, computed, tmp_path, capsys):
+    out = tmp_path / "new"
+    assert run(model, "--tasks", 20, "--out", out) == 0
+    assert computed == ["first", "second"]
+    found = results(out)
+    assert found["command"] == "training.compare"
+    assert found["parts"]["first"]["value"] == 5
+    assert found["parts"]["first"]["odd"] is None
+    assert found["refused"] == {}
+    assert found["settings"]["command"].endswith("--tasks 20 --seed 0")
+    assert found["model"]["training"] == {"steps": 7}
+    assert (out / "first_picture.png").exists()
+    page = (out / "index.html").read_text()
+    for text in ("Title first", "Found 5 by second.", "Caption of second", "Note.", "control"):
+        assert text in page
+    assert page.index("Caption of first") < page.index("Title second", page.index("Caption of first"))
+    assert "too little of it" not in page
+    assert "Found 5 by first." in capsys.readouterr().out
+
+
+def test_what_is_finished_is_not_computed_again(model, computed, tmp_path):
+    arguments = (model, "--tasks", 20, "--out", tmp_path)
+    assert run(*arguments) == 0
+    before = results(tmp_path)
+    assert run(*arguments) == 0
+    assert computed == ["first", "second"]
+    assert results(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", [("--tasks", 24), ("--seed", 1), ("--quick",)])
+def test_what_was_computed_otherwise_is_computed_again(model, computed, tmp_path, change):
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert run(model, "--tasks", 20, *change, "--out", tmp_path) == 0
+    assert computed == ["first", "second"] * 2
+
+
+def test_another_network_and_other_code_are_computed_again(model, computed, tmp_path, monkeypatch):
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    other = dataclasses.replace(TWO, width=16)
+    assert run(written_model(tmp_path, "wide", other), "--tasks", 20, "--out", tmp_path) == 0
+    assert len(computed) == 4
+    monkeypatch.setattr("training.comparison.store.code_digest", lambda: "other")
+    assert run(written_model(tmp_path, "wide", other), "--tasks", 20, "--out", tmp_path) == 0
+    assert len(computed) == 6
+
+
+def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch):
+    second = compare.PARTS["second"]
+
+    def stopped(subject, start):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(compare.PARTS, "second", dataclasses.replace(second, compute=stopped))
+    assert run(model, "--tasks", 20, "--out", tmp_path) == STOPPED
+    assert not (tmp_path / "results.json").exists()
+    monkeypatch.setitem(compare.PARTS, "second", second)
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["first", "second"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"fingerprint": 3}', "[]", "null"])
+def test_a_damaged_part_is_computed_again(model, computed, tmp_path, damage):
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    (tmp_path / "parts" / "first.json").write_text(damage)
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["first", "second", "first"]
+
+
+def test_a_network_of_another_kind_is_asked_what_it_can_be(computed, tmp_path, capsys):
+    pooling = written_model(tmp_path, "pooling", dataclasses.replace(TWO, readout="pooling"))
+    out = tmp_path / "out"
+    assert run(pooling, "--tasks", 20, "--out", out) == 0
+    assert computed == ["first"]
+    assert results(out)["refused"] == {"second": "it has no component tokens"}
+    assert "Not asked: it has no component tokens." in (out / "index.html").read_text()
+    assert "not asked: it has no component tokens" in capsys.readouterr().out
+    assert refusal(capsys, pooling, "--only", "second", "--out", out).endswith("it has no component tokens")
+
+
+def test_some_parts_only(model, computed, tmp_path):
+    assert run(model, "--only", "second", "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["second"]
+    assert "Title first" not in (tmp_path / "index.html").read_text()
+
+
+def test_quick_says_so(model, computed, tmp_path):
+    assert run(model, "--quick", "--out", tmp_path) == 0
+    assert "too little of it to conclude" in (tmp_path / "index.html").read_text()
+    assert results(tmp_path)["settings"]["effort"] == {"quick": True, "seed": 0, "tasks": compare.QUICK_TASKS}
+
+
+@pytest.mark.usefixtures("computed")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--tasks", "0"), "--tasks is 0, needs an integer >= 16"),
+        (("--tasks", "15"), "--tasks is 15"),
+        (("--tasks", "-3"), "--tasks is -3"),
+        (("--tasks", "many"), "'many' is not a whole number"),
+        (("--only", "third"), "--only third: it is one of first, second"),
+        (("--only", ""), "--only : it is one of first, second"),
+        (("--seed", "-1"), "--seed -1"),
+    ],
+)
+def test_bad_options(model, capsys, tmp_path, arguments, message):
+    assert message in refusal(capsys, model, *arguments, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("computed")
+def test_bad_checkpoints(capsys, tmp_path):
+    out = ("--out", tmp_path / "new")
+    assert "no such file" in refusal(capsys, tmp_path / "none.safetensors", *out)
+    assert "Missing argument" in refusal(capsys)
+    (tmp_path / "text.safetensors").write_text("hello")
+    assert "text.safetensors" in refusal(capsys, tmp_path / "text.safetensors", *out)
+    assert "no such file; needs a model, or one of d2, d8" in refusal(capsys, "d3", *out)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("computed")
+def test_others_files_are_not_written_over(model, capsys, tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    assert "did not write" in refusal(capsys, model, "--tasks", 20, "--out", tmp_path)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_the_parts_have_names_of_their_own():
+    pictures = [name for part in compare.PARTS.values() for name in part.pictures]
+    assert len(set(pictures)) == len(pictures)
+    assert list(compare.PARTS) == [part.key for part in compare.PARTS.values()]
