@@ -1,0 +1,33 @@
+"""How the references of `behaviour` are called in the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.comparison.regimes import RESTART_NAME, START_NAMES
+
+NAMES = {
+    "network": "the network",
+    "truth": "the truth",
+    "em": RESTART_NAME,
+    "k-means": "k-means",
+    "spectral": "spectral",
+    "map-em": "MAP-EM",
+    "posterior-mean": "the posterior mean",
+}
+DIRECTION_NAMES = {
+    **NAMES,
+    "early 3": "EM stopped early: 3 steps from k-means++",
+}
+
+
+def label(name: str, regime: dict[str, Any], kind: str) -> str:
+    """Of a reference in a regime; EM stopped early with the steps chosen for that kind of output."""
+    if name.startswith("early "):
+        start = name.removeprefix("early ")
+        even, odd = regime["steps"][kind][start]
+        steps = f"{even}" if even == odd else f"{even} or {odd}"
+        return f"EM stopped after {steps} steps from {START_NAMES[start]}"
+    if name.startswith("em "):
+        return f"converged EM from {START_NAMES[name.removeprefix('em ')]}"
+    return NAMES.get(name, name)
