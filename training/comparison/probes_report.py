@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from training.comparison.parts import Section
@@ -66,20 +67,24 @@ def growth_finding(results: Row) -> str:
 
 
 def _verdict(results: Row) -> str:
-    (best, told), (newest, _) = (_count(results, s) for s in STATISTICS)
+    (best, told), (newest, told_newest) = (_count(results, s) for s in STATISTICS)
     if told == 0:
         return "Too few layers hold any iterate of EM linearly to say."
     if 2 * best > told:
         return "In most maps the layers pass through EM's iterates in order, as an unrolled EM would."
-    if best:
+    if best > _by_chance(told):
         return "Most maps show no unrolled EM; in some, later layers hold later iterates."
-    if newest:
+    if newest > _by_chance(told_newest):
         return (
-            "Linear probes find no layer whose best iterate is later than that of the layers before; "
-            "what layers add moves on to later iterates in some maps, as in any stepwise refinement "
-            "of an estimate."
+            "Linear probes find no unrolled EM: the iterate that a layer holds best does not move on. What "
+            "layers add does, to later iterates, in some maps, as in any stepwise refinement."
         )
     return "Linear probes find no unrolled EM in this network."
+
+
+def _by_chance(maps: int) -> int:
+    """Maps whose 95 % interval may lie above 0 for nothing: one in forty, rounded up."""
+    return math.ceil(maps / 40)
 
 
 def _line(results: Row) -> str:
