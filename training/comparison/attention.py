@@ -30,7 +30,6 @@ from training.comparison.converged import (
     interval,
     points_of,
     responsibilities,
-    triple,
 )
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.recording import Recording, attention_of, head_weights, layers_of, record
@@ -59,7 +58,7 @@ def size_of(subject: Subject) -> Size:
     return Size(min(32, subject.effort.tasks), points_of(subject, 128), 299)
 
 
-def tested(
+def against_chance(
     patterns: dict[str, Pattern], permutations: int, generator: torch.Generator, shape: tuple[int, int]
 ) -> Answer:
     """rho with interval, p corrected for the number of heads, threshold, a layer a row: for JSON."""
@@ -137,13 +136,13 @@ def compute(subject: Subject, start: Start) -> Answer:
         tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(301, K))
         chance = subject.generator(302, K)
         patterns, even = constructed_patterns(tasks)
-        constructed = tested(patterns, size.permutations, chance, (1, 3))
+        constructed = against_chance(patterns, size.permutations, chance, (1, 3))
         constructed["uniform"] = _grid(even, (1, 3))
         networks: Answer = {}
         for name, model in subject.networks().items():
             start(f"attention, K = {K}: heads of the {name} network")
             recording = record(model, tasks.X, K)
-            found = tested(patterns_of(model, recording, tasks), size.permutations, chance, shape)
+            found = against_chance(patterns_of(model, recording, tasks), size.permutations, chance, shape)
             networks[name] = found | (_token_rows(model, recording) if recording.n_tokens else {})
         regimes.append(
             {
@@ -155,20 +154,21 @@ def compute(subject: Subject, start: Start) -> Answer:
                 "networks": networks,
                 "constructed": constructed,
                 "example": _example(subject.model, subject.untrained, tasks, networks["learned"]),
-                "distance": triple(_explained_by_distance(tasks)),
+                "distance": distance_alone(tasks),
             }
         )
     return {"d": subject.model.config.n_features, "seed": subject.effort.seed, "regimes": regimes}
 
 
-def _explained_by_distance(tasks: Tasks) -> Tensor:
-    """rho (B,) of c_ij with -|x_i - x_j|^2 itself: how far the two say the same."""
-    pattern = point_patterns(
-        -torch.cdist(tasks.X, tasks.X).square()[:, None],
-        tasks.X,
-        responsibilities(tasks.X, tasks.reference),
-    )["points"]
-    return correlation(pattern.heads[:, 0], pattern.target)
+def distance_alone(tasks: Tasks) -> Answer:
+    """The statistics of two heads that attend by distance, exp(-|x_i - x_j|^2 / 2) and exp(-|x_i - x_j|)."""
+    distance = torch.cdist(tasks.X, tasks.X)
+    heads = torch.stack([-distance.square() / 2, -distance], 1)
+    patterns = point_patterns(heads, tasks.X, responsibilities(tasks.X, tasks.reference))
+    return {
+        name: _grid(correlation(pattern.heads, pattern.target[:, None]), (1, 2))
+        for name, pattern in patterns.items()
+    }
 
 
 def refusal(subject: Subject) -> str:

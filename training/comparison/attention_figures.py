@@ -55,9 +55,9 @@ class Heads:
         """p < LEVEL by the permutation test, corrected, and 0 outside the interval over tasks."""
         return (self.p < LEVEL) & ((self.low > 0) | (self.high < 0))
 
-    def above(self, other: Heads) -> int:
-        """Heads whose interval lies above the interval of the strongest of another network."""
-        return int((self.low > other.high[other.strongest]).sum())
+    def above(self, *others: Heads) -> int:
+        """Heads whose interval lies above that of the strongest head of each of the others."""
+        return int((self.low > max(other.high[other.strongest] for other in others)).sum())
 
     def text(self, place: tuple[int, int]) -> str:
         return f"{self.mean[place]:.2f} [{self.low[place]:.2f}, {self.high[place]:.2f}]"

@@ -127,6 +127,7 @@ def uniformity(scores: Tensor) -> Tensor:
     return entropy.mean(-1) / math.log(scores.shape[-1])
 
 
+@torch.no_grad()
 def constructed_patterns(tasks: Tasks) -> tuple[dict[str, Pattern], Tensor]:
     """The heads E, M (first), M (second) of one constructed EM step from the reference; evenness (B, 3).
 

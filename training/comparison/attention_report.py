@@ -45,22 +45,36 @@ def _finding(answer: Answer) -> str:
             layer, head = own.strongest
             best = own.text((layer, head))
             sure = own.significant[layer, head]
-            verdict = (
-                f"{own.above(other)} of {own.mean.size} heads lie above the strongest untrained head"
-                if own.above(other)
-                else "no head lies above the strongest untrained head"
+            controls = [other, *_distance(regime, name)]
+            count = own.above(*controls)
+            named = "the strongest untrained head" + (
+                "" if len(controls) == 1 else " and above distance alone"
             )
+            verdict = (
+                f"{count} of {own.mean.size} heads lie above {named}"
+                if count
+                else f"no head lies above {named}"
+            )
+            alone = "".join(f", distance alone {_both(heads)}" for heads in controls[1:])
             parts.append(
                 f"{MEANING[name]}: strongest learned head {best} (layer {layer + 1}, head {head + 1}"
                 f"{'' if sure else ', not told from chance'}), untrained "
-                f"{other.text(other.strongest)}; {verdict}{_last_layer(name, layer, learned)}"
+                f"{other.text(other.strongest)}{alone}; {verdict}{_last_layer(name, layer, learned)}"
             )
         said.append(f"K = {regime['K']}. " + ". ".join(parts) + ".")
     return (
         "Learned evidence, within-row correlation of log attention with responsibilities, mean over "
-        "tasks with "
-        "95 % interval. " + " ".join(said)
+        "tasks with 95 % interval. " + " ".join(said)
     )
+
+
+def _distance(regime: Answer, name: str) -> list[Heads]:
+    """The heads that attend by distance alone, where the pattern is one among points."""
+    return [Heads(regime["distance"][name])] if name in regime["distance"] else []
+
+
+def _both(heads: Heads) -> str:
+    return f"{heads.mean[0, 0]:.2f}, {heads.mean[0, 1]:.2f}"
 
 
 def _last_layer(name: str, layer: int, learned: Answer) -> str:
@@ -73,8 +87,7 @@ def _last_layer(name: str, layer: int, learned: Answer) -> str:
 def _method(answer: Answer) -> str:
     first = answer["regimes"][0]
     near = ", ".join(
-        f"{r['distance'][0]:.2f} [{r['distance'][1]:.2f}, {r['distance'][2]:.2f}] at K = {r['K']}"
-        for r in answer["regimes"]
+        f"{Heads(r['distance']['points']).text((0, 0))} at K = {r['K']}" for r in answer["regimes"]
     )
     return (
         f"Tasks of the paper's distribution, d = {answer['d']}, N = {first['N']}, seed "
@@ -90,9 +103,11 @@ def _method(answer: Answer) -> str:
         "each task, with no correlation on average. Permutation breaks the link with distance too, "
         "so a small p alone does not tell responsibility from distance: c_ij itself correlates with "
         f"-|x_i - x_j|^2 by {near}, and heads of the untrained network reach small p as well. What "
-        "training put there is what stands above the untrained network, and what goes beyond "
-        "distance is what is left at like distance; taking -|x|^2 out linearly leaves other "
-        "functions of distance in. Heads that correlate need not matter for the estimate: that is "
+        "training put there is what stands above the untrained network. What goes beyond distance is "
+        "what is left at like distance: in each row, among eight neighbours in the order of distance, "
+        "with their mean and their regression on it taken out. Two heads that attend by distance "
+        "alone, exp(-|x|^2 / 2) and exp(-|x|), show how much of distance each statistic lets "
+        "through. Heads that correlate need not matter for the estimate: that is "
         "the next section. The control is one untrained network of the same shape, not a population "
         "of them."
     )
@@ -103,6 +118,7 @@ def _heads_table(regime: Answer) -> Table:
     networks = regime["networks"]
     for name in [name for name in MEANING if name in networks["learned"]]:
         own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
+        alone = _distance(regime, name)
         layer, head = own.strongest
         rows.append(
             (
@@ -112,8 +128,9 @@ def _heads_table(regime: Answer) -> Table:
                 _counts(own),
                 other.text(other.strongest),
                 _counts(other),
+                _both(alone[0]) if alone else "-",
                 f"{networks['learned'][name]['threshold']:.3f}",
-                f"{own.above(other)}",
+                f"{own.above(other, *alone)}",
             )
         )
     for name, label in EVEN.items():
@@ -122,7 +139,7 @@ def _heads_table(regime: Answer) -> Table:
             layer, head = own.strongest
             best = f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
             beyond = str(own.above(other))
-            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", beyond))
+            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", beyond))
     header = (
         "attention",
         "strongest learned head [95 %]",
@@ -130,19 +147,20 @@ def _heads_table(regime: Answer) -> Table:
         "learned heads told from chance: +, -",
         "control: strongest untrained head",
         "untrained heads told from chance: +, -",
+        "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
         "control: 95 % of the largest |rho|, responsibilities permuted",
-        "learned heads above all untrained",
+        "learned heads above the controls",
     )
     return Table(
         f"Heads and responsibilities, K = {regime['K']}",
         header,
         rows,
         f"{regime['tasks']} of {regime['drawn']} tasks (EM has an answer), N = {regime['N']}. A head "
-        "is above all untrained ones when its interval lies above that of the strongest untrained "
-        "head. Uniform attention, and the share of the tokens' attention that falls on points, are "
-        "the same under every permutation: they have no p, only the untrained network beside them. "
-        "What the statistics above say of a head that leaves the points a share near 0 does not "
-        "reach the stream.",
+        "is above the controls when its interval lies above those of the strongest untrained head "
+        "and of both heads of distance. Uniform attention, and the share of the tokens' attention "
+        "that falls on points, are the same under every permutation: they have no p, only the "
+        "untrained network beside them. What the statistics above say of a head that leaves the "
+        "points a share near 0 does not reach the stream.",
     )
 
 

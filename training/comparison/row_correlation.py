@@ -25,7 +25,7 @@ Moves = Literal["both", "rows", "columns"]
 """Which sides of a matrix are the points that a permutation moves."""
 
 LIKE = 8
-"""So many points of neighbouring distance, in a row, are compared with one another alone."""
+"""So many points of neighbouring distances, in a row, are compared with one another alone."""
 
 
 def centred(values: Tensor, mask: Tensor) -> Tensor:
@@ -45,19 +45,29 @@ def residual(values: Tensor, mask: Tensor, control: Tensor) -> Tensor:
 
 
 def among_like(values: Tensor, mask: Tensor, distance: Tensor, size: int = LIKE) -> Tensor:
-    """Centred among `size` neighbours in the order of distance in the row: (..., R, C)."""
+    """What is left of values among `size` neighbours in the order of distance in the row: (..., R, C).
+
+    In each such group the mean and the regression on distance are taken out, so that a smooth function of
+    distance vanishes to second order in the width of the group.
+    """
     order = distance.masked_fill(~mask, torch.inf).argsort(stable=True, dim=-1)
     order = order.expand(torch.broadcast_shapes(order.shape, values.shape))
-    inside = mask.to(values.dtype).expand_as(order).gather(-1, order)
-    sorted_values = values.masked_fill(~mask, 0.0).expand_as(order).gather(-1, order)
     missing = -values.shape[-1] % size
-    groups, count = (
-        torch.nn.functional.pad(part, (0, missing)).unflatten(-1, (-1, size))
-        for part in (sorted_values, inside)
+
+    def grouped(part: Tensor) -> Tensor:
+        sorted_part = part.masked_fill(~mask, 0.0).expand_as(order).gather(-1, order)
+        return torch.nn.functional.pad(sorted_part, (0, missing)).unflatten(-1, (-1, size))
+
+    inside = grouped(mask.to(values.dtype))
+    count = inside.sum(-1, keepdim=True).clamp_min(1.0)
+    own, other = (
+        part - part.sum(-1, keepdim=True) / count * inside for part in (grouped(values), grouped(distance))
     )
-    mean = groups.sum(-1, keepdim=True) / count.sum(-1, keepdim=True).clamp_min(1.0)
-    within = ((groups - mean) * count).flatten(-2)[..., : values.shape[-1]]
-    return torch.zeros_like(within).scatter(-1, order, within)
+    length = (other * other).sum(-1, keepdim=True)
+    slope = (own * other).sum(-1, keepdim=True) / length
+    left = own - torch.where(length > 0, slope, 0.0) * other
+    flat = left.flatten(-2)[..., : values.shape[-1]]
+    return torch.zeros_like(flat).scatter(-1, order, flat)
 
 
 def correlation(R: Tensor, C: Tensor) -> Tensor:
@@ -94,7 +104,7 @@ class PermutationTest:
 
     def _p(self, chance: Tensor) -> Tensor:
         beyond = (chance >= self.observed.mean(0).abs()).sum(0)
-        return (1 + beyond) / (1 + len(self.null))
+        return (1 + beyond).double() / (1 + len(self.null))
 
 
 def permutation_test(
