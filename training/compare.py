@@ -16,6 +16,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,16 +103,28 @@ def main(
         "command": f"python -m {COMMAND} {shlex.join(words)}",
         "effort": asdict(subject.effort),
         "parts": [part.key for part in chosen],
-        "threads": torch.get_num_threads(),
+        "threads": 1,
         "device": "cpu",
     }
     console = Console()
     widen(console)
-    answers = answer(subject, chosen, refusals, Store(out, subject))
+    with one_thread():
+        answers = answer(subject, chosen, refusals, Store(out, subject))
     _write(out, settings, subject, answers)
     _print(console, answers)
     console.print(f"wrote {out / 'index.html'}, results.json, figures", markup=False)
     return 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch uses one thread: the tensors are small, and a second thread mostly waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def chosen_parts(only: str | None) -> list[Part]:

@@ -169,7 +169,7 @@ def test_quick_says_so(model, computed, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--tasks", "0"), "--tasks is 0, needs an integer >= 16"),
+        (("--tasks", "0"), "--tasks is 0, needs an integer of at least 16"),
         (("--tasks", "15"), "--tasks is 15"),
         (("--tasks", "-3"), "--tasks is -3"),
         (("--tasks", "many"), "'many' is not a whole number"),
@@ -189,7 +189,7 @@ def test_bad_checkpoints(capsys, tmp_path):
     assert "no such file" in refusal(capsys, tmp_path / "none.safetensors", *out)
     assert "Missing argument" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
-    assert "text.safetensors" in refusal(capsys, tmp_path / "text.safetensors", *out)
+    assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
     assert "no such file; needs a model, or one of d2, d8" in refusal(capsys, "d3", *out)
     assert not (tmp_path / "new").exists()
 

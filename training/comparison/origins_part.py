@@ -12,7 +12,7 @@ from training.comparison.parts import Part, Start, Subject
 
 QUICK = OriginSettings(
     steps=100,
-    random_steps=300,
+    random_steps=200,
     rates=(1e-4,),
     noises=(1e-3, 1e-2),
     truth_noises=(1e-2,),
@@ -20,9 +20,9 @@ QUICK = OriginSettings(
     truth_seeds=1,
     random_seeds=1,
     tasks=64,
-    curvature_tasks=16,
+    curvature_tasks=8,
     eigenvalues=1,
-    line_points=11,
+    line_points=9,
     workers=1,
 )
 
