@@ -21,6 +21,7 @@ from training.comparison.lens import (
     read_of_x,
     theorem_terms,
 )
+from training.comparison.lens_pairs import largest_beyond, moments, pair_sizes
 from training.comparison.lens_verdicts import LABELS, judge
 from training.comparison.parts import Effort, subject_of
 from training.comparison.weight_space import PART
@@ -126,13 +127,55 @@ def test_x_read_by_a_head_is_told_from_another_block_read(named):
     assert abs(read_of_x(encoded, attention, other)["share"]) < 1e-9
 
 
+def test_sizes_of_pairs_are_those_of_their_scores(named):
+    h, t, points, tokens = streams(named, noise=0.1)
+    [encoded] = encode(h, t, named, T // 2)
+    form = e_form(points, tokens) + drawn(WIDTH, WIDTH, seed=12)
+    encoders = (encoded.point_encoders, encoded.token_encoders)
+    found = pair_sizes(encoders, (moments(encoded.named.points), moments(encoded.named.tokens)), form)
+    assert len(found) == 2 * 4 * 4
+    blocks = head_blocks(encoded, form, theorem_terms(encoded.named))
+    for label in LABELS:
+        assert found[label]["size"] == pytest.approx(blocks[label]["size"], rel=1e-9)
+        assert found[label]["half_width"] == pytest.approx(blocks[label]["half_width"], rel=1e-9)
+
+
+def pairs(size, mass=0.5):
+    """Networks of one head in which only <e_k, x> and EM's <x, mu> have a size."""
+    numbers = {"M e x": size, "E x mu": size, "E one e": size, "M mu x": 0.0}
+    rows = {label: {"size": x, "half_width": 0.1} for label, x in numbers.items()}
+    return [{"heads": [{"pairs": rows, "E": 4.0, "M": 4.0, "mass": {"E": mass, "M": mass}}]}]
+
+
+@pytest.mark.parametrize(
+    ("learned", "untrained", "shuffled", "mass", "found"),
+    [
+        (3.0, 1.0, 1.0, 0.5, ["e_k x"]),
+        (3.0, 2.95, 1.0, 0.5, []),
+        (3.0, 1.0, 2.95, 0.5, []),
+        (3.0, 1.0, 1.0, 0.01, []),
+        (0.3, 0.0, 0.0, 0.5, []),
+    ],
+)
+def test_blocks_beyond_em_exceed_both_controls(learned, untrained, shuffled, mass, found):
+    """The last is less than a tenth of the score; EM's own block and a fixed preference are never listed."""
+    networks = {"learned": pairs(learned, mass), "untrained": pairs(untrained)}
+    floors = dict.fromkeys(networks["learned"][0]["heads"][0]["pairs"], shuffled)
+    rows = largest_beyond({"pair_floors": floors, "networks": networks})
+    assert [f"{row['query']} {row['key']}" for row in rows] == found
+
+
 def judged(**changes):
     """One head with numbers that pass, changed."""
     row = {"size": 1.0, "half_width": 0.1, "cosine": 0.9, "coefficient": 0.8} | changes
     mass = row.pop("mass", 0.5)
     head = dict.fromkeys(LABELS, row) | {"E": 2.0, "M": 2.0, "mass": {"E": mass, "M": mass}}
-    blocks = {"floors": dict.fromkeys(LABELS, 0.5), "networks": {"learned": [{"heads": [head]}]}}
-    return judge(blocks, "learned").verdict
+    networks = {"learned": [{"heads": [head]}], "untrained": [{"heads": [head | untrained(0.2)]}]}
+    return judge({"floors": dict.fromkeys(LABELS, 0.5), "networks": networks}, "learned").verdict
+
+
+def untrained(size):
+    return {key: {"size": size, "half_width": 0.0, "cosine": 0.9, "coefficient": 0.8} for key in LABELS}
 
 
 @pytest.mark.parametrize(
@@ -176,9 +219,10 @@ def test_the_section_of_a_network(monkeypatch):
     assert "as it must be" in section.paragraphs[0]
     assert not any("start of this very training" in text for text in section.paragraphs)
     assert {picture.name for picture in section.pictures} == set(PART.pictures)
-    distances, blocks = section.tables
+    distances, blocks, beyond = section.tables
     assert [row[0].split()[0] for row in distances.rows] == ["copy", "control:", "control:", "control:"]
     assert len(blocks.rows) == len(LABELS)
+    assert beyond.title == "Score blocks beyond EM"
 
 
 def test_a_failed_alignment_and_a_common_start_are_said(monkeypatch):
@@ -217,7 +261,7 @@ def test_another_backbone_is_refused(monkeypatch):
 def test_networks_of_every_kind_get_a_section(monkeypatch, config):
     torch.manual_seed(1)
     section = PART.render(computed(monkeypatch, TGMM(config, dtype=torch.float64)))
-    assert len(section.tables) == 2
+    assert len(section.tables) == 3
 
 
 def test_one_dimension_with_three_components_is_said_to_be_missing(monkeypatch):

@@ -134,12 +134,19 @@ class Sizes(NamedTuple):
 def block_sizes(block: Tensor, term: Tensor) -> Sizes:
     """Both (T, queries, keys)."""
     block, term = (s - s.mean(-1, keepdim=True) for s in (block, term))
-    per_task = block.square().mean((1, 2))
-    mean, size = float(per_task.mean()), math.sqrt(float(per_task.mean()))
-    spread = 1.96 * float(per_task.std()) / math.sqrt(len(per_task))
+    size, half_width = root_mean(block.square().mean((1, 2)))
     product, norm = float((block * term).sum()), float(term.square().sum())
-    cosine = product / math.sqrt(float(block.square().sum()) * norm) if mean > 0 and norm > 0 else math.nan
-    return Sizes(size, spread / (2 * size) if size else 0.0, cosine, product / norm if norm else math.nan)
+    cosine = product / math.sqrt(float(block.square().sum()) * norm) if size and norm else math.nan
+    return Sizes(size, half_width, cosine, product / norm if norm else math.nan)
+
+
+def root_mean(per_task: Tensor) -> tuple[float, float]:
+    """Root of the mean of (T,) values, and the half width of its 95 % interval (by the root's slope)."""
+    mean = float(per_task.mean())
+    if mean <= 0:  # a covariance that rounding has left below 0
+        return 0.0, 0.0
+    spread = 1.96 * float(per_task.std()) / math.sqrt(len(per_task))
+    return math.sqrt(mean), spread / (2 * math.sqrt(mean))
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,24 +46,35 @@ class Verdicts:
 
 
 def judge(blocks: dict[str, Any], name: str) -> Verdicts:
-    """Of the network `name`; every one, the controls too, must exceed the sizes in blocks["floors"]."""
+    """Of the network `name`.
+
+    Every one, the controls too, must exceed blocks["floors"], the sizes with shuffled variables; the
+    learned one also every head of the untrained one.
+    """
     heads: dict[str, list[tuple[int, int]]] = {}
     best: dict[str, dict[str, float]] = {}
     verdict: dict[str, str] = {}
     for label in LABELS:
-        rows = list(_heads(blocks["networks"][name], label))
-        passed = [row for row in rows if _passes(row, blocks["floors"][label])]
+        rows = list(over_heads(blocks["networks"][name], label))
+        floor = blocks["floors"][label]
+        if name == "learned":
+            others = over_heads(blocks["networks"]["untrained"], label)
+            floor = max(floor, *(row["size"] for row in others))
+        passed = [row for row in rows if _passes(row, floor)]
         heads[label] = [(int(row["layer"]), int(row["head"])) for row in passed]
         best[label] = max(passed or rows, key=_closeness)
         verdict[label] = _verdict(label, passed)
-    return Verdicts(heads, best, verdict, len(list(_heads(blocks["networks"][name], LABELS[0]))))
+    return Verdicts(heads, best, verdict, len(list(over_heads(blocks["networks"][name], LABELS[0]))))
 
 
-def _heads(layers: list[dict[str, Any]], label: str) -> Iterator[dict[str, float]]:
+def over_heads(
+    layers: list[dict[str, Any]], label: str, group: str | None = None
+) -> Iterator[dict[str, float]]:
+    """Numbers of a block in every head, with layer, head, the whole score's deviation and attention."""
     for place, layer in enumerate(layers, 1):
         for number, head in enumerate(layer["heads"], 1):
             more = {"score": head[label[0]], "mass": head["mass"][label[0]]}
-            yield head[label] | {"layer": place, "head": number} | more
+            yield (head[group] if group else head)[label] | {"layer": place, "head": number} | more
 
 
 def _passes(row: dict[str, float], floor: float) -> bool:

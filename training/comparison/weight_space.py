@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from constructions.transformer import SelfAttention, Transformer
 from training.comparison import lens
 from training.comparison.controls import random_like
+from training.comparison.lens_pairs import moments, pair_sizes
+from training.comparison.lens_verdicts import LABELS
 from training.comparison.model_alignment import (
     align_models,
     layer_cosines,
@@ -108,12 +111,10 @@ def _blocks(subject: Subject) -> dict[str, Any]:
     with torch.no_grad():
         estimate = subject.model.network(batch.X.to(subject.model.readin.weight.dtype), K)
     named = lens.named_variables(batch.X, estimate.log_weights.double(), estimate.means.double())
+    learned, untrained = (_reads(model, batch.X, K) for model in (subject.model, subject.untrained))
     repeats = range(1 + SHUFFLES[subject.effort.quick])
-    shuffled = [named.shuffled(subject.generator(6, 4, number)) for number in repeats]
-    learned, first, *others = _network_blocks(subject.model, batch.X, [named, *shuffled])
-    [untrained] = _network_blocks(subject.untrained, batch.X, [named])
-    labels = [" ".join(block) for block in lens.BLOCKS]
-    heads = [head for layers in others for layer in layers for head in layer["heads"]]
+    shuffled, *others = (named.shuffled(subject.generator(6, 4, number)) for number in repeats)
+    floors = _floors(learned, others)
     return {
         "about": {
             "K": K,
@@ -123,55 +124,100 @@ def _blocks(subject: Subject) -> dict[str, Any]:
             "fit": n_tasks // 2,
             "shuffles": len(others),
         },
-        "floors": {label: max(head[label]["size"] for head in heads) for label in labels},
-        "networks": {"learned": learned, "untrained": untrained, "shuffled": first},
+        "floors": {label: floors[label] for label in LABELS},
+        "pair_floors": floors,
+        "networks": {
+            "learned": _network_blocks(learned, named),
+            "untrained": _network_blocks(untrained, named),
+            "shuffled": _network_blocks(learned, shuffled),
+        },
     }
 
 
+@dataclass(frozen=True, eq=False)
+class _Reads:
+    """What the heads of every layer read at points (L, T, N, D) and component tokens (L, T, K, D).
+
+    to_tokens, to_points  a layer each: (T, H, N, K) attention of points on tokens, (T, H, K, N) of tokens on
+                          points, of the tasks that are not for fitting.
+    """
+
+    attentions: list[SelfAttention]
+    points: torch.Tensor
+    tokens: torch.Tensor
+    to_tokens: list[torch.Tensor]
+    to_points: list[torch.Tensor]
+
+    @property
+    def n_fit(self) -> int:
+        """Tasks to fit encoders on, the first ones."""
+        return self.points.shape[1] // 2
+
+
 @torch.no_grad()
-def _network_blocks(model: TGMM, X: torch.Tensor, variables: list[lens.Named]) -> list[list[dict[str, Any]]]:
-    """For each set of variables, one entry a layer: R^2 on the tasks not fitted, and every head's blocks."""
-    K = variables[0].tokens["mu"].shape[1]
+def _reads(model: TGMM, X: torch.Tensor, K: int) -> _Reads:
     recording = record(model, X, K)
-    n_fit = len(X) // 2
     points = recording.point_places
     tokens = slice(recording.token_places.start, recording.token_places.start + K)
     layers = layers_of(model)
     h = torch.stack([layer.norm1(recording.states[place]) for place, layer in enumerate(layers)]).double()
-    maps = [attention_maps(model, recording, place)[n_fit:].double() for place in range(len(layers))]
-    return [
-        [
-            _layer_blocks(attention_of(layer), encoded, own, points, tokens)
-            for layer, encoded, own in zip(
-                layers, lens.encode(h[:, :, points], h[:, :, tokens], named, n_fit), maps, strict=True
-            )
+    maps = [attention_maps(model, recording, place)[len(X) // 2 :].double() for place in range(len(layers))]
+    return _Reads(
+        [attention_of(layer) for layer in layers],
+        h[:, :, points],
+        h[:, :, tokens],
+        [weights[:, :, points, tokens] for weights in maps],
+        [weights[:, :, tokens, points] for weights in maps],
+    )
+
+
+@torch.no_grad()
+def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
+    """The largest size that any head has with these variables, for every pair of them."""
+    largest: dict[str, float] = {}
+    for named in shuffled:
+        encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
+        found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+        for attention, encoded in zip(reads.attentions, encodings, strict=True):
+            encoders = (encoded.point_encoders, encoded.token_encoders)
+            for form in _score_forms(attention):
+                for label, numbers in pair_sizes(encoders, found, form).items():
+                    largest[label] = max(largest.get(label, 0.0), numbers["size"])
+    return largest
+
+
+@torch.no_grad()
+def _network_blocks(reads: _Reads, named: lens.Named) -> list[dict[str, Any]]:
+    """One entry a layer: R^2 on the tasks not fitted, and every head's blocks."""
+    encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
+    found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+    terms = lens.theorem_terms(encodings[0].named)
+    layers = []
+    for attention, encoded, to_tokens, to_points in zip(
+        reads.attentions, encodings, reads.to_tokens, reads.to_points, strict=True
+    ):
+        values = attention.value.double() @ attention.output.double()
+        encoders = (encoded.point_encoders, encoded.token_encoders)
+        heads = [
+            lens.head_blocks(encoded, form, terms)
+            | {"pairs": pair_sizes(encoders, found, form)}
+            | {"read_x": lens.read_of_x(encoded, to_points[:, head], values[head])}
+            | {"mass": {"E": _mass(to_tokens[:, head]), "M": _mass(to_points[:, head])}}
+            for head, form in enumerate(_score_forms(attention))
         ]
-        for named in variables
-    ]
+        r2_points = lens.explained(encoded.named.points, encoded.point_encoders, encoded.points)
+        r2_tokens = lens.explained(encoded.named.tokens, encoded.token_encoders, encoded.tokens)
+        layers.append({"r2_points": r2_points, "r2_tokens": r2_tokens, "heads": heads})
+    return layers
 
 
-def _layer_blocks(
-    attention: SelfAttention, encoded: lens.Encoded, maps: torch.Tensor, points: slice, tokens: slice
-) -> dict[str, Any]:
-    """Encoders and heads of one layer; maps (T, H, T', T') its attention weights."""
-    terms = lens.theorem_terms(encoded.named)
-    heads = []
-    for head in range(attention.layer.heads):
-        q, k, v, o = (
-            w[head].double() for w in (attention.query, attention.key, attention.value, attention.output)
-        )
-        entry = lens.head_blocks(encoded, attention.shape.score_scale * q @ k.T, terms)
-        entry["read_x"] = lens.read_of_x(encoded, maps[:, head, tokens, points], v @ o)
-        entry["mass"] = {
-            "E": float(maps[:, head, points, tokens].sum(-1).mean()),
-            "M": float(maps[:, head, tokens, points].sum(-1).mean()),
-        }
-        heads.append(entry)
-    return {
-        "r2_points": lens.explained(encoded.named.points, encoded.point_encoders, encoded.points),
-        "r2_tokens": lens.explained(encoded.named.tokens, encoded.token_encoders, encoded.tokens),
-        "heads": heads,
-    }
+def _score_forms(attention: SelfAttention) -> torch.Tensor:
+    """(H, D, D) A = c W_Q W_K^T in float64."""
+    return attention.shape.score_scale * attention.query.double() @ attention.key.double().mT
+
+
+def _mass(weights: torch.Tensor) -> float:
+    return float(weights.sum(-1).mean())
 
 
 def _refusal(subject: Subject) -> str:
