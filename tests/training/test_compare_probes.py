@@ -406,6 +406,17 @@ def test_the_section_is_made_from_json_alone(results):
     assert not any("nan" in paragraph for paragraph in section.paragraphs)
 
 
+def test_a_layer_that_moves_nothing_can_be_shown(results):
+    changed = json.loads(json.dumps(results))
+    for row in changed["lenses"]:
+        row["steps"]["distance"][0] = [0.0] * len(row["steps"]["distance"][0])
+        row["steps"]["nearest"][0] = 0
+    section = PART.render(changed)
+    assert {p.name for p in section.pictures} == set(PART.pictures)
+    [lens] = [p.figure for p in section.pictures if p.name == "probe_lens"]
+    assert [t.get_text() for t in lens.axes[1].get_legend().get_texts()] == ["layer 1 to 2"]
+
+
 @pytest.fixture
 def known_hand_built(results, monkeypatch):
     """The hand-built control takes half the time and does not depend on the network."""

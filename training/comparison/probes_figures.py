@@ -251,7 +251,7 @@ def _lens(results: dict[str, Any], K: int) -> Picture:
     errors.set_xlabel("after layer")
     errors.set_ylabel("mean total error against the truth")
     errors.set_title("Error of the layer's estimate", fontsize=10)
-    errors.set_ylim(bottom=errors.get_ylim()[0] / 5)
+    errors.set_ylim(bottom=errors.get_ylim()[0] / 15)
     errors.legend(fontsize=8, loc="lower left", handlelength=4)
     errors.grid(alpha=0.3)
     path.set_xlabel("EM steps from the estimate after layer 1")
@@ -273,6 +273,8 @@ def _lens(results: dict[str, Any], K: int) -> Picture:
 
 def _step_lines(panel: Axes, steps: dict[str, Any]) -> None:
     for layer, (own, other) in enumerate(zip(steps["distance"], steps["control"], strict=True)):
+        if not number(own[0]) > 0:
+            continue  # the layer moves nothing: no distance to compare with
         colour = f"C{layer % 10}"
         for values, line in ((own, "-"), (other, "--")):
             relative = [number(v) / number(values[0]) for v in values]
