@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from console.output import Picture, significant
+from console.output import Picture
 from training.comparison.lens_verdicts import LABELS, Verdicts
 
 LAYERS, SCORES, READS = "weight_space_layers", "weight_space_scores", "weight_space_reads"
@@ -177,7 +177,7 @@ def _texts(
             has = (i + 1, j + 1) in passed
             colour = "#1a7f37" if has else ("white" if norm(sizes[i][j]) > 0.6 else "black")
             weight = "bold" if has else "normal"
-            mark = panel.text(j, i, significant(x, 1), ha="center", va="center", fontsize=8, weight=weight)
+            mark = panel.text(j, i, f"{x:.1f}", ha="center", va="center", fontsize=8, weight=weight)
             mark.set_color(colour)
             if has:
                 mark.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})

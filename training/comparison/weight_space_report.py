@@ -99,8 +99,11 @@ def _alike(layers: dict[str, list[list[float | None]]]) -> str:
         max(x for lag in range(1, n_layers) for x in (*_lag(layers[name], lag), -1.0))
         for name in ("learned", "random")
     )
-    repeated = largest >= REPEATED and largest > chance
-    verdict = "some layers repeat" if repeated else "no sign of the theorem's loop over one block of weights"
+    verdict = "no sign of the theorem's loop over one block of weights"
+    if largest > max(REPEATED, chance):
+        verdict = "some layers repeat"
+    elif largest > chance:
+        verdict = f"more in common than by chance in places, but {verdict}"
     return (
         f"Mean cosine of layers after alignment (1: the same layer): {'; '.join(texts)}. The most "
         "similar "
