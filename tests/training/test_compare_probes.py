@@ -414,7 +414,7 @@ def test_a_layer_that_moves_nothing_can_be_shown(results):
     section = PART.render(changed)
     assert {p.name for p in section.pictures} == set(PART.pictures)
     [lens] = [p.figure for p in section.pictures if p.name == "probe_lens"]
-    assert [t.get_text() for t in lens.axes[1].get_legend().get_texts()] == ["layer 1 to 2"]
+    assert lens.axes[1].get_legend_handles_labels()[1] == ["layer 1 to 2"]
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def _interval(statistic: Row) -> str:
 
 
 def trend_table(results: Row) -> Table:
+    """Best and newest iterate by layer, and their growth, for every map and its controls."""
     rows = []
     for learned, control in pairs(results):
         mine, other = learned["trend"], control["trend"]
@@ -115,6 +116,7 @@ def trend_table(results: Row) -> Table:
 
 
 def r2_table(results: Row) -> Table:
+    """R^2 at the best layer, what it gains over the input, the shuffled and the untrained control."""
     rows = []
     last = results["settings"]["iterations"]
     for learned in results["maps"]:
@@ -174,6 +176,7 @@ def _r2_row(label: str, learned: Row, control: Row, column: int) -> tuple[str, .
 
 
 def lens_table(results: Row) -> Table:
+    """Errors of both lenses by layer, and how many EM steps each layer is worth."""
     rows = []
     for learned in results["lenses"]:
         control = found_map(results["lenses"], K=learned["K"], network="untrained")
@@ -181,13 +184,13 @@ def lens_table(results: Row) -> Table:
             continue
         steps = learned["steps"]
         for layer, error in enumerate(learned["logit_error"]):
-            worth = ["-"] * 4
+            worth = ["-"] * 5
             if layer:
                 nearest = steps["nearest"][layer - 1]
                 low, high = (number(steps[f"nearest_{end}"][layer - 1]) for end in ("low", "high"))
                 own, other = steps["distance"][layer - 1], steps["control"][layer - 1]
                 worth = [f"{nearest} [{low:.0f}, {high:.0f}]"]
-                worth += [significant(own[0]), significant(own[nearest]), significant(other[nearest])]
+                worth += [significant(v) for v in (own[0], own[nearest], own[1], other[1])]
             rows.append(
                 (
                     f"K = {learned['K']}, layer {layer}",
@@ -210,12 +213,13 @@ def lens_table(results: Row) -> Table:
             "R² of the output's means",
             "EM steps",
             "distance, no step",
-            "distance, so many",
-            "on another task's points",
+            "so many",
+            "one step",
+            "one step on another task's points",
         ),
         rows,
         "Errors: mean total error against the truth. The tuned lens is fitted on other tasks. EM "
         "steps: the number of steps from the estimate before the layer that comes nearest to the "
-        "estimate after it, 95 % interval over tasks in brackets; the last column runs the same "
-        "steps on the points of another task.",
+        "estimate after it, 95 % interval over tasks in brackets; distances are those to the "
+        "estimate after the layer, in the last column by way of the points of another task.",
     )
