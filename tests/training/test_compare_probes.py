@@ -160,7 +160,7 @@ def test_each_target_gets_the_penalty_that_serves_it_on_the_validation_tasks():
     assert both.penalty.tolist() == [PENALTIES[0], PENALTIES[-1]]
     for group, penalty in enumerate(both.penalty.tolist()):
         alone = probe(H, Y[:, :, [group]], split, (penalty,))
-        # The residuals of the first, about 1e-7, are differences of numbers of size 1 that round at 1e-16.
+        # The first leaves about 1e-7, differences of numbers of size 1 that round at 1e-16.
         assert torch.allclose(both.error[:, [group]], alone.error, rtol=1e-7, atol=0)
     assert both.error[:, 1].sum() < probe(H, Y, split, PENALTIES[:1]).error[:, 1].sum()
 

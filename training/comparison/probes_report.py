@@ -76,8 +76,9 @@ def _verdict(results: Row) -> str:
         return "Most maps show no unrolled EM; in some, later layers hold later iterates."
     if newest > _by_chance(told_newest):
         return (
-            "Linear probes find no unrolled EM: the iterate that a layer holds best does not move on. What "
-            "layers add does, to later iterates, in some maps, as in any stepwise refinement."
+            "Linear probes find no unrolled EM: the iterate that a layer holds best does not move "
+            "on. What layers add does, to later iterates, in some maps, as in any stepwise "
+            "refinement."
         )
     return "Linear probes find no unrolled EM in this network."
 
