@@ -57,17 +57,24 @@ class Subject:
 
     def generator(self, *path: int) -> torch.Generator:
         """Random numbers for one purpose of one part; paths that differ give others, the same every time."""
-        key = (self.effort.seed, *path)
-        state = 0
-        for value in key:
-            state = (state * 1_000_003 + value + 1) % (2**63 - 1)
-        return torch.Generator().manual_seed(state)
+        return torch.Generator().manual_seed(_seed(self.effort.seed, *path))
+
+
+CONTROL = 1
+"""Tells the weights of the control from other draws, and from the start of a training of that seed."""
+
+
+def _seed(*path: int) -> int:
+    state = 0
+    for value in path:
+        state = (state * 1_000_003 + value + 1) % (2**63 - 1)
+    return state
 
 
 def subject_of(released: Released, effort: Effort) -> Subject:
     """The network with its untrained control, drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(effort.seed)  # nn.init takes no generator
+        torch.manual_seed(_seed(effort.seed, CONTROL))  # nn.init takes no generator
         untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
     return Subject(released, untrained.eval().requires_grad_(False), effort)
 
