@@ -23,6 +23,7 @@ from baselines.kmeans import kmeans, with_pooled_covariances
 from baselines.likelihood_descent import likelihood_descent
 from baselines.map_em import map_em
 from baselines.mixture import Mixture
+from baselines.posterior_mean import posterior_mean
 from baselines.spectral import spectral
 from baselines.two_round_em import two_round_em
 
@@ -78,7 +79,7 @@ class Method:
     knows_truth       it is given the parameters the data came from: an oracle, not a competitor.
     knows_prior       it knows the distribution of the paper's tasks (baselines.tasks.paper_tasks).
     linear_means      it needs linearly independent means: at most d components.
-    slow              a Python loop over tasks: evaluate it on a part of them.
+    slow              a Python loop over tasks, or thousands of sweeps: evaluate it on a part of them.
     """
 
     name: str
@@ -220,6 +221,11 @@ def _map_em(problem: Problem) -> MethodResult:
     return _complete(result.mixture, result.converged)
 
 
+def _posterior_mean(problem: Problem) -> MethodResult:
+    result = posterior_mean(problem.X, problem.n_components, generator=problem.generator)
+    return _complete(result.mixture, result.converged)
+
+
 def _gradient(problem: Problem) -> MethodResult:
     result = likelihood_descent(
         problem.X,
@@ -312,6 +318,15 @@ _ENTRIES = [
         _map_em,
         covariance_types=("unit",),
         knows_prior=True,
+    ),
+    Method(
+        "posterior-mean",
+        "Bayes estimate under the prior of the tasks, by tempered particles and their aligned average",
+        "Del Moral, Doucet and Jasra 2006",
+        _posterior_mean,
+        covariance_types=("unit",),
+        knows_prior=True,
+        slow=True,
     ),
     Method(
         "gradient",

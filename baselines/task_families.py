@@ -38,7 +38,7 @@ def means_in_box(
     while missing > 0:
         shape = (max(missing, block), n_components, n_features)
         drawn = box * (2 * uniform(shape, generator, dtype, device) - 1)
-        good = drawn[_largest_cosine(drawn) < max_cosine][:missing]
+        good = drawn[largest_cosine(drawn) < max_cosine][:missing]
         accepted.append(good)
         missing -= len(good)
         failures = 0 if len(good) else failures + len(drawn)
@@ -174,7 +174,7 @@ def uniform(
     return torch.rand(shape, dtype=dtype, device=device, generator=generator)
 
 
-def _largest_cosine(means: Tensor) -> Tensor:
+def largest_cosine(means: Tensor) -> Tensor:
     """Largest cosine between two different means of each set, (T,); -1 for a single mean."""
     directions = means / means.norm(dim=-1, keepdim=True)
     cosines = directions @ directions.mT

@@ -28,6 +28,7 @@ NAMES = [
     "k-means-em",
     "two-round-em",
     "map-em",
+    "posterior-mean",
     "gradient",
     "bayesian",
 ]
@@ -54,8 +55,8 @@ def test_the_table():
         assert "\n" not in method.description
         assert method.unit_only == (name not in ANY_COVARIANCE)
         assert method.knows_truth == (name == "em-truth")
-        assert method.knows_prior == (name == "map-em")
-        assert method.slow == (name == "bayesian")
+        assert method.knows_prior == (name in ("map-em", "posterior-mean"))
+        assert method.slow == (name in ("posterior-mean", "bayesian"))
         assert method.most_components(7) == (7 if name.startswith("spectral") else None)
     assert len({method.description for method in METHODS.values()}) == len(NAMES)
 
