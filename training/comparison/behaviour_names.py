@@ -12,7 +12,7 @@ NAMES = {
     "em": RESTART_NAME,
     "k-means": "k-means",
     "spectral": "spectral",
-    "map-em": "MAP-EM",
+    "map-em": "the posterior mode",
     "posterior-mean": "the posterior mean",
 }
 DIRECTION_NAMES = {
