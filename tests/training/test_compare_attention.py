@@ -410,15 +410,20 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     planted["M"]["p"] = [[0.005, 1.0]] * 2
     networks["learned"] = planted
     networks["untrained"]["M"] |= {"mean": [[0.4, 0.3]] * 2, "high": [[0.5, 0.5]] * 2}
+    alone = answer["regimes"][0]["distance"]
+    alone["M"] |= {"mean": [[0.4, 0.3]], "high": [[0.5, 0.5]]}
     first = PART.render(answer).paragraphs[0]
     assert "strongest learned head 0.95 [0.90, 1.00] (layer 1, head 1), untrained" in first
-    assert "2 of 4 heads lie above the strongest untrained head" in first
+    assert "2 of 4 heads lie above the strongest untrained head and above distance alone" in first
+    alone["M"]["high"] = [[0.5, 0.92]]  # as strong as either: the higher of the two decides
+    alone["M"]["mean"] = [[0.4, 0.91]]
+    assert "2 of 4 heads lie" not in PART.render(answer).paragraphs[0]
     networks["learned"]["points"]["low"] = [[0.99, 0.99]] * 2
     assert (
         "4 of 4 heads lie above the strongest untrained head and above distance alone"
         in (PART.render(answer).paragraphs[0])
     )
-    answer["regimes"][0]["distance"]["points"]["high"] = [[0.995, 0.995]]
+    alone["points"]["high"] = [[0.995, 0.995]]
     assert "4 of 4" not in PART.render(answer).paragraphs[0]
 
 

@@ -483,7 +483,7 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     assert "go together for tokens to points" in said
     assert "less than one EM step from it would keep (0.50 [0.40, 0.60])" in said
     assert "at most 0.80 [0.70, 0.90] arrives (after layer 1)" in said
-    assert "the estimate is read from what the points hold" in said
+    assert "the estimate follows what the points hold" in said
     assert "lower the final error after layer 1" in said
     own["patches"]["points"][0]["random"] = [0.75, 0.6, 0.9]
     own["patches"]["tokens"][0]["other"] = [0.45, 0.3, 0.6]
@@ -494,7 +494,7 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     assert "cannot be told" in said
     assert "not less than one EM step from it would keep" in said
     assert "not told from its controls" in said
-    assert "the estimate is read from what the points hold" not in said
+    assert "the estimate follows what the points hold" not in said
 
 
 @pytest.mark.parametrize("options", [{"readout": "pooling"}, {"causal": True}], ids=str)

@@ -98,7 +98,7 @@ def _with_output(model: TGMM, X: Tensor, K: int, layer: int, state: Tensor, outp
 
 
 def ablations(model: TGMM, tasks: Tasks, recording: Recording, generator: torch.Generator) -> Answer:
-    """Of every head and kind: distance `moved`, error made `worse` by; (L, H) with interval, for JSON."""
+    """Of every head and kind: distance `moved`, error made `worse` by; (L, H) with interval; JSON."""
     config = model.config
     whole = recording.estimate.to_mixture()
     before = errors(whole, tasks.truth).total

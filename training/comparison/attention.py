@@ -20,6 +20,7 @@ from training.comparison.attention_patterns import (
     constructed_patterns,
     patterns_of,
     point_patterns,
+    token_patterns,
     uniformity,
 )
 from training.comparison.attention_report import render
@@ -142,7 +143,8 @@ def compute(subject: Subject, start: Start) -> Answer:
         for name, model in subject.networks().items():
             start(f"attention, K = {K}: heads of the {name} network")
             recording = record(model, tasks.X, K)
-            found = against_chance(patterns_of(model, recording, tasks), size.permutations, chance, shape)
+            patterns = patterns_of(model, recording, tasks)
+            found = against_chance(patterns, size.permutations, chance, shape)
             networks[name] = found | (_token_rows(model, recording) if recording.n_tokens else {})
         regimes.append(
             {
@@ -161,13 +163,20 @@ def compute(subject: Subject, start: Start) -> Answer:
 
 
 def distance_alone(tasks: Tasks) -> Answer:
-    """The statistics of two heads that attend by distance, exp(-|x_i - x_j|^2 / 2) and exp(-|x_i - x_j|)."""
-    distance = torch.cdist(tasks.X, tasks.X)
-    heads = torch.stack([-distance.square() / 2, -distance], 1)
-    patterns = point_patterns(heads, tasks.X, responsibilities(tasks.X, tasks.reference))
+    """The statistics of two heads that attend by distance r alone, exp(-r^2 / 2) and exp(-r).
+
+    r is |x_i - x_j| among points, and |x_i - mu_k| from tokens, mu the reference's means.
+    """
+    X, means = tasks.X, tasks.reference.means
+    w = responsibilities(X, tasks.reference)
+    among, to_means = (
+        torch.stack([-r.square() / 2, -r], 1) for r in (torch.cdist(X, X), torch.cdist(means, X))
+    )
+    patterns = point_patterns(among, X, w) | token_patterns(to_means.mT, to_means, X, w, means)
     return {
         name: _grid(correlation(pattern.heads, pattern.target[:, None]), (1, 2))
         for name, pattern in patterns.items()
+        if name != "E"  # there distance to a mean is the responsibility itself
     }
 
 

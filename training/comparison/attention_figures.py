@@ -24,7 +24,7 @@ SHORT = {
     "points, like distance": "points to points\nat like distance",
     "E": "points to tokens\n(E layer) $w_{ik}$",
     "M": "tokens to points\n(M layer) $w_{ik}/\\Sigma_i w_{ik}$",
-    "M, distance out": "tokens to points\n$-|x_i-\\mu_k|^2$ out",
+    "M, like distance": "tokens to points\nat like distance",
     "uniform": "tokens to points\nentropy / log N",
     "share": "tokens' attention\nshare on points",
 }
@@ -108,9 +108,19 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
         "away from it. Columns 'out' and 'at like distance' ask what is left beyond distance. Last "
         "columns: entropy of the tokens' attention over points, 1 = uniform, and how much of their "
         "attention falls on points. Stars in the bottom row show what the untrained geometry does by "
-        "itself: only what stands above it was learned."
+        "itself: only what stands above it was learned. " + _distance_alone(regime)
     )
     return Picture(name, caption, figure)
+
+
+def _distance_alone(regime: Answer) -> str:
+    """What heads that attend by distance alone reach in these columns."""
+    reached = "; ".join(
+        f"{' '.join(SHORT[name].split())} {Heads(found).mean[0, 0]:.2f}, {Heads(found).mean[0, 1]:.2f}"
+        for name, found in regime["distance"].items()
+        if name in regime["networks"]["learned"]
+    )
+    return f"Heads of distance r alone, exp(-r^2 / 2) and exp(-r), reach: {reached}."
 
 
 def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> Any:

@@ -3,6 +3,7 @@
 points   point i -> point j       c_ij = sum_k w_ik w_jk      also at like distance |x_i - x_j|
 E        point i -> token k       w_ik                        what the E layer reads
 M        token k -> point i       w_ik / sum_i w_ik           what the M layer's first head reads
+                                                              also at like distance |x_i - mu_k|
 
 w are the responsibilities of converged EM (training.comparison.converged). Where a network has no
 component tokens (pooling read-out) there is `points` alone; where it is causal the points do not see
@@ -91,6 +92,9 @@ def token_patterns(
 ) -> dict[str, Pattern]:
     """E from scores (B, H, N, K) of points to tokens; M from (B, H, K, N) of tokens to points.
 
+    M is also asked at like distance |x_i - mu_k|, mu the means (B, K, d): log w_ik is log pi_k less half
+    its square, less a number of the point, and this number alone is more than distance.
+
     In causal attention points do not see the tokens, which stand behind them: then there is no E.
     """
     w = w.to(to_points.dtype)
@@ -99,8 +103,8 @@ def token_patterns(
     found = {} if causal else {"E": Pattern(centred(to_tokens, M.mT), centred(w, M.mT), M.mT, "rows")}
     return found | {
         "M": Pattern(centred(to_points, M), centred(w.mT, M), M, "columns"),
-        "M, distance out": Pattern(
-            residual(to_points, M, -distance[:, None]), residual(w.mT, M, -distance), M, "columns"
+        "M, like distance": Pattern(
+            among_like(to_points, M, distance[:, None]), among_like(w.mT, M, distance), M, "columns"
         ),
     }
 

@@ -11,16 +11,18 @@ Answer = dict[str, Any]
 
 MEANING = {
     "points": "points to points ~ c_ij",
-    "points, distance out": "the same, -|x_i - x_j|^2 taken out",
-    "points, like distance": "the same, among 8 neighbours at like distance",
+    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
+    "points, like distance": "points to points ~ c_ij, at like distance",
     "E": "points to tokens ~ w_ik (E layer)",
     "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
-    "M, distance out": "the same, -|x_i - mu_k|^2 taken out",
+    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
 }
 EVEN = {
     "uniform": "tokens to points, entropy / log N (M layer, weights: 1)",
     "share": "tokens to points, share of the attention",
 }
+PLACE = {"E": 0, "M": 1, "M, like distance": 1}
+"""Which constructed head is that of a pattern."""
 CONSTRUCTED = ("E head", "M head, means", "M head, weights")
 
 
@@ -59,7 +61,8 @@ def _finding(answer: Answer) -> str:
             parts.append(
                 f"{MEANING[name]}: strongest learned head {best} (layer {layer + 1}, head {head + 1}"
                 f"{'' if sure else ', not told from chance'}), untrained "
-                f"{other.text(other.strongest)}{alone}; {verdict}{_last_layer(name, layer, learned)}"
+                f"{other.text(other.strongest)}{alone}{_exact(regime, name)}; {verdict}"
+                f"{_last_layer(name, layer, learned)}"
             )
         said.append(f"K = {regime['K']}. " + ". ".join(parts) + ".")
     return (
@@ -69,8 +72,17 @@ def _finding(answer: Answer) -> str:
 
 
 def _distance(regime: Answer, name: str) -> list[Heads]:
-    """The heads that attend by distance alone, where the pattern is one among points."""
+    """The heads that attend by distance alone, where the pattern has a distance."""
     return [Heads(regime["distance"][name])] if name in regime["distance"] else []
+
+
+def _constructed(regime: Answer, name: str) -> str:
+    """What the constructed head of this pattern reaches; a dash where it has none."""
+    return Heads(regime["constructed"][name]).text((0, PLACE[name])) if name in PLACE else "-"
+
+
+def _exact(regime: Answer, name: str) -> str:
+    return f", the constructed head {_constructed(regime, name)}" if name in PLACE else ""
 
 
 def _both(heads: Heads) -> str:
@@ -104,12 +116,12 @@ def _method(answer: Answer) -> str:
         "so a small p alone does not tell responsibility from distance: c_ij itself correlates with "
         f"-|x_i - x_j|^2 by {near}, and heads of the untrained network reach small p as well. What "
         "training put there is what stands above the untrained network. What goes beyond distance is "
-        "what is left at like distance: in each row, among eight neighbours in the order of distance, "
-        "with their mean and their regression on it taken out. Two heads that attend by distance "
-        "alone, exp(-|x|^2 / 2) and exp(-|x|), show how much of distance each statistic lets "
-        "through. Heads that correlate need not matter for the estimate: that is "
-        "the next section. The control is one untrained network of the same shape, not a population "
-        "of them."
+        "what is left at like distance: in each row, among eight neighbours in the order of "
+        "distance, with their mean and their regression on it taken out. Two heads that attend by "
+        "distance alone, exp(-|x|^2 / 2) and exp(-|x|), show how much of distance each statistic "
+        "lets through: from tokens |x_i - mu_k|, to converged EM's means. Heads that correlate need "
+        "not matter for the estimate: that is the next section. The control is one untrained network "
+        "of the same shape, not a population of them."
     )
 
 
@@ -130,6 +142,7 @@ def _heads_table(regime: Answer) -> Table:
                 _counts(other),
                 _both(alone[0]) if alone else "-",
                 f"{networks['learned'][name]['threshold']:.3f}",
+                _constructed(regime, name),
                 f"{own.above(other, *alone)}",
             )
         )
@@ -139,7 +152,7 @@ def _heads_table(regime: Answer) -> Table:
             layer, head = own.strongest
             best = f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
             beyond = str(own.above(other))
-            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", beyond))
+            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", "-", beyond))
     header = (
         "attention",
         "strongest learned head [95 %]",
@@ -149,6 +162,7 @@ def _heads_table(regime: Answer) -> Table:
         "untrained heads told from chance: +, -",
         "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
         "control: 95 % of the largest |rho|, responsibilities permuted",
+        "the constructed head",
         "learned heads above the controls",
     )
     return Table(
@@ -174,11 +188,11 @@ def _constructed_table(regime: Answer) -> Table:
     rows = []
     for index, label in enumerate(CONSTRUCTED):
         cells = [label]
-        for name in ("E", "M", "points"):
+        for name in ("E", "M", "M, like distance", "points"):
             heads = Heads(found[name])
             cells += [heads.text((0, index)), f"{heads.p[0, index]:.3f}"]
         rows.append((*cells, Heads(found["uniform"]).text((0, index))))
-    names = ("E pattern", "M pattern", "points to points")
+    names = ("E pattern", "M pattern", "M at like distance", "points to points")
     header = ("constructed head", *(cell for name in names for cell in (name, "p")), "entropy / log N")
     return Table(
         f"Positive control: the heads of the hand-built EM step, K = {regime['K']}",

@@ -124,7 +124,7 @@ def _point_sentence(regime: Answer) -> str:
         f"left alone, at most {bracket(row['other'])} arrives (after layer {row['layer']}); random "
         f"direction {bracket(row['random'])}, untrained {bracket(other['other'])}: "
         + (
-            "the estimate is read from what the points hold of the responsibilities."
+            "the estimate follows what the points hold of the responsibilities."
             if found
             else "not told from its controls."
         )
@@ -169,6 +169,9 @@ def _method(answer: Answer) -> str:
         "and full adoption gives the M step's means of them. EM steps are the exact ones of "
         "baselines.em, which the construction approximates to about 1e-3. Behind the last layer "
         "nothing but the read-out follows, so that a fraction near 1 there says only that the "
-        "encoder reads what is said. A patch that is ignored may be so because the network holds the "
-        "value elsewhere too: what is not adopted is not shown to be absent."
+        "encoder reads what is said. In the construction means written between an E and an M layer "
+        "are overwritten, and between an M and an E layer they are taken up: ignored before the last "
+        "layer says no more than that the last layer is like an M layer, ignored everywhere that no "
+        "layer is like an E layer that reads the tokens. A patch that is ignored may be so because "
+        "the network holds the value elsewhere too: what is not adopted is not shown to be absent."
     )

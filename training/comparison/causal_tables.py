@@ -14,11 +14,11 @@ Answer = dict[str, Any]
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
 STATISTICS = {
     "points": "points to points ~ c_ij",
-    "points, distance out": "the same, -|x_i - x_j|^2 out",
-    "points, like distance": "the same, at like distance",
+    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 out",
+    "points, like distance": "points to points ~ c_ij, at like distance",
     "E": "points to tokens ~ w_ik (E)",
     "M": "tokens to points ~ w_ik / sum_i w_ik (M)",
-    "M, distance out": "the same, -|x_i - mu_k|^2 out",
+    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik (M), at like distance |x_i - mu_k|",
 }
 
 

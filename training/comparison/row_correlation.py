@@ -47,8 +47,8 @@ def residual(values: Tensor, mask: Tensor, control: Tensor) -> Tensor:
 def among_like(values: Tensor, mask: Tensor, distance: Tensor, size: int = LIKE) -> Tensor:
     """What is left of values among `size` neighbours in the order of distance in the row: (..., R, C).
 
-    In each such group the mean and the regression on distance are taken out, so that a smooth function of
-    distance vanishes to second order in the width of the group.
+    In each such group the mean and the regression on distance are taken out, so that a smooth function
+    of distance vanishes to second order in the width of the group.
     """
     order = distance.masked_fill(~mask, torch.inf).argsort(stable=True, dim=-1)
     order = order.expand(torch.broadcast_shapes(order.shape, values.shape))
@@ -60,9 +60,8 @@ def among_like(values: Tensor, mask: Tensor, distance: Tensor, size: int = LIKE)
 
     inside = grouped(mask.to(values.dtype))
     count = inside.sum(-1, keepdim=True).clamp_min(1.0)
-    own, other = (
-        part - part.sum(-1, keepdim=True) / count * inside for part in (grouped(values), grouped(distance))
-    )
+    parts = (grouped(values), grouped(distance))
+    own, other = (part - part.sum(-1, keepdim=True) / count * inside for part in parts)
     length = (other * other).sum(-1, keepdim=True)
     slope = (own * other).sum(-1, keepdim=True) / length
     left = own - torch.where(length > 0, slope, 0.0) * other
