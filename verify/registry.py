@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verify import em_checks, softmax_tensor_checks, tensor_power_checks, tensor_power_exact_checks
+from verify import em_checks, learned, softmax_tensor_checks, tensor_power_checks, tensor_power_exact_checks
 from verify.level_check import check_reference_levels
 from verify.record import Record
 
@@ -29,4 +29,7 @@ CHECKS: dict[str, Check] = {
     "softmax-sink": softmax_tensor_checks.check_sink,
     "softmax-paths": softmax_tensor_checks.check_paths,
     "reference-levels": check_reference_levels,
+    "learned-copies": learned.check_copies,
+    "learned-staying": learned.check_staying,
+    "learned-returning": learned.check_returning,
 }
