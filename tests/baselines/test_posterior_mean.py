@@ -140,6 +140,7 @@ def quadrature(opposite_signs=True, flat_weights=False):
     kept = mass > 1e-12
     points, mass = points.reshape(-1, 2, 2)[kept], mass[kept]
     centre = points[mass.argmax()]
+    straight = turned = mass
     for _ in range(40):
         straight = (points - centre).square().sum((-2, -1))
         turned = (points.flip(1) - centre).square().sum((-2, -1))
