@@ -7,11 +7,13 @@ import torch
 from model_instances import small_model
 
 from baselines import methods
+from baselines.align import align
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from console.output import finite
-from training.comparison import behaviour, regimes
-from training.comparison.behaviour import PART, alignment, halves_chosen, measure, paired, ranking
+from training.comparison import regimes
+from training.comparison.behaviour import PART, halves_chosen, measure, paired, ranking
+from training.comparison.behaviour_directions import STEPS, alignment, displacement, shrunk
 from training.comparison.parts import Effort, Subject
 from training.comparison.regimes import (
     SHUFFLED,
@@ -65,7 +67,7 @@ def planted(answer, regime: Regime = REGIME, n_tasks: int = 24):
 
 
 def test_a_network_that_does_three_em_steps_is_nearest_to_just_these():
-    found = measure(planted(lambda tasks: tasks.iterates("k-means++", behaviour.STEPS)[3]), True)
+    found = measure(planted(lambda tasks: tasks.iterates("k-means++", STEPS)[3]), True)
     learned = found["kinds"]["learned"]
     assert learned["order"][0] == "early k-means++"
     assert found["steps"]["learned"]["k-means++"] == [3, 3]
@@ -111,7 +113,7 @@ def test_spectral_is_found_where_it_exists_and_left_out_where_it_cannot():
 def test_the_direction_towards_the_mode_is_seen_and_the_next_tasks_is_not():
     def halfway(tasks):
         """EM + (mode - EM)/2, components in EM's order: cosine 1, coefficient 1/2."""
-        em, mode = tasks.best_em, behaviour.align(tasks.mode, tasks.best_em)[0]
+        em, mode = tasks.best_em, align(tasks.mode, tasks.best_em)[0]
         return Mixture((em.weights + mode.weights) / 2, (em.means + mode.means) / 2)
 
     found = measure(planted(halfway), True)["directions"]["map-em"]
@@ -121,10 +123,17 @@ def test_the_direction_towards_the_mode_is_seen_and_the_next_tasks_is_not():
     assert found["n"] >= 10
 
 
+def test_a_network_that_only_shrinks_is_told_from_one_that_follows_the_mode():
+    found = measure(planted(lambda tasks: shrunk(tasks.best_em, tasks.batch.X)), True)["directions"]
+    assert found["shrunk"]["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
+    assert found["shrunk"]["learned"]["coefficient"][0] == pytest.approx(1.0, abs=1e-9)
+    assert found["map-em"]["learned"]["cosine"][2] < 0.9
+
+
 def test_the_displacement_is_the_metric():
     tasks = regime_tasks(subject(), REGIME, 8)
     em, other = tasks.best_em, tasks.start("random-points").mixture
-    size = behaviour.displacement(other, em).square().sum(-1)
+    size = displacement(other, em).square().sum(-1)
     assert torch.allclose(size, errors(other, em).total, rtol=1e-12, atol=0)
 
 

@@ -12,13 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.align import align
 from baselines.methods import METHODS
-from baselines.mixture import Mixture
+from training.comparison.behaviour_directions import STEPS, directions
 from training.comparison.behaviour_section import render
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.regimes import (
-    BAD,
     N_SAMPLES,
     NETWORKS,
     RANDOM_STARTS,
@@ -34,17 +32,11 @@ from training.comparison.regimes import (
     tasks_of,
 )
 from training.comparison.task_statistics import (
-    Interval,
-    around,
     mean_interval,
     median_interval,
-    resampled,
     share_interval,
 )
 
-STEPS = 12
-EARLY = 3
-"""EM steps after which "EM stopped early" stands in the directions: as many as six layers hold."""
 KINDS = (*NETWORKS, SHUFFLED)
 POSTERIOR = "posterior-mean"
 SLOW_TASKS = {POSTERIOR: 24}
@@ -53,8 +45,6 @@ TIE = 1e-12
 """Two distances this near are equal: the metric of equal estimates rounds to about 1e-30."""
 ALIKE = 0.01
 """Distances that differ by less than this share of the smaller are the same for the question asked here."""
-LEAST = 0.01
-"""A direction counts where the reference is at least so many floors away from EM."""
 
 
 def compute(subject: Subject, start: Start) -> dict[str, Any]:
@@ -228,65 +218,6 @@ def slow_ranking(found: dict[str, Tensor], slow: list[str], generator: torch.Gen
         return {}
     n = min(len(found[name]) for name in slow)
     return ranking({name: found[name][:n] for name in (*contest(found, []), *slow)}, generator)
-
-
-def directions(
-    tasks: RegimeTasks, references: dict[str, Found], generator: torch.Generator
-) -> dict[str, Any]:
-    """Does the network deviate from converged EM towards a reference?
-
-    u = estimate - EM and v = reference - EM, both aligned to EM, scaled so that |u|^2 is the metric. Of the
-    tasks that the network does not fail, with a reference apart from EM and not in another basin (|v|^2 from
-    LEAST to BAD floors): the average cosine of u and v, and the coefficient sum <u, v> / sum |v|^2, which is
-    1 if u = v + noise. Controls: the untrained network's u, and v of the next task.
-    """
-    em = tasks.best_em
-    early = tasks.iterates("k-means++", STEPS)[EARLY]
-    targets = {
-        name: references[name] for name in ("truth", "k-means", "map-em", *SLOW_TASKS) if name in references
-    }
-    targets[f"early {EARLY}"] = Found(early, torch.zeros(tasks.n_tasks, dtype=torch.bool))
-    solved = ~tasks.failed(tasks.network("learned"))
-    result = {}
-    for name, target in targets.items():
-        n = len(target.missing)
-        v = displacement(target.mixture, em[:n])
-        size = v.square().sum(-1)
-        within = (size >= LEAST * tasks.floor[:n]) & (size <= BAD * tasks.floor[:n])
-        used = solved[:n] & ~target.missing & within
-        if int(used.sum()) < 2:
-            continue
-        v = v[used]
-        own = displacement(tasks.network("learned")[:n], em[:n])[used]
-        other = displacement(tasks.network("untrained")[:n], em[:n])[used]
-        result[name] = {
-            "n": int(used.sum()),
-            "dimensions": tasks.regime.n_components * (tasks.regime.n_features + 1) - 1,
-            "learned": alignment(own, v, generator),
-            "untrained": alignment(other, v, generator),
-            SHUFFLED: alignment(own, v.roll(-1, 0), generator),
-        }
-    return result
-
-
-def displacement(mixture: Mixture, origin: Mixture) -> Tensor:
-    """(n, K d + K): mixture - origin after alignment, |.|^2 the paper's metric."""
-    aligned, _ = align(mixture, origin)
-    K, d = origin.means.shape[-2:]
-    means = (aligned.means - origin.means).flatten(-2) / math.sqrt(K * d)
-    return torch.cat([means, (aligned.weights - origin.weights) / math.sqrt(K)], dim=-1)
-
-
-def alignment(u: Tensor, v: Tensor, generator: torch.Generator) -> dict[str, Interval]:
-    """Average cosine and pooled coefficient of u (n, D) on v (n, D); a task with u = 0 has cosine 0."""
-    product, uu, vv = (u * v).sum(-1), u.square().sum(-1), v.square().sum(-1)
-    cosine = torch.where(uu > 0, product / (uu * vv).sqrt(), 0.0)
-    drawn = resampled(len(u), generator)
-    pooled = product[drawn].sum(1) / vv[drawn].sum(1)
-    return {
-        "cosine": mean_interval(cosine, generator),
-        "coefficient": around(float(product.sum() / vv.sum()), pooled),
-    }
 
 
 def _median(values: Tensor) -> float:

@@ -7,19 +7,17 @@ from typing import Any
 from console.output import significant
 from training.comparison.behaviour_figures import pictures
 from training.comparison.behaviour_names import DIRECTION_NAMES, NAMES, label
-from training.comparison.parts import Section, Table
+from training.comparison.behaviour_tables import LEAST_TASKS, directions, distances, nearest, posterior
+from training.comparison.parts import Section
 from training.comparison.regimes import SHUFFLED
-from training.comparison.wording import interval, listed, number, percent
-
-LEAST_TASKS = 5
-"""A direction on fewer tasks is not shown."""
+from training.comparison.wording import listed
 
 
 def render(values: dict[str, Any]) -> Section:
     """Finding first, then how to read it, tables, pictures."""
     regimes = values["regimes"]
     paragraphs = [_finding(regimes), _prior(regimes), _apart(regimes), _direction(regimes), _reading(values)]
-    tables = [_nearest(regimes), _directions(regimes), _posterior(regimes), _distances(regimes)]
+    tables = [nearest(regimes), directions(regimes), posterior(regimes), distances(regimes)]
     return Section(
         [text for text in paragraphs if text],
         [table for table in tables if table.rows],
@@ -49,7 +47,7 @@ def _prior(regimes: list[dict[str, Any]]) -> str:
     slow = list(dict.fromkeys(name for regime in regimes for name in regime["slow"]))
     if not slow:
         return ""
-    nearest, apart, asked, tasks = 0, 0, 0, set()
+    first, apart, asked, tasks = 0, 0, 0, set()
     for regime in regimes:
         ranking = regime["kinds"]["learned"]["with_slow"]
         if not ranking:
@@ -58,12 +56,12 @@ def _prior(regimes: list[dict[str, Any]]) -> str:
         tasks.add(str(ranking["tasks"]))
         rivals = [name for name in ranking["order"] if name not in slow]
         if ranking["order"][0] in slow:
-            nearest += 1
+            first += 1
             apart += not any(name in ranking["ties"] for name in rivals)
     names = listed([NAMES[name] for name in slow])
     return (
         f"With {names} among the references, on the first {listed(sorted(tasks, key=int))} tasks of a "
-        f"regime, it is the nearest on average in {nearest} of {asked} regimes, and in {apart} of these "
+        f"regime, it is the nearest on average in {first} of {asked} regimes, and in {apart} of these "
         "apart from every other reference."
     )
 
@@ -95,14 +93,15 @@ def _apart(regimes: list[dict[str, Any]]) -> str:
 
 
 def _direction(regimes: list[dict[str, Any]]) -> str:
-    """Towards which references the network deviates from converged EM, against the control."""
+    """Towards which references the network deviates from converged EM, against both controls."""
     counts: dict[str, list[int]] = {}
     for regime in regimes:
         for name, found in regime["directions"].items():
             if found["n"] < LEAST_TASKS:
                 continue
             low, high = found["learned"]["cosine"][1:]
-            worst = max(abs(limit) for limit in found[SHUFFLED]["cosine"][1:])
+            controls = (*found[SHUFFLED]["cosine"][1:], *found["untrained"]["cosine"][1:])
+            worst = max(abs(limit) for limit in controls)
             tally = counts.setdefault(name, [0, 0, 0])
             tally[0] += low > worst
             tally[1] += high < -worst
@@ -116,7 +115,7 @@ def _direction(regimes: list[dict[str, Any]]) -> str:
     return (
         "Where the algorithms agree the distances cannot decide between them; the direction of the "
         "network's deviation from converged EM can. Counting only intervals of the cosine that lie "
-        f"beyond those of the control: {'; '.join(parts)}. A cosine well below 1 means that most of the "
+        f"beyond those of both controls: {'; '.join(parts)}. A cosine well below 1 means that most of the "
         "deviation is in none of these directions."
     )
 
@@ -139,163 +138,3 @@ def _reading(values: dict[str, Any]) -> str:
     if not any(regime["beyond"] for regime in values["regimes"]):
         notes.append("No regime has K > d: nothing is said about it.")
     return " ".join(text if text.endswith(".") else f"{text[0].upper()}{text[1:]}." for text in notes)
-
-
-def _nearest(regimes: list[dict[str, Any]]) -> Table:
-    rows = []
-    for regime in regimes:
-        learned = regime["kinds"]["learned"]
-        first, second = learned["order"][0], learned["order"][1]
-        gap = learned["differences"][second]
-        most = max(learned["wins"], key=lambda name: learned["wins"][name][0])
-        controls = []
-        for kind in (SHUFFLED, "untrained"):
-            control = regime["kinds"][kind]
-            place = control["order"][0]
-            distance = number(control["distances"][place]["mean"][0])
-            controls.append(f"{label(place, regime, kind)} ({distance})")
-        others = [label(name, regime, "learned") for name in learned["ties"]]
-        rows.append(
-            [
-                regime["title"],
-                "K > d" if regime["beyond"] else "K <= d",
-                str(learned["tasks"]),
-                f"{label(first, regime, 'learned')}: {interval(learned['distances'][first]['mean'])}",
-                f"{label(second, regime, 'learned')}: {interval(gap['mean'])} farther; the first is "
-                f"nearer in {percent(gap['nearer'])}",
-                listed(others) if others else "none",
-                label(learned["median_first"], regime, "learned"),
-                f"{label(most, regime, 'learned')}: {percent(learned['wins'][most])}",
-                *controls,
-            ]
-        )
-    return Table(
-        "Which reference the output is nearest to",
-        [
-            "regime",
-            "",
-            "tasks",
-            "nearest: mean distance",
-            "second: paired mean difference",
-            "cannot be told from the nearest",
-            "nearest by the median",
-            "nearest in most tasks",
-            "control: another task's output is nearest to (mean distance)",
-            "control: an untrained network is nearest to (mean distance)",
-        ],
-        rows,
-        "Intervals 95 %, over tasks. In a task a win is shared by references within 1 % of each other, "
-        "so that algorithms that agree there each have a part of it.",
-    )
-
-
-def _directions(regimes: list[dict[str, Any]]) -> Table:
-    rows = []
-    for regime in regimes:
-        for name, found in regime["directions"].items():
-            if found["n"] < LEAST_TASKS:
-                continue
-            rows.append(
-                [
-                    regime["title"],
-                    DIRECTION_NAMES.get(name, name),
-                    str(found["n"]),
-                    interval(found["learned"]["cosine"]),
-                    interval(found[SHUFFLED]["cosine"]),
-                    interval(found["untrained"]["cosine"]),
-                    interval(found["learned"]["coefficient"]),
-                    interval(found[SHUFFLED]["coefficient"]),
-                ]
-            )
-    return Table(
-        "Does the network deviate from converged EM towards another reference?",
-        [
-            "regime",
-            "direction: reference less EM",
-            "tasks",
-            "cosine with network less EM",
-            "control: another task's direction",
-            "control: untrained network",
-            "coefficient",
-            "control: another task's direction",
-        ],
-        rows,
-        "Over the tasks that the network does not fail, in which the reference is between 1 % of EM's "
-        "own squared error and ten times of it away from EM. Coefficient 1: the network has all of "
-        "the reference's deviation, plus something at a right angle to it; 0: none of it. With K (d + "
-        "1) - 1 free numbers a random direction has a cosine of about 0 with a spread of their "
-        "number's inverse root.",
-    )
-
-
-def _posterior(regimes: list[dict[str, Any]]) -> Table:
-    """The contest with the methods that are measured on fewer tasks."""
-    rows = []
-    for regime in regimes:
-        learned = regime["kinds"]["learned"]["with_slow"]
-        if not learned:
-            continue
-        for name in learned["order"]:
-            gap = learned["differences"].get(name)
-            rows.append(
-                [
-                    regime["title"],
-                    label(name, regime, "learned"),
-                    str(learned["tasks"]),
-                    "the nearest" if gap is None else interval(gap["mean"]),
-                    "" if gap is None else percent(gap["nearer"]),
-                    percent(learned["wins"][name]),
-                    percent(regime["kinds"][SHUFFLED]["with_slow"]["wins"][name]),
-                    percent(regime["kinds"]["untrained"]["with_slow"]["wins"][name]),
-                ]
-            )
-    return Table(
-        "With the posterior mean, on fewer tasks",
-        [
-            "regime",
-            "reference, nearest first",
-            "tasks",
-            "farther than the nearest by, mean",
-            "share of tasks in which it is farther",
-            "nearest in",
-            "control: another task's output",
-            "control: untrained network",
-        ],
-        rows,
-    )
-
-
-def _distances(regimes: list[dict[str, Any]]) -> Table:
-    rows = []
-    for regime in regimes:
-        kinds = regime["kinds"]
-        for name, found in kinds["learned"]["distances"].items():
-            wins = kinds["learned"]["wins"].get(name)
-            rows.append(
-                [
-                    regime["title"],
-                    label(name, regime, "learned"),
-                    str(found["n"]),
-                    interval(found["mean"]),
-                    interval(found["median"]),
-                    percent(wins) if wins else "-",
-                    number(kinds[SHUFFLED]["distances"][name]["median"][0]),
-                    number(kinds["untrained"]["distances"][name]["median"][0]),
-                ]
-            )
-    return Table(
-        "Distance of the network's output to every reference",
-        [
-            "regime",
-            "reference",
-            "tasks",
-            "mean",
-            "median",
-            "nearest in",
-            "control: another task's output, median",
-            "control: untrained network, median",
-        ],
-        rows,
-        "Squared units of the data a coordinate, components averaged. The share of wins is among one "
-        "representative each of the algorithms that would be nearly the same; a dash is not among them.",
-    )
