@@ -200,6 +200,8 @@ def test_null_values_are_those_of_permuted_matrices() -> None:
     for value, order in zip(test.null[:, 0], orders, strict=True):
         assert abs(float(value) - naive(score[0, 0], c[0], order)) <= products(N)
     assert abs(float(test.observed) - naive(score[0, 0], c[0], torch.arange(N))) <= products(N)
+    flat = permutation_test(torch.zeros(1, 1, N, N), centred(c, mask).float(), mask, "both", P, generator(4))
+    assert flat.p.tolist() == flat.p_largest.tolist() == [1.0]  # as far from 0 as chance, which is not at all
     with pytest.raises(ValueError, match="permutations is 0, needs at least 1"):
         permutation_test(centred(score, mask), centred(c, mask), mask, "both", 0, generator(4))
 
@@ -322,6 +324,18 @@ def test_patterns_are_cut_from_the_attention_of_every_variant(
         whole = torch.ones(3, where.stop - where.start, dtype=torch.bool)
         assert (centred(read, whole) - found["M"].heads[:, 2:]).abs().max() < 1e4 * U
     assert all_scores(model, recording).shape[1] == 4
+
+
+@torch.no_grad()
+def test_component_tokens_that_are_not_read_out_are_left_out() -> None:
+    """Without task embedding there are three tokens for K = 2, too."""
+    model = small_model({"task_embedding": False})
+    two = draw_tasks(subject_with(model), 3, 2, 20, generator(3))
+    recording = record(model, two.X, 2)
+    assert recording.n_tokens == 3
+    found = patterns_of(model, recording, two)
+    assert found["E"].heads.shape == (3, 4, 20, 2)
+    assert found["M"].heads.shape == (3, 4, 2, 20)
 
 
 def test_the_reference_stands_in_the_order_of_the_network(tasks: Tasks) -> None:

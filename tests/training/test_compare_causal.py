@@ -382,6 +382,7 @@ def with_responsibilities(model: TGMM, tasks: Tasks) -> Recording:
     states[:, :, K:, 2:5] = point_values(tasks.X, tasks.reference)
     states[:, :, :K, 2:5] = -1e3
     states[:, :, :K, 5:8] = torch.eye(K, dtype=torch.float64)
+    states[2] = 0  # behind the M layer, which is run anew
     return Recording(resume(model, tasks.X, K, 1, states[1]), states, N, K, False)
 
 
