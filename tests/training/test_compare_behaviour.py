@@ -52,7 +52,7 @@ class Answers:
     """A network that knows what to say."""
 
     config: ModelConfig
-    known: Mixture
+    known: object
 
     def estimate(self, X: torch.Tensor, n_components: int) -> Mixture:
         return self.known
@@ -188,9 +188,21 @@ def test_regimes_cover_k_n_and_separation():
     assert {r.n_samples for r in all_regimes(positions)} == {40, 32}
 
 
+def test_the_finding_follows_the_numbers():
+    for answer, said in ((lambda t: t.truth, "the truth in 1 (1 alone)"), (lambda t: t.mode, "mode in 1 (")):
+        found = measure(planted(answer, n_tasks=12), True)
+        values = {"name": "planted", "d": 2, "seed": 0, "steps": STEPS, "absent": [], "scales": False}
+        section = PART.render(json.loads(json.dumps(finite(values | {"regimes": [found]}))))
+        assert f"of 1 regimes with K > d: {said}" in section.paragraphs[0].replace("the posterior ", "")
+        assert "0 within rounding in every regime" in section.paragraphs[1]
+
+
 def test_refusals_say_why():
     assert refusal(subject()) == ""
     assert "K = 1" in refusal(subject((1,)))
+    owner = subject()
+    line = Answers(replace(owner.model.config, n_features=1, components=(3,)), owner)
+    assert "one dimension" in refusal(replace(owner, released=replace(owner.released, model=line)))
     assert "5 points, needs at least 2 K = 6" in refusal(subject(max_positions=5))
     with pytest.raises(ValueError, match="number of tasks is 3, needs at least 4"):
         regime_tasks(subject(), REGIME, 3)

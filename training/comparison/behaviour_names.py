@@ -32,3 +32,10 @@ def label(name: str, regime: dict[str, Any], kind: str) -> str:
     if name.startswith("em "):
         return f"converged EM from {START_NAMES[name.removeprefix('em ')]}"
     return NAMES.get(name, name)
+
+
+def general(name: str) -> str:
+    """Of a reference, whatever the regime."""
+    if name.startswith("early "):
+        return f"EM stopped early from {START_NAMES[name.removeprefix('early ')]}"
+    return NAMES.get(name, name)

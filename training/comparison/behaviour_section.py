@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from console.output import significant
 from training.comparison.behaviour_figures import pictures
-from training.comparison.behaviour_names import DIRECTION_NAMES, NAMES, label
+from training.comparison.behaviour_names import DIRECTION_NAMES, NAMES, general
 from training.comparison.behaviour_tables import LEAST_TASKS, directions, distances, nearest, posterior
 from training.comparison.parts import Section
 from training.comparison.regimes import SHUFFLED
@@ -26,19 +27,25 @@ def render(values: dict[str, Any]) -> Section:
 
 
 def _finding(regimes: list[dict[str, Any]]) -> str:
-    groups: dict[str, list[str]] = {}
-    for regime in regimes:
-        learned = regime["kinds"]["learned"]
-        first = learned["order"][0]
-        same = [first, *learned["ties"]]
-        text = listed([label(name, regime, "learned") for name in sorted(same)])
-        groups.setdefault(text, []).append(regime["title"])
-    parts = [f"{text} ({'; '.join(titles)})" for text, titles in groups.items()]
+    """In how many regimes each reference is nearest, alone or not, K <= d and K > d apart."""
+    parts = []
+    for beyond, name in ((False, "K <= d"), (True, "K > d")):
+        group = [regime["kinds"]["learned"] for regime in regimes if regime["beyond"] is beyond]
+        if not group:
+            continue
+        counts: dict[str, list[int]] = {}
+        for learned in group:
+            for reference in (learned["order"][0], *learned["ties"]):
+                tally = counts.setdefault(reference, [0, 0])
+                tally[0] += 1
+                tally[1] += not learned["ties"]
+        order = sorted(counts, key=lambda reference: -counts[reference][0])
+        texts = [f"{general(r)} in {counts[r][0]} ({counts[r][1]} alone)" for r in order]
+        parts.append(f"of {len(group)} regimes with {name}: {listed(texts)}")
     return (
-        "Nearest on average to the network's output, together with every reference that cannot be told "
-        "from the nearest (95 % interval of the paired difference reaches below 1 % of the distance): "
-        + "; ".join(parts)
-        + "."
+        "The references nearest on average to the network's output, alone or not to be told from the "
+        "nearest (the 95 % interval of the paired difference reaches below 1 % of the distance): "
+        f"{'; '.join(parts)}. The table says which regimes these are."
     )
 
 
@@ -74,7 +81,8 @@ def _apart(regimes: list[dict[str, Any]]) -> str:
         first = learned["order"][0]
         distance = learned["distances"][first]
         ratios.append(distance["median"][0] / regime["floor"][0])
-        shuffled.append(control["distances"][first]["median"][0] / distance["median"][0])
+        far = control["distances"][first]["median"][0]
+        shuffled.append(far / distance["median"][0] if distance["median"][0] else math.inf)
         same.append(control["order"][0] == first)
     exact = sum(ratio < 1e-6 for ratio in ratios)
     if exact == len(regimes):
@@ -86,10 +94,14 @@ def _apart(regimes: list[dict[str, Any]]) -> str:
             "EM from the truth, depending on the regime."
         )
     return (
-        f"{size} The same distance for another task's output is {significant(min(shuffled))} to "
-        f"{significant(max(shuffled))} times as large; the reference nearest to another task's output "
+        f"{size} The same distance for another task's output is {_times(min(shuffled))} to "
+        f"{_times(max(shuffled))} times as large; the reference nearest to another task's output "
         f"is the same in {sum(same)} of {len(regimes)} regimes, where being nearest says less."
     )
+
+
+def _times(ratio: float) -> str:
+    return "infinitely many" if math.isinf(ratio) else significant(ratio)
 
 
 def _direction(regimes: list[dict[str, Any]]) -> str:

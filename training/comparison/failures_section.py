@@ -42,7 +42,7 @@ def _rates(values: dict[str, Any], total: int) -> str:
     return (
         f"The network fails {total} of {n} tasks ({'; '.join(parts)}), failing meaning a total error "
         f"above {values['bad']:g} times that of EM from the truth. The untrained network fails "
-        f"{100 * min(control):.0f} to {100 * max(control):.0f} % whatever K is."
+        f"at least {100 * min(control):.0f} % at every K."
     )
 
 

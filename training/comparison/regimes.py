@@ -252,15 +252,22 @@ def component_regimes(subject: Subject) -> list[Regime]:
     """The paper's tasks, N = 128 (fewer where the network has fewer positions), each K that it serves."""
     config = subject.model.config
     N = min(N_SAMPLES, config.max_positions or N_SAMPLES)
-    chosen = [K for K in config.components if K >= 2]
+    chosen = _possible(config)
     if subject.effort.quick and len(chosen) > 2:
         chosen = [chosen[0], chosen[-1]]
     return [Regime(config.n_features, K, N) for K in chosen]
 
 
+def _possible(config: ModelConfig) -> list[int]:
+    """The K that the paper has tasks of: not one component, and of three numbers two have cosine 1."""
+    return [K for K in config.components if K >= 2 and (config.n_features > 1 or K == 2)]
+
+
 def refusal(subject: Subject) -> str:
     """Why there are no regimes for a network, or ""."""
     config = subject.model.config
+    if not _possible(config) and config.n_features == 1 and max(config.components) > 2:
+        return "it serves K > 2 in one dimension alone, where the paper has no tasks"
     most = max(config.components)
     if most < 2:
         return "it serves K = 1 alone, a single normal distribution: every method here has the same answer"
@@ -278,7 +285,7 @@ def all_regimes(subject: Subject) -> list[Regime]:
     for n in SAMPLES[:1] if quick else SAMPLES:
         if n >= K and n != N and (not config.max_positions or n <= config.max_positions):
             regimes.append(Regime(config.n_features, K, n))
-    simplex = [k for k in config.components if 2 <= k <= config.n_features + 1]
+    simplex = [k for k in _possible(config) if k <= config.n_features + 1]
     if simplex:
         k = min(simplex, key=lambda k: abs(k - SIMPLEX_K))
         for apart in SEPARATIONS[1:2] if quick else SEPARATIONS:
