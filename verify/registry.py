@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verify import em_checks, learned, softmax_tensor_checks, tensor_power_checks, tensor_power_exact_checks
+from verify import (
+    em_checks,
+    learned,
+    learned_networks,
+    softmax_tensor_checks,
+    tensor_power_checks,
+    tensor_power_exact_checks,
+)
 from verify.level_check import check_reference_levels
 from verify.record import Record
 
@@ -32,4 +39,7 @@ CHECKS: dict[str, Check] = {
     "learned-copies": learned.check_copies,
     "learned-staying": learned.check_staying,
     "learned-returning": learned.check_returning,
+    "learned-probes": learned_networks.check_probes,
+    "learned-patches": learned_networks.check_patches,
+    "learned-worth": learned_networks.check_worth,
 }
