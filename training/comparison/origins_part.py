@@ -11,8 +11,8 @@ from training.comparison.origins_report import render
 from training.comparison.parts import Part, Start, Subject
 
 QUICK = OriginSettings(
-    steps=100,
-    random_steps=200,
+    steps=60,
+    random_steps=120,
     rates=(1e-4,),
     noises=(1e-3, 1e-2),
     truth_noises=(1e-2,),
