@@ -417,7 +417,7 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     answer = json.loads(json.dumps(answer))
     networks = answer["regimes"][0]["networks"]
     networks["learned"] = networks["untrained"]
-    first = PART.render(answer).paragraphs[0]
+    first = PART.render(answer).paragraphs[1]
     assert first.count("no head lies above the strongest") == first.count("strongest learned") == 6
     planted = json.loads(json.dumps(networks["untrained"]))
     planted["M"] |= {"mean": [[0.95, 0.0]] * 2, "low": [[0.9, -0.1]] * 2, "high": [[1.0, 0.1]] * 2}
@@ -426,19 +426,23 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     networks["untrained"]["M"] |= {"mean": [[0.4, 0.3]] * 2, "high": [[0.5, 0.5]] * 2}
     alone = answer["regimes"][0]["distance"]
     alone["M"] |= {"mean": [[0.4, 0.3]], "high": [[0.5, 0.5]]}
-    first = PART.render(answer).paragraphs[0]
+    first = PART.render(answer).paragraphs[1]
     assert "strongest learned head 0.95 [0.90, 1.00] (layer 1, head 1), untrained" in first
     assert "2 of 4 heads lie above the strongest untrained head and above distance alone" in first
+    summary = PART.render(answer).paragraphs[0]
+    assert "Heads, of 4," in summary
+    assert "tokens to points ~ w_ik / sum_i w_ik (M layer): 2 at K = 3" in summary
+    assert "points to points ~ c_ij: 0 at K = 3" in summary
     alone["M"]["high"] = [[0.5, 0.92]]  # as strong as either: the higher of the two decides
     alone["M"]["mean"] = [[0.4, 0.91]]
-    assert "2 of 4 heads lie" not in PART.render(answer).paragraphs[0]
+    assert "2 of 4 heads lie" not in PART.render(answer).paragraphs[1]
     networks["learned"]["points"]["low"] = [[0.99, 0.99]] * 2
     assert (
         "4 of 4 heads lie above the strongest untrained head and above distance alone"
-        in (PART.render(answer).paragraphs[0])
+        in (PART.render(answer).paragraphs[1])
     )
     alone["points"]["high"] = [[0.995, 0.995]]
-    assert "4 of 4" not in PART.render(answer).paragraphs[0]
+    assert "4 of 4" not in PART.render(answer).paragraphs[1]
 
 
 def test_refusals_and_which_components() -> None:

@@ -28,7 +28,8 @@ CONSTRUCTED = ("E head", "M head, means", "M head, weights")
 
 def render(answer: Answer) -> Section:
     """The section."""
-    section = Section([_finding(answer), _method(answer)])
+    details = _details(answer)
+    section = Section([_finding(answer), *details, _method(answer)])
     for regime, suffix in zip(answer["regimes"], ("_K3", ""), strict=False):
         section.tables.append(_heads_table(regime))
         section.tables.append(_constructed_table(regime))
@@ -38,6 +39,25 @@ def render(answer: Answer) -> Section:
 
 
 def _finding(answer: Answer) -> str:
+    """How many heads stand above every control, pattern by pattern."""
+    regimes = answer["regimes"]
+    learned = regimes[-1]["networks"]["learned"]
+    counts = []
+    for name in [name for name in MEANING if name in learned]:
+        above = []
+        for regime in regimes:
+            own, other = (Heads(regime["networks"][key][name]) for key in ("learned", "untrained"))
+            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime['K']}")
+        counts.append(f"{MEANING[name]}: {', '.join(above)}")
+    heads = Heads(learned["points"]).mean.size
+    return (
+        f"Heads, of {heads}, whose log attention correlates with responsibilities above the strongest "
+        f"untrained head and, where the pattern has a distance, above distance alone: {'; '.join(counts)}."
+    )
+
+
+def _details(answer: Answer) -> list[str]:
+    """A paragraph for each K."""
     said = []
     for regime in answer["regimes"]:
         learned, control = (regime["networks"][name] for name in ("learned", "untrained"))
@@ -64,11 +84,11 @@ def _finding(answer: Answer) -> str:
                 f"{other.text(other.strongest)}{alone}{_exact(regime, name)}; {verdict}"
                 f"{_last_layer(name, layer, learned)}"
             )
-        said.append(f"K = {regime['K']}. " + ". ".join(parts) + ".")
-    return (
-        "Learned evidence, within-row correlation of log attention with responsibilities, mean over "
-        "tasks with 95 % interval. " + " ".join(said)
-    )
+        said.append(
+            f"K = {regime['K']}, within-row correlation of log attention, mean over tasks with 95 % "
+            f"interval. {'. '.join(parts)}."
+        )
+    return said
 
 
 def _distance(regime: Answer, name: str) -> list[Heads]:

@@ -30,7 +30,7 @@ LEVEL = 0.05
 def render(answer: Answer) -> Section:
     """The section."""
     regimes = answer["regimes"]
-    section = Section([_finding(regimes), _method(answer)])
+    section = Section([_finding(regimes), *_details(regimes), _method(answer)])
     for regime, suffix in zip(regimes, ("_K3", ""), strict=False):
         section.tables.extend((ablation_table(regime), agreement_table(regime)))
         section.pictures.append(heads_figure(answer, regime, "causal_heads" + suffix))
@@ -46,15 +46,24 @@ def _has_patches(regime: Answer) -> bool:
 
 
 def _finding(regimes: list[Answer]) -> str:
+    """Points first: what is patched there decides, or does not."""
+    said = [
+        _point_sentence(regime) if _has_patches(regime) else _heads_sentence(regime) for regime in regimes
+    ]
+    return " ".join(f"K = {regime['K']}: {text}" for regime, text in zip(regimes, said, strict=True))
+
+
+def _details(regimes: list[Answer]) -> list[str]:
+    """A paragraph for each K."""
     said = []
     for regime in regimes:
         parts = [_heads_sentence(regime), _agreement_sentence(regime)]
         if _has_patches(regime):
-            parts += [_token_sentence(regime), _point_sentence(regime), _gain_sentence(regime)]
+            parts += [_token_sentence(regime), _gain_sentence(regime)]
         else:
             parts.append("No component tokens: nothing is patched.")
         said.append(f"K = {regime['K']}: " + " ".join(parts))
-    return "Learned evidence. " + " ".join(said)
+    return said
 
 
 def _heads_sentence(regime: Answer) -> str:
