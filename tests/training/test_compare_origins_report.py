@@ -1,30 +1,18 @@
 """What the report says of runs whose figures are planted: it must follow the figures."""
 
 import copy
+import dataclasses
 
 import pytest
 
 from console.output import finite
 from training.comparison.em_problem import EMProblem
-from training.comparison.origins_experiment import OriginSettings, measure_origins, pieces
+from training.comparison.origins_experiment import measure_origins, pieces
 from training.comparison.origins_figures import NAMES, grouped
+from training.comparison.origins_part import QUICK
 from training.comparison.origins_report import has_returned, paragraphs, render, verdict
 
-FEW = OriginSettings(
-    steps=2,
-    random_steps=2,
-    rates=(1e-4,),
-    noises=(1e-3, 1e-2),
-    truth_noises=(1e-2,),
-    seeds=2,
-    truth_seeds=1,
-    random_seeds=1,
-    tasks=8,
-    curvature_tasks=3,
-    eigenvalues=1,
-    line_points=3,
-    workers=1,
-)
+FEW = dataclasses.replace(QUICK, steps=2, random_steps=2, tasks=8, curvature_tasks=3, line_points=3)
 
 
 def run(start, *losses, seed=0, noise=0.0, steps=10):
