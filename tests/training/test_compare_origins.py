@@ -127,6 +127,9 @@ def test_training_is_a_pure_function_and_measures_where_it_is_told():
     first, second = (train(SMALL, plan, held_out) for _ in range(2))
     assert first.curve == second.curve
     assert [point["step"] for point in first.curve] == [0, 10, 30]
+    assert first.watched == second.watched
+    assert [step for step, _ in first.watched] == list(range(31))
+    assert first.watched[10][1] == first.curve[1]["loss"]
     for p, q in zip(first.network.parameters(), second.network.parameters(), strict=True):
         assert torch.equal(p, q)
     assert first.curve[-1]["loss"] < first.curve[0]["loss"]

@@ -20,7 +20,8 @@ def run(start, *losses, seed=0, noise=0.0, steps=10):
     curve = [{"step": i, "loss": loss} for i, loss in enumerate(losses[:-1])]
     if losses[-1] is not None:
         curve.append({"step": steps, "loss": losses[-1]})
-    return {"start": start, "noise": noise, "steps": steps, "seed": seed, "curve": curve}
+    watched = [[point["step"], point["loss"]] for point in curve]
+    return {"start": start, "noise": noise, "steps": steps, "seed": seed, "curve": curve, "watched": watched}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,7 @@ def test_the_finding_follows_the_figures(figures):
                 for point in one["curve"]:
                     point["loss"] = level
                 one["curve"][-1]["loss"] = end
+                one["watched"] = [[point["step"], point["loss"]] for point in one["curve"]]
     assert "it stays (at the end 1.5 times" in paragraphs(stays)[0]
     assert "it leaves (at the end 3 times" in paragraphs(leaves)[0]
 
@@ -108,3 +110,21 @@ def test_the_radius_follows_the_figures(figures):
     assert "up to 0.001" in said["small"]
     assert "no longer from 0.01" in said["small"]
     assert "not even noise of size 0.001" in said["none"]
+
+
+def test_a_peak_between_two_measurements_is_seen(figures):
+    """The losses are taken far more often than the distances."""
+    level = figures["levels"]["construction"]["em"]
+    data = copy.deepcopy(figures)
+    for one in data["runs"]:
+        if one["start"] == "constructed" and one["target"] == "em":
+            one["curve"][-1]["loss"] = level
+            one["watched"] = [[0, level], [1, 2.5 * level], [2, None], [3, level]]
+    assert "leaves and returns" in paragraphs(data)[0]
+    assert "at the highest on the way 2.5" in paragraphs(data)[0]
+
+
+def test_the_copy_has_every_block_and_unrelated_weights_do_not(figures):
+    counts = list(figures["counts"].values())
+    assert counts[0]["lacks"] == counts[0]["in addition"] == 0 < counts[0]["has"]
+    assert counts[-1]["lacks"] > counts[-1]["has"]

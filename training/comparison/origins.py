@@ -24,7 +24,7 @@ from constructions.stream import Block
 from constructions.transformer import Transformer
 from training.comparison.alignment import KINDS, align
 from training.comparison.balance import balanced
-from training.comparison.em_problem import EMProblem, Examples, Target
+from training.comparison.em_problem import TARGETS, EMProblem, Examples, Target
 
 Start = Literal["constructed", "noise", "random"]
 
@@ -32,8 +32,10 @@ TASKS_PER_STEP = 16
 WARMUP = 50
 BETAS = (0.9, 0.99)
 CLIP = 1.0
-EVALUATION_SEED = 2**40
-"""Beyond the seeds of training batches, (seed << 20) + chunk."""
+EVALUATION_SEED, WEIGHTS_SEED = 2**40, 2**41
+"""Of held-out tasks, and of noise and random weights: beyond those of batches, (seed << 20) + chunk."""
+WATCHES = 200
+"""The held-out loss is taken so many times over a run, at least, or at every step."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def slot_blocks(problem: EMProblem) -> tuple[Block, ...]:
 def starting_network(problem: EMProblem, plan: RunPlan) -> Transformer:
     """The network at step 0."""
     network = balanced(problem.constructed())
-    generator = torch.Generator().manual_seed(plan.seed)
+    generator = torch.Generator().manual_seed(WEIGHTS_SEED + plan.seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if plan.start == "random":
@@ -93,10 +95,14 @@ def learning_rate(plan: RunPlan, step: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A run and what became of it: measurements as JSON values, and the last network."""
+    """A run and what became of it, as JSON values, and the last network.
+
+    curve    measurements, see :func:`train`. watched  [step, held-out loss], at least WATCHES of them.
+    """
 
     plan: RunPlan
     curve: list[dict[str, Any]]
+    watched: list[list[float]]
     network: Transformer
 
 
@@ -111,7 +117,8 @@ def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:
     network = starting_network(problem, plan)
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, betas=BETAS)
     batches = problem.batches(TASKS_PER_STEP, plan.seed)
-    curve = []
+    curve, watched = [], []
+    every = max(1, plan.steps // WATCHES)
     for step in range(plan.steps + 1):
         batch = next(batches)
         optimiser.zero_grad()
@@ -120,18 +127,24 @@ def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:
         norm = float(nn.utils.clip_grad_norm_(network.parameters(), CLIP))
         if step in plan.measured:
             curve.append({"step": step, "gradient": norm} | measure(problem, network, held_out, plan.target))
+        if step % every == 0 or step in plan.measured:
+            watched.append([step, _mean_loss(problem, network, held_out, plan.target)])
         if step == plan.steps or not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
             break
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(plan, step)
         optimiser.step()
-    return TrainedRun(plan, curve, network.requires_grad_(False))
+    return TrainedRun(plan, curve, watched, network.requires_grad_(False))
+
+
+def _mean_loss(problem: EMProblem, network: Transformer, examples: Examples, target: Target) -> float:
+    with torch.no_grad():
+        return float(problem.losses(network, examples, target).mean())
 
 
 def measure(problem: EMProblem, network: Transformer, held_out: Examples, target: Target) -> dict[str, Any]:
     """Losses and distances of one network, no distances where a loss is not finite; see :func:`train`."""
-    with torch.no_grad():
-        losses = {name: float(problem.losses(network, held_out, name).mean()) for name in ("em", "truth")}
+    losses = {name: _mean_loss(problem, network, held_out, name) for name in TARGETS}
     constructed = problem.constructed()
     finite = all(map(math.isfinite, losses.values()))
     found = align(constructed, network, slot_blocks(problem)) if finite else None

@@ -29,6 +29,10 @@ from training.comparison.origins import (
 from training.comparison.parts import Start
 from training.comparison.symmetries import random_copy
 
+COPY = "a copy of the construction, symmetries drawn at random"
+SEEDS_APART = 1000
+"""Between the seeds of the runs of two experiments."""
+
 
 @dataclass(frozen=True)
 class OriginSettings:
@@ -44,6 +48,7 @@ class OriginSettings:
     curvature_tasks, eigenvalues       tasks behind a Hessian, eigenvalues from each of its ends.
     line_points           places on a line.
     workers               processes.
+    seed                  of all that is random; runs have the seeds 1,000 seed, 1,000 seed + 1, ...
     """
 
     steps: int = 1000
@@ -62,13 +67,15 @@ class OriginSettings:
     eigenvalues: int = 3
     line_points: int = 21
     workers: int = 2
+    seed: int = 0
 
 
 def run_plans(settings: OriginSettings) -> list[RunPlan]:
     """Every run, the longest first so that two processes end together."""
 
     def plans(count: int, steps: int, **fields: Any) -> Iterator[RunPlan]:
-        for seed in range(count):
+        for place in range(count):
+            seed = SEEDS_APART * settings.seed + place
             yield RunPlan(steps=steps, seed=seed, measured=measured_steps(steps), **fields)
 
     s = settings
@@ -109,7 +116,7 @@ def pieces(settings: OriginSettings) -> int:
 
 def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) -> dict[str, Any]:
     """Train everything; the figures as JSON values."""
-    held_out = problem.examples(settings.tasks, EVALUATION_SEED)
+    held_out = problem.examples(settings.tasks, EVALUATION_SEED + 2 * settings.seed)
     plans = run_plans(settings)
     start(f"training {len(plans)} networks of the construction's shape")
     runs: list[TrainedRun] = []
@@ -118,10 +125,10 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
         start(f"{run.plan.name}, loss {run.plan.target}, seed {run.plan.seed}")
     order = {plan: place for place, plan in enumerate(plans)}
     runs.sort(key=lambda run: order[run.plan])
-    chosen = _chosen(runs)
+    chosen = _chosen(runs, SEEDS_APART * settings.seed)
     start("curvature")
     exact = replace(problem, dtype=torch.float64)
-    few = exact.examples(settings.curvature_tasks, EVALUATION_SEED + 1)
+    few = exact.examples(settings.curvature_tasks, EVALUATION_SEED + 2 * settings.seed + 1)
     bends = _curvatures(exact, settings, chosen, few)
     start("straight lines and blocks")
     return {
@@ -130,10 +137,14 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
         "settings": asdict(settings),
         "levels": reference_levels(problem, held_out),
         "unrelated_distance": _unrelated_distance(problem, settings.seeds),
-        "runs": [asdict(run.plan) | {"name": run.plan.name, "curve": run.curve} for run in runs],
+        "runs": [
+            asdict(run.plan) | {"name": run.plan.name, "curve": run.curve, "watched": run.watched}
+            for run in runs
+        ],
         "curvature": bends,
         "lines": _lines(exact, settings, chosen, few),
         "blocks": _blocks(exact, chosen, few),
+        "counts": _counts(exact, settings, chosen, few),
     }
 
 
@@ -160,13 +171,13 @@ def _unrelated_distance(problem: EMProblem, count: int) -> float:
     return sum(distances) / count
 
 
-def _chosen(runs: list[TrainedRun]) -> dict[str, Transformer]:
-    """One network of each kind that the em loss trained, seed 0, by what it started from."""
+def _chosen(runs: list[TrainedRun], seed: int) -> dict[str, Transformer]:
+    """One network of each kind that the em loss trained, of this seed, by what it started from."""
     found: dict[str, Transformer] = {}
     for run in runs:
         plan = run.plan
         finite = all(bool(p.isfinite().all()) for p in run.network.parameters())
-        if plan.target != "em" or plan.seed or not finite:
+        if plan.target != "em" or plan.seed != seed or not finite:
             continue
         rate = f", rate {plan.learning_rate:g}" if plan.start == "constructed" else ""
         found[f"trained from {plan.name}{rate}"] = run.network.double()
@@ -177,7 +188,7 @@ def _curvatures(
     problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
 ) -> list[dict[str, Any]]:
     """At the construction for both losses, at a random start (the control), and where runs ended."""
-    fresh = RunPlan("random", "em", settings.random_rate, 1, 0)
+    fresh = RunPlan("random", "em", settings.random_rate, 1, SEEDS_APART * settings.seed)
     places: list[tuple[str, Target, Transformer]] = [
         ("construction", "em", balanced(problem.constructed())),
         ("construction", "truth", balanced(problem.constructed())),
@@ -189,7 +200,10 @@ def _curvatures(
     found: list[dict[str, Any]] = []
     for name, target, network in _different(places):
         bend = curvature(
-            network, lambda n, t=target: problem.losses(n, examples, t).mean(), settings.eigenvalues, 0
+            network,
+            lambda n, t=target: problem.losses(n, examples, t).mean(),
+            settings.eigenvalues,
+            settings.seed,
         )
         found.append({"at": name, "target": target, "stable_rate": bend.stable_rate} | asdict(bend))
     return found
@@ -209,8 +223,8 @@ def _lines(
     def loss(network: Transformer) -> float:
         return float(problem.losses(network, examples, "em").mean())
 
-    copied = random_copy(constructed, torch.Generator().manual_seed(0))
-    others = {"a copy of the construction, symmetries drawn at random": copied.transformer} | chosen
+    copied = random_copy(constructed, torch.Generator().manual_seed(settings.seed))
+    others = {COPY: copied.transformer} | chosen
     return [
         {"to": name} | compare_lines(constructed, other, slots, loss, settings.line_points)
         for name, other in others.items()
@@ -228,6 +242,22 @@ def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Exampl
         slot_blocks(problem),
         _unrelated(problem, 0),
     )
+
+
+def _counts(
+    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
+) -> dict[str, dict[str, int]]:
+    """How many of the theorem's blocks each network has; a copy of the construction must have all."""
+    constructed, slots = problem.constructed(), slot_blocks(problem)
+    generator = torch.Generator().manual_seed(settings.seed)
+    states = layer_inputs(constructed, examples.tokens)
+    networks = {COPY: random_copy(constructed, generator, slots).transformer} | chosen
+    networks["unrelated weights of the same norms"] = _unrelated(problem, settings.seed)
+    stream = problem.construction.stream
+    return {
+        name: compare_blocks(constructed, network, stream, states, slots)["counts"]["learned"]
+        for name, network in networks.items()
+    }
 
 
 def _unrelated(problem: EMProblem, seed: int) -> Transformer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -66,21 +66,33 @@ def _colours(groups: dict[str, list[Run]]) -> dict[str, Any]:
     return found
 
 
-def _draw(panel: Axes, groups: dict[str, list[Run]], value: Callable[[dict[str, Any]], float | None]) -> None:
+def _draw(
+    panel: Axes,
+    groups: dict[str, list[Run]],
+    points: Callable[[Run], Iterable[tuple[int, float | None]]],
+    marked: bool = True,
+) -> None:
     """The mean over seeds as a line, smallest to largest as a band; a step that a run lacks is left out."""
     colours = _colours(groups)
     for (name, runs), marker in zip(groups.items(), cycle("osv^DP*X"), strict=False):
         by_step: dict[int, list[float]] = {}
         for run in runs:
-            for point in run["curve"]:
-                y = value(point)
+            for step, y in points(run):
                 if y is not None:
-                    by_step.setdefault(point["step"], []).append(y)
+                    by_step.setdefault(step, []).append(y)
         steps = [step for step in sorted(by_step) if len(by_step[step]) == len(runs)]
         low, high = ([pick(by_step[step]) for step in steps] for pick in (min, max))
         mean = [sum(by_step[step]) / len(runs) for step in steps]
         dashed = "--" if runs[0]["start"] == "random" else "-"
-        panel.plot(steps, mean, dashed, color=colours[name], marker=marker, markersize=4.5, label=name)
+        panel.plot(
+            steps,
+            mean,
+            dashed,
+            color=colours[name],
+            marker=marker if marked else None,
+            markersize=4.5,
+            label=name,
+        )
         panel.fill_between(steps, low, high, color=colours[name], alpha=0.15, linewidth=0)
     panel.set_xscale("symlog", linthresh=1)
     panel.set_xlim(left=0)
@@ -89,11 +101,16 @@ def _draw(panel: Axes, groups: dict[str, list[Run]], value: Callable[[dict[str, 
     panel.grid(alpha=0.25)
 
 
+def _measured(run: Run, name: str) -> list[tuple[int, float | None]]:
+    """Step and value; a 0 has no place on a logarithmic axis."""
+    return [(point["step"], point[name] or None) for point in run["curve"]]
+
+
 def _losses(data: dict[str, Any]) -> Picture:
     figure = Figure(figsize=(13, 7.2), layout="constrained")
     figure.suptitle("Training from the construction, from near it, and from random weights")
     for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
-        _draw(panel, grouped(data["runs"], target), lambda point: point["loss"])
+        _draw(panel, grouped(data["runs"], target), lambda run: run["watched"], marked=False)
         levels = data["levels"]
         constructed = levels["construction"][target]
         panel.axhline(constructed, color="0.2", linestyle=":", label="construction, untrained")
@@ -120,14 +137,14 @@ def _distances(data: dict[str, Any]) -> Picture:
     rows = figure.subplots(2, 2)
     for column, target in enumerate(TARGET_TITLES):
         groups = grouped(data["runs"], target)
-        _draw(rows[0, column], groups, lambda point: point["weights"] or None)
+        _draw(rows[0, column], groups, lambda run: _measured(run, "weights"))
         rows[0, column].axhline(
             data["unrelated_distance"], color="0.6", linestyle="-.", label="unrelated weights of equal norm"
         )
         rows[0, column].set_ylabel(
             "distance of weights modulo symmetries,\nrelative to the construction's norm"
         )
-        _draw(rows[1, column], groups, lambda point: point["function"] or None)
+        _draw(rows[1, column], groups, lambda run: _measured(run, "function"))
         rows[1, column].set_ylabel(
             "distance of functions: root mean square of\nthe difference of outputs, units of the data"
         )

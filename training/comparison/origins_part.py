@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from training.comparison.em_problem import EMProblem
@@ -29,7 +30,7 @@ QUICK = OriginSettings(
 
 def settings_of(subject: Subject) -> OriginSettings:
     """How much is trained: a thousand steps and five seeds a size, or with --quick too little to conclude."""
-    return QUICK if subject.effort.quick else OriginSettings()
+    return replace(QUICK if subject.effort.quick else OriginSettings(), seed=subject.effort.seed)
 
 
 def compute(subject: Subject, start: Start) -> dict[str, Any]:

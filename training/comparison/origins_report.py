@@ -8,7 +8,7 @@ from typing import Any
 from console.output import significant
 from training.comparison.alignment import KINDS
 from training.comparison.blocks_report import render_blocks
-from training.comparison.origins import radius_of_return
+from training.comparison.origins import WATCHES, radius_of_return
 from training.comparison.origins_figures import BLOCKS, TARGET_TITLES, Run, grouped, pictures
 from training.comparison.parts import Section, Table
 
@@ -24,6 +24,11 @@ def last_losses(runs: Sequence[Run]) -> list[float | None]:
     return [run["curve"][-1]["loss"] if run["curve"][-1]["step"] == run["steps"] else None for run in runs]
 
 
+def highest_loss(runs: Sequence[Run]) -> float:
+    """Of all losses that were taken on the way, about every two-hundredth of a run."""
+    return max(loss for run in runs for _, loss in run["watched"] if loss is not None)
+
+
 def has_returned(runs: Sequence[Run], constructed: float) -> bool:
     """Whether every run ended at most RETURNED times the constructed loss."""
     return all(loss is not None and loss <= RETURNED * constructed for loss in last_losses(runs))
@@ -36,8 +41,7 @@ def verdict(runs: Sequence[Run], constructed: float) -> str:
         return {"constructed": "leaves", "noise": "does not return", "random": "does not arrive"}[start]
     if start != "constructed":
         return {"noise": "returns", "random": "arrives"}[start]
-    highest = max(point["loss"] for run in runs for point in run["curve"])
-    return "stays" if highest <= RETURNED * constructed else "leaves and returns"
+    return "stays" if highest_loss(runs) <= RETURNED * constructed else "leaves and returns"
 
 
 def truth_verdict(runs: Sequence[Run], levels: dict[str, dict[str, float]]) -> str:
@@ -56,7 +60,7 @@ def render(data: dict[str, Any]) -> Section:
     """The section."""
     block_tables, block_pictures = render_blocks(data["blocks"], BLOCKS, _about_blocks(data))
     tables = [*(_runs_table(data, target) for target in TARGET_TITLES), _curvature_table(data)]
-    tables += [_lines_table(data), *block_tables]
+    tables += [_lines_table(data), _counts_table(data), *block_tables]
     return Section(paragraphs(data), tables, pictures(data) + block_pictures)
 
 
@@ -78,11 +82,10 @@ def _about_staying(data: dict[str, Any]) -> str:
         if runs[0]["start"] != "constructed":
             continue
         ends = [loss for loss in last_losses(runs) if loss is not None]
-        highest = max(point["loss"] for run in runs for point in run["curve"])
         parts.append(
             f"at rate {runs[0]['learning_rate']:g} it {verdict(runs, constructed)} (at the end "
             f"{_over(ends, constructed)} times the constructed loss over {len(runs)} seeds, at the highest "
-            f"measurement {significant(highest / constructed)})"
+            f"on the way {significant(highest_loss(runs) / constructed)})"
         )
     return (
         f"Started at the construction with the distance to EM as the loss, {data['settings']['steps']:,} "
@@ -186,7 +189,7 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
         broken = len(runs) - len(ends)
         row = [runs[0]["name"], f"{runs[0]['steps']:,}", f"{runs[0]['learning_rate']:g}", str(len(runs))]
         row += [_range([p["loss"] for p in first])]
-        row += [significant(max(p["loss"] for r in runs for p in r["curve"] if p["loss"] is not None))]
+        row += [significant(highest_loss(runs))]
         row += [_range(ends) + (f", {broken} broke off" if broken else ""), _over(ends, constructed)]
         row += [_range([p["weights"] for p in points]) for points in (first, last)]
         row += [" / ".join(_mean([p["by_kind"][kind] for p in last]) for kind in KINDS)]
@@ -200,9 +203,9 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
     unrelated = significant(data["unrelated_distance"], 3)
     note = (
         "Smallest to largest over the seeds. Losses and distances on the held-out tasks; highest: of all "
-        "measurements of all seeds. weights: distance to the construction modulo the symmetries, relative to "
-        "its norm, and in the mean over seeds that of scores, values and MLP each relative to its own (the "
-        f"MLP has nearly all of the norm); control, unrelated weights of the same norms: {unrelated}. "
+        f"seeds, taken {WATCHES} times a run. weights: distance to the construction modulo the symmetries, "
+        "relative to its norm, and in the mean over seeds that of scores, values and MLP each relative "
+        f"to its own (the MLP has nearly all of the norm); control, unrelated weights of the same norms: {unrelated}. "
         "function: root mean square difference of the outputs. gradient: its norm on a batch before the "
         f"first step. Verdict: the distance to EM is within {RETURNED:g} times the construction's, every "
         "seed, or not."
@@ -254,6 +257,22 @@ def _lines_table(data: dict[str, Any]) -> Table:
         rows,
         note,
     )
+
+
+def _counts_table(data: dict[str, Any]) -> Table:
+    rows = [
+        [
+            name,
+            f"{one['has']} of {one['has'] + one['lacks']}",
+            f"{one['in addition']} of {one['in addition'] + one['neither']}",
+        ]
+        for name, one in data["counts"].items()
+    ]
+    note = (
+        "Blocks by name, after alignment, verdicts as below. The first row is the positive control, which "
+        "must have every block and none in addition; the last the negative one."
+    )
+    return Table("The theorem's blocks in every network", ("network", "has", "in addition"), rows, note)
 
 
 def _flat(value: float | None) -> bool:
