@@ -86,6 +86,7 @@ def main(
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
 ) -> int:
     """Compare; see the module's docstring."""
+    began = time.perf_counter()
     usable_seed(seed)
     n_tasks = (QUICK_TASKS if quick else TASKS) if tasks is None else tasks
     with checking_input():
@@ -108,11 +109,15 @@ def main(
     }
     console = Console()
     widen(console)
+    for part in chosen:
+        if refusals[part.key]:
+            console.print(f"{part.key}: not asked, {refusals[part.key]}", markup=False)
     with one_thread():
         answers = answer(subject, chosen, refusals, Store(out, subject))
     _write(out, settings, subject, answers)
     _print(console, answers)
-    console.print(f"wrote {out / 'index.html'}, results.json, figures", markup=False)
+    spent = time.perf_counter() - began
+    console.print(f"wrote {out / 'index.html'}, results.json, figures; {spent:.0f} s in all", markup=False)
     return 0
 
 
@@ -137,21 +142,28 @@ def chosen_parts(only: str | None) -> list[Part]:
 
 
 def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], store: Store) -> list[Answered]:
-    """Every part: from disk where it was computed before, else computed and kept as soon as it is done."""
+    """Every part: from disk where it was computed before, else computed and kept as soon as it is done.
+
+    What a part raises about the network (ValueError, ArithmeticError) stands in its place; the others go on.
+    """
     kept = {part.key: None if refusals[part.key] else store.load(part) for part in chosen}
     missing = [part for part in chosen if kept[part.key] is None and not refusals[part.key]]
     found = []
     with progress(sum(part.pieces(subject) for part in missing)) as start:
         for part in chosen:
             began = time.perf_counter()
-            data = kept[part.key]
-            if data is None and not refusals[part.key]:
-                computed = part.compute(subject, lambda name, p=part: start(f"{p.key}: {name}"))
-                data = store.save(part, computed | {"seconds": time.perf_counter() - began})
+            data, refusal = kept[part.key], refusals[part.key]
+            if data is None and not refusal:
+                try:
+                    computed = part.compute(subject, lambda name, p=part: start(f"{p.key}: {name}"))
+                except (ValueError, ArithmeticError) as problem:
+                    refusal = f"could not be computed: {' '.join(str(problem).split())}"
+                else:
+                    data = store.save(part, computed | {"seconds": time.perf_counter() - began})
             section = None if data is None else part.render(data)
             seconds = 0.0 if data is None else data["seconds"]
             was_kept = kept[part.key] is not None
-            found.append(Answered(part, data, section, refusals[part.key], seconds, was_kept))
+            found.append(Answered(part, data, section, refusal, seconds, was_kept))
     return found
 
 

@@ -83,7 +83,9 @@ def _change(layers: torch.nn.ModuleList) -> None:
 def check_staying(seed: int, instances: int) -> list[Record]:
     """Training from the construction on the distance to EM ends near the construction's own loss."""
     plans = _plans("constructed", STAYING_RATE, 0.0, SEEDS, seed)
-    return [_trained(f"trained from the construction, rate {STAYING_RATE:g}, the loss stays", plans, seed)]
+    return [
+        _trained(f"trained from the construction, rate {STAYING_RATE:g}, the loss ends near it", plans, seed)
+    ]
 
 
 def check_returning(seed: int, instances: int) -> list[Record]:
@@ -100,6 +102,7 @@ def _plans(start: str, rate: float, noise: float, count: int, seed: int) -> list
 
 
 def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
+    """The control is the same training from more noise."""
     began = time.perf_counter()
     problem = EMProblem()
     held_out = problem.examples(HELD_OUT, EVALUATION_SEED)
@@ -112,9 +115,8 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
         return curve[0]["loss"] / constructed, last / constructed
 
     before, after = zip(*map(ends, plans), strict=True)
-    controls = [
-        ends(plan)[1] for plan in _plans("noise", RETURNING_RATE, TOO_MUCH_NOISE, CONTROL_SEEDS, seed)
-    ]
+    rate = plans[0].learning_rate
+    controls = [ends(plan)[1] for plan in _plans("noise", rate, TOO_MUCH_NOISE, CONTROL_SEEDS, seed)]
     return Record(
         claim=f"{claim}: at most {RETURNED:g} times the construction's after {STEPS:,} steps",
         source=f"{NOTE}, section 3",
@@ -136,7 +138,7 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean by Student's t; values of a few seeds, taken to be near normal."""
+    """95 % interval of the mean over seeds by Student's t; all of them have the same held-out tasks."""
     sample = torch.tensor(values, dtype=torch.float64)
     half = float(stats.t.ppf(0.975, len(values) - 1) * sample.std() / len(values) ** 0.5)
     return float(sample.mean()) - half, float(sample.mean()) + half

@@ -1,12 +1,12 @@
-"""Ledger claims about the shipped networks, by the parts of ``python -m training.compare`` at --quick sizes.
+"""Ledger claims about the shipped networks, by the parts of ``python -m training.compare``.
 
-Each is of the form "at least": bound is what is claimed, observed the least over the networks, and the margin
-observed / bound. A control is measured by the same code in the same run and must stay below the claim.
+Each is of the form "at least": bound is what is claimed, observed the least over the networks (and K), the
+margin observed / bound. It is held when the lower end of the 95 % interval is not below the bound, and every
+control, measured by the same code in the same run, is.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 
 from training.comparison.adaptation import PART as ADAPTATION
 from training.comparison.causal import PART as CAUSAL
-from training.comparison.parts import Effort, Part, Subject, subject_of
+from training.comparison.parts import Effort, Part, subject_of
 from training.comparison.probes import PART as PROBES
 from training.released import SHIPPED, load_released
 from verify.learned import DEVICE, NOTE
@@ -25,11 +25,11 @@ TASKS = 64
 PROBED = 0.85
 """R^2 of a linear probe of the last layer for the true means; the control stays below it."""
 
-ARRIVES = 0.4
+ARRIVES = 0.3
 """Share of the change to another mixture that arrives with its responsibilities written into the points."""
 
 WORTH = 2.0
-"""EM steps from N(0, I) until the median error is no larger than that of the network alone."""
+"""The mean error after one EM step from N(0, I), in units of that of the network alone."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,45 @@ def check_probes(seed: int, instances: int) -> list[Record]:
 
 
 def check_patches(seed: int, instances: int) -> list[Record]:
-    """The estimate follows responsibilities that are written into the points' stream."""
+    """The estimate follows responsibilities that are written into the points before the last layer."""
 
     def measure(data: dict[str, Any]) -> Measured:
-        regime = data["regimes"][0]
-        patches = {name: network["patches"]["points"] for name, network in regime["networks"].items()}
-        best = max(patches["learned"], key=lambda patch: patch["other"][0])
-        control = max(best["random"][0], *(patch["other"][0] for patch in patches["untrained"]))
-        value, low, high = best["other"]
-        return Measured(value, (low, high), control, regime["tasks"])
+        found = []
+        for regime in data["regimes"]:
+            patches = {name: network["patches"]["points"] for name, network in regime["networks"].items()}
+            value, low, high = patches["learned"][-1]["other"]
+            controls = [patch["random"][0] for patch in patches["learned"]]
+            controls += [patch["other"][0] for patch in patches["untrained"]]
+            found.append(Measured(value, (low, high), max(controls), regime["tasks"]))
+        return _least(found)
 
-    claim = "of another mixture's responsibilities written into the points of one layer, this share arrives"
-    return [_record(claim, CAUSAL, measure, ARRIVES, seed, "a random direction, or the untrained network")]
+    claim = "of another mixture's responsibilities written into the points before the last layer, arrives"
+    control = "a random direction or the untrained network, any layer"
+    return [_record(claim, CAUSAL, measure, ARRIVES, seed, control, quick=False)]
 
 
 def check_worth(seed: int, instances: int) -> list[Record]:
-    """The network alone is worth some EM steps from the paper's start."""
+    """The network alone is worth more than one EM step from the paper's start."""
 
     def measure(data: dict[str, Any]) -> Measured:
-        regimes = data["regimes"]
-        least = min(regimes, key=lambda r: _steps(r["worth"]["learned"]["normal"]["median"][0]))
-        value, low, high = map(_steps, least["worth"]["learned"]["normal"]["median"])
-        control = max(_steps(r["worth"]["untrained"]["normal"]["median"][0]) for r in regimes)
-        return Measured(value, (low, high), control, least["tasks"])
+        found = []
+        for regime in data["regimes"]:
+            curves = {name: curve["mean"] for name, curve in regime["curves"].items()}
+            em, own, control = curves["normal"][1], curves["learned"][0], curves["untrained"][0]
+            # From the ends of two 95 % intervals: at least 90 % whatever their dependence.
+            interval = (em[1] / own[2], em[2] / own[1])
+            found.append(Measured(em[0] / own[0], interval, em[0] / control[0], regime["tasks"]))
+        return _least(found)
 
-    claim = "EM from N(0, I) needs this many steps to reach the network's median error, at every K"
-    return [_record(claim, ADAPTATION, measure, WORTH, seed, "the untrained network")]
+    claim = "one EM step from N(0, I) has this many times the mean error of the network alone, at every K"
+    return [_record(claim, ADAPTATION, measure, WORTH, seed, "the untrained network in its place")]
 
 
-def _steps(value: float | None) -> float:
-    """A number of steps as the part gives it, None where EM never gets there."""
-    return math.inf if value is None else value
+def _least(found: list[Measured]) -> Measured:
+    """Of several K: the smallest value with its interval, the largest control, all tasks."""
+    least = min(found, key=lambda one: one.value)
+    worst = max(one.control for one in found)
+    return Measured(least.value, least.interval, worst, sum(one.tasks for one in found))
 
 
 def _record(
@@ -98,10 +106,11 @@ def _record(
     bound: float,
     seed: int,
     control: str,
+    quick: bool = True,
 ) -> Record:
-    """The least over the shipped networks; held when it is at least `bound` and every control is below."""
+    """The least over the shipped networks."""
     began = time.perf_counter()
-    subjects = [_subject(name, seed) for name in SHIPPED]
+    subjects = [subject_of(load_released(name), Effort(quick, seed, TASKS)) for name in SHIPPED]
     found = [measure(part.compute(subject, lambda name: None)) for subject in subjects]
     least = min(found, key=lambda one: one.value)
     named = ", ".join(f"{s.released.name}: {one.value:.3g}" for s, one in zip(subjects, found, strict=True))
@@ -117,13 +126,9 @@ def _record(
         dtype="float32",
         seed=seed,
         seconds=time.perf_counter() - began,
-        passed=all(one.value >= bound > one.control for one in found),
+        passed=all(one.interval[0] >= bound > one.control for one in found),
         note=f"{named}; control, {control}: {worst:.2g}",
         steps=sum(subject.released.training["steps"] for subject in subjects),
         device=DEVICE,
         interval=least.interval,
     )
-
-
-def _subject(name: str, seed: int) -> Subject:
-    return subject_of(load_released(name), Effort(True, seed, TASKS))

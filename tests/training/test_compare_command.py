@@ -153,6 +153,23 @@ def test_a_network_of_another_kind_is_asked_what_it_can_be(computed, tmp_path, c
     assert refusal(capsys, pooling, "--only", "second", "--out", out).endswith("it has no component tokens")
 
 
+def test_a_part_that_fails_does_not_take_the_others_with_it(model, computed, tmp_path, capsys, monkeypatch):
+    first = compare.PARTS["first"]
+
+    def failing(subject, start):
+        raise ValueError("the network's estimate\nis not finite")
+
+    monkeypatch.setitem(compare.PARTS, "first", dataclasses.replace(first, compute=failing))
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    reason = "could not be computed: the network's estimate is not finite"
+    assert results(tmp_path)["refused"] == {"first": reason}
+    assert list(results(tmp_path)["parts"]) == ["second"]
+    assert reason in capsys.readouterr().out
+    monkeypatch.setitem(compare.PARTS, "first", first)  # nothing was kept of the failure
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["second", "first"]
+
+
 def test_some_parts_only(model, computed, tmp_path):
     assert run(model, "--only", "second", "--tasks", 20, "--out", tmp_path) == 0
     assert computed == ["second"]

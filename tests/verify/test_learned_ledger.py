@@ -1,6 +1,5 @@
 """The ledger's lines of evidence "learned": they hold, and they fail when the claim or its control does."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -94,7 +93,7 @@ def planted(value, control):
 
 @pytest.mark.parametrize(
     ("value", "control", "passed"),
-    [(0.9, 0.1, True), (0.5, 0.1, True), (0.49, 0.1, False), (0.9, 0.5, False), (math.inf, 0.0, True)],
+    [(0.9, 0.1, True), (0.6, 0.1, True), (0.59, 0.1, False), (0.9, 0.5, False), (0.9, 0.49, True)],
 )
 def test_claims_about_networks_need_value_and_control(value, control, passed):
     part = SimpleNamespace(compute=lambda subject, start: {})
@@ -105,9 +104,9 @@ def test_claims_about_networks_need_value_and_control(value, control, passed):
     assert "control, nothing" in record.note
 
 
-def test_the_worth_of_what_em_never_reaches_is_infinite():
-    assert learned_networks._steps(None) == math.inf
-    assert learned_networks._steps(3.0) == 3
+def test_the_least_of_several():
+    found = [learned_networks.Measured(v, (v - 1, v + 1), c, 5) for v, c in ((3.0, 0.2), (2.0, 0.1))]
+    assert learned_networks._least(found) == learned_networks.Measured(2.0, (1.0, 3.0), 0.2, 10)
 
 
 def test_copies_differ_from_what_they_copy():
