@@ -43,7 +43,7 @@ class Measured:
 
 
 def check_probes(seed: int, instances: int) -> list[Record]:
-    """The means stand linearly in the last layer, not in a network that is untrained, nor by chance."""
+    """The means stand linearly in the last layer, more than in an untrained network, and not by chance."""
 
     def measure(data: dict[str, Any]) -> Measured:
         found = {one["network"]: one for one in data["answers"] if one["target"] == "means"}

@@ -38,8 +38,6 @@ POLISH_TASKS, POLISH_STEPS = 8, (1, 3)
 QUICK_POLISH_TASKS = 4
 WORTH_STARTS = (*RANDOM_STARTS, "k-means")
 """From where the EM steps are counted that the network is worth; "k-means" is the best of ten starts."""
-PER_STEP = 2
-"""Constructed layers an EM step."""
 
 
 def compute(subject: Subject, start: Start) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from training.comparison.converged import (
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.recording import Recording, attention_of, head_weights, layers_of, record
 from training.comparison.row_correlation import correlation, permutation_test
+from training.comparison.served import refusal_of_components
 from training.model import TGMM
 
 Answer = dict[str, Any]
@@ -184,9 +185,7 @@ def refusal(subject: Subject) -> str:
     """Why there is no attention to look at."""
     if subject.model.config.backbone != "transformer":
         return f"the backbone is {subject.model.config.backbone!r}: it has no attention"
-    if not components_of(subject):
-        return f"components are {subject.model.config.components}: responsibilities need K >= 2"
-    return ""
+    return refusal_of_components(subject.model.config)
 
 
 PART = Part(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from baselines.methods import METHODS
-from training.comparison.behaviour_directions import STEPS, directions
+from training.comparison.behaviour_directions import directions
+from training.comparison.behaviour_estimators import STEPS
 from training.comparison.behaviour_section import render
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.regimes import (
@@ -271,6 +272,6 @@ PART = Part(
     compute=compute,
     render=render,
     pieces=lambda subject: len(all_regimes(subject)),
-    pictures=("behaviour-steps", "behaviour-nearest", "behaviour-matrix"),
+    pictures=("behaviour-steps", "behaviour-nearest", "behaviour-matrix", "behaviour-directions"),
     refusal=refusal,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.comparison.regimes import RESTART_NAME, START_NAMES
+from training.comparison.regimes import RESTART_NAME, SHUFFLED, START_NAMES
 
 NAMES = {
     "network": "the network",
@@ -20,6 +20,15 @@ DIRECTION_NAMES = {
     "early 3": "EM stopped early: 3 steps from k-means++",
     "shrunk": "every mean 2 % nearer to the points' average",
 }
+CONTROL_NAMES = {
+    SHUFFLED: "another task's direction",
+    "untrained": "untrained network",
+    "k-means": "k-means, 10 starts",
+    "early 3": "EM, 3 steps from k-means++",
+    "em noise": "EM's estimate plus noise",
+    "truth noise": "the truth plus noise",
+}
+"""Of the directions, as CONTROLS in behaviour_directions."""
 
 
 def label(name: str, regime: dict[str, Any], kind: str) -> str:

@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from console.output import significant
+from training.comparison.behaviour_directions import PRIOR, highest, leaning, shown
+from training.comparison.behaviour_directions_figure import directions_figure
 from training.comparison.behaviour_figures import pictures
-from training.comparison.behaviour_names import DIRECTION_NAMES, NAMES, general
-from training.comparison.behaviour_tables import LEAST_TASKS, directions, distances, nearest, posterior
+from training.comparison.behaviour_names import CONTROL_NAMES, DIRECTION_NAMES, NAMES, general
+from training.comparison.behaviour_tables import directions, distances, nearest, posterior
 from training.comparison.parts import Section
 from training.comparison.regimes import SHUFFLED
-from training.comparison.wording import listed
+from training.comparison.wording import interval, listed, number
 
 
 def render(values: dict[str, Any]) -> Section:
@@ -22,7 +24,7 @@ def render(values: dict[str, Any]) -> Section:
     return Section(
         [text for text in paragraphs if text],
         [table for table in tables if table.rows],
-        pictures(values),
+        [*pictures(values), *directions_figure(values)],
     )
 
 
@@ -105,30 +107,61 @@ def _times(ratio: float) -> str:
 
 
 def _direction(regimes: list[dict[str, Any]]) -> str:
-    """Towards which references the network deviates from converged EM, against both controls."""
-    counts: dict[str, list[int]] = {}
+    """Towards which references the network deviates from converged EM, beyond all controls."""
+    sides: dict[str, list[str]] = {}
     for regime in regimes:
-        for name, found in regime["directions"].items():
-            if found["n"] < LEAST_TASKS:
-                continue
-            low, high = found["learned"]["cosine"][1:]
-            controls = (*found[SHUFFLED]["cosine"][1:], *found["untrained"]["cosine"][1:])
-            worst = max(abs(limit) for limit in controls)
-            tally = counts.setdefault(name, [0, 0, 0])
-            tally[0] += low > worst
-            tally[1] += high < -worst
-            tally[2] += 1
-    parts = [
-        f"{DIRECTION_NAMES.get(name, name)}: towards it in {up}, away from it in {down} of {n} regimes"
-        for name, (up, down, n) in counts.items()
-    ]
-    if not parts:
+        for name, found in shown(regime).items():
+            sides.setdefault(name, []).append(leaning(found))
+    if not sides:
         return ""
-    return (
+    known = [
+        f"towards {DIRECTION_NAMES[name]} beyond what estimators without the prior do in "
+        f"{sides[name].count('towards')} of {len(sides[name])} regimes"
+        for name in PRIOR
+        if name in sides
+    ]
+    others = [
+        f"{DIRECTION_NAMES[name]} in {found.count('towards')} of {len(found)} regimes"
+        for name, found in sides.items()
+        if name not in PRIOR
+    ]
+    away = [f"{DIRECTION_NAMES[n]} in {f.count('away')}" for n, f in sides.items() if "away" in f]
+    parts = [
         "Where the algorithms agree the distances cannot decide between them; the direction of the "
-        "network's deviation from converged EM can. Counting only intervals of the cosine that lie "
-        f"beyond those of both controls: {'; '.join(parts)}. A cosine well below 1 means that most of the "
-        "deviation is in none of these directions."
+        "network's deviation from converged EM may."
+    ]
+    if known:
+        parts.append(f"The network leans {listed(known)}.{_reached(regimes)}")
+    if others:
+        parts.append(f"Towards the other references, beyond all controls: {'; '.join(others)}.")
+    if away:
+        parts.append(f"Away from a reference, further than all controls: {'; '.join(away)}.")
+    parts.append(
+        "Counted are regimes in which the interval of the network's cosine lies above 0 and above the "
+        "intervals of all controls: another task's direction, the untrained network, and in the "
+        "network's place k-means, EM stopped early, EM's estimate and the truth plus noise. Network "
+        "and reference both have EM subtracted, so that a positive cosine or a coefficient near 1 "
+        "alone says nothing of a prior; and to lean beyond these estimators does not show that the "
+        "network uses the prior, since another estimator without it might lean as far. A cosine well "
+        "below 1 means that most of the deviation is in none of these directions."
+    )
+    return " ".join(parts)
+
+
+def _reached(regimes: list[dict[str, Any]]) -> str:
+    """The furthest that an estimator without the prior gets towards the posterior mode, and where."""
+    best = None
+    for regime in regimes:
+        found = shown(regime).get("map-em")
+        top = highest(found, "cosine") if found else None
+        if found and top and (best is None or top[1] > best[1]):
+            best = (top[0], top[1], regime["title"], found["learned"]["cosine"])
+    if best is None:
+        return ""
+    name, value, title, own = best
+    return (
+        f" Estimators that know no prior have a cosine with the direction of the posterior mode of up to "
+        f"{number(value)} ({CONTROL_NAMES[name]}, {title}; the network there {interval(own)})."
     )
 
 

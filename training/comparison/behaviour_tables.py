@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.comparison.behaviour_names import DIRECTION_NAMES, label
+from training.comparison.behaviour_directions import CONTROLS, LEAST_TASKS, highest, leaning, shown
+from training.comparison.behaviour_names import CONTROL_NAMES, DIRECTION_NAMES, label
 from training.comparison.parts import Table
 from training.comparison.regimes import SHUFFLED
 from training.comparison.wording import interval, listed, number, percent
-
-LEAST_TASKS = 5
-"""A direction on fewer tasks is not shown."""
 
 
 def nearest(regimes: list[dict[str, Any]]) -> Table:
@@ -64,19 +62,18 @@ def nearest(regimes: list[dict[str, Any]]) -> Table:
 def directions(regimes: list[dict[str, Any]]) -> Table:
     rows = []
     for regime in regimes:
-        for name, found in regime["directions"].items():
-            if found["n"] < LEAST_TASKS:
-                continue
+        for name, found in shown(regime).items():
+            top = highest(found, "coefficient")
             rows.append(
                 [
                     regime["title"],
                     DIRECTION_NAMES.get(name, name),
                     str(found["n"]),
                     interval(found["learned"]["cosine"]),
-                    interval(found[SHUFFLED]["cosine"]),
-                    interval(found["untrained"]["cosine"]),
+                    leaning(found) or "no",
+                    *(_control(found, key) for key in CONTROLS),
                     interval(found["learned"]["coefficient"]),
-                    interval(found[SHUFFLED]["coefficient"]),
+                    "-" if top is None else f"{number(top[1])} ({CONTROL_NAMES[top[0]]})",
                 ]
             )
     return Table(
@@ -86,18 +83,32 @@ def directions(regimes: list[dict[str, Any]]) -> Table:
             "direction: reference less EM",
             "tasks",
             "cosine with network less EM",
-            "control: another task's direction",
-            "control: untrained network",
+            "beyond all controls",
+            *(f"control: {CONTROL_NAMES[key]}" for key in CONTROLS),
             "coefficient",
-            "control: another task's direction",
+            "control: largest coefficient without the prior",
         ],
         rows,
         "Over the tasks that the network does not fail, in which the reference is between 1 % of EM's "
-        "own squared error and ten times of it away from EM. Coefficient 1: the network has all of "
-        "the reference's deviation, plus something at a right angle to it; 0: none of it. With K (d + "
-        "1) - 1 free numbers a random direction has a cosine of about 0 with a spread of their "
-        "number's inverse root.",
+        "own squared error and ten times of it away from EM; intervals 95 %, over tasks. The two "
+        "differences share EM, so that a cosine above 0 and a coefficient near 1 (all of the "
+        "reference's deviation, plus something at a right angle to it) are no evidence by themselves. "
+        "The last four controls stand in the network's place, keep this link and know no prior; an "
+        "estimator is measured on the tasks that it does not fail either (their number in brackets "
+        "where they are fewer), and noise has in each task the size of the network's own distance "
+        "from EM. A dash: the control is the reference (the truth plus noise for the truth), or has "
+        f"fewer than {LEAST_TASKS} tasks, and then nothing counts as beyond it. 'Towards' asks for an "
+        "interval above 0 and above those of all controls, 'away' for one below; it is not corrected "
+        "for the number of lines.",
     )
+
+
+def _control(found: dict[str, Any], key: str) -> str:
+    control = found["controls"].get(key)
+    if control is None:
+        return "-"
+    fewer = f" [{control['n']}]" if control["n"] < found["n"] else ""
+    return interval(control["cosine"]) + fewer
 
 
 def posterior(regimes: list[dict[str, Any]]) -> Table:

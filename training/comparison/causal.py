@@ -22,7 +22,7 @@ from training.comparison.causal_patches import patches
 from training.comparison.causal_report import render
 from training.comparison.converged import Tasks, components_of, draw_tasks, points_of
 from training.comparison.parts import Part, Start, Subject
-from training.comparison.recording import Recording, record
+from training.comparison.recording import Recording, check_varied, record
 from training.comparison.row_correlation import correlation
 from training.model import TGMM
 
@@ -78,6 +78,7 @@ def compute(subject: Subject, start: Start) -> Answer:
         for name, model in subject.networks().items():
             start(f"causal, K = {K}: heads ablated in the {name} network")
             recording = record(model, tasks.X, K)
+            check_varied(recording)
             own = ablations(model, tasks, recording, subject.generator(403, K))
             statistics = head_statistics(model, tasks, recording)
             effect = torch.tensor(own["moved"]["mean"]["mean"])

@@ -81,21 +81,30 @@ def _heads_sentence(regime: Answer) -> str:
 
 
 def _agreement_sentence(regime: Answer) -> str:
+    """By p inside layers: across layers depth alone makes heads alike in both."""
     found = regime["networks"]["learned"]["agreement"]
     number = len(found)
     sure = [
-        f"{STATISTICS[name]} (rank correlation {value['rho']:.2f}, p {value['p']:.4f})"
+        f"{STATISTICS[name]} (rank correlation {value['rho']:.2f}, p inside layers {value['p_within']:.4f})"
         for name, value in found.items()
-        if value["p"] < LEVEL / number
+        if value["p_within"] < LEVEL / number
     ]
+    across = sum(value["p"] < LEVEL / number for value in found.values())
+    depth = (
+        f" With heads permuted across layers as well {across} of {number} patterns would pass, which "
+        "how deep a head is may explain."
+    )
     if not sure:
         best = max(found, key=lambda name: found[name]["rho"])
         return (
             "Whether heads that look like a step of EM are those that matter cannot be told: no "
-            f"pattern has a rank correlation with p below {LEVEL} / {number} (largest: "
-            f"{STATISTICS[best]}, {found[best]['rho']:.2f}, p {found[best]['p']:.3f})."
-        )
-    return f"What a head does and how much it matters go together for {'; '.join(sure)}."
+            f"pattern has a rank correlation with p inside layers below {LEVEL} / {number} (largest: "
+            f"{STATISTICS[best]}, {found[best]['rho']:.2f}, p {found[best]['p_within']:.3f})."
+        ) + (depth if across else "")
+    return (
+        "How much a head looks like a step and how much it matters are related, within a layer too, "
+        f"for {'; '.join(sure)}.{depth}"
+    )
 
 
 def _token_sentence(regime: Answer) -> str:
@@ -163,7 +172,8 @@ def _method(answer: Answer) -> str:
         "distance moved is the paper's error between the ablated and the whole estimate. Control: "
         "the same change, turned by one random rotation of the stream, so of the same norm at every "
         "token; its interval does not cover other rotations. Rank correlations are over heads, which "
-        "are few; p by permuting heads, in the table also inside layers only."
+        "are few; the p that counts is by permuting heads inside their layers, since depth alone can "
+        "make a correlation across layers; the table has both."
     )
     if not _has_patches(first):
         return text

@@ -93,15 +93,17 @@ def agreement_table(regime: Answer) -> Table:
         )
         for name in own
     ]
-    header = ("pattern of attention", "learned: rank correlation", "p", "p inside layers")
+    header = ("pattern of attention", "learned: rank correlation", "p across layers", "p inside layers")
     return Table(
         f"Do the heads that look like a step matter? K = {regime['K']}",
-        (*header, "control, untrained: rank correlation", "p", "p inside layers"),
+        (*header, "control, untrained: rank correlation", "p across layers", "p inside layers"),
         rows,
         "Spearman's correlation over heads of the correlation with responsibilities and of the "
         f"distance moved by replacing the head's output by its average. {len(rows)} patterns are "
-        "tried; p is not corrected for that. What points attend to in the last layer does not reach "
-        "an answer that is read from tokens.",
+        "tried; p is not corrected for that in the table, the finding asks for p inside layers below "
+        f"0.05 / {len(rows)}. Across layers all heads are permuted, and depth alone can make p small; "
+        "inside layers heads are permuted in their layer only. What points attend to in the last layer "
+        "does not reach an answer that is read from tokens.",
     )
 
 

@@ -17,6 +17,7 @@ from baselines.em import Status, em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
 from training.comparison.parts import Subject
+from training.comparison.served import components_served
 from training.model import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -55,12 +56,9 @@ def _unit(mixture: Mixture) -> Mixture:
 def components_of(subject: Subject) -> list[int]:
     """K = 3 and the largest K (3 alone with little effort); the smallest from 2 on where 3 is missing.
 
-    Empty where the network serves none: K = 1 has no responsibilities, and in one dimension the paper's
-    distribution has no three means of pairwise cosine below 0.8.
+    Empty where the network serves none that the paper has tasks of.
     """
-    config = subject.model.config
-    most = 2 if config.n_features == 1 else max(config.components)
-    served = [K for K in config.components if 2 <= K <= most]
+    served = components_served(subject.model.config)
     if not served:
         return []
     first = 3 if 3 in served else served[0]

@@ -19,6 +19,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral import second_moment
 from training.comparison.failure_kinds import KINDS, kinds_of
+from training.comparison.failures_areas import areas
 from training.comparison.failures_section import render
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.regimes import (
@@ -35,7 +36,6 @@ from training.comparison.task_statistics import (
     four_fold,
     mean_interval,
     permutation_p,
-    pooled_area,
     pooled_odds,
     share_interval,
 )
@@ -47,7 +47,6 @@ CONTROL_TASKS = 128
 RESTARTS = 4
 """EM starts from random points a task; the share of them that fail says how hard the task is for EM."""
 BINS = 4
-AREA_DRAWS = 200
 STREAM = 1
 
 
@@ -210,29 +209,6 @@ def _pair(
             "p": permutation_p([a.roll(-1) for a, _ in columns], [b for _, b in columns], generator),
         },
     }
-
-
-def areas(strata: list[dict[str, Any]], generator: torch.Generator) -> dict[str, Any]:
-    """How well each score foretells failures: area under the curve within K, of several methods.
-
-    0.5 says nothing, 1 says all. Control: the scores of the next task.
-    """
-    who = [name for name in strata[-1]["fails"] if name not in ("em random-points", "k-means")]
-    found: dict[str, Any] = {}
-    for score in ("closest", "least", "moment", "sample", "floor", "em"):
-        used = [s for s in strata if score in s["scores"]]
-        if not used:
-            continue
-        found[score] = {}
-        for name in who:
-            mine = [s for s in used if name in s["fails"]]
-            values = [s["scores"][score] for s in mine]
-            fails = [s["fails"][name] for s in mine]
-            found[score][name] = {
-                "area": pooled_area(values, fails, generator, AREA_DRAWS),
-                SHUFFLED: pooled_area([v.roll(-1) for v in values], fails, generator, AREA_DRAWS),
-            }
-    return found
 
 
 def bins(strata: list[dict[str, Any]], generator: torch.Generator) -> dict[str, Any]:

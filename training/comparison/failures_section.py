@@ -10,6 +10,7 @@ from training.comparison.parts import Section, Table
 from training.comparison.regimes import SHUFFLED
 from training.comparison.wording import interval, listed, number, percent
 
+LEVEL = 0.05
 FEW = 10
 """Below so many failures nothing is said about where they are."""
 
@@ -49,7 +50,7 @@ def _rates(values: dict[str, Any], total: int) -> str:
 def _together(values: dict[str, Any]) -> str:
     """With whom: intervals of the common odds ratio without 1 whose p bears the number of comparisons."""
     more, less, weak, open_, unknown = [], [], [], [], []
-    strict = 0.05 / (len(values["pairs"]) - 1)
+    strict = LEVEL / (len(values["pairs"]) - 1)
     for name, pair in values["pairs"].items():
         if name == "reference":
             continue
@@ -87,15 +88,28 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _where(values: dict[str, Any]) -> str:
-    told, silent = [], []
-    for score, methods in values["areas"].items():
-        area = methods["network"]["area"]
-        if area[0] is None or area[1] is None:
-            continue
-        text = f"{SCORE_NAMES[score]} ({interval(area)})"
-        (told if area[1] > 0.5 or area[2] < 0.5 else silent).append(text)
-    sentence = "Hardness of the task with K fixed, as area under the curve for the network's failures: "
+    """Which hardnesses: intervals of the area without 0.5 whose p bears the number of hardnesses."""
+    known = {
+        score: methods["network"]
+        for score, methods in values["areas"].items()
+        if methods["network"]["area"][1] is not None
+    }
+    if not known:
+        return "Where it fails cannot be said: there is no area under the curve for any hardness."
+    told, weak, silent = [], [], []
+    strict = LEVEL / len(known)
+    for score, found in known.items():
+        area, p = found["area"], found["p"]
+        text = f"{SCORE_NAMES[score]} ({interval(area)}, p = {number(p, 2)})"
+        alone = area[1] > 0.5 or area[2] < 0.5
+        (told if alone and p <= strict else weak if alone else silent).append(text)
+    sentence = (
+        "Hardness of the task with K fixed, as area under the curve for the network's failures, with "
+        f"{len(known)} hardnesses compared (which asks for p of at most {strict:.2g}): "
+    )
     sentence += f"apart from 0.5 for {listed(told)}" if told else "none is apart from 0.5"
+    if weak:
+        sentence += f"; apart from 0.5 taken alone, but not among so many, for {listed(weak)}"
     if silent:
         sentence += f"; not told from 0.5 for {listed(silent)}"
     floor = values["areas"]["floor"]["network"]["area"]
@@ -104,8 +118,7 @@ def _where(values: dict[str, Any]) -> str:
             ". An area below 0.5 for the error of EM from the truth is partly arithmetic: failing is "
             "counted in multiples of it, so where it happens to be small a smaller error is a failure"
         )
-    weak = [score for score, m in values["areas"].items() if _apart(m["network"]["area"]) < 0.1]
-    if len(weak) == len(values["areas"]):
+    if all(_apart(found["area"]) < 0.1 for found in known.values()):
         sentence += ". None is 0.1 or more from 0.5: these properties explain little of where it fails"
     return sentence + "."
 
@@ -203,7 +216,8 @@ def _pair_table(values: dict[str, Any]) -> Table:
         ],
         rows,
         "Odds ratio 1: unrelated. The last line is not about the network: two runs of EM from different "
-        "random starts, for scale. About one control in twenty has an interval without 1.",
+        "random starts, for scale. Intervals and p are of each line alone; the finding asks for p below "
+        f"{LEVEL} / {len(rows) - 1}. About one control in twenty has an interval without 1.",
     )
 
 
@@ -243,7 +257,8 @@ def _fourfold_table(values: dict[str, Any]) -> Table:
         rows,
         "Odds ratio: conditional estimate with its exact 95 % interval; an upper limit that is a dash "
         "has none. A dash for all: nobody, or everybody, fails. Controls: the network's failures on "
-        "the next task.",
+        f"the next task. p and intervals are of each line alone, not corrected for the {len(rows)} "
+        "lines: no finding rests on one of them.",
     )
 
 
@@ -259,8 +274,10 @@ def _area_table(values: dict[str, Any]) -> Table:
     rows = [
         [
             SCORE_NAMES[score],
+            number(found["network"]["p"], 2),
             *(interval(found[m]["area"]) if m in found else "-" for m in methods),
             interval(found["network"][SHUFFLED]),
+            number(found["network"]["p of control"], 2),
         ]
         for score, found in values["areas"].items()
     ]
@@ -268,13 +285,17 @@ def _area_table(values: dict[str, Any]) -> Table:
         "Which tasks are failed: area under the curve, K fixed",
         [
             "hardness of a task",
+            "p of the network's",
             *(METHOD_NAMES[m] for m in methods),
             "control: network, another task's hardness",
+            "its p",
         ],
         rows,
         "The chance that a failed task is the harder of a failed and a solved one; 0.5: the property "
         "says nothing. Where a method fails everything (the untrained network) or nothing, there is "
-        "no area.",
+        "no area. Intervals are 95 % for each cell alone, not corrected for the number of cells; p is "
+        "two-sided, by permuting failures within K, and "
+        f"among {len(rows)} lines one counts that is at most {LEVEL} / {len(rows)}.",
     )
 
 

@@ -19,8 +19,6 @@ from constructions.transformer import Transformer
 from training.comparison.alignment import KINDS, Alignment, align, squared_distances
 from training.model import TGMM
 
-MODEL_KINDS = (*KINDS, "tokens", "rest")
-
 
 @dataclass(frozen=True, eq=False)
 class ModelAlignment:
@@ -38,8 +36,14 @@ class ModelAlignment:
 
     @property
     def distance(self) -> float:
-        """sqrt(sum of squares / sum of squares of the reference) over everything."""
-        return math.sqrt(sum(self.squared.values()) / sum(self.squared_norm.values()))
+        """sqrt(sum of squares / sum of squares of the reference) over everything.
+
+        ValueError where every weight of the reference is 0.
+        """
+        norm = sum(self.squared_norm.values())
+        if norm == 0:
+            raise ValueError("every weight is 0, needs one that is not: distances are relative to their norm")
+        return math.sqrt(sum(self.squared.values()) / norm)
 
     @property
     def by_kind(self) -> dict[str, float]:

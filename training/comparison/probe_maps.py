@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,31 +74,41 @@ class ProbeMap:
 def probe_map(states: Tensor, targets: Tensor, seeds: Sequence[Draw]) -> ProbeMap:
     """Probe every layer's stream (L + 1, B, P, D) for targets (B, P, G, W); see probe_ridge.probe.
 
-    Raises ValueError where a target does not vary on some seed's test tasks: its R^2 is 0/0.
+    All sums of a target that does not vary on some seed's test tasks are NaN there: its R^2 is 0/0.
     """
     found: list[list[Tensor]] = [[], [], [], []]
     for draw in seeds:
         control = shuffled(targets, torch.Generator().manual_seed(draw.shuffle))
         for place, wanted in ((0, targets), (2, control)):
             sums = [probe(state.double(), wanted, draw.split) for state in states]
-            found[place].append(torch.stack([layer.error for layer in sums], 1))
-            found[place + 1].append(torch.stack([layer.total for layer in sums], 1))
-    whole = ProbeMap(*(torch.stack(part) for part in found))
-    constant = (whole.total.sum(1) == 0).any(0).any(0)
-    if bool(constant.any()):
-        raise ValueError(f"target {int(constant.nonzero()[0])} does not vary over the test tasks")
-    return whole
+            constant = ~varies(wanted, draw.split)
+            for offset, part in enumerate(("error", "total")):
+                layers = torch.stack([getattr(layer, part) for layer in sums], 1)
+                found[place + offset].append(layers.masked_fill(constant, torch.nan))
+    return ProbeMap(*(torch.stack(part) for part in found))
+
+
+def varies(targets: Tensor, split: Split) -> Tensor:
+    """(G,) whether a test row of the targets (B, P, G, W) is away from the average of the training rows.
+
+    The average of n equal numbers is off by up to n u of their size: no more than that is no variation.
+    """
+    train, test = (targets[part].flatten(0, 1) for part in (split.train, split.test))
+    bound = len(train) * torch.finfo(targets.dtype).eps * targets.abs().amax((0, 1))
+    return ((test - train.mean(0)).abs() > bound).flatten(2).any(2).any(0)
 
 
 def summary(found: ProbeMap, resampled: Tensor) -> dict[str, Any]:
     """R^2 with its 95 % interval over tasks, the control's, and the largest deviation between seeds."""
     low, high = interval(resampled)
+    deviation = found.by_seed.std(0)
+    known = deviation[~deviation.isnan()]
     return {
         "r2": rounded(found.r2),
         "low": rounded(low),
         "high": rounded(high),
         "shuffled": rounded(found.control),
-        "seed_deviation": float(found.by_seed.std(0).max()),
+        "seed_deviation": float(known.max()) if len(known) else math.nan,
     }
 
 

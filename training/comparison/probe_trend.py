@@ -32,7 +32,7 @@ FEWEST = 3
 
 def best_iterations(r2: Tensor) -> Tensor:
     """(..., L) from R^2 (..., L + 1, T + 1): the best iteration after layers 1..L, NaN below LEAST."""
-    largest, place = r2[..., 1:, :].max(-1)
+    largest, place = _known(r2[..., 1:, :]).max(-1)
     return torch.where(largest >= LEAST, place.double(), torch.nan)
 
 
@@ -42,14 +42,20 @@ def newest_iterations(r2: Tensor) -> Tensor:
     NaN for a layer that holds none of these iterates, as above.
     """
     unexplained = 1 - r2[..., 1:, 1:]
-    place = 1 + (unexplained[..., 1:, :] / unexplained[..., :-1, :]).argmin(-1)
-    return torch.where(r2[..., 2:, 1:].amax(-1) >= LEAST, place.double(), torch.nan)
+    share = unexplained[..., 1:, :] / unexplained[..., :-1, :]
+    place = 1 + share.nan_to_num(torch.inf, torch.inf).argmin(-1)
+    return torch.where(_known(r2[..., 2:, 1:]).amax(-1) >= LEAST, place.double(), torch.nan)
 
 
 def peak_layers(r2: Tensor) -> Tensor:
     """(..., T + 1) from R^2 (..., L + 1, T + 1): the best layer 0..L, NaN below LEAST."""
-    largest, place = r2.max(-2)
+    largest, place = _known(r2).max(-2)
     return torch.where(largest >= LEAST, place.double(), torch.nan)
+
+
+def _known(r2: Tensor) -> Tensor:
+    """R^2 with -inf where it is NaN, for a target that does not vary: it is nobody's largest."""
+    return r2.masked_fill(r2.isnan(), -torch.inf)
 
 
 def slope(y: Tensor) -> Tensor:
@@ -104,6 +110,8 @@ def resampled_r2(error: Tensor, total: Tensor, draws: int, generator: torch.Gene
 
 def interval(values: Tensor) -> tuple[Tensor, Tensor]:
     """2.5 % and 97.5 % quantiles over the first dimension, NaN left out."""
+    if values.numel() == 0:  # one layer: nothing is added by a later one, and there is nothing to sort
+        return values[0], values[0]
     low, high = (values.nanquantile(q, 0) for q in (0.025, 0.975))
     return low, high
 

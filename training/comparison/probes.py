@@ -22,7 +22,8 @@ from training.comparison.probe_maps import Draw, ProbeMap, draws, probe_map, rou
 from training.comparison.probe_steps import distances_to, step_test
 from training.comparison.probe_trend import largest_share, trend
 from training.comparison.probes_report import PICTURES, render
-from training.comparison.recording import Recording, record
+from training.comparison.recording import Recording, check_varied, record
+from training.comparison.served import components_served, refusal_of_components
 from training.model import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -70,7 +71,7 @@ def size_of(subject: Subject) -> Size:
 
 def numbers_of_components(subject: Subject) -> list[int]:
     """The largest K, and before it K = 3 (or the smallest from 2 on) where there is effort for two."""
-    several = [K for K in subject.model.config.components if K > 1]
+    several = components_served(subject.model.config)
     first = 3 if 3 in several else several[0]
     return sorted({first, several[-1]})[-size_of(subject).most_cells :]
 
@@ -82,9 +83,7 @@ def refusal(subject: Subject) -> str:
         return f"the backbone is {config.backbone!r}: probes read the layers of a transformer"
     if config.scales:
         return "the network estimates variances: EM here has unit covariances"
-    if max(config.components) < 2:
-        return "the network serves K = 1 only: one component has nothing to be probed for"
-    return ""
+    return refusal_of_components(config)
 
 
 def compute(subject: Subject, start: Start) -> dict[str, Any]:
@@ -129,7 +128,7 @@ class _Cell:
 
     def __init__(self, subject: Subject, size: Size, K: int, n_samples: int) -> None:
         generator = subject.generator(PURPOSE, K)
-        tasks = TaskDistribution(subject.model.config.n_features)
+        tasks = TaskDistribution(subject.model.config.n_features, components=(K,))
         self.K, self.size = K, size
         self.batch, self.lens_batch = (
             sample_tasks(tasks, n, K, n_samples, generator, dtype=torch.float64)
@@ -151,6 +150,7 @@ class _Cell:
         generator = torch.Generator()
         generator.set_state(self.state)  # the same resamples for both networks
         recording = record(model, self.X, self.K)
+        check_varied(recording)
         estimate = recording.estimate.to_mixture()
         paths = {label: path.aligned(estimate) for label, path in self.paths.items()}
         lenses: list[dict[str, Any]] = []

@@ -108,7 +108,8 @@ def _maps(results: dict[str, Any], K: int, target: str) -> Picture:
         "... steps, where it ends, the truth, the network's own output) that a linear probe of the "
         "stream after a layer (rows) explains on unseen tasks. Circle: the best iterate of a layer "
         "that explains half or more. An unrolled EM makes the circles climb, as in the hand-built "
-        "network (right, top): the probe finds it where it is. Controls: the untrained network "
+        "network (right, top): the probe finds it where it is. White: the same for every task, as the "
+        "equal weights that EM starts from. Controls: the untrained network "
         "below; below the hand-built map the same stream probed for EM from another start. What row "
         "0 shows is known from the input alone."
     )

@@ -150,7 +150,11 @@ def _worth(results: Row) -> str:
 def _control(results: Row) -> str:
     rows = [row for row in results["maps"] if row["start"] != LINE]
     shuffled, found = (_values(rows, key) for key in ("shuffled", "r2"))
-    deviation = max(number(row["seed_deviation"]) for row in rows if row["target"] != "log weights")
+    deviation = max(
+        row["seed_deviation"]
+        for row in rows
+        if row["target"] != "log weights" and row["seed_deviation"] is not None
+    )
     failed = sum(row["failed"] for row in rows if row["network"] == "learned")
     return (
         f"Controls. On shuffled targets the probes reach R² from {min(shuffled):.3f} to "

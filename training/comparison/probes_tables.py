@@ -45,7 +45,7 @@ def _label(row: Row) -> str:
 
 
 def _list(values: list[float | None]) -> str:
-    return " ".join("-" if v is None else f"{v:.0f}" for v in values)
+    return " ".join("-" if v is None else f"{v:.0f}" for v in values) or "-"
 
 
 def _interval(statistic: Row) -> str:
@@ -162,17 +162,24 @@ def _r2_row(label: str, learned: Row, control: Row, column: int) -> tuple[str, .
     layer = max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
     low, high, shuffled = (number(learned[key][layer][column]) for key in ("low", "high", "shuffled"))
     theirs = [number(line[column]) for line in control["r2"]]
+    most = max((v for v in theirs if not math.isnan(v)), default=math.nan)
+    interval = f"{_two(values[layer])} [{_two(low)}, {_two(high)}]"
     return (
         label,
-        f"{values[0]:.2f}",
-        str(layer),
-        f"{values[layer]:.2f} [{low:.2f}, {high:.2f}]",
-        f"{values[layer] - values[0]:.2f}",
-        f"{shuffled:.3f}",
-        f"{values[layer] - shuffled:.2f}",
-        f"{max(theirs):.2f}",
-        f"{max(theirs) - theirs[0]:.2f}",
+        _two(values[0]),
+        "-" if math.isnan(values[layer]) else str(layer),
+        "-" if math.isnan(values[layer]) else interval,
+        _two(values[layer] - values[0]),
+        "-" if math.isnan(shuffled) else f"{shuffled:.3f}",
+        _two(values[layer] - shuffled),
+        _two(most),
+        _two(most - theirs[0]),
     )
+
+
+def _two(value: float) -> str:
+    """Two digits; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def lens_table(results: Row) -> Table:

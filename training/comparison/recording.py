@@ -81,7 +81,10 @@ def attention_of(layer: TransformerLayer) -> SelfAttention:
 
 @torch.no_grad()
 def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
-    """Run the learned part on X (B, N, d), of any floating dtype, and keep the stream."""
+    """Run the learned part on X (B, N, d), of any floating dtype, and keep the stream.
+
+    Raises ValueError where the estimate or the stream is not finite.
+    """
     layers = layers_of(model)
     states: list[Tensor] = []
 
@@ -97,8 +100,21 @@ def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
             stack.enter_context(_removing(layer.register_forward_hook(after)))
         estimate = model.network(X.to(model.readin.weight.dtype), n_components)
     found = torch.stack(states)
+    if not all(bool(part.isfinite().all()) for part in (found, *estimate[:2])):
+        raise ValueError("the network's estimate of a task is not finite, needs smaller weights")
     n_points = X.shape[1]
     return Recording(estimate, found, n_points, found.shape[2] - n_points, model.config.tokens_last)
+
+
+def check_varied(recording: Recording) -> None:
+    """Refuse a network that says the same of every task, within rounding: ValueError.
+
+    Rounding: the read-out adds up D numbers, and equal sums may be off by D u of the largest coordinate.
+    """
+    means = recording.estimate.means
+    bound = recording.states.shape[-1] * torch.finfo(means.dtype).eps * means.abs().max()
+    if not bool((means - means[:1]).abs().max() > bound):
+        raise ValueError("the network's estimate is the same for every task, needs one that depends on it")
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_means
 from training.comparison.parts import Subject
+from training.comparison.served import components_served, refusal_of_components
 from training.model import ModelConfig
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
@@ -252,28 +253,15 @@ def component_regimes(subject: Subject) -> list[Regime]:
     """The paper's tasks, N = 128 (fewer where the network has fewer positions), each K that it serves."""
     config = subject.model.config
     N = min(N_SAMPLES, config.max_positions or N_SAMPLES)
-    chosen = _possible(config)
+    chosen = components_served(config)
     if subject.effort.quick and len(chosen) > 2:
         chosen = [chosen[0], chosen[-1]]
     return [Regime(config.n_features, K, N) for K in chosen]
 
 
-def _possible(config: ModelConfig) -> list[int]:
-    """The K that the paper has tasks of: not one component, and of three numbers two have cosine 1."""
-    return [K for K in config.components if K >= 2 and (config.n_features > 1 or K == 2)]
-
-
 def refusal(subject: Subject) -> str:
     """Why there are no regimes for a network, or ""."""
-    config = subject.model.config
-    if not _possible(config) and config.n_features == 1 and max(config.components) > 2:
-        return "it serves K > 2 in one dimension alone, where the paper has no tasks"
-    most = max(config.components)
-    if most < 2:
-        return "it serves K = 1 alone, a single normal distribution: every method here has the same answer"
-    if config.max_positions and config.max_positions < 2 * most:
-        return f"it has positions for {config.max_positions} points, needs at least 2 K = {2 * most}"
-    return ""
+    return refusal_of_components(subject.model.config)
 
 
 def all_regimes(subject: Subject) -> list[Regime]:
@@ -285,7 +273,7 @@ def all_regimes(subject: Subject) -> list[Regime]:
     for n in SAMPLES[:1] if quick else SAMPLES:
         if n >= K and n != N and (not config.max_positions or n <= config.max_positions):
             regimes.append(Regime(config.n_features, K, n))
-    simplex = [k for k in _possible(config) if k <= config.n_features + 1]
+    simplex = [k for k in components_served(config) if k <= config.n_features + 1]
     if simplex:
         k = min(simplex, key=lambda k: abs(k - SIMPLEX_K))
         for apart in SEPARATIONS[1:2] if quick else SEPARATIONS:
@@ -302,8 +290,11 @@ def tasks_of(regime: Regime, tasks: int) -> int:
 
 
 def estimate_of(model: Estimator, X: Tensor, regime: Regime) -> Mixture:
-    """The network's weights and means, unit covariances, float64."""
-    found = model.estimate(X, regime.n_components)
+    """The network's weights and means, unit covariances, float64; ValueError where it has none."""
+    try:
+        found = model.estimate(X, regime.n_components)
+    except ValueError as error:
+        raise ValueError(f"the network has no estimate of a task of {regime.title}: {error}") from error
     return Mixture(found.weights, found.means)
 
 

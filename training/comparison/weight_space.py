@@ -21,6 +21,7 @@ from training.comparison.model_alignment import (
 )
 from training.comparison.parts import Part, Start, Subject
 from training.comparison.recording import attention_maps, attention_of, layers_of, record
+from training.comparison.served import has_tasks, refusal_of_components
 from training.comparison.symmetries import random_copy_model
 from training.comparison.weight_space_report import PICTURES, render
 from training.model import TGMM
@@ -99,17 +100,14 @@ def _blocks(subject: Subject) -> dict[str, Any]:
     config = subject.model.config
     if config.readout != "tokens":
         return {"missing": f"the read-out is {config.readout!r}: there are no component tokens to attend to"}
-    served = [K for K in config.components if config.n_features > 1 or K <= 2]
+    served = [K for K in config.components if has_tasks(config.n_features, K)]
     if not served:
-        return {
-            "missing": "in one dimension tasks have at most two components, fewer than the network serves"
-        }
+        return {"missing": refusal_of_components(config)}
     K = min(served, key=lambda k: abs(k - NEAR_COMPONENTS))
     n_tasks, n_points = TASKS[subject.effort.quick], min(POINTS, config.max_positions or POINTS)
     distribution = TaskDistribution(config.n_features, components=(K,))
     batch = sample_tasks(distribution, n_tasks, K, n_points, subject.generator(6, 3), dtype=torch.float64)
-    with torch.no_grad():
-        estimate = subject.model.network(batch.X.to(subject.model.readin.weight.dtype), K)
+    estimate = record(subject.model, batch.X, K).estimate
     named = lens.named_variables(batch.X, estimate.log_weights.double(), estimate.means.double())
     learned, untrained = (_reads(model, batch.X, K) for model in (subject.model, subject.untrained))
     repeats = range(1 + SHUFFLES[subject.effort.quick])
