@@ -234,3 +234,13 @@ def test_bad_input_is_refused():
         align(a, broken)
     with pytest.raises(ValueError, match="scales=True"):
         align_models(small_model(), small_model({"scales": True}))
+
+
+def test_a_network_of_zeros_has_no_relative_distance() -> None:
+    model = small_model()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+    with pytest.raises(ValueError, match="every weight is 0"):
+        _ = align_models(model, small_model()).distance
+    assert align_models(small_model(), model).distance == pytest.approx(1)

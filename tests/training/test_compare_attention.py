@@ -447,7 +447,7 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
 
 def test_refusals_and_which_components() -> None:
     one = subject_with(small_model(components=(1,)))
-    assert "responsibilities need K >= 2" in PART.refusal(one)
+    assert "K = 1 alone" in PART.refusal(one)
     object.__setattr__(one.model.config, "backbone", "mamba2")
     assert "the backbone is 'mamba2'" in PART.refusal(one)
     for components, quick, chosen in (

@@ -474,14 +474,15 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     own = answer["regimes"][0]["networks"]["learned"]
     own["moved"]["mean"] = {"mean": [[0, 0], [0, 2]], "low": [[0, 0], [0, 1.5]], "high": [[0, 0], [0, 3]]}
     own["moved"]["rotated"] = {key: [[0.1, 0.1], [0.1, 1.0]] for key in ("mean", "low", "high")}
-    own["agreement"]["M"] = {"rho": 0.9, "p": 0.0001, "p_within": 0.2}
+    own["agreement"]["M"] = {"rho": 0.9, "p": 0.2, "p_within": 0.0001}
     own["patches"]["points"][0] |= {"other": [0.8, 0.7, 0.9], "random": [0.1, 0.0, 0.2]}
     answer["regimes"][0]["networks"]["untrained"]["patches"]["points"][0]["other"] = [0.0, -0.1, 0.1]
     own["patches"]["tokens"][0] |= {"other": [0.03, 0.02, 0.04], "step_gain": [-0.2, -0.3, -0.1]}
     own["patches"]["em"]["other"][1] = [0.5, 0.4, 0.6]
     said = check_section(answer, 5, 3)
     assert "is layer 2 head 2 (squared distance 2, the turned change 1); 1 of 4 heads move it" in said
-    assert "go together for tokens to points" in said
+    assert "are related, within a layer too, for tokens to points" in said
+    assert "p inside layers 0.0001" in said
     assert "less than one EM step from it would keep (0.50 [0.40, 0.60])" in said
     assert "at most 0.80 [0.70, 0.90] arrives (after layer 1)" in said
     assert "the estimate follows what the points hold" in said
@@ -490,9 +491,11 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     own["patches"]["tokens"][0]["other"] = [0.45, 0.3, 0.6]
     own["patches"]["tokens"][0]["step_gain"] = [0.0, -0.1, 0.1]
     for value in own["agreement"].values():
-        value["p"] = 0.2
+        value |= {"p": 0.0001, "p_within": 0.2}  # what depth alone makes
     said = check_section(answer, 5, 3)
     assert "cannot be told" in said
+    assert "are related" not in said
+    assert f"across layers as well {len(own['agreement'])} of" in said
     assert "not less than one EM step from it would keep" in said
     assert "not told from its controls" in said
     assert "the estimate follows what the points hold" not in said
@@ -510,6 +513,15 @@ def test_the_part_runs_with_other_read_outs(options: dict) -> None:
 
 def test_refusals() -> None:
     subject = subject_with(small_model(components=(1,)))
-    assert "responsibilities need K >= 2" in PART.refusal(subject)
+    assert "K = 1 alone" in PART.refusal(subject)
     object.__setattr__(subject.model.config, "backbone", "mamba2")
     assert "the backbone is 'mamba2'" in PART.refusal(subject)
+
+
+def test_a_network_that_says_the_same_of_every_task_is_not_patched() -> None:
+    model = small_model()
+    with torch.no_grad():
+        for weights in model.backbone.parameters():
+            weights.zero_()
+    with pytest.raises(ValueError, match="the same for every task"):
+        PART.compute(subject_with(model), lambda name: None)

@@ -271,3 +271,19 @@ def test_one_dimension_with_three_components_is_said_to_be_missing(monkeypatch):
     torch.manual_seed(1)
     found = computed(monkeypatch, TGMM(ModelConfig(1, (3,), layers=1, heads=2, width=8)))
     assert "one dimension" in found["blocks"]["missing"]
+
+
+def test_components_that_cannot_be_drawn_are_not_looked_at(monkeypatch):
+    torch.manual_seed(1)
+    found = computed(monkeypatch, TGMM(ModelConfig(2, (8,), layers=1, heads=2, width=8)))
+    assert "rejection finds no such means" in found["blocks"]["missing"]
+    found = computed(monkeypatch, TGMM(ModelConfig(2, (1, 8), layers=1, heads=2, width=8)))
+    assert found["blocks"]["about"]["K"] == 1
+
+
+def test_a_network_without_a_finite_estimate_has_no_blocks(monkeypatch):
+    model = small_model()
+    with torch.no_grad():
+        model.readin.weight.mul_(1e300)
+    with pytest.raises(ValueError, match="estimate of a task is not finite"):
+        computed(monkeypatch, model)

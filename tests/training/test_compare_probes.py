@@ -22,7 +22,7 @@ from training.comparison import probes
 from training.comparison.parts import Effort, Subject
 from training.comparison.probe_handbuilt import STEPS, hand_built
 from training.comparison.probe_lens import TunedLens, logit_lens
-from training.comparison.probe_maps import Draw, draws, probe_map
+from training.comparison.probe_maps import draws, probe_map, summary
 from training.comparison.probe_ridge import PENALTIES, Ridge, Split, probe, shuffled, split_tasks
 from training.comparison.probe_steps import step_test
 from training.comparison.probes import PART, numbers_of_components
@@ -171,9 +171,26 @@ def test_bad_targets_are_refused():
         probe(H, normal(10, 3, 1, 1), split)
     with pytest.raises(ValueError, match="needs finite float64"):
         probe(H, torch.full((10, 2, 1, 1), math.nan, dtype=torch.float64), split)
-    varied = torch.cat([normal(10, 2, 1, 1), torch.ones(10, 2, 1, 1, dtype=torch.float64)], 2)
-    with pytest.raises(ValueError, match="target 1 does not vary"):
-        probe_map(H[None], varied, [Draw(split, 0)])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, *(math.log(1 / K) for K in (2, 3, 5, 7))])
+@pytest.mark.parametrize("n_tasks", [10, 96])
+def test_a_target_that_does_not_vary_has_no_r2_whether_or_not_its_average_rounds(value, n_tasks):
+    states, varied = normal(2, n_tasks, 3, 4), normal(n_tasks, 3, 1, 2, seed=1)
+    targets_ = torch.cat([varied, torch.full_like(varied, value)], 2)
+    seeds = draws(n_tasks, 3, generator())
+    found, alone = probe_map(states, targets_, seeds), probe_map(states, varied, seeds)
+    # Products of at most 300 rows with two more columns beside them: sums of size 300 that round at 300 u.
+    same = {"rtol": 0, "atol": 300 * 300 * U}
+    assert torch.allclose(found.r2[:, :1], alone.r2, **same)
+    assert torch.allclose(found.control[:, :1], alone.control, **same)
+    assert found.r2[:, 1].isnan().all()
+    assert found.control[:, 1].isnan().all()
+    told = summary(found, found.resampled(20, generator()))
+    assert told["seed_deviation"] == pytest.approx(float(alone.by_seed.std(0).max()), abs=same["atol"])
+    assert math.isnan(told["low"][0][1])
+    targets_[seeds[0].split.test[0], 0, 1, 0] += 1e-9  # beyond rounding: now it varies, for one seed
+    assert probe_map(states, targets_, seeds).by_seed[0, :, 1].isfinite().all()
 
 
 # Targets.
@@ -316,6 +333,21 @@ def test_a_stream_that_keeps_its_start_still_shows_what_is_new():
     assert trends.best_iterations(r2 * 0.49).isnan().all()
 
 
+def test_a_column_without_r2_is_nobodys_best():
+    r2 = torch.tensor([[0.6, 0.5, 0.7], [0.6, 0.7, 0.8], [0.9, 0.95, 0.6]], dtype=torch.float64)
+    gone = r2.clone()
+    gone[:, 0] = math.nan
+    assert trends.best_iterations(gone).tolist() == trends.best_iterations(r2).tolist() == [2, 1]
+    assert trends.newest_iterations(gone).tolist() == [1]
+    assert trends.peak_layers(gone)[1:].tolist() == [2, 1]
+    assert trends.peak_layers(gone)[0].isnan()
+    gone[:, 1] = math.nan
+    assert trends.newest_iterations(gone).tolist() == [2]
+    gone[:] = math.nan
+    assert trends.best_iterations(gone).isnan().all()
+    assert trends.newest_iterations(gone).isnan().all()
+
+
 def test_jump_and_resampling():
     assert trends.largest_share(torch.tensor([0.1, 0.2, 0.7, 0.6])) == (pytest.approx(5 / 6), 2)
     assert math.isnan(trends.largest_share(torch.tensor([0.3, 0.2]))[0])
@@ -403,7 +435,44 @@ def test_the_section_is_made_from_json_alone(results):
         "means",
         "log weights",
     }
-    assert not any("nan" in paragraph for paragraph in section.paragraphs)
+    check_no_nan(section)
+
+
+def check_no_nan(section) -> None:
+    cells = [cell for table in section.tables for row in table.rows for cell in row]
+    assert not any("nan" in text for text in (*section.paragraphs, *cells))
+
+
+def test_the_equal_weights_of_a_start_have_no_r2(results):
+    for row in results["maps"]:
+        missing = {t for line in row["r2"] for t, value in enumerate(line) if value is None}
+        equal = row["target"] == "log weights" and row["start"] in probes.NAMED_STARTS.values()
+        assert missing == ({0} if equal else set()), (row["target"], row["start"])
+        assert row["seed_deviation"] is not None
+
+
+@pytest.mark.usefixtures("known_hand_built")
+def test_one_layer_adds_to_none_before_it():
+    found, _ = computed(small(layers=1))
+    section = PART.render(found)
+    check_no_nan(section)
+    assert {p.name for p in section.pictures} == set(PART.pictures)
+    assert section.tables[0].rows[0][2] == "-"
+
+
+@pytest.mark.usefixtures("known_hand_built")
+def test_in_one_dimension_two_components_are_asked_about():
+    found, _ = computed(small(n_features=1, components=(1, 2, 3)))
+    assert {row["K"] for row in found["maps"]} == {2}
+
+
+def test_a_network_that_says_the_same_of_every_task_is_not_probed():
+    model = small()
+    with torch.no_grad():
+        for weights in model.backbone.parameters():
+            weights.zero_()
+    with pytest.raises(ValueError, match="the same for every task"):
+        PART.compute(subject(model), lambda name: None)
 
 
 def test_a_layer_that_moves_nothing_can_be_shown(results):

@@ -13,6 +13,7 @@ from training.comparison.recording import (
     ablated,
     attention_maps,
     attention_of,
+    check_varied,
     head_outputs,
     head_weights,
     layers_of,
@@ -42,6 +43,26 @@ def same(one: object, other: object) -> bool:
 def hooks(model: TGMM) -> int:
     """Forward hooks of either kind on any module."""
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def test_a_network_without_a_finite_estimate_is_not_recorded() -> None:
+    model, X = small_model(), points(3, 7, 2)
+    with torch.no_grad():
+        next(iter(model.backbone.parameters())).mul_(1e300)
+        model.readin.weight.mul_(1e300)
+    with pytest.raises(ValueError, match="estimate of a task is not finite"):
+        record(model, X, K)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_a_network_that_says_the_same_of_every_task_is_told(dtype: torch.dtype) -> None:
+    model, X = small_model().to(dtype), points(16, 7, 2)
+    check_varied(record(model, X, K))
+    for weights in model.backbone.parameters():
+        weights.zero_()
+    with pytest.raises(ValueError, match="the same for every task"):
+        check_varied(record(model, X, K))
 
 
 @VARIANT
