@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -12,8 +13,10 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from console.output import finite
 from training.comparison import regimes
-from training.comparison.behaviour import PART, halves_chosen, measure, paired, ranking
-from training.comparison.behaviour_directions import STEPS, alignment, displacement, shrunk
+from training.comparison.behaviour import PART, halves_chosen, measure, paired, ranking, references_of
+from training.comparison.behaviour_directions import alignment, directions, leaning, shrunk
+from training.comparison.behaviour_estimators import PRIOR_FREE, STEPS, displacement, noisy
+from training.comparison.behaviour_section import _direction
 from training.comparison.parts import Effort, Subject
 from training.comparison.regimes import (
     SHUFFLED,
@@ -60,7 +63,7 @@ class Answers:
 
 def planted(answer, regime: Regime = REGIME, n_tasks: int = 24):
     """Tasks on which the learned network says answer(tasks)."""
-    owner = subject(tasks=n_tasks)
+    owner = subject(tuple(sorted({2, 3, regime.n_components})), n_tasks)
     known = answer(regime_tasks(owner, regime, n_tasks))
     model = Answers(owner.model.config, known)
     return regime_tasks(replace(owner, released=replace(owner.released, model=model)), regime, n_tasks)
@@ -119,8 +122,9 @@ def test_the_direction_towards_the_mode_is_seen_and_the_next_tasks_is_not():
     found = measure(planted(halfway), True)["directions"]["map-em"]
     assert found["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
     assert found["learned"]["coefficient"][0] == pytest.approx(0.5, abs=1e-9)
-    assert abs(found[SHUFFLED]["cosine"][0]) < 0.5
+    assert abs(found["controls"][SHUFFLED]["cosine"][0]) < 0.5
     assert found["n"] >= 10
+    assert leaning(found) == "towards"
 
 
 def test_a_network_that_only_shrinks_is_told_from_one_that_follows_the_mode():
@@ -128,6 +132,97 @@ def test_a_network_that_only_shrinks_is_told_from_one_that_follows_the_mode():
     assert found["shrunk"]["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
     assert found["shrunk"]["learned"]["coefficient"][0] == pytest.approx(1.0, abs=1e-9)
     assert found["map-em"]["learned"]["cosine"][2] < 0.9
+
+
+PRIOR_REGIME = Regime(2, 5, 128)
+"""Components overlap: there estimators that know no prior lie towards the posterior mode, as seen from EM."""
+
+
+def leans(answer, regime: Regime = PRIOR_REGIME, n_tasks: int = 60) -> dict:
+    """Directions of a network that says answer(tasks)."""
+    tasks = planted(answer, regime, n_tasks)
+    return directions(tasks, references_of(tasks, True)[0], generator(3))
+
+
+def said_of(found: dict) -> str:
+    """The paragraph on directions of one regime."""
+    return _direction([{"title": PRIOR_REGIME.title, "directions": json.loads(json.dumps(finite(found)))}])
+
+
+@pytest.mark.parametrize("name", ["k-means", "early 3"])
+def test_a_network_that_knows_no_prior_does_not_lean_to_the_mode(name):
+    found = leans(
+        lambda tasks: (
+            tasks.method("k-means").mixture if name == "k-means" else tasks.iterates("k-means++", STEPS)[3]
+        )
+    )
+    towards = found["map-em"]
+    # Without the controls that keep the link through EM it would: the interval is clear of the others'.
+    broken = {key: towards["controls"][key] for key in (SHUFFLED, "untrained")}
+    assert leaning(towards | {"controls": broken}) == "towards"
+    assert leaning(towards) == ""
+    assert leaning(found["truth"]) == leaning(found["shrunk"]) == ""
+    # It is the control: only what is drawn for the interval differs.
+    assert towards["controls"][name]["cosine"][0] == towards["learned"]["cosine"][0]
+    said = said_of(found)
+    assert "the posterior mode beyond what estimators without the prior do in 0 of 1 regimes" in said
+
+
+def test_a_network_that_is_the_mode_leans_to_it():
+    found = leans(lambda tasks: tasks.mode)
+    assert leaning(found["map-em"]) == "towards"
+    assert found["map-em"]["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
+    assert max(found["map-em"]["controls"][key]["cosine"][2] for key in PRIOR_FREE) < 0.9
+    said = said_of(found)
+    assert "the posterior mode beyond what estimators without the prior do in 1 of 1 regimes" in said
+    assert "have a cosine with the direction of the posterior mode of up to 0.4" in said
+
+
+def test_noise_about_em_or_about_the_truth_does_not_lean_to_the_mode():
+    def noise(start):
+        draws = torch.randn(start.means.shape, generator=generator(5), dtype=torch.float64)
+        return Mixture(start.weights, start.means + 0.1 * draws)
+
+    for answer in (lambda tasks: noise(tasks.best_em), lambda tasks: noise(tasks.truth)):
+        assert leaning(leans(answer)["map-em"]) == ""
+
+
+def test_a_control_is_left_out_where_it_is_the_reference():
+    found = leans(lambda tasks: tasks.mode, REGIME, 24)
+    assert set(PRIOR_FREE) - set(found["k-means"]["controls"]) == {"k-means"}
+    assert set(PRIOR_FREE) - set(found["early 3"]["controls"]) == {"early 3"}
+    assert set(PRIOR_FREE) - set(found["truth"]["controls"]) == {"truth noise"}
+    assert set(PRIOR_FREE) <= set(found["map-em"]["controls"])
+
+
+def test_leaning_asks_for_every_control_and_for_0():
+    def found(own, *controls):
+        return {"learned": {"cosine": own}, "controls": {i: {"cosine": c} for i, c in enumerate(controls)}}
+
+    low, high = [0.1, 0.0, 0.2], [0.4, 0.3, 0.5]
+    assert leaning(found([0.6, 0.51, 0.7], low, high)) == "towards"
+    assert leaning(found([0.6, 0.49, 0.7], low, high)) == ""  # above one of them only
+    assert leaning(found([0.0, -0.1, 0.1], [-0.4, -0.5, -0.3])) == ""  # above the control, not above 0
+    assert leaning(found([-0.6, -0.7, -0.51], [-0.4, -0.5, -0.3])) == "away"
+    assert leaning(found([-0.1, -0.2, -0.01], low, high)) == "away"
+    assert leaning(found([0.6, 0.51, 0.7], [None, None, None])) == ""  # one that cannot be ruled out
+    assert leaning(found([0.6, 0.51, 0.7], [math.nan] * 3)) == ""
+
+
+def test_noise_has_the_size_of_the_networks_distance():
+    """Sums of squares of 6 standard normal numbers for the means, of 3 less their average for the weights:
+    over T = 4000 tasks their averages are within 5 sqrt(2 / 6 T) = 4.6 % and 5 sqrt(1 / T) = 7.9 % of 1."""
+    T = 4000
+    means = 100.0 * torch.arange(6, dtype=torch.float64).reshape(1, 3, 2).expand(T, 3, 2)
+    base = Mixture(torch.full((T, 3), 1 / 3, dtype=torch.float64), means.contiguous())
+    own = torch.zeros(T, 9, dtype=torch.float64)
+    own[:, 0], own[:, 7] = 0.5, 0.01
+    drawn = noisy(base, base, own, generator())
+    assert float(drawn[:, :6].square().sum(-1).mean()) == pytest.approx(0.25, rel=0.046)
+    assert float(drawn[:, 6:].square().sum(-1).mean()) == pytest.approx(1e-4, rel=0.079)
+    assert float(drawn[:, 6:].sum(-1).abs().max()) < 1e-15
+    still = noisy(base, base, torch.zeros_like(own), generator())
+    assert float(still.abs().max()) == 0.0
 
 
 def test_the_displacement_is_the_metric():
@@ -141,6 +236,8 @@ def test_a_deviation_at_a_right_angle_has_no_coefficient():
     u, v = torch.zeros(20, 4, dtype=torch.float64), torch.zeros(20, 4, dtype=torch.float64)
     u[:, 0], v[:, 1] = 1.0, 2.0
     assert alignment(u, v, generator())["cosine"] == [0.0, 0.0, 0.0]
+    assert alignment(u[:4], v[:4], generator())["n"] == 4  # too few for an interval
+    assert math.isnan(alignment(u[:4], v[:4], generator())["cosine"][0])
     assert alignment(u + 3 * v, v, generator())["coefficient"][0] == pytest.approx(3.0)
 
 
@@ -195,6 +292,9 @@ def test_the_finding_follows_the_numbers():
         section = PART.render(json.loads(json.dumps(finite(values | {"regimes": [found]}))))
         assert f"of 1 regimes with K > d: {said}" in section.paragraphs[0].replace("the posterior ", "")
         assert "0 within rounding in every regime" in section.paragraphs[1]
+        assert tuple(p.name for p in section.pictures) == PART.pictures
+        table = next(table for table in section.tables if "deviate from converged EM" in table.title)
+        assert {len(row) for row in table.rows} == {len(table.header)}
 
 
 def test_refusals_say_why():
@@ -233,7 +333,8 @@ def test_the_section_is_made_from_json_alone():
     values = PART.compute(owner, started.append)
     assert len(started) == PART.pieces(owner)
     section = PART.render(json.loads(json.dumps(finite(values), allow_nan=False)))
-    assert tuple(p.name for p in section.pictures) == PART.pictures
+    # A network with random weights fails every task: it has no direction.
+    assert tuple(p.name for p in section.pictures) == PART.pictures[:3]
     assert "The network computes none of them exactly" in section.paragraphs[1]
     text = " ".join(cell for table in section.tables for row in table.rows for cell in row)
     assert "nan" not in text

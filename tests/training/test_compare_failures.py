@@ -11,7 +11,9 @@ from baselines.mixture import Mixture
 from console.output import finite
 from training.comparison import failures, regimes
 from training.comparison.failure_kinds import KINDS, NONE, kinds_of
-from training.comparison.failures import PART, areas, bins, pairs
+from training.comparison.failures import PART, bins, pairs
+from training.comparison.failures_areas import PERMUTATIONS, area_p, areas
+from training.comparison.failures_section import _where
 from training.comparison.parts import Effort, Subject
 from training.comparison.regimes import SHUFFLED, Regime, regime_tasks
 from training.comparison.task_statistics import (
@@ -129,6 +131,46 @@ def test_hardness_that_decides_is_found_and_the_next_tasks_says_nothing():
     assert control[1] < 0.5 < control[2]
     other = found["closest"]["em normal"]["area"]
     assert other[1] < 0.5 < other[2]
+
+
+def test_p_of_an_area_is_within_strata():
+    scores = torch.arange(200, dtype=torch.float64)
+    hard, unrelated = scores > 180, random_failures(0.1, 4, 200)
+    assert area_p([scores], [hard], generator()) == 1 / (1 + PERMUTATIONS)
+    assert area_p([-scores], [hard], generator()) == 1 / (1 + PERMUTATIONS)  # two-sided
+    assert area_p([scores], [unrelated], generator()) > 0.05
+    assert area_p([scores], [torch.zeros(200, dtype=torch.bool)], generator()) == 1.0
+    assert area_p([torch.zeros(200, dtype=torch.float64)], [hard], generator()) == 1.0
+    # A score that is larger where more fail, and says nothing within either stratum.
+    more = random_failures(0.6, 5, 200)
+    assert area_p([scores, scores + 1000], [unrelated, more], generator()) > 0.05
+    assert area_p([torch.cat([scores, scores + 1000])], [torch.cat([unrelated, more])], generator()) < 0.001
+
+
+def test_p_of_an_area_agrees_with_mann_and_whitney():
+    """Of p about 0.1: 1999 draws have a standard error of sqrt(0.1 0.9 / 1999) = 0.007; four of them."""
+    scores = torch.rand(60, generator=generator(3), dtype=torch.float64)
+    failed = scores + 4 * torch.rand(60, generator=generator(8), dtype=torch.float64) > 3.5
+    exact = stats.mannwhitneyu(scores[failed], scores[~failed], method="exact").pvalue
+    assert 0.0001 < exact < 0.5
+    error = math.sqrt(exact * (1 - exact) / PERMUTATIONS)
+    assert area_p([scores], [failed], generator()) == pytest.approx(exact, abs=4 * error + 1 / PERMUTATIONS)
+
+
+def test_what_is_said_of_hardness_bears_their_number():
+    """p = 0.02 would do alone, not among six (0.05 / 6 = 0.0083)."""
+    area = [0.6, 0.52, 0.68]
+    names = ("closest", "least", "moment", "sample", "floor", "em")
+    values = {"areas": {name: {"network": {"area": area, "p": 0.02}} for name in names}}
+    said = _where(values)
+    assert "6 hardnesses compared (which asks for p of at most 0.0083): none is apart from 0.5" in said
+    assert "taken alone, but not among so many, for two true means are close (0.6 (" in said
+    values["areas"]["em"]["network"] = {"area": [0.7, 0.6, 0.8], "p": 0.001}
+    said = _where(values)
+    assert "apart from 0.5 for EM from random points fails often (0.7 (0.6 to 0.8), p = 1.0e-03" in said
+    values["areas"] = {"floor": values["areas"]["floor"]}
+    assert "1 hardnesses" in _where(values)
+    assert "apart from 0.5 for large error" in _where(values)  # alone p = 0.02 does
 
 
 def test_bins_show_where_it_fails():

@@ -52,7 +52,8 @@ def directions_figure(values: dict[str, Any]) -> list[Picture]:
         "the tasks whose number stands behind the regime. Both differences share EM, so that "
         "estimators that know no prior (in colour) have positive cosines too: the network leans to a "
         "reference only where its interval (red) lies above 0 and above those of all controls, marked "
-        "by a star. Grey: another task's direction and the untrained network, which break the link."
+        "by a star. Grey: another task's direction and the untrained network, which break the link. An "
+        "empty line: the reference is not measured there, or has too few such tasks."
     )
     return [Picture("behaviour-directions", caption, figure)]
 

@@ -92,7 +92,7 @@ def _agreement_sentence(regime: Answer) -> str:
     across = sum(value["p"] < LEVEL / number for value in found.values())
     depth = (
         f" With heads permuted across layers as well {across} of {number} patterns would pass, which "
-        "how deep a head is may explain."
+        "the depth of a head alone may explain."
     )
     if not sure:
         best = max(found, key=lambda name: found[name]["rho"])
