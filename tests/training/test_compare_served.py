@@ -1,11 +1,12 @@
 """Which numbers of components a network can be asked about, and what is said where there are none."""
 
 import pytest
+import torch
 
 from training.comparison import adaptation, attention, behaviour, causal, failures, probes
 from training.comparison.converged import components_of
 from training.comparison.parts import Effort, Subject, subject_of
-from training.comparison.regimes import all_regimes, component_regimes
+from training.comparison.regimes import all_regimes, component_regimes, regime_tasks
 from training.comparison.served import components_served, has_tasks, refusal_of_components
 from training.model import TGMM, ModelConfig
 from training.released import Released
@@ -61,3 +62,13 @@ def test_what_can_be_drawn_is_asked_still(options: dict, served: list[int]):
     assert components_of(whole) == served
     assert probes.numbers_of_components(whole) == served
     assert {module.PART.refusal(whole) for module in PARTS} == {""}
+
+
+def test_a_network_without_a_finite_estimate_is_said_to_have_none():
+    huge = subject(components=(2, 3))
+    with torch.no_grad():
+        huge.model.readin.weight.mul_(1e30)
+    tasks = regime_tasks(huge, component_regimes(huge)[0], 4)
+    assert tasks.network("untrained").means.isfinite().all()
+    with pytest.raises(ValueError, match="the network has no estimate of a task of K = 2, N = 128: means"):
+        tasks.network("learned")

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from console.output import Picture
 from training.comparison.probe_targets import LINE, OWN_START
@@ -108,10 +109,9 @@ def _maps(results: dict[str, Any], K: int, target: str) -> Picture:
         "... steps, where it ends, the truth, the network's own output) that a linear probe of the "
         "stream after a layer (rows) explains on unseen tasks. Circle: the best iterate of a layer "
         "that explains half or more. An unrolled EM makes the circles climb, as in the hand-built "
-        "network (right, top): the probe finds it where it is. White: the same for every task, as the "
-        "equal weights that EM starts from. Controls: the untrained network "
-        "below; below the hand-built map the same stream probed for EM from another start. What row "
-        "0 shows is known from the input alone."
+        "network (right, top): the probe finds it where it is. White: a target that is the same for "
+        "every task. Controls: the untrained network below; below the hand-built map the same stream "
+        "probed for EM from another start. What row 0 shows is known from the input alone."
     )
     return Picture(NAMES[target], caption, figure)
 
@@ -168,8 +168,7 @@ def _growth(results: dict[str, Any], K: int, targets: Sequence[str]) -> Picture:
         bottom.set_ylim(-0.1, 1.05)
         top.set_ylim(-0.5, results["settings"]["iterations"] + 0.5)
         for panel in (top, bottom):
-            panel.set_xlabel("after layer")
-            panel.grid(alpha=0.3)
+            _layer_axis(panel)
     handles: dict[str, Any] = {}
     for panel in panels.flat:
         shown = zip(*panel.get_legend_handles_labels(), strict=True)
@@ -186,6 +185,15 @@ def _growth(results: dict[str, Any], K: int, targets: Sequence[str]) -> Picture:
         "network."
     )
     return Picture("probe_growth", caption, figure)
+
+
+def _layer_axis(panel: Axes) -> None:
+    """Whole layers, at least one of them in sight."""
+    left, right = panel.get_xlim()
+    panel.set_xlim(min(left, 0.8), max(right, 1.2))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panel.set_xlabel("after layer")
+    panel.grid(alpha=0.3)
 
 
 def _start_name(start: str) -> str:
@@ -246,15 +254,15 @@ def _lens(results: dict[str, Any], K: int) -> Picture:
                     color="w" if dark else "k",
                 )
         last = results["settings"]["iterations"]
+        path.set_yticks(range(len(shown)))
         path.set_xticks(range(last + 2), [*(str(t) for t in range(last + 1)), "end"])
         figure.colorbar(image, ax=path, label="mean error between the two estimates")
     errors.set_yscale("log")
-    errors.set_xlabel("after layer")
+    _layer_axis(errors)
     errors.set_ylabel("mean total error against the truth")
     errors.set_title("Error of the layer's estimate", fontsize=10)
     errors.set_ylim(bottom=errors.get_ylim()[0] / 15)
     errors.legend(fontsize=8, loc="lower left", handlelength=4)
-    errors.grid(alpha=0.3)
     path.set_xlabel("EM steps from the estimate after layer 1")
     path.set_ylabel("tuned lens after layer (learned)")
     path.set_title("Distance of the layer's estimate to EM's iterates", fontsize=10)
