@@ -14,9 +14,9 @@ import torch
 from scipy import stats
 
 from training.comparison.alignment import align
-from training.comparison.em_problem import EMProblem
+from training.comparison.em_problem import HELD_OUT, EMProblem
 from training.comparison.model_alignment import align_models
-from training.comparison.origins import EVALUATION_SEED, RunPlan, slot_blocks, train
+from training.comparison.origins import RunPlan, slot_blocks, train
 from training.comparison.origins_report import RETURNED
 from training.comparison.symmetries import random_copy, random_copy_model
 from training.released import SHIPPED, load_tgmm
@@ -31,7 +31,7 @@ CHANGED = 1.5
 """The control of the copies: one hidden unit of each layer writes so many times as much."""
 
 STEPS, SEEDS, CONTROL_SEEDS = 1000, 5, 2
-HELD_OUT = 256
+TASKS = 256
 STAYING_RATE, RETURNING_RATE = 1e-4, 3e-4
 NOISE, TOO_MUCH_NOISE = 3e-3, 3e-2
 
@@ -105,7 +105,7 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
     """The control is the same training from more noise."""
     began = time.perf_counter()
     problem = EMProblem()
-    held_out = problem.examples(HELD_OUT, EVALUATION_SEED)
+    held_out = problem.examples(TASKS, HELD_OUT, seed)
     with torch.no_grad():
         constructed = float(problem.losses(problem.constructed(), held_out, "em").mean())
 
@@ -124,7 +124,7 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
         bound=RETURNED,
         observed=max(after),
         margin=RETURNED / max(after),
-        instances=len(plans) * HELD_OUT,
+        instances=len(plans) * TASKS,
         dtype="float32",
         seed=seed,
         seconds=time.perf_counter() - began,

@@ -7,13 +7,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.comparison.curvature import TOLERANCE, curvature
-from training.comparison.em_problem import EMProblem
+from training.comparison.em_problem import HELD_OUT, EMProblem
 from training.comparison.lines import barrier, compare_lines, line_losses
-from training.comparison.origins import EVALUATION_SEED, RunPlan, slot_blocks, starting_network
+from training.comparison.origins import RunPlan, slot_blocks, starting_network
 from training.comparison.symmetries import random_copy
 
 TINY = EMProblem(n_features=1, n_components=2, n_samples=6, steps=1, pieces=2, dtype=torch.float64)
-EXAMPLES = TINY.examples(5, EVALUATION_SEED)
+EXAMPLES = TINY.examples(5, HELD_OUT)
 
 
 def mean_loss(network):

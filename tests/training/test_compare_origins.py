@@ -11,9 +11,8 @@ from baselines.mixture import Mixture
 from constructions.rounding import gamma, unit_roundoff
 from training.comparison.alignment import align
 from training.comparison.controls import random_like
-from training.comparison.em_problem import EMProblem
+from training.comparison.em_problem import HELD_OUT, EMProblem, generator_of
 from training.comparison.origins import (
-    EVALUATION_SEED,
     RunPlan,
     learning_rate,
     measure,
@@ -79,10 +78,10 @@ def test_a_network_that_is_not_finite_has_a_loss_that_is_not():
 
 
 def test_the_construction_is_near_em_and_a_still_network_returns_its_start():
-    levels = reference_levels(SMALL, SMALL.examples(50, EVALUATION_SEED))
+    levels = reference_levels(SMALL, SMALL.examples(50, HELD_OUT))
     assert levels["construction"]["em"] < 0.1 * levels["the start itself"]["em"]
-    X, means = points_and_starts(SMALL, SMALL.examples(50, EVALUATION_SEED))
-    examples = SMALL.examples(50, EVALUATION_SEED)
+    X, means = points_and_starts(SMALL, SMALL.examples(50, HELD_OUT))
+    examples = SMALL.examples(50, HELD_OUT)
     weights = torch.full((50, 2), 0.5, dtype=torch.float64)
     expected = (means - examples.em.means).square().mean((1, 2)) + (
         weights - examples.em.weights
@@ -122,7 +121,7 @@ def test_balancing_keeps_the_function():
 
 
 def test_training_is_a_pure_function_and_measures_where_it_is_told():
-    held_out = SMALL.examples(30, EVALUATION_SEED)
+    held_out = SMALL.examples(30, HELD_OUT)
     plan = RunPlan("noise", "em", 3e-3, 30, 4, noise=0.03, measured=(0, 10, 30))
     first, second = (train(SMALL, plan, held_out) for _ in range(2))
     assert first.curve == second.curve
@@ -139,7 +138,7 @@ def test_training_is_a_pure_function_and_measures_where_it_is_told():
 
 def test_a_rate_of_zero_changes_nothing():
     """The control of training: what it is said to change, it changes."""
-    held_out = SMALL.examples(30, EVALUATION_SEED)
+    held_out = SMALL.examples(30, HELD_OUT)
     plan = RunPlan("noise", "em", 0.0, 10, 4, noise=0.03, measured=(0, 10))
     first, last = train(SMALL, plan, held_out).curve
     assert {k: v for k, v in first.items() if k not in ("step", "gradient")} == {
@@ -148,14 +147,14 @@ def test_a_rate_of_zero_changes_nothing():
 
 
 def test_a_run_that_breaks_off_keeps_what_was_measured():
-    held_out = SMALL.examples(5, EVALUATION_SEED)
+    held_out = SMALL.examples(5, HELD_OUT)
     plan = RunPlan("noise", "em", 1e-3, 20, 0, noise=1e200, measured=(0, 20))
     run = train(SMALL, plan, held_out)
     assert [point["step"] for point in run.curve] == [0]
 
 
 def test_measuring_the_construction_itself():
-    held_out = SMALL.examples(30, EVALUATION_SEED)
+    held_out = SMALL.examples(30, HELD_OUT)
     found = measure(SMALL, SMALL.constructed(), held_out, "truth")
     assert found["function"] == 0
     assert found["weights"] <= 1e-10
@@ -183,3 +182,14 @@ def test_the_radius_ends_at_the_first_size_that_does_not_return():
     assert radius_of_return([1e-3, 1e-2, 0.1], [True, False, True]) == 1e-3
     assert radius_of_return([1e-3, 1e-2], [False, True]) is None
     assert radius_of_return([1e-3], [True]) == 1e-3
+
+
+def test_purposes_and_seeds_have_random_numbers_of_their_own():
+    """torch's CPU generator reads 32 bits: seeds that differ beyond them would give the same numbers."""
+    paths = [(purpose, seed, chunk) for purpose in range(4) for seed in (0, 1, 1000) for chunk in (0, 1)]
+    paths += [(HELD_OUT, 0), (HELD_OUT, 1), (HELD_OUT, 2**20)]
+    drawn = [float(torch.rand(1, generator=generator_of(*path), dtype=torch.float64)) for path in paths]
+    assert len(set(drawn)) == len(paths)
+    assert torch.equal(SMALL.examples(3, HELD_OUT, 5).tokens, SMALL.examples(3, HELD_OUT, 5).tokens)
+    held_out, batch = SMALL.examples(4, HELD_OUT, 0), next(SMALL.batches(4, 0))
+    assert not torch.isin(held_out.truth.means, batch.truth.means).any()

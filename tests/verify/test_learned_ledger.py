@@ -66,7 +66,7 @@ def test_copies_fail_where_their_control_does_not(monkeypatch):
 @pytest.fixture
 def short(monkeypatch):
     """Twenty steps in place of a thousand: the construction stays, noise is not yet undone."""
-    for name, value in {"STEPS": 20, "SEEDS": 2, "CONTROL_SEEDS": 1, "HELD_OUT": 24}.items():
+    for name, value in {"STEPS": 20, "SEEDS": 2, "CONTROL_SEEDS": 1, "TASKS": 24}.items():
         monkeypatch.setattr(learned, name, value)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,6 +34,18 @@ Target = Literal["em", "truth"]
 TARGETS: tuple[Target, ...] = ("em", "truth")
 STEPS_AT_ONCE = 64
 """Training batches that are made together."""
+
+TRAINING, HELD_OUT, CURVATURE, WEIGHTS = range(4)
+"""First steps of the paths of random numbers: what they are for."""
+
+
+def generator_of(*path: int) -> torch.Generator:
+    """Random numbers for one purpose, a function of the path of non-negative integers.
+
+    Hashed by numpy's SeedSequence to the 32 bits that torch's CPU generator reads of its seed.
+    """
+    state = np.random.SeedSequence(entropy=0, spawn_key=path).generate_state(1, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +103,9 @@ class EMProblem:
         """A fresh copy of the hand-built transformer."""
         return self.construction.to_transformer(self.dtype)
 
-    def examples(self, n_tasks: int, seed: int) -> Examples:
-        """n_tasks tasks with their starts, a function of the seed."""
-        generator = torch.Generator().manual_seed(seed)
+    def examples(self, n_tasks: int, *path: int) -> Examples:
+        """n_tasks tasks with their starts, a function of the path; other paths give independent ones."""
+        generator = generator_of(*path)
         distribution = TaskDistribution(self.n_features, (self.n_components,), box=self.box)
         batch = sample_tasks(
             distribution, n_tasks, self.n_components, self.n_samples, generator, dtype=torch.float64
@@ -113,7 +126,7 @@ class EMProblem:
         """Fresh tasks without end, `size` at a time."""
         chunk = 0
         while True:
-            together = self.examples(size * STEPS_AT_ONCE, (seed << 20) + chunk)
+            together = self.examples(size * STEPS_AT_ONCE, TRAINING, seed, chunk)
             for first in range(0, size * STEPS_AT_ONCE, size):
                 yield together[first : first + size]
             chunk += 1

@@ -24,7 +24,14 @@ from constructions.stream import Block
 from constructions.transformer import Transformer
 from training.comparison.alignment import KINDS, align
 from training.comparison.balance import balanced
-from training.comparison.em_problem import TARGETS, EMProblem, Examples, Target
+from training.comparison.em_problem import (
+    TARGETS,
+    WEIGHTS,
+    EMProblem,
+    Examples,
+    Target,
+    generator_of,
+)
 
 Start = Literal["constructed", "noise", "random"]
 
@@ -32,8 +39,6 @@ TASKS_PER_STEP = 16
 WARMUP = 50
 BETAS = (0.9, 0.99)
 CLIP = 1.0
-EVALUATION_SEED, WEIGHTS_SEED = 2**40, 2**41
-"""Of held-out tasks, and of noise and random weights: beyond those of batches, (seed << 20) + chunk."""
 WATCHES = 200
 """The held-out loss is taken so many times over a run, at least, or at every step."""
 
@@ -75,7 +80,7 @@ def slot_blocks(problem: EMProblem) -> tuple[Block, ...]:
 def starting_network(problem: EMProblem, plan: RunPlan) -> Transformer:
     """The network at step 0."""
     network = balanced(problem.constructed())
-    generator = torch.Generator().manual_seed(WEIGHTS_SEED + plan.seed)
+    generator = generator_of(WEIGHTS, plan.seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if plan.start == "random":

@@ -15,10 +15,9 @@ from training.comparison.balance import balanced
 from training.comparison.blocks import compare_blocks, layer_inputs
 from training.comparison.controls import random_like
 from training.comparison.curvature import curvature
-from training.comparison.em_problem import TARGETS, EMProblem, Examples, Target
+from training.comparison.em_problem import CURVATURE, HELD_OUT, TARGETS, EMProblem, Examples, Target
 from training.comparison.lines import compare_lines
 from training.comparison.origins import (
-    EVALUATION_SEED,
     RunPlan,
     TrainedRun,
     measured_steps,
@@ -116,7 +115,7 @@ def pieces(settings: OriginSettings) -> int:
 
 def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) -> dict[str, Any]:
     """Train everything; the figures as JSON values."""
-    held_out = problem.examples(settings.tasks, EVALUATION_SEED + 2 * settings.seed)
+    held_out = problem.examples(settings.tasks, HELD_OUT, settings.seed)
     plans = run_plans(settings)
     start(f"training {len(plans)} networks of the construction's shape")
     runs: list[TrainedRun] = []
@@ -128,7 +127,7 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
     chosen = _chosen(runs, SEEDS_APART * settings.seed)
     start("curvature")
     exact = replace(problem, dtype=torch.float64)
-    few = exact.examples(settings.curvature_tasks, EVALUATION_SEED + 2 * settings.seed + 1)
+    few = exact.examples(settings.curvature_tasks, CURVATURE, settings.seed)
     bends = _curvatures(exact, settings, chosen, few)
     start("straight lines and blocks")
     return {
