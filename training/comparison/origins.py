@@ -39,7 +39,7 @@ TASKS_PER_STEP = 16
 WARMUP = 50
 BETAS = (0.9, 0.99)
 CLIP = 1.0
-WATCHES = 200
+WATCHES = 100
 """The held-out loss is taken so many times over a run, at least, or at every step."""
 
 

@@ -25,7 +25,7 @@ def last_losses(runs: Sequence[Run]) -> list[float | None]:
 
 
 def highest_loss(runs: Sequence[Run]) -> float:
-    """Of all losses that were taken on the way, about every two-hundredth of a run."""
+    """Of all losses that were taken on the way, about every hundredth of a run."""
     return max(loss for run in runs for _, loss in run["watched"] if loss is not None)
 
 
