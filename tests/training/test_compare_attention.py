@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_instances import small_model
 from scipy.stats import kstest
+from tiny_subjects import generator, normal, subject_with
 from torch import Tensor
 
 from baselines.em_steps import e_step
@@ -28,7 +29,6 @@ from training.comparison.attention_patterns import (
     uniformity,
 )
 from training.comparison.converged import Tasks, components_of, draw_tasks, interval, responsibilities
-from training.comparison.parts import Effort, Subject, subject_of
 from training.comparison.recording import attention_maps, record
 from training.comparison.row_correlation import (
     Moves,
@@ -38,22 +38,8 @@ from training.comparison.row_correlation import (
     permutation_test,
     residual,
 )
-from training.model import TGMM
-from training.released import Released
 
 U = unit_roundoff(torch.float64)
-
-
-def subject_with(model: TGMM, quick: bool = True) -> Subject:
-    return subject_of(Released("tiny", model, "", {}), Effort(quick, 0, 4))
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")

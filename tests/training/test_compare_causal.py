@@ -8,6 +8,7 @@ import pytest
 import torch
 from model_instances import fields, points, small_model
 from scipy.stats import kstest
+from tiny_subjects import generator, normal, subject_with
 from torch import Tensor, nn
 
 from baselines.em_steps import em_step, m_step
@@ -28,7 +29,6 @@ from training.comparison.ablation import (
 from training.comparison.causal import PART
 from training.comparison.causal_patches import Bench, em_keeps, point_patches, token_patches
 from training.comparison.converged import Tasks, draw_tasks
-from training.comparison.parts import Effort, Subject, subject_of
 from training.comparison.patching import (
     FLOOR,
     em_from,
@@ -42,25 +42,12 @@ from training.comparison.patching import (
 )
 from training.comparison.recording import Recording, attention_of, layers_of, record
 from training.model import TGMM
-from training.released import Released
 
 U = unit_roundoff(torch.float64)
 K, N, D = 3, 40, 2
 CLOSE = 1e-9
 """Sums of at most 1e4 float64 numbers of size at most 1e3, a handful of times, through least squares of
 condition below 1e2: 1e4 * 1e2 * U is 1e-10 relative."""
-
-
-def subject_with(model: TGMM) -> Subject:
-    return subject_of(Released("tiny", model, "", {}), Effort(True, 0, 6))
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
