@@ -125,8 +125,8 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
                 )  # fmt: skip
         found, control = own[key], regime["networks"]["untrained"]["agreement"][key]
         panel.set_title(
-            f"{title}\nlearned: rank corr. {found['rho']:.2f}, p {found['p']:.3g}\n"
-            f"untrained: {control['rho']:.2f}, p {control['p']:.3g}",
+            f"{title}\nlearned: rank corr. {found['rho']:.2f}, p {found['p_within']:.3g}\n"
+            f"untrained: {control['rho']:.2f}, p {control['p_within']:.3g}",
             fontsize=10,
         )
         panel.set_yscale("log")
@@ -142,8 +142,8 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
         "untrained (the control). Across: the correlation of its log attention with "
         "responsibilities, mean over tasks. Up: how far the estimate moves when its output is "
         "replaced by its average. If heads that look like a step of EM were the ones that matter, "
-        "the dots would rise to the right; p by permuting heads, not corrected for the number of "
-        "patterns."
+        "the dots would rise to the right; p by permuting heads inside their layers, so that depth "
+        "alone makes none small, not corrected for the number of patterns."
     )
     return Picture(name, caption, figure)
 
