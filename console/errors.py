@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
+
+from console.streams import lasting_output
 
 BROKEN, BAD_INPUT, STOPPED = 1, 2, 130
 
@@ -22,9 +25,14 @@ class BadInputError(ValueError):
 def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Run a typer command and return its exit code: 0 kept, 1 broken, 2 bad input, 130 stopped by Ctrl-C.
 
-    An exception of another kind is a fault of ours and keeps its traceback.
+    A reader of the output that goes away (``| head -1``) stops nothing and changes no code. An exception of
+    another kind is a fault of ours and keeps its traceback.
     """
-    command = typer.main.get_command(app)
+    with lasting_output():
+        return _run(typer.main.get_command(app), arguments)
+
+
+def _run(command: Any, arguments: Sequence[str] | None) -> int:
     try:
         result = command.main(args=arguments, standalone_mode=False)
     except USAGE_ERROR as problem:

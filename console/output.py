@@ -19,6 +19,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from console.errors import BadInputError
+from console.streams import printable
 
 RESULTS, PAGE = "results.json", "index.html"
 
@@ -74,14 +75,14 @@ def versions() -> dict[str, str]:
 
 
 def finite(value: Any) -> Any:
-    """The same structure with numbers that JSON does not know (inf, NaN) as None."""
+    """The same structure as any reader of JSON takes it: inf and NaN as None, text as characters."""
     if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {printable(str(key)): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return printable(value) if isinstance(value, str) else value
 
 
 def write_results(
@@ -116,7 +117,7 @@ def write_results(
     environment.filters["sig"] = significant
     page = environment.get_template(template.name).render(results=content, pictures=shown, **context)
     _write_json(out, content)  # first: it marks the folder as ours
-    for name, written in (files | {PAGE: page.encode()}).items():
+    for name, written in (files | {PAGE: printable(page).encode()}).items():
         _write(out / name, written)
     for name in names:
         if f"{name}.png" not in files:

@@ -22,6 +22,7 @@ from rich.console import Console
 from baselines.em import em
 from baselines.metrics import errors
 from console.errors import checking_input, run_command
+from console.figures import plain
 from console.options import usable_seed, whole
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table
@@ -91,7 +92,9 @@ def picture(runs: list[Run], against: list[Level]) -> Picture:
         for axes, (part, title) in zip(row, titles.items(), strict=True):
             for run in runs:
                 steps = [line["step"] for line in run.curve]
-                axes.plot(steps, [line[part][str(level.K)] for line in run.curve], marker=".", label=run.name)
+                axes.plot(
+                    steps, [line[part][str(level.K)] for line in run.curve], marker=".", label=plain(run.name)
+                )
             axes.axhline(level.ordered, color="0.3", linestyle="--", label="ordered loss, labels told")
             axes.axhline(level.oracle, color="0.3", linestyle=":", label="EM from the truth")
             axes.set(yscale="log", title=f"K = {level.K}, {title}", xlabel="training step")

@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from console.errors import BadInputError
+from console.streams import printable
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 SUFFIXES = (".csv", ".npy", ".npz")
@@ -54,7 +55,7 @@ def load_file(path: Path, standardise: bool, pca: int | None) -> UserData:
         raise BadInputError(
             f"--data {path}: data row {row + 1}, column {column + 1} is {X[row, column]}; values are finite"
         )
-    return _treated(path.name, X, standardise, pca, None)
+    return _treated(printable(path.name), X, standardise, pca, None)
 
 
 def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:

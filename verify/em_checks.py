@@ -17,7 +17,7 @@ from verify.em_problems import random_problem
 from verify.em_search import search
 from verify.em_sweep import fitted_slope, sweep
 from verify.em_symbolic import em_step_identity
-from verify.record import Record
+from verify.record import Record, margin_of
 
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
@@ -110,7 +110,7 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         evidence="sampled",
         bound=5.0,
         observed=median,
-        margin=5.0 / median,
+        margin=margin_of(5.0, median),
         instances=len(finite),
         dtype=name,
         seed=seed,
@@ -147,7 +147,7 @@ def check_slope(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=0.2,
             observed=abs(furthest + 2),
-            margin=0.2 / abs(furthest + 2),
+            margin=margin_of(0.2, abs(furthest + 2)),
             instances=tasks,
             dtype="float64",
             seed=seed,
@@ -184,7 +184,7 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
                     evidence="sampled",
                     bound=level,
                     observed=found,
-                    margin=level / found,
+                    margin=margin_of(level, found),
                     instances=len(errors),
                     dtype="float64",
                     seed=seed,
@@ -236,7 +236,7 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=worst[0],
             observed=worst[1],
-            margin=worst[0] / worst[1],
+            margin=margin_of(*worst),
             instances=tasks,
             dtype="float64",
             seed=seed,

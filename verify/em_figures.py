@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from console.figures import on_log_axis, plain
 from console.output import Picture
 from constructions.em import em_construction
 from verify.em_measure import Measurement
 from verify.em_sweep import SweepPoint, fitted_slope
+from verify.record import quotient
 
 NAMES = (
     *("error_against_pieces", "split_of_pieces", "error_against_steps", "bound_against_error", "paths"),
@@ -53,10 +56,10 @@ def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
     figure, panels = _grid(len(sweeps))
     for axes, (name, points) in zip(panels, sweeps.items(), strict=True):
         pieces = [p.pieces for p in points]
-        axes.loglog(pieces, [p.apriori for p in points], "^:", label="a-priori bound")
-        axes.loglog(pieces, [p.instance for p in points], "s--", label="instance bound")
-        axes.loglog(pieces, [p.error for p in points], "o-", label="measured")
-        axes.set_title(f"{name}, slope {fitted_slope(points):.2f}", fontsize=10)
+        axes.loglog(pieces, on_log_axis(p.apriori for p in points), "^:", label="a-priori bound")
+        axes.loglog(pieces, on_log_axis(p.instance for p in points), "s--", label="instance bound")
+        axes.loglog(pieces, on_log_axis(p.error for p in points), "o-", label="measured")
+        axes.set_title(f"{plain(name)}, slope {fitted_slope(points):.2f}", fontsize=10)
         _mark_pieces(axes, pieces)
         axes.set_ylabel("|mean, layers - mean, EM|")
         axes.grid(alpha=0.3)
@@ -81,8 +84,8 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
         others = {p.pieces: p for p in equal[name]}
         both = [(p, others[p.pieces]) for p in points if p.pieces in others]
         pieces = [p.pieces for p, _ in both]
-        bound_axes.semilogx(pieces, [q.rho / p.rho for p, q in both], "o-", label=name)
-        error_axes.semilogx(pieces, [q.error / p.error for p, q in both], "o-", label=name)
+        bound_axes.semilogx(pieces, [quotient(q.rho, p.rho) for p, q in both], "o-", label=plain(name))
+        error_axes.semilogx(pieces, [quotient(q.error, p.error) for p, q in both], "o-", label=plain(name))
     for axes, what in ((bound_axes, "a-priori bound (rho)"), (error_axes, "measured error")):
         axes.axhline(1, color="0.5", linewidth=0.8)
         axes.set_title(f"{what}: equal split / best split", fontsize=10)
@@ -106,13 +109,13 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
         steps = [r["step"] for r in m.records]
 
         def values(*keys: str, m: Measurement = m) -> list[float]:
-            found = []
+            found: list[float | None] = []
             for record in m.records:
-                value = record
+                value: Any = record
                 for key in keys:
                     value = value[key]
-                found.append(math.nan if value is None else value)
-            return found
+                found.append(value)
+            return on_log_axis(found)
 
         axes.semilogy(
             steps, values("path", "bound", "median"), "s--", label="bound over all steps so far, median"
@@ -121,7 +124,7 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
         axes.semilogy(
             steps, values("one_step", "mean_error", "median"), ".-", label="of that step alone, median"
         )
-        axes.set_title(f"{name}, {m.em.pieces.total // 3} pieces", fontsize=10)
+        axes.set_title(f"{plain(name)}, {m.em.pieces.total // 3} pieces", fontsize=10)
         axes.set_xlabel("EM step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("|mean, layers - mean, EM|")
@@ -180,7 +183,7 @@ def _path_picture(measurements: list[Measurement]) -> list[Picture]:
         [], [], "o", color="0.4", markersize=4, markerfacecolor="none", label="after each pair of layers"
     )
     axes.plot([], [], "*", color="0.4", markersize=11, label="last EM mean")
-    axes.set_title(f"{m.problem.label}: {m.run.steps} steps of EM and of the layers", fontsize=10)
+    axes.set_title(f"{plain(m.problem.label)}: {m.run.steps} steps of EM and of the layers", fontsize=10)
     axes.set_xlabel("first coordinate")
     axes.set_ylabel("second coordinate")
     axes.set_aspect("equal")

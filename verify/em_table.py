@@ -12,6 +12,7 @@ from rich.text import Text
 
 from console.output import significant
 from verify.em_measure import Measurement
+from verify.record import quotient
 
 WIDTH = 110
 LEGEND = (
@@ -89,6 +90,6 @@ def _print_splits(console: Console, sweeps: dict[str, list[dict[str, Any]]]) -> 
         other = equal[name, best["pieces"]]
         console.print(
             f"best split of {3 * best['pieces']} pieces, {name}: a-priori rho {significant(best['rho'])}, "
-            f"equal split {significant(other['rho'])} ({other['rho'] / best['rho']:.2f} times); "
+            f"equal split {significant(other['rho'])} ({quotient(other['rho'], best['rho']):.2f} times); "
             f"measured error {significant(best['error'])}, equal split {significant(other['error'])}"
         )

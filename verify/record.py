@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Evidence = Literal["proved", "certified", "sampled", "learned"]
+
+
+def quotient(top: float, bottom: float) -> float:
+    """``top / bottom``, as IEEE arithmetic has it: inf where only ``bottom`` is 0, NaN where both are."""
+    if bottom == 0:
+        return math.nan if top == 0 or math.isnan(top) else math.copysign(math.inf, top)
+    return top / bottom
+
+
+def margin_of(bound: float, observed: float) -> float:
+    """``bound / observed``; inf where nothing was observed, whatever the bound."""
+    return math.inf if observed == 0 else bound / observed
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from constructions.softmax_tensor_power import SOURCE
 from constructions.tensor_power_bounds import euclidean
-from verify.record import Record
+from verify.record import Record, margin_of, quotient
 from verify.resource_rows import SINK
 from verify.softmax_tensor_rows import (
     Best,
@@ -93,7 +93,7 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         evidence="sampled",
         bound=limit,
         observed=median,
-        margin=limit / median,
+        margin=margin_of(limit, median),
         instances=len(found),
         dtype=name,
         seed=seed,
@@ -127,7 +127,7 @@ def check_best(seed: int, instances: int) -> list[Record]:
     slopes = {p: best[torch.float64, p].slope for p in PAIRS}
     furthest = max(PAIRS, key=lambda p: abs(slopes[p] / (2 * p) - 1))
     off = abs(slopes[furthest] / (2 * furthest) - 1)
-    lost = max(b.error_there / b.error for b in best.values())
+    lost = max(quotient(b.error_there, b.error) for b in best.values())
     common: dict[str, Any] = {
         "source": f"{SOURCE}; {NOTE}",
         "evidence": "sampled",
@@ -140,7 +140,7 @@ def check_best(seed: int, instances: int) -> list[Record]:
             "float32, p = 1: 1e-4",
             bound=TARGETS[worst],
             observed=best[worst].error,
-            margin=1 / reached[worst],
+            margin=margin_of(1.0, reached[worst]),
             instances=TRIALS,
             dtype="float64, float32",
             passed=max(reached.values()) <= 1 and broken == 0,
@@ -151,7 +151,7 @@ def check_best(seed: int, instances: int) -> list[Record]:
             claim="softmax tensor power: the error falls like eps^(2p), slope within 10 %",
             bound=SLOPE_TOLERANCE,
             observed=off,
-            margin=SLOPE_TOLERANCE / off if off else math.inf,
+            margin=margin_of(SLOPE_TOLERANCE, off),
             instances=TRIALS,
             dtype="float64",
             passed=off <= SLOPE_TOLERANCE,
@@ -162,7 +162,7 @@ def check_best(seed: int, instances: int) -> list[Record]:
             claim="softmax tensor power: at the predicted eps the error is within 2 times the best of a grid",
             bound=PREDICTION,
             observed=lost,
-            margin=PREDICTION / lost,
+            margin=margin_of(PREDICTION, lost),
             instances=TRIALS,
             dtype="float64, float32",
             passed=lost <= PREDICTION,
@@ -224,7 +224,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
             source=f"{SOURCE}; {NOTE}; theorem_2_tensor_power.md, path lemma",
             evidence="sampled",
             bound=1.0,
-            observed=1 / tightest["margin"],
+            observed=quotient(1.0, tightest["margin"]),
             margin=tightest["margin"],
             instances=TRIALS,
             dtype="float64",
@@ -239,7 +239,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     rows = []
     for dim, components in ((2, 2), (8, 8), (16, 16), (32, 4)):
         rows += recovery_rows(dim, components, [2], None, sink, torch.float64, "cpu", generator)
-    worst = max(rows, key=lambda row: row["error"] / row["bound"])
+    worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
     records.append(
         Record(
             claim="softmax tensor power, deflation: every component of orthogonal tensors within its bound",
@@ -247,7 +247,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=worst["bound"],
             observed=worst["error"],
-            margin=worst["bound"] / worst["error"],
+            margin=margin_of(worst["bound"], worst["error"]),
             instances=sum(row["components"] for row in rows),
             dtype="float64",
             seed=seed,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from console.figures import on_log_axis, plain
 from console.output import Picture
 from verify.softmax_tensor_rows import Best, Point
-from verify.tensor_power_figures import path_picture, plain
+from verify.tensor_power_figures import path_picture
 from verify.tensor_power_rows import Row
 
 NAMES = ("error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "paths")
@@ -36,10 +37,15 @@ def _against_epsilon(points: list[Point], best: list[Best]) -> Picture:
             epsilons = [p.epsilon for p in chosen]
             color = f"C{pairs - 1}"
             axes.loglog(
-                epsilons, [p.error for p in chosen], "o", color=color, label=f"p = {pairs}", markersize=4
+                epsilons,
+                on_log_axis(p.error for p in chosen),
+                "o",
+                color=color,
+                label=f"p = {pairs}",
+                markersize=4,
             )
-            axes.loglog(epsilons, [p.predicted for p in chosen], "-", color=color, linewidth=1)
-            axes.loglog(epsilons, [p.bound for p in chosen], "--", color=color, linewidth=1)
+            axes.loglog(epsilons, on_log_axis(p.predicted for p in chosen), "-", color=color, linewidth=1)
+            axes.loglog(epsilons, on_log_axis(p.bound for p in chosen), "--", color=color, linewidth=1)
         for b in best:
             if (b.problem, b.dtype) == panel:
                 axes.axvline(b.predicted_epsilon, color=f"C{b.pairs - 1}", linewidth=0.7, linestyle=":")
@@ -63,10 +69,14 @@ def _against_sink(sinks: list[Point]) -> Picture:
         chosen = [p for p in sinks if (p.problem, p.dtype) == name]
         heights = [p.sink for p in chosen]
         axes.semilogy(
-            heights, [p.error for p in chosen], "o", color=f"C{color}", label=plain(", ".join(name))
+            heights,
+            on_log_axis(p.error for p in chosen),
+            "o",
+            color=f"C{color}",
+            label=plain(", ".join(name)),
         )
-        axes.semilogy(heights, [p.predicted for p in chosen], "-", color=f"C{color}", linewidth=1)
-        axes.semilogy(heights, [p.bound for p in chosen], "--", color=f"C{color}", linewidth=1)
+        axes.semilogy(heights, on_log_axis(p.predicted for p in chosen), "-", color=f"C{color}", linewidth=1)
+        axes.semilogy(heights, on_log_axis(p.bound for p in chosen), "--", color=f"C{color}", linewidth=1)
     axes.set_xlabel("score c of the sink")
     axes.set_ylabel("error of one step / natural scale, median")
     axes.set_title(f"Height of the sink, p = {sinks[0].pairs}", fontsize=10)
@@ -87,8 +97,10 @@ def _pairs(best: list[Best]) -> Picture:
     for color, name in enumerate(dict.fromkeys((b.problem, b.dtype) for b in best)):
         chosen = [b for b in best if (b.problem, b.dtype) == name]
         heads = [b.heads for b in chosen]
-        axes.semilogy(heads, [b.error for b in chosen], "o-", color=f"C{color}", label=plain(", ".join(name)))
-        axes.semilogy(heads, [b.predicted_error for b in chosen], "x:", color=f"C{color}")
+        axes.semilogy(
+            heads, on_log_axis(b.error for b in chosen), "o-", color=f"C{color}", label=plain(", ".join(name))
+        )
+        axes.semilogy(heads, on_log_axis(b.predicted_error for b in chosen), "x:", color=f"C{color}")
     axes.set_xlabel("heads, 2 p d")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("best error of one step / natural scale")

@@ -198,7 +198,7 @@ def sweep_epsilon(
 
 def fitted_slope(points: list[Point]) -> float:
     """Least-squares slope of log error over log eps, between rounding and the next order of the error."""
-    used = [p for p in points if p.rounding < ROUNDING_SHARE and p.reach <= LARGEST_REACH]
+    used = [p for p in points if p.error > 0 and p.rounding < ROUNDING_SHARE and p.reach <= LARGEST_REACH]
     if len(used) < 3:
         return math.nan
     x, y = (np.log([getattr(p, name) for p in used]) for name in ("epsilon", "error"))

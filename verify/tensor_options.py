@@ -17,6 +17,7 @@ from baselines.tensor_power import tensor_power_iteration
 from console.errors import BadInputError
 from console.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
 from console.output import check_out
+from console.streams import printable
 from constructions.rounding import gamma, unit_roundoff
 from verify.tensor_data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
 
@@ -113,7 +114,7 @@ def problems(
         _check_size(d, count if given is None else len(given), options.max_dim, weights)
         v = unit_vectors(count, d, generator) if given is None else given
         kind = symmetry(T)
-        name = f"{_printable(options.tensor.name)}, d={d}, {kind}"
+        name = f"{printable(options.tensor.name)}, d={d}, {kind}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
         for d in options.dims or dims:
@@ -165,11 +166,6 @@ def claimed(out: Path, command: str, pictures: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def _printable(name: str) -> str:
-    """A file name without bytes that are no characters."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
-
-
 def symmetry(T: Tensor) -> str:
     """Whether (d, d, d) T is symmetric: exactly, up to the rounding of an average, or not."""
     turned = [T.permute(p) for p in ((0, 2, 1), (1, 0, 2), (2, 1, 0))]
@@ -184,7 +180,7 @@ def symmetry(T: Tensor) -> str:
 def plain_value(value: object) -> object:
     """An option as JSON has it."""
     if isinstance(value, Path):
-        return _printable(str(value))
+        return printable(str(value))
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     return value

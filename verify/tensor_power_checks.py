@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from constructions.tensor_power import SOURCE, tensor_power_construction
-from verify.record import Record
+from verify.record import Record, margin_of, quotient
 from verify.tensor_data import gaussian_problem
 from verify.tensor_measure import one_step
 from verify.tensor_power_rows import normalised_rows, plain_rows, recovery_rows
@@ -47,7 +47,7 @@ def check_rounding(seed: int, instances: int) -> list[Record]:
             claim="tensor power, pairs of heads: one float64 step keeps its rounding bound, d = 1 to 64",
             source=f"{SOURCE}; {NOTE}",
             bound=1.0,
-            observed=1 / least,
+            observed=quotient(1.0, least),
             margin=least,
             instances=count,
             passed=broken == 0,
@@ -59,7 +59,7 @@ def check_rounding(seed: int, instances: int) -> list[Record]:
             source=f"{SOURCE}; {NOTE}",
             bound=SCALE_LIMIT,
             observed=at_32[0],
-            margin=SCALE_LIMIT / at_32[0],
+            margin=margin_of(SCALE_LIMIT, at_32[0]),
             instances=ROUNDING_TRIALS,
             passed=at_32[1] <= at_32[0] <= SCALE_LIMIT,
             note=f"largest error {at_32[1]:.2g} of the scale",
@@ -85,7 +85,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
             source=f"{SOURCE}; {NOTE}",
             evidence="sampled",
             bound=1.0,
-            observed=1 / tightest["margin"],
+            observed=quotient(1.0, tightest["margin"]),
             margin=tightest["margin"],
             instances=tensors,
             dtype="float64",
@@ -110,7 +110,7 @@ def check_recovery(seed: int, instances: int) -> list[Record]:
         for dim, components in sizes:
             rows += recovery_rows(dim, components, 1024, torch.float64, "cpu", generator, (form,))
         distance = max(row["distance"] for row in rows)
-        worst = max(rows, key=lambda row: row["error"] / row["bound"])
+        worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
         within = all(row["claimed"] and not row["broken"] for row in rows)
         exact = form == "rms"
         bound, observed = (RECOVERY_LIMIT, distance) if exact else (worst["bound"], worst["error"])
@@ -122,7 +122,7 @@ def check_recovery(seed: int, instances: int) -> list[Record]:
                 evidence="sampled",
                 bound=bound,
                 observed=observed,
-                margin=bound / observed,
+                margin=margin_of(bound, observed),
                 instances=sum(row["components"] for row in rows),
                 dtype="float64",
                 seed=seed,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from console.figures import on_log_axis, plain
 from console.output import Picture
 from constructions.power_iteration import PowerIteration
 from verify.tensor_power_rows import Row
@@ -42,11 +41,6 @@ def pictures(
     return found
 
 
-def plain(name: str) -> str:
-    """A problem's name as matplotlib shows it: no formula between dollars, and not hidden from a legend."""
-    return f" {name}".replace("$", r"\$") if name.startswith("_") else name.replace("$", r"\$")
-
-
 def _one_step(rows: list[Row]) -> Picture:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes: Axes = figure.subplots()
@@ -55,9 +49,9 @@ def _one_step(rows: list[Row]) -> Picture:
         chosen = [row for row in rows if row["form"] == form]
         places = [names.index(row["problem"]) for row in chosen]
         size = 9 - 2 * color  # lines that coincide show as rings
-        bounds = [row["bound"] for row in chosen]
+        bounds = on_log_axis(row["bound"] for row in chosen)
         axes.semilogy(places, bounds, "s--", color=f"C{color}", label=f"{form}: bound", markersize=size)
-        errors = [row["error"] or None for row in chosen]
+        errors = on_log_axis(row["error"] for row in chosen)
         axes.semilogy(places, errors, "o-", color=f"C{color}", label=f"{form}: measured", markersize=size)
     axes.set_xticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     axes.set_ylabel("error / sum |T v v|, largest over entries")
@@ -80,9 +74,9 @@ def path_picture(rows: list[Row], caption: str) -> Picture:
         for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
             chosen = [r for r in rows if r["problem"] == name and r["form"] == form]
             steps = [r["step"] for r in chosen]
-            bounds = [r["bound"] if r["bound"] < LARGEST_DRAWN else math.nan for r in chosen]
+            bounds = on_log_axis(r["bound"] if r["bound"] < LARGEST_DRAWN else None for r in chosen)
             axes.semilogy(steps, bounds, "--", color=f"C{color}")
-            errors = [r["largest_error"] or math.nan for r in chosen]
+            errors = on_log_axis(r["largest_error"] for r in chosen)
             axes.semilogy(steps, errors, "o-", color=f"C{color}", label=form, markersize=3)
         axes.set_title(plain(name), fontsize=10)
         axes.set_xlabel("step")

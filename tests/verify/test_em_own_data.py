@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from commands import (
 
 from baselines.em import em as reference_em
 from baselines.mixture import Mixture
+from console.streams import printable
 from constructions.readout import SHARPNESS
 from constructions.rounding import gamma, unit_roundoff
+from verify import em_figures
+from verify.record import margin_of, quotient
 
 U = unit_roundoff(torch.float64)
 
@@ -334,3 +338,33 @@ def test_a_component_that_em_leaves_undefined_is_neither_kept_nor_broken(line, t
     assert "EM is 0/0" in outcome.out
     assert results["estimates"]["em"] is None
     assert results["estimates"]["why"]
+
+
+# ---- data and names that figures and files must stand
+
+
+def test_ten_points_at_one_place_leave_nothing_to_divide_by(tmp_path, monkeypatch):
+    """Every error is 0, in both sweeps: no ratio, no slope, no point on a logarithmic axis, no warning.
+
+    The file's name is no text, and what looks like a formula in it is none.
+    """
+    name = os.fsdecode(b"d\xff $x$ \\frac.csv")
+    monkeypatch.setattr(em_figures, "_weights", lambda _: [])
+    (tmp_path / name).write_text("x,y\n" + "1.5,2.25\n" * 10)
+    arguments = ("--components", 2, "--pieces", "4,8", "--steps", 1)
+    outcome, results = run(tmp_path / "out", "--data", tmp_path / name, *arguments)
+    assert results["sweeps"]["equal"][0]["error"] == results["sweeps"]["optimal"][0]["error"] == 0.0
+    assert results["estimates"]["em"]["means"] == [[1.5, 2.25]] * 2
+    assert "every bound held" in outcome.out
+    assert printable(name) in results["data"]
+    assert printable(name) in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_quotients_follow_ieee_arithmetic():
+    assert quotient(1.0, 2.0) == 0.5
+    assert quotient(1.0, 0.0) == quotient(math.inf, 0.0) == math.inf
+    assert quotient(-1.0, 0.0) == -math.inf
+    assert math.isnan(quotient(0.0, 0.0))
+    assert math.isnan(quotient(math.nan, 0.0))
+    assert margin_of(0.0, 0.0) == margin_of(1.0, 0.0) == math.inf
+    assert margin_of(3.0, 2.0) == 1.5
