@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 SOURCES := constructions baselines training verify console tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup verify test test-slow lint format types bench clean
+.PHONY: help setup verify test test-slow lint format types mutants bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: $(READY) ## rewrite to the format that lint asks for
 
 types: $(READY) ## static types
 	$(RUN) -m pyright
+
+mutants: $(READY) ## mistakes planted one by one in a copy, each noticed by a test (minutes; rerun: it goes on)
+	$(RUN) -m tests.mutants
 
 bench: $(READY) ## speed against peers, both sides in one run
 	$(RUN) -m pytest tests/benchmarks --benchmark-only --benchmark-enable -m "slow or not slow"

@@ -1,5 +1,7 @@
 """What EM must do on any instance: climb, ignore order and names and origin, count weights, chunk, batch."""
 
+import math
+
 import pytest
 import torch
 from em_instances import COVARIANCE_TYPES, instance, radius_and_variance, step_rounding
@@ -66,6 +68,20 @@ def test_history_is_the_path_of_single_steps(covariance_type):
     torch.testing.assert_close(result.history, torch.stack(path), rtol=0, atol=1e-11)
     assert_close(result.mixture, mixture, 1e-11)
     assert result.log_likelihood_per_point == result.history[-1]
+
+
+def test_small_responsibilities_count():
+    """Points 0 and 1, means 0 and 10, equal weights: component 1 has shares e^-50 and e^-40 of them.
+
+    Its mean goes to 1/(1 + e^-10), decided by shares below 1e-17 alone. Exponents round by (d + 4) u 10^2 R,
+    about 1e-13.
+    """
+    X = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    start = Mixture(torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.0], [10.0]]).double())
+    shares = math.exp(-50), math.exp(-40)
+    for new in (em(X, init=start, tol=0, max_iter=1).mixture, em_step(X, start)[0]):
+        assert new.weights[1].item() == pytest.approx(sum(shares) / 2, rel=1e-12)
+        assert new.means[1].item() == pytest.approx(1 / (1 + math.exp(-10)), rel=1e-12)
 
 
 @FEW
