@@ -15,6 +15,7 @@ from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import STARTS, start_covariances
+from baselines.unit_scale import unit_scale
 
 
 class EMMixture(MixtureEstimator):
@@ -34,7 +35,8 @@ class EMMixture(MixtureEstimator):
     Scale matters for "unit": the components have standard deviation 1 in the units of X, so data must be in
     units of the spread within a group. Columns standardised over all the points have a total variance of 1,
     and groups then much narrower than the model's: it smooths over them, and its likelihood is low, though
-    labels may be right. No regularisation is added to a covariance: where one becomes singular, the fit ends
+    labels may be right. Where the spread within the components found is far from 1 (baselines.unit_scale), a
+    DataWarning says so. No regularisation is added to a covariance: where one becomes singular, the fit ends
     with the last parameters that were defined, converged_ False and a ConvergenceWarning that names it.
     """
 
@@ -102,7 +104,16 @@ class EMMixture(MixtureEstimator):
             self._problems(result),
             result.n_iter,
             result.log_likelihood_per_point,
+            self._remarks(X, result, sample_weight),
         )
+
+    def _remarks(self, X: Tensor, result: EMResult, sample_weight: Tensor | None) -> dict[int, str]:
+        """The data sets whose units make no sense under unit covariances."""
+        if self.covariance_type != "unit":
+            return {}
+        scale = unit_scale(X, result.mixture, sample_weight, result.log_likelihood_per_point)
+        places = scale.wrong.nonzero().squeeze(-1).tolist()
+        return {place: f"{scale.problem(place)}, or fit another covariance_type" for place in places}
 
     def _start(self, init: Any, X: Tensor, n_components: int, sample_weight: Tensor | None) -> Mixture:
         """Equal weights and pooled covariances about the given means, for every data set of X (B, N, d)."""

@@ -26,6 +26,7 @@ from baselines.estimator_sets import (
     Array,
     Arrays,
     BatchFit,
+    DataWarning,
     Estimates,
     as_count,
     check_counts,
@@ -40,7 +41,7 @@ from baselines.estimator_sets import (
 )
 from baselines.mixture import Mixture
 
-__all__ = ["BatchFit", "FittedMixtures", "MixtureEstimator"]
+__all__ = ["BatchFit", "DataWarning", "FittedMixtures", "MixtureEstimator"]
 
 SETS_AT_ONCE = 1024  # likelihoods of this many data sets are computed together
 
@@ -91,7 +92,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Fit to X (N, d), N >= n_components; y is ignored. ValueError for bad input or no estimate."""
+        """Fit to X (N, d), N >= n_components; y is ignored. ValueError for bad input or no estimate.
+
+        A ConvergenceWarning says that the method did not end as it should, a DataWarning that it is not made
+        for such data.
+        """
         return self._fit(X, None)
 
     def fit_predict(self, X: ArrayLike, y: object = None) -> NDArray[np.int64]:
@@ -105,9 +110,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
         n_components  K for all, or one for each data set; None takes the parameter of that name.
 
-        Data sets that did not converge give one ConvergenceWarning together; one without an estimate does
-        not disturb the others. The estimator itself stays as it was. Random draws are made for the data sets
-        together, so those of one data set depend on its company. ValueError for bad input, naming the set.
+        Data sets that did not converge give one ConvergenceWarning together, those that the method is not
+        made for one DataWarning; one without an estimate does not disturb the others. The estimator itself
+        stays as it was. Random draws are made for the data sets together, so those of one data set depend on
+        its company. ValueError for bad input, naming the set.
         """
         sets = check_sets(X, self._least_samples())
         counts = check_counts(self.n_components if n_components is None else n_components, len(sets))
@@ -120,7 +126,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             parts.append((places, self._estimates(group, counts[places[0]], padding, generator)))
         unfitted: Any = clone(self)
         result = _join(unfitted, counts, parts)
-        self._warn(result.problems, len(sets))
+        self._warn(result.problems, result.remarks, len(sets))
         return result
 
     def score_samples(self, X: ArrayLike) -> Array:
@@ -166,7 +172,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         found = self._estimates(points[np.newaxis], K, weight, self._generator())
         if not found.found[0]:
             raise ValueError(f"X with n_samples = {len(points)} has no estimate: {found.problems[0]}")
-        self._warn(found.problems, 1)
+        self._warn(found.problems, found.remarks, 1)
         return self._take(_join(self, [K], [([0], found)]), 0)
 
     def _estimates(
@@ -242,15 +248,22 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """The fewest points a data set may have, whatever n_components is."""
         return 1
 
-    def _warn(self, problems: Mapping[int, str], n_sets: int) -> None:
-        """One ConvergenceWarning for all problems, naming the first."""
-        if not problems:
-            return
-        name, (place, first) = type(self).__name__, min(problems.items())
-        message = f"{name} did not converge: {first}"
-        if n_sets > 1:
-            message = f"{name} did not converge on {len(problems)} of {n_sets} data sets; X[{place}]: {first}"
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    def _warn(self, problems: Mapping[int, str], remarks: Mapping[int, str], n_sets: int) -> None:
+        """One ConvergenceWarning for all problems and one DataWarning for all remarks, naming the first."""
+        for lines, verdict, category in (
+            (problems, "did not converge", ConvergenceWarning),
+            (remarks, "is not made for this", DataWarning),
+        ):
+            if not lines:
+                continue
+            place, first = min(lines.items())
+            message = f"{type(self).__name__} {verdict}"
+            message += (
+                f": {first}"
+                if n_sets == 1
+                else f" on {len(lines)} of {n_sets} data sets; X[{place}]: {first}"
+            )
+            warnings.warn(message, category, stacklevel=4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +280,7 @@ class FittedMixtures:
     converged        (B,) booleans.
     n_iter           (B,) integers, None where the method counts no steps.
     problems         {place: one line} for the data sets that did not converge.
+    remarks          {place: one line} for the data sets that the method is not made for.
     """
 
     estimator: MixtureEstimator
@@ -280,6 +294,7 @@ class FittedMixtures:
     converged: NDArray[np.bool_]
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
+    remarks: Mapping[int, str]
 
     def __len__(self) -> int:
         return len(self.n_components)
@@ -303,7 +318,11 @@ def _join(
     def collect(field: str) -> Any:
         return gather([(places, getattr(part, field)) for places, part in parts], n_sets)
 
-    problems = {places[row]: line for places, part in parts for row, line in part.problems.items()}
+    def lines(field: str) -> dict[int, str]:
+        found = {places[row]: line for places, part in parts for row, line in getattr(part, field).items()}
+        return dict(sorted(found.items()))
+
+    problems = lines("problems")
     return FittedMixtures(
         estimator,
         np.array(counts),
@@ -315,5 +334,6 @@ def _join(
         collect("found"),
         np.array([place not in problems for place in range(n_sets)]),
         None if parts[0][1].n_iter is None else collect("n_iter"),
-        dict(sorted(problems.items())),
+        problems,
+        lines("remarks"),
     )

@@ -1,7 +1,7 @@
 """Many data sets at once: what one is checked for, which are fitted together, how results are laid out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
@@ -19,6 +19,10 @@ Array = NDArray[np.float64]
 Arrays = Array | list[Array]
 
 
+class DataWarning(UserWarning):
+    """An estimate stands, but the data are not what the method is made for; the message names the remedy."""
+
+
 @dataclass(frozen=True, eq=False)
 class BatchFit:
     """What MixtureEstimator._fit_batch found for B data sets.
@@ -30,6 +34,8 @@ class BatchFit:
                     no estimate is among them.
     n_iter          (B,) steps taken; None where there are none to count.
     log_likelihood  (B,): sum_n a_n log p(x_n) / sum_n a_n; None has it computed.
+    remarks         place -> one line, for each data set that the method is not made for, with the remedy; the
+                    estimator gives one DataWarning for all. Converged or not is another matter.
     """
 
     mixture: Mixture
@@ -37,6 +43,7 @@ class BatchFit:
     problems: Mapping[int, str]
     n_iter: Tensor | None = None
     log_likelihood: Tensor | None = None
+    remarks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +51,7 @@ class Estimates:
     """A BatchFit as numpy arrays in scikit-learn's shapes, NaN for the data sets that have no estimate.
 
     weights (B, K), means (B, K, d), covariances (B, K), (B, K, d), (B, d, d) or (B, K, d, d),
-    log_likelihood (B,) per point, found (B,), n_iter (B,) or None, problems as in BatchFit.
+    log_likelihood (B,) per point, found (B,), n_iter (B,) or None, problems and remarks as in BatchFit.
     """
 
     weights: Array
@@ -55,6 +62,7 @@ class Estimates:
     found: NDArray[np.bool_]
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
+    remarks: Mapping[int, str]
 
 
 def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Estimates:
@@ -76,6 +84,7 @@ def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Esti
         found.numpy(),
         None if batch.n_iter is None else batch.n_iter.cpu().numpy(),
         batch.problems,
+        batch.remarks,
     )
 
 

@@ -21,7 +21,7 @@ from sklearn.mixture import GaussianMixture
 
 from baselines.checks import check_count
 from baselines.em_estimator import EMMixture
-from baselines.estimator_sets import Array
+from baselines.estimator_sets import Array, DataWarning
 from baselines.gaussian import COVARIANCE_TYPES
 from baselines.metrics import adjusted_rand_index
 from baselines.spectral_estimator import SpectralMixture
@@ -129,7 +129,7 @@ def real_data_table(
     """Every estimator fitted to every data set (`real_data_sets()` unless given), K the number of classes.
 
     An estimator is any MixtureEstimator or GaussianMixture of scikit-learn's; it is cloned. One that refuses
-    a data set by a ValueError, or warns that it has not converged, has that in its row.
+    a data set by a ValueError, or warns that it has not converged or is not made for it, has that in its row.
     """
     sets = real_data_sets() if data is None else data
     return [_row(one, name, estimator) for one in sets for name, estimator in estimators.items()]
@@ -147,7 +147,8 @@ def _row(data: RealData, name: str, estimator: Any) -> RealDataRow:
         "estimator": name,
     }
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        for category in (ConvergenceWarning, DataWarning):
+            warnings.simplefilter("always", category)
         try:
             model.fit(data.X)
         except ValueError as problem:
