@@ -5,9 +5,24 @@
 
 until no assignment changes. Neither step raises the inertia sum_n |x_n - m_c(n)|^2.
 
-An empty cluster has no average. Rule, that of scikit-learn: the points farthest from their own centres move
-to the empty clusters, one to each, the farthest to the first; a point that lies on its centre does not move.
-A task that has fewer different points than clusters keeps an empty cluster and is marked.
+An empty cluster has no average. Rule, that of scikit-learn: before every update the points farthest from
+their own centres move to the empty clusters, one to each, the farthest to the first. Here a point stays where
+it lies on its centre, and where it is alone in its cluster, which would only empty another one (scikit-learn
+then puts that centre on the one of the largest cluster).
+
+**No cluster is empty after the rule, unless there are fewer different points than clusters.** While one of K
+is empty, the other K - 1 or fewer hold all points. If K are different, some cluster holds two different ones;
+at most one place is its centre, so a point of it may move. Each move fills a cluster and empties none.
+**It lowers the inertia** of the update that follows: the point farthest from any centre is an extreme point
+of its cluster, so not the average, and leaving lowers the sum about the average strictly. So the inertia
+falls on, and no assignment comes twice.
+
+In numbers, an average of n equal points x is off by up to (n + 2) u |x|, coordinates measured from the centre
+of the data; a point that near to its centre counts as on it. Points differ if by more than twice that.
+
+The last assignment comes after the last update. Where `max_iter` stops a task with a cluster that it emptied,
+the labels returned are those that the centres are the averages of. A converged task has none: its labels are
+these too.
 Source: Lloyd 1982; Arthur and Vassilvitskii 2007 for the starts.
 """
 
@@ -30,7 +45,7 @@ class KMeansResult:
     """The best restart of every task of a batch (...).
 
     centres    (..., K, d).
-    labels     (..., N): the cluster nearest to each point.
+    labels     (..., N): the cluster nearest to each point; see the head of this file for `max_iter`.
     sizes      (..., K): points in each cluster.
     inertia    (...): sum_n |x_n - m_c(n)|^2, squared units of the data.
     n_iter     (...): updates of the centres.
@@ -48,7 +63,7 @@ class KMeansResult:
 
     @property
     def empty(self) -> Tensor:
-        """(...) booleans: a cluster has no points, so the task has no mixture."""
+        """(...) booleans: there are fewer different points than K, so a cluster is empty: no mixture."""
         return (self.sizes == 0).any(-1)
 
     @property
@@ -164,53 +179,70 @@ def _lloyd(points: Points, start: Tensor, max_iter: int, restart: int) -> _Fit:
     n_iter = torch.zeros(B, dtype=torch.long, device=device)
     converged = torch.zeros(B, dtype=torch.bool, device=device)
     rows, active, current = torch.arange(B, device=device), points, start
-    assigned, nearest = _assign(active, current)
+    assigned = _assign(active, current)
     moving = torch.ones(B, dtype=torch.bool, device=device)
     for _ in range(max_iter):
-        assigned = _fill_empty_clusters(assigned, nearest, K)
-        current = torch.where(moving[:, None, None], _averages(active, assigned, current), current)
+        filled = _fill_empty_clusters(active, current, assigned)
+        current = torch.where(moving[:, None, None], _averages(active, filled, current), current)
         n_iter[rows[moving]] += 1
-        new, nearest = _assign(active, current)
-        moving = moving & (new != assigned).any(-1)
-        assigned = new
-        centres[rows], labels[rows], converged[rows] = current, assigned, ~moving
+        assigned = _assign(active, current)
+        moving = moving & (assigned != filled).any(-1)
+        emptied = (_sizes(assigned, K) == 0).any(-1, keepdim=True)
+        centres[rows], labels[rows] = current, torch.where(emptied, filled, assigned)
+        converged[rows] = ~moving
         n_moving = int(moving.sum())
         if n_moving == 0:
             break
         if n_moving <= 0.5 * len(rows):
             kept = moving.nonzero().squeeze(-1)
             rows, active, current = rows[kept], active.rows(kept), current[kept]
-            assigned, nearest, moving = assigned[kept], nearest[kept], moving[kept]
-    sizes = torch.zeros(B, K, dtype=torch.long, device=device)
-    sizes.scatter_add_(1, labels, torch.ones_like(labels))
+            assigned, moving = assigned[kept], moving[kept]
     centres = centres + points.centre
-    owners = centres.gather(1, labels.unsqueeze(-1).expand(B, N, centres.shape[-1]))
-    inertia = (points.X - owners).square().sum((-2, -1))
-    return _Fit(centres, labels, sizes, inertia, n_iter, converged, torch.full_like(n_iter, restart))
+    inertia = _own_distances(points.X, centres, labels).sum(-1)
+    restarts = torch.full_like(n_iter, restart)
+    return _Fit(centres, labels, _sizes(labels, K), inertia, n_iter, converged, restarts)
 
 
-def _assign(points: Points, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest centre (B, N) of every point and the squared distance to it (B, N)."""
+def _assign(points: Points, centres: Tensor) -> Tensor:
+    """Nearest centre (B, N) of every point."""
     [(features, _)] = points.chunks()
-    nearest = squared_distances(features, centres).min(1)
-    return nearest.indices, nearest.values
+    return squared_distances(features, centres).argmin(1)
 
 
-def _fill_empty_clusters(labels: Tensor, nearest: Tensor, K: int) -> Tensor:
-    """Labels after the points farthest from their centres have moved to the empty clusters."""
+def _sizes(labels: Tensor, K: int) -> Tensor:
+    """Points in every cluster, (B, K)."""
     sizes = torch.zeros(len(labels), K, dtype=torch.long, device=labels.device)
-    sizes.scatter_add_(1, labels, torch.ones_like(labels))
-    empty = sizes == 0
-    if not empty.any():
+    return sizes.scatter_add_(1, labels, torch.ones_like(labels))
+
+
+def _own_distances(X: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
+    """|x_n - m_c(n)|^2 (B, N), subtracted before it is squared: 0 only on the centre."""
+    own = centres.gather(1, labels.unsqueeze(-1).expand(-1, -1, centres.shape[-1]))
+    return (X - own).square().sum(-1)
+
+
+def _fill_empty_clusters(points: Points, centres: Tensor, labels: Tensor) -> Tensor:
+    """Labels (B, N) after the rule of this file's head, one cluster after another."""
+    K = centres.shape[1]
+    sizes = _sizes(labels, K)
+    tasks = (sizes == 0).any(-1).nonzero().squeeze(-1)
+    if len(tasks) == 0:
         return labels
-    farthest = nearest.topk(K, dim=-1)
-    place = (empty.long().cumsum(-1) - 1).clamp(min=0)  # how many empty clusters come before this one
-    labels = labels.clone()
+    [(features, _)] = points.rows(tasks).chunks()
+    moved, sizes = labels[tasks], sizes[tasks]
+    distances = _own_distances(features[:, :-2].mT, centres[tasks], moved)
+    rounding = (labels.shape[1] + 2) * torch.finfo(centres.dtype).eps / 2
+    distances = torch.where(distances > rounding**2 * features[:, -2], distances, 0.0)
     for k in range(K):
-        away = farthest.values.gather(1, place[:, k : k + 1]).squeeze(1) > 0
-        tasks = (empty[:, k] & away).nonzero().squeeze(-1)
-        labels[tasks, farthest.indices[tasks, place[tasks, k]]] = k
-    return labels
+        free = torch.where(sizes.gather(1, moved) > 1, distances, 0.0)
+        farthest = free.max(-1)
+        fills = ((sizes[:, k] == 0) & (farthest.values > 0)).nonzero().squeeze(-1)
+        point = farthest.indices[fills]
+        sizes[fills, moved[fills, point]] -= 1
+        sizes[fills, k] = 1
+        moved[fills, point] = k
+        distances[fills, point] = 0.0
+    return labels.index_copy(0, tasks, moved)
 
 
 def _averages(points: Points, labels: Tensor, old: Tensor) -> Tensor:
