@@ -30,6 +30,23 @@ class Curve:
     parallel: Callable[[Array], Array]
 
 
-log = Curve("log", np.log, lambda slope: 1.0 / slope)
-inverse_sqrt = Curve("1/sqrt", lambda x: x**-0.5, lambda slope: (-2.0 * slope) ** (-2.0 / 3.0))
-square = Curve("square", np.square, lambda slope: slope / 2.0)
+def _reciprocal(slope: Array) -> Array:
+    return 1.0 / slope
+
+
+def _inverse_sqrt(x: Array) -> Array:
+    return x**-0.5
+
+
+def _inverse_sqrt_parallel(slope: Array) -> Array:
+    return (-2.0 * slope) ** (-2.0 / 3.0)
+
+
+def _half(slope: Array) -> Array:
+    return slope / 2.0
+
+
+# Functions with names, not lambdas: only these can be pickled, and with them every construction.
+log = Curve("log", np.log, _reciprocal)
+inverse_sqrt = Curve("1/sqrt", _inverse_sqrt, _inverse_sqrt_parallel)
+square = Curve("square", np.square, _half)

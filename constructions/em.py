@@ -20,6 +20,7 @@ from torch import Tensor
 
 from constructions import curves
 from constructions.arguments import check_whole
+from constructions.compiled import Compiled
 from constructions.construction import Construction, Layer
 from constructions.em_pieces import Pieces, Split, split_pieces
 from constructions.em_run import EMRun
@@ -156,7 +157,9 @@ class EMConstruction:
     log_resp: PiecewiseLinear
     log_pi: PiecewiseLinear
     square: PiecewiseLinear
-    _compiled: dict[object, tuple[Transformer, AttentivePooling]] = field(default_factory=dict, repr=False)
+    _compiled: dict[object, tuple[Transformer, AttentivePooling]] = field(
+        default_factory=Compiled, init=False, repr=False
+    )
 
     @property
     def stream(self) -> Stream:
@@ -310,12 +313,10 @@ class EMConstruction:
         check_whole(steps=steps)
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
         tasks = check_hypotheses(tasks, self.radius, self.floor)
-        if (dtype, device) not in self._compiled:
-            self._compiled[dtype, device] = (
-                self.to_transformer(dtype, device),
-                self.to_readout(dtype, device),
-            )
-        transformer, readout = self._compiled[dtype, device]
+        key = (dtype, str(device))
+        if key not in self._compiled:
+            self._compiled[key] = (self.to_transformer(dtype, device), self.to_readout(dtype, device))
+        transformer, readout = self._compiled[key]
         with torch.no_grad():
             return self._run(transformer, readout, tasks, refreshed, steps, tol)
 

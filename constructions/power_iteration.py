@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from constructions.arguments import check_whole
+from constructions.compiled import Compiled
 from constructions.construction import Construction
 from constructions.hypotheses import HypothesisError
 from constructions.resources import Resources
@@ -35,7 +36,7 @@ class PowerIteration(ABC):
     construction: Construction
     max_dim: int
     normalised: bool
-    _compiled: dict[object, Transformer] = field(default_factory=dict, repr=False, kw_only=True)
+    _compiled: dict[object, Transformer] = field(default_factory=Compiled, init=False, repr=False)
 
     @property
     def steps(self) -> int:

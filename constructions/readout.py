@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from constructions.stream import Block, Stream
+from constructions.transformer import emptied
 
 SHARPNESS = 64.0
 """beta: a token of another slot gets at most e^-64 = 1.6e-28 of the weight of one of the right slot."""
@@ -38,7 +39,7 @@ class AttentivePooling(nn.Module):
         Args:
             h: (B, N, D) final stream.
             component_mask: (B, K0) bool, True at the components that the task has.
-            key_mask: (B, N) bool, True at real tokens.
+            key_mask: (B, N) bool, True at real tokens; what stands at False reaches no gradient either.
 
         Returns:
             weights (B, K0), 0 at absent components, and means (B, K0, d0).
@@ -50,9 +51,12 @@ class AttentivePooling(nn.Module):
         self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The same before the softmax: logits (B, K0), minus infinity at absent components, and means."""
+        h = emptied(h, key_mask)
         scores = self.query @ (h @ self.key).mT
         if key_mask is not None:
-            scores = scores.masked_fill(~key_mask[:, None, :], -math.inf)
+            # A row of padding alone pools its emptied tokens: zeros.
+            hidden = ~key_mask & key_mask.any(-1, keepdim=True)
+            scores = scores.masked_fill(hidden[:, None, :], -math.inf)
         pooled = scores.softmax(-1) @ (h @ self.value)
         logits, means = pooled.split([self.max_components, pooled.shape[-1] - self.max_components], dim=-1)
         present = component_mask.to(h.dtype)

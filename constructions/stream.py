@@ -143,4 +143,6 @@ class RoleView:
     role: Role
 
     def __getattr__(self, name: str) -> Operand:
+        if name in ("stream", "role"):  # a copy asks for them before it has them
+            raise AttributeError(name)
         return Operand(getattr(self.stream, name), self.role)

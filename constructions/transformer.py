@@ -5,6 +5,12 @@
 
 Tokens are rows of ``H``, shape (..., N, D). ``c`` is ``score_scale``, 1 unless said: there is no hidden
 ``1/sqrt(head_dim)``. ReLU attention does not divide by N unless asked to.
+
+A padding token may hold anything, NaN too: each layer empties it before any product, since 0 * NaN is not 0,
+neither in a sum nor in the gradient of a weight. What comes out there means nothing, but is finite; a row of
+padding alone reads 0.
+
+Batch size and number of tokens stay free in torch.export (with Dim.DYNAMIC) and torch.jit.trace.
 """
 
 from __future__ import annotations
@@ -85,33 +91,43 @@ class SelfAttention(nn.Module):
 
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D). ``key_mask`` (B, N) is True at real tokens."""
-        # A padded token may hold anything, also NaN: it is emptied, since 0 * NaN is not 0.
-        attended = h if key_mask is None else h.masked_fill(~key_mask[:, :, None], 0.0)
-        q = torch.einsum("bnd,hde->bhne", h, self.query)
-        k, v = (torch.einsum("bnd,hde->bhne", attended, w) for w in (self.key, self.value))
+        h = emptied(h, key_mask)
+        q, k, v = (torch.einsum("bnd,hde->bhne", h, w) for w in (self.query, self.key, self.value))
         if self.shape.attention == "softmax":
             read = self._softmax_attention(q, k, v, key_mask)
         else:
             read = self._relu_attention(q, k, v, key_mask)
-        return self.norm(torch.einsum("bhne,hed->bnd", read, self.output))
+        written = torch.einsum("bhne,hed->bnd", read, self.output)
+        if key_mask is not None and self.layer.output_norm:
+            # The norm of a padding token, often 0, has no derivative: 1 stands there, and 0 afterwards.
+            return emptied(self.norm(written.masked_fill(~key_mask[:, :, None], 1.0)), key_mask)
+        return self.norm(written)
 
     def _softmax_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
-        mask = None if key_mask is None else key_mask[:, None, None, :]
-        earlier = self.shape.causal and mask is None
-        if self.shape.causal and mask is not None:
-            mask = mask & torch.ones(k.shape[2], k.shape[2], dtype=torch.bool, device=k.device).tril()
-        settings = {"attn_mask": mask, "scale": self.shape.score_scale, "is_causal": earlier}
+        mask = None if key_mask is None else _attended(key_mask, self.shape.causal)
+        settings = {
+            "attn_mask": mask,
+            "scale": self.shape.score_scale,
+            "is_causal": self.shape.causal and mask is None,
+        }
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # torch's CPU kernel takes three times as long in bfloat16 as in float32.
             with torch.autocast("cpu", enabled=False):
-                return functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), **settings)
+                read = functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), **settings)
+            return read.to(q.dtype)
         return functional.scaled_dot_product_attention(q, k, v, **settings)
 
     def _relu_attention(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
-        if self.shape.divide_by_tokens:
-            tokens = k.new_full((len(k),), k.shape[2]) if key_mask is None else key_mask.sum(-1).to(k.dtype)
+        if self.shape.divide_by_tokens and key_mask is None:
+            v = v / k.new_full((), k.shape[2])
+        elif self.shape.divide_by_tokens and key_mask is not None:
+            tokens = key_mask.sum(-1)
+            # A row of padding alone has emptied values: 0 / 1 is the 0 that it reads.
+            tokens = tokens.where(tokens > 0, torch.ones_like(tokens)).to(k.dtype)
             v = v / tokens[:, None, None, None]
         keys = self.shape.score_scale * k.transpose(-1, -2)
+        if _recorded():
+            return torch.relu(q @ keys) @ v
         rows = max(1, MAX_HIDDEN_VALUES // max(1, k.shape[0] * k.shape[1] * k.shape[2]))
         return torch.cat([torch.relu(part @ keys) @ v for part in q.split(rows, dim=2)], dim=2)
 
@@ -131,9 +147,9 @@ class MLP(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        rows = max(1, MAX_HIDDEN_VALUES // max(1, self.b1.numel()))
         flat = h.reshape(-1, h.shape[-1])
-        parts = [self.activation(torch.addmm(self.b1, part, self.w1)) @ self.w2 for part in flat.split(rows)]
+        slices = (flat,) if _recorded() else flat.split(max(1, MAX_HIDDEN_VALUES // max(1, self.b1.numel())))
+        parts = [self.activation(torch.addmm(self.b1, part, self.w1)) @ self.w2 for part in slices]
         return (torch.cat(parts) + self.b2).reshape(h.shape)
 
 
@@ -149,6 +165,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
+        h = emptied(h, key_mask)
         if self.attention is not None:
             h = h + self.attention(self.norm1(h), key_mask)
         if self.mlp is not None:
@@ -182,12 +199,33 @@ class Transformer(nn.Module):
 
         Args:
             h: tokens.
-            key_mask: (B, N) bool, True at real tokens; False tokens are never attended to.
+            key_mask: (B, N) bool, True at real tokens; False tokens are never attended to, and what they hold
+                reaches no gradient.
         """
         for _ in range(self.shape.loops):
             for layer in self.layers:
                 h = layer(h, key_mask)
         return h
+
+
+def emptied(h: Tensor, key_mask: Tensor | None) -> Tensor:
+    """h (B, N, D) with zeros, and a gradient of zero, where ``key_mask`` (B, N) is False."""
+    return h if key_mask is None else h.masked_fill(~key_mask[:, :, None], 0.0)
+
+
+def _attended(key_mask: Tensor, causal: bool) -> Tensor:
+    """(B, 1, N or 1, N): whom each token attends to; where none is real, emptied ones, whose average is 0."""
+    if not causal:
+        return (key_mask | ~key_mask.any(-1, keepdim=True))[:, None, None, :]
+    own = torch.eye(key_mask.shape[1], dtype=torch.bool, device=key_mask.device)
+    earlier = torch.ones_like(own).tril()
+    seen = key_mask[:, None, :] & earlier
+    return (seen | (own & ~seen.any(-1, keepdim=True)))[:, None]
+
+
+def _recorded() -> bool:
+    """Whether a graph is being recorded for other sizes, which a loop over slices would fix."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _norm(shape: TransformerShape, dtype: torch.dtype) -> nn.Module:

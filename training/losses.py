@@ -71,9 +71,10 @@ def matched(estimate: Estimate, batch: TaskBatch) -> Tensor:
 
 def likelihood(estimate: Estimate, batch: TaskBatch) -> Tensor:
     """Negative log-likelihood a point, of the points that are not padding: (B,)."""
-    joint = log_joint(estimate, batch.X)
+    mask = batch.mask
+    joint = log_joint(estimate, batch.X.masked_fill(~mask[:, :, None], 0.0))  # 0 * NaN is not 0
     density = torch.logsumexp(joint, dim=1)
-    return -(density * batch.mask).sum(-1) / batch.n_samples
+    return -(density * mask).sum(-1) / batch.n_samples
 
 
 def log_joint(estimate: Estimate, X: Tensor) -> Tensor:

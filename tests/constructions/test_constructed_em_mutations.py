@@ -34,15 +34,16 @@ Q, K = S.query, S.key
 
 def with_layers(e: Layer, m: Layer) -> EMConstruction:
     built = dataclasses.replace(EM.construction, layers=(e, m))
-    return dataclasses.replace(EM, construction=built, _compiled={})
+    return dataclasses.replace(EM, construction=built)
 
 
 def with_weights(edit: Callable[[Transformer], None]) -> EMConstruction:
     transformer = EM.to_transformer()
     with torch.no_grad():
         edit(transformer)
-    compiled = {(torch.float64, "cpu"): (transformer, EM.to_readout())}
-    return dataclasses.replace(EM, _compiled=compiled)
+    changed = dataclasses.replace(EM)
+    changed._compiled[torch.float64, "cpu"] = (transformer, EM.to_readout())
+    return changed
 
 
 def with_score(score: Score, read=S.slot) -> EMConstruction:

@@ -64,7 +64,9 @@ def unguarded(power: PowerIteration) -> PowerIteration:
 
     checks = dict.fromkeys(("_check_before", "_check_within", "_check_range"), unchecked)
     kind = type("Unguarded", (type(power),), checks)
-    return kind(**{f.name: getattr(power, f.name) for f in dataclasses.fields(power)})
+    same = kind(**{f.name: getattr(power, f.name) for f in dataclasses.fields(power) if f.init})
+    same._compiled.update(power._compiled)
+    return same
 
 
 def broken(name: str, mutant: PowerIteration) -> list[str]:
@@ -85,14 +87,16 @@ def broken(name: str, mutant: PowerIteration) -> list[str]:
 def with_layers(name: str, *layers: Layer, **changes: object) -> PowerIteration:
     power = RIGHT[name]
     built = dataclasses.replace(power.construction, layers=layers or power.construction.layers, **changes)
-    return dataclasses.replace(power, construction=built, _compiled={})
+    return dataclasses.replace(power, construction=built)
 
 
 def with_weights(name: str, edit: Callable[[Transformer], None]) -> PowerIteration:
     transformer = RIGHT[name].to_transformer()
     with torch.no_grad():
         edit(transformer)
-    return dataclasses.replace(RIGHT[name], _compiled={(torch.float64, "cpu"): transformer})
+    power = dataclasses.replace(RIGHT[name])
+    power._compiled[torch.float64, "cpu"] = transformer
+    return power
 
 
 def with_tokens(name: str, edit: Edit) -> PowerIteration:
@@ -105,8 +109,7 @@ def with_tokens(name: str, edit: Edit) -> PowerIteration:
             edit(h, mask, power)
             return h, mask
 
-    fields = {f.name: getattr(power, f.name) for f in dataclasses.fields(power)}
-    return Edited(**(fields | {"_compiled": {}}))
+    return Edited(**{f.name: getattr(power, f.name) for f in dataclasses.fields(power) if f.init})
 
 
 def blocks(name: str) -> Stream:

@@ -69,7 +69,7 @@ def test_the_softmax_bound_holds_where_every_token_rounds_its_own_way() -> None:
         unit_output=True,
     )
     single = dataclasses.replace(power.construction, layers=(own,))
-    moved = dataclasses.replace(power, construction=single, _compiled={})
+    moved = dataclasses.replace(power, construction=single)
     round_every_token_its_own_way(moved, T, v)
     assert unguarded_broken(power, moved, T, v)
 
@@ -78,7 +78,8 @@ def unguarded_broken(right: PowerIteration, wrong: PowerIteration, T: Tensor, v:
     """What leaves the bounds of ``right`` when ``wrong`` runs without its checks."""
     checks = {name: lambda *_: None for name in ("_check_before", "_check_within", "_check_range")}
     kind = type("Unguarded", (type(wrong),), checks)
-    runner = kind(**{f.name: getattr(wrong, f.name) for f in dataclasses.fields(wrong)})
+    runner = kind(**{f.name: getattr(wrong, f.name) for f in dataclasses.fields(wrong) if f.init})
+    runner._compiled.update(wrong._compiled)
     return check_path(right, T, v, runner=runner).broken()
 
 

@@ -97,7 +97,9 @@ def giving_nan(em: EMConstruction) -> EMConstruction:
     transformer = em.to_transformer()
     with torch.no_grad():
         transformer.layers[1].attention.output[0].fill_(torch.nan)
-    return dataclasses.replace(em, _compiled={(torch.float64, "cpu"): (transformer, em.to_readout())})
+    changed = dataclasses.replace(em)
+    changed._compiled[torch.float64, "cpu"] = (transformer, em.to_readout())
+    return changed
 
 
 def built(*arguments: Any, mutate: Any, **named: Any) -> EMConstruction:
@@ -115,4 +117,4 @@ def _with_score(em: EMConstruction, score: Any) -> EMConstruction:
 
 def _with_layers(em: EMConstruction, *layers: Any) -> EMConstruction:
     changed: Construction = dataclasses.replace(em.construction, layers=layers)
-    return dataclasses.replace(em, construction=changed, _compiled={})
+    return dataclasses.replace(em, construction=changed)

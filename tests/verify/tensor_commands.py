@@ -49,7 +49,7 @@ def with_heads(em: PowerIteration, change: Callable[[list[Any]], list[Any]]) -> 
     changed: Construction = dataclasses.replace(
         em.construction, layers=(dataclasses.replace(first, heads=(heads,)), *rest)
     )
-    return dataclasses.replace(em, construction=changed, _compiled={})
+    return dataclasses.replace(em, construction=changed)
 
 
 def wrong_slice(em: PowerIteration) -> PowerIteration:
@@ -74,9 +74,7 @@ def missing_norm(em: PowerIteration) -> PowerIteration:
     """The contract layer leaves w as it is."""
     first, *rest = em.construction.layers
     layers = (dataclasses.replace(first, unit_output=False), *rest)
-    return dataclasses.replace(
-        em, construction=dataclasses.replace(em.construction, layers=layers), _compiled={}
-    )
+    return dataclasses.replace(em, construction=dataclasses.replace(em.construction, layers=layers))
 
 
 def giving_nan(em: Any) -> Any:
@@ -104,8 +102,7 @@ def without_sink_token(em: Any) -> Any:
 
 
 def _as(kind: type, em: Any) -> Any:
-    fields = {f.name: getattr(em, f.name) for f in dataclasses.fields(em)}
-    return kind(**fields | {"_compiled": {}})
+    return kind(**{f.name: getattr(em, f.name) for f in dataclasses.fields(em) if f.init})
 
 
 def building(build: Callable[..., Any], edit: Edit, applies: Callable[[Any], bool] = lambda em: True) -> Any:
