@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from torch import Tensor
 
 from console.errors import BadInputError
 from console.streams import printable
+from verify.columns import chosen, remarks
+from verify.csv_table import read_csv
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
 SUFFIXES = (".csv", ".npy", ".npz")
@@ -26,19 +27,37 @@ UNREADABLE = (ValueError, TypeError, OSError, EOFError, MemoryError, zipfile.Bad
 
 Array = NDArray[np.float64]
 
+SHOWN_NAMES = 20
+
 
 @dataclass(frozen=True, eq=False)
 class UserData:
-    """(N, d) points, where they came from, and what was done to them."""
+    """(N, d) points, where they came from, and what was done to them.
+
+    Attributes:
+        read: one line, what was read. remarks: one line for each thing that may be meant otherwise.
+    """
 
     name: str
     X: Tensor
     treatment: str
     n_classes: int | None = None
+    read: str = ""
+    remarks: tuple[str, ...] = ()
 
 
-def load_file(path: Path, standardise: bool, pca: int | None) -> UserData:
+def load_file(
+    path: Path,
+    standardise: bool,
+    pca: int | None,
+    header: bool | None = None,
+    columns: str | None = None,
+) -> UserData:
     """Read ``path`` (.csv, .npy or .npz) into (N, d) float64.
+
+    Args:
+        header: of a .csv: whether its first line names the columns; None decides by what it holds.
+        columns: which are read, see :func:`verify.columns.chosen`; None: all but an index without a name.
 
     Raises:
         BadInputError: no such file, another suffix, nothing in it, or a value that is not a finite number.
@@ -49,13 +68,35 @@ def load_file(path: Path, standardise: bool, pca: int | None) -> UserData:
         )
     if not path.is_file():
         raise BadInputError(f"--data {path}: there is no such file")
-    X = _read_csv(path) if path.suffix == ".csv" else _read_numpy(path)
+    if header is not None and path.suffix != ".csv":
+        raise BadInputError(f"--{'' if header else 'no-'}header: is for .csv files, --data is {path}")
+    if path.suffix == ".csv":
+        table = read_csv(path, header)
+        count, names, notes = len(table.rows[0].cells), table.names, list(table.remarks)
+        places = list(range(count)) if columns is None else chosen(columns, count, names)
+        if columns is None and table.unnamed_index:
+            places = places[1:]
+            notes.append("column 1 has no name and numbers the rows: left out; --columns can take it")
+        X = table.values(path, places)
+    else:
+        X, names, notes = _read_numpy(path), None, []
+        places = list(range(X.shape[1])) if columns is None else chosen(columns, X.shape[1], None)
+        X = X[:, places]
     if not np.isfinite(X).all():
         row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(X)))
-        raise BadInputError(
-            f"--data {path}: data row {row + 1}, column {column + 1} is {X[row, column]}; values are finite"
-        )
-    return _treated(printable(path.name), X, standardise, pca, None)
+        where = f"data row {row + 1}, column {places[column] + 1}"
+        raise BadInputError(f"--data {path}: {where} is {X[row, column]}; values are finite")
+    shown = [(names[place] if names else "") or str(place + 1) for place in places]
+    notes += remarks(X, shown) if columns is None else []
+    found = _treated(printable(path.name), X, standardise, pca, None)
+    return replace(found, read=_read_line(X, shown), remarks=tuple(printable(note) for note in notes))
+
+
+def _read_line(X: Array, names: list[str]) -> str:
+    listed = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+    N, d = X.shape
+    points, columns = f"{N} point{'s' if N > 1 else ''}", f"{d} column{'s' if d > 1 else ''}"
+    return printable(f"read {points}, {columns}: {listed}")
 
 
 def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
@@ -126,38 +167,6 @@ def _array_of(path: Path, loaded: object) -> NDArray[np.generic]:
             f"--data {path}: holds {type(loaded).__name__}; an array of real numbers is needed"
         )
     return loaded
-
-
-def _read_csv(path: Path) -> Array:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        delimiter = next((d for d in ",;\t" if lines and d in lines[0]), ",")
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    except (UnicodeDecodeError, OSError, csv.Error) as problem:
-        raise BadInputError(f"--data {path}: not readable as a table of numbers ({problem})") from None
-    if not rows:
-        raise BadInputError(f"--data {path}: the file is empty; N >= 1 rows of numbers are needed")
-    if not any(_is_number(cell) or not cell for cell in rows[0]):
-        rows = rows[1:]
-        if not rows:
-            raise BadInputError(f"--data {path}: only a line of text, {lines[0][:40]!r}; numbers are needed")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(rows[0]):
-            shapes = f"{len(row)} columns, the first has {len(rows[0])}"
-            raise BadInputError(f"--data {path}: data row {number} has {shapes}")
-        for column, cell in enumerate(row, 1):
-            if not _is_number(cell):
-                place = f"data row {number}, column {column}"
-                raise BadInputError(f"--data {path}: {place} is {cell[:40]!r}; numbers are needed")
-    return np.array([[float(cell) for cell in row] for row in rows], dtype=np.float64)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # Python reads 1_0 as 10; a table with it is more likely damaged
 
 
 def load_init(path: Path) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from baselines.mixture import Mixture
 from console.errors import BROKEN, BadInputError, checking_input, run_command
 from console.options import (
     at_least_one,
@@ -33,6 +32,7 @@ from console.output import check_out, write_results
 from console.terminal import progress
 from constructions.em import SOURCE, EMConstruction, em_construction
 from verify.data import UserData, load_bundled, load_file, load_init
+from verify.em_estimates import as_estimates, best_estimate, scale_remark
 from verify.em_figures import NAMES, pictures
 from verify.em_measure import Measurement, measure
 from verify.em_options import Options, starts_named
@@ -55,6 +55,12 @@ def main(
         Path | None, typer.Option(help="your points: .csv, .npy or .npz, N rows of d numbers")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="iris, wine, breast_cancer or digits")] = None,
+    header: Annotated[
+        bool | None, typer.Option(help="whether line 1 of your .csv names the columns; default: as it looks")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="columns of your data, by name or number, as in x,y or 1-3")
+    ] = None,
     dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
     components: Annotated[
         str | None, typer.Option(help="numbers of components; one for your own data")
@@ -96,6 +102,8 @@ def main(
     options = Options(
         data=data,
         dataset=dataset,
+        header=header,
+        columns=columns,
         dims=whole_numbers("dims", dims),
         components=whole_numbers("components", components),
         samples=whole_numbers("samples", samples),
@@ -132,6 +140,10 @@ def check(options: Options, console: Console) -> int:
             p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
         }
     check_out(options.out, COMMAND, NAMES)
+    if user is not None and user.read:
+        console.print(user.read, markup=False, highlight=False, soft_wrap=True)
+        for remark in user.remarks:
+            _warn(remark)
     measurements: list[Measurement] = []
     best: dict[str, list[SweepPoint]] = {}
     equal: dict[str, list[SweepPoint]] = {}
@@ -151,6 +163,8 @@ def check(options: Options, console: Console) -> int:
             equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, results)
+    if results["scale"]:
+        _warn(results["scale"])
     context = {
         "explanation": measurements[-1].em.explain(),
         "resources": measurements[-1].em.resource_table(),
@@ -173,6 +187,7 @@ def _problems(
     if options.data is None and options.dataset is None:
         _refuse(options.init is not None, "--init needs --data or --dataset")
         _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
+        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
         trials = options.trials or GRID_TRIALS
         return (
             None,
@@ -188,8 +203,10 @@ def _problems(
         options.dims is not None or options.samples is not None, "--dims, --samples are for the random grid"
     )
     if options.data is not None:
-        user = load_file(options.data, options.standardise or False, options.pca)
+        standardise = options.standardise or False
+        user = load_file(options.data, standardise, options.pca, options.header, options.columns)
     else:
+        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
         user = load_bundled(options.dataset or "", options.standardise is not False, options.pca)
     centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
     X = user.X - centre
@@ -293,41 +310,23 @@ def _results(
         "resources": asdict(measurements[-1].em.resources()),
         "estimates": None,
         "data": None,
+        "remarks": [],
+        "scale": None,
     }
     if user is not None and centre is not None:
         N, d = user.X.shape
         results["data"] = (
             f"{user.name}: N = {N}, d = {d}, {user.treatment}. Estimates are in these coordinates."
         )
-        results["estimates"] = _estimates(measurements, centre)
+        found = best_estimate(measurements)
+        results["estimates"] = as_estimates(found, centre)
+        results["remarks"] = list(user.remarks)
+        results["scale"] = None if found is None else scale_remark(found, "standardised" in user.treatment)
     return results
 
 
-def _estimates(measurements: list[Measurement], centre: Tensor) -> dict[str, Any]:
-    """Last step of EM and of the layers with most pieces, from the start that ends at the best likelihood."""
-    most = max(m.em.pieces.total for m in measurements)
-    ends = []
-    for m in (m for m in measurements if m.em.pieces.total == most):
-        for task in range(len(m.problem.X)):
-            if bool(m.comparable[task, -1]):
-                weights = m.em_weights[task, -1]
-                end = Mixture(weights / weights.sum(), m.em_means[task, -1])
-                ends.append((float(end.log_likelihood_per_point(m.problem.X[task])), m, task))
-    if not ends:
-        return {"em": None, "construction": None, "why": "EM lost a component from every start"}
-    score, m, task = max(ends, key=lambda found: found[0])
-
-    def written(weights: Tensor, means: Tensor) -> dict[str, Any]:
-        moved = means.cpu().to(torch.float64) + centre
-        return {"weights": weights.cpu().to(torch.float64).tolist(), "means": moved.tolist()}
-
-    return {
-        "em": written(m.em_weights[task, -1], m.em_means[task, -1]),
-        "construction": written(m.run.weights[task], m.run.means[task]),
-        "start": m.problem.start,
-        "trial": task,
-        "log_likelihood_per_point": score,
-    }
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:

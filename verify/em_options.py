@@ -17,6 +17,8 @@ class Options:
 
     data: Path | None
     dataset: str | None
+    header: bool | None
+    columns: str | None
     dims: list[int] | None
     components: list[int] | None
     samples: list[int] | None
