@@ -227,7 +227,11 @@ def test_scales_with_the_data(scale, known):
 
 
 def test_a_batch_is_a_loop(monkeypatch):
-    """Blocks of three tasks, some failed: every task is as if alone."""
+    """Blocks of three tasks, some failed: every task is as if alone.
+
+    Sums of another shape may be rounded otherwise. Where the power steps have settled that stays rounding;
+    where they still move (one task here has no second eigenvector to settle at) every step magnifies it.
+    """
     X = paper_tasks(12, 4, 3, 40, seeded(12)).X.reshape(3, 4, 40, 4).clone()
     X[1, 1, :, 1:] = 0
     starts = torch.randn(3, 4, 3, 5, 3, dtype=torch.float64, generator=seeded(13))
@@ -237,11 +241,14 @@ def test_a_batch_is_a_loop(monkeypatch):
     assert together.weights.shape == (3, 4, 3)
     assert together.means.shape == (3, 4, 3, 4)
     assert together.status.shape == together.variance.shape == (3, 4)
+    unsettled = together.moved.amax(-1) > 1e-12  # not NaN, which a failed task has in both
+    assert unsettled.sum() == 1
     for i in range(3):
         for j in range(4):
             alone = spectral(X[i, j], 3, starts=starts[i, j], on_failure="mark")
             assert alone.status == together.status[i, j]
-            for name in ("weights", "raw_weights", "means", "moment_eigenvalues", "tensor_eigenvalues"):
+            estimates = ("weights", "raw_weights", "means", "tensor_eigenvalues")
+            for name in ("moment_eigenvalues", *(() if unsettled[i, j] else estimates)):
                 torch.testing.assert_close(
                     getattr(alone, name), getattr(together, name)[i, j], rtol=0, atol=1e-9, equal_nan=True
                 )

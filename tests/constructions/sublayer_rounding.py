@@ -117,3 +117,27 @@ def mlp_tolerance(module: MLP, h: Tensor, defect: float = 0.0) -> float:
     w1, b1, w2, b2 = (weight.detach() for weight in (module.w1, module.b1, module.w2, module.b2))
     mass = float(((eta * w1.norm(dim=0) + b1.abs()) * w2.norm(dim=1)).sum())
     return 2 * math.expm1(2 * eps + gamma(H + 2, u)) * (mass + float(b2.norm()))
+
+
+def saturated_gradient_tolerance(module: SelfAttention, h: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """What rounding leaves in the gradients of W_Q and W_K where every weight is 0 or 1 in floats.
+
+    (heads, D, E) each. h (B, N, D) holds real tokens and 0 elsewhere, ``gradient`` (B, N, D) is that of the
+    sum of the heads. In real numbers the gradient of a score is p_j (g.v_j - sum_i p_i g.v_i), which is 0
+    where p is 1 at one token s and 0 at the others. In floats the two terms at s are one inner product of E
+    terms, g.v_s, in two orders (a kernel may take the second one as g.output): at most 2 gamma_E |g|.|v_s|
+    apart, and elsewhere p_j = 0.
+    Token n adds that times |scale| |h_n| |k_s| to W_Q and times |scale| |h_s| |q_n| to W_K; s may be any.
+    Rounding of q, k, v (D terms), g (D) and of the sum over B N tokens: a factor 1 + gamma either time.
+    """
+    u, scale = unit_roundoff(h.dtype), abs(module.shape.score_scale)
+    H, (D, E) = h.abs(), module.query.shape[1:]
+    q, k, v = (
+        torch.einsum("bnd,hde->bhne", H, weight.detach().abs())
+        for weight in (module.query, module.key, module.value)
+    )
+    g = torch.einsum("bnd,hed->bhne", gradient.abs(), module.output.detach().abs())
+    rounded = 1 + gamma(4 * D + H.shape[0] * H.shape[1] + 8, u)
+    apart = 2 * gamma(E, u) * (g @ v.mT).amax(-1) * scale * rounded
+    queries = torch.einsum("bnd,bhn,bhe->hde", H, apart, k.amax(-2))
+    return queries, torch.einsum("bd,bhn,bhne->hde", H.amax(-2), apart, q)

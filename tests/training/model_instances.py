@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from baselines.mixture import Mixture
 from constructions.rounding import gamma, unit_roundoff
 from constructions.transformer import MLP, SelfAttention
 from training.model import TGMM, Estimate, ModelConfig
@@ -64,6 +65,13 @@ def terms(estimate: Estimate, seed: int = 7) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     flat = torch.cat([part.flatten(1) for part in fields(estimate)], dim=1)
     return flat * torch.rand(flat.shape[1], dtype=flat.dtype, generator=generator)
+
+
+def mixture_terms(mixture: Mixture) -> Tensor:
+    """Every number of B mixtures times a random coefficient of its own, (B, F)."""
+    parts = [mixture.weights, mixture.means] + [mixture.covariances] * (mixture.covariances is not None)
+    flat = torch.cat([part.flatten(1) for part in parts], dim=1)
+    return flat * torch.rand(flat.shape, dtype=flat.dtype, generator=torch.Generator().manual_seed(3))
 
 
 def rounding_tolerance(model: TGMM, score: Callable[[], Tensor]) -> float:

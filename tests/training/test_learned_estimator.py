@@ -29,15 +29,22 @@ def tasks(d=8, K=3, n_tasks=6, N=96, seed=5):
 
 @pytest.mark.filterwarnings(IGNORED)
 def test_network_then_em_is_what_it_says():
-    """The same numbers as the network on centred data followed by baselines.em, to the bit."""
+    """The same numbers as the network on centred data followed by two steps of baselines.em.
+
+    Centring sums points that lie otherwise in memory, and the network in float32 may then round to 1e-5 of a
+    coordinate of 10; EM from there contracts. A step more or less is more than that.
+    """
     found = tasks()
     X = found.X
     centre = X.new_ones(6, 1, 96) @ X / 96
     start = load_tgmm("d8").estimate(X - centre, 3)
-    expected = em(X - centre, init=start, max_iter=4, tol=0.0).mixture
-    got = TGMMMixture(3, polish_steps=4).fit_many(X.numpy())
-    np.testing.assert_array_equal(got.weights, expected.weights.numpy())
-    np.testing.assert_array_equal(got.means, (expected.means + centre).numpy())
+    expected = em(X - centre, init=start, max_iter=2, tol=0.0).mixture
+    got = TGMMMixture(3, polish_steps=2).fit_many(X.numpy())
+    np.testing.assert_allclose(got.weights, expected.weights.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(got.means, (expected.means + centre).numpy(), rtol=0, atol=1e-4)
+    for steps in (1, 3):
+        other = em(X - centre, init=start, max_iter=steps, tol=0.0).mixture
+        assert (other.means - expected.means).abs().max() > 1e-3
 
 
 @pytest.mark.filterwarnings(IGNORED)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from model_instances import (
     VARIANTS,
+    mixture_terms,
     points,
     prefix_mask,
     rounding_tolerance,
@@ -15,7 +16,6 @@ from model_instances import (
 from torch import Tensor
 
 import training.model as model_module
-from baselines.mixture import Mixture
 from constructions import Transformer
 from training.model import TGMM
 from training.polish import Polish
@@ -180,13 +180,6 @@ def test_the_order_of_points_matters_even_more_with_trained_positions() -> None:
         model.positions.normal_(generator=torch.Generator().manual_seed(0))
         moved = (terms(model(X.flip(1), 3)) - terms(model(X, 3))).sum().abs()
     assert moved > 0.1
-
-
-def mixture_terms(mixture: Mixture) -> Tensor:
-    """Every number of B mixtures times a random coefficient of its own, (B, F)."""
-    parts = [mixture.weights, mixture.means] + [mixture.covariances] * (mixture.covariances is not None)
-    flat = torch.cat([part.flatten(1) for part in parts], dim=1)
-    return flat * torch.rand(flat.shape, dtype=flat.dtype, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.mark.parametrize("options", UNORDERED.values(), ids=UNORDERED.keys())

@@ -37,7 +37,8 @@ class Case:
 
     def task(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Points (n, 2), weights (K,) and means (K, 2) of one task."""
-        return self.X[index, self.mask[index]], self.log_weights[index].exp(), self.means[index]
+        # exp of the whole batch, as the layers take it: the exp of one row may be rounded otherwise
+        return self.X[index, self.mask[index]], self.log_weights.exp()[index], self.means[index]
 
     @property
     def radius(self) -> float:
