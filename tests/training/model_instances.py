@@ -129,7 +129,8 @@ def module_error(module: nn.Module, h: Tensor) -> float:
     if isinstance(module, nn.Linear):
         return gamma(D + 2, u) * (eta * float(w["weight"].norm()) + float(w["bias"].norm()))
     if isinstance(module, nn.LayerNorm):
-        lost = float((h.norm(dim=-1) / (h - h.mean(-1, keepdim=True)).norm(dim=-1)).max())
+        sizes, spread = h.norm(dim=-1), (h - h.mean(-1, keepdim=True)).norm(dim=-1)
+        lost = float((sizes / spread)[sizes > 0].max())  # a token of zeros, as padding is, rounds nothing
         size = math.sqrt(D) * float(w["weight"].abs().max()) + float(w["bias"].abs().max())
         return math.sqrt(D) * gamma(D + 10, u) * (1 + lost) ** 2 * size
     if isinstance(module, MLP):
