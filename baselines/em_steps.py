@@ -57,13 +57,13 @@ def e_step(X: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
     Raises ValueError when a log-density leaves the range of the dtype (responsibilities would be 0/0).
     """
-    joint = mixture.log_joint(X)
+    joint, logits = mixture.joint_and_logits(X)
     log_density = torch.logsumexp(joint, dim=-2)
     if not torch.isfinite(log_density).all():
         raise ValueError(
             f"a log-density of X leaves the range of {X.dtype}, needs points nearer to the means"
         )
-    return torch.softmax(joint, dim=-2), log_density
+    return torch.softmax(logits, dim=-2), log_density
 
 
 def m_step(

@@ -14,7 +14,8 @@ The first three are isotropic. For them log pi_k + log N(x; mu_k, s_k I) is line
 (x, |x|^2, 1), so a batch of tasks costs one matrix product. Expanding the square this way leaves an absolute
 rounding error of about (d + 4) u R^2 / s in a log-density, where u is the unit roundoff and R the largest
 distance of a point or a mean from the origin of the coordinates; callers therefore centre the coordinates
-first. The other types subtract the mean before they multiply and do not cancel.
+first, and baselines.far_points mends what is too far for that. The other types subtract the mean before they
+multiply and do not cancel.
 """
 
 import math
@@ -89,7 +90,7 @@ def anisotropic_log_joint(
         inverse_scale = covariances.rsqrt()
         half_log_det = 0.5 * covariances.log().sum(-1)
     else:
-        inverse_scale, half_log_det = _inverse_cholesky(covariances)
+        inverse_scale, half_log_det = inverse_cholesky(covariances)
         if covariance_type == "tied":
             inverse_scale = inverse_scale.unsqueeze(-3).expand(*inverse_scale.shape[:-2], K, d, d)
             half_log_det = half_log_det.unsqueeze(-1)
@@ -105,7 +106,7 @@ def anisotropic_log_joint(
     return torch.stack(rows, dim=-2) + constant.unsqueeze(-1)
 
 
-def _inverse_cholesky(covariances: Tensor) -> tuple[Tensor, Tensor]:
+def inverse_cholesky(covariances: Tensor) -> tuple[Tensor, Tensor]:
     """L^-1 (..., d, d) and log det L (...) of S = L L^T."""
     factor = torch.linalg.cholesky(covariances)
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines import gaussian
+from baselines import far_points, gaussian
 from baselines.checks import (
     check_count,
     check_finite,
@@ -106,18 +106,27 @@ class Mixture:
 
         Batch dimensions of X and of the mixture broadcast. Isotropic types expand the square about the
         average of the means, with a rounding error of about (d + 4) u R^2 / s (baselines.gaussian says
-        of what); the others subtract first. Raises ValueError when X does not fit, is not finite, or is of
-        another dtype.
+        of what); the others subtract first, and so do all for a point where R^2 / s is too large for that
+        (baselines.far_points). -inf where the value is below the range of the dtype. Raises ValueError when
+        X does not fit, is not finite, or is of another dtype.
         """
+        return self.joint_and_logits(X)[0]
+
+    def joint_and_logits(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """The log joint, and the same up to a term common to the components of a point: finite for one."""
         self.check_points(X)
+        parameters = (self.weights, self.means, self.covariances, self.covariance_type)
         if self.covariances is None or self.covariance_type in gaussian.ISOTROPIC:
             centre = self.means.mean(-2, keepdim=True)
             variances = gaussian.isotropic_variances(self.covariances, self.weights, self.covariance_type)
             coefficients = gaussian.isotropic_coefficients(self.weights, self.means - centre, variances)
-            return coefficients @ gaussian.isotropic_features(X - centre)
-        return gaussian.anisotropic_log_joint(
-            X, self.weights, self.means, self.covariances, self.covariance_type
-        )
+            joint = coefficients @ gaussian.isotropic_features(X - centre)
+        else:
+            joint = gaussian.anisotropic_log_joint(
+                X, self.weights, self.means, self.covariances, self.covariance_type
+            )
+        far = far_points.is_far(joint, self.n_features)
+        return far_points.mend(joint, far, X, *parameters) if far.any() else (joint, joint)
 
     def score_samples(self, X: Tensor) -> Tensor:
         """log p(x_n) of every point: X (..., N, d) -> (..., N), natural log."""
@@ -138,11 +147,11 @@ class Mixture:
 
     def responsibilities(self, X: Tensor) -> Tensor:
         """P(component k | x_n): X (..., N, d) -> (..., K, N), summing to 1 over K."""
-        return torch.softmax(self.log_joint(X), dim=-2)
+        return torch.softmax(self.joint_and_logits(X)[1], dim=-2)
 
     def predict(self, X: Tensor) -> Tensor:
         """The most probable component of every point: X (..., N, d) -> (..., N) integers."""
-        return self.log_joint(X).argmax(-2)
+        return self.joint_and_logits(X)[1].argmax(-2)
 
     def sample(self, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw `n_samples` points from every mixture of the batch: X (..., n, d) and labels (..., n).

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_count, check_finite, check_same_kind, first_index
+from baselines.scaling import power_of_two
 
 ON_FAILURE = ("raise", "mark")
 
@@ -125,7 +126,7 @@ def growth(T: Tensor, v: Tensor, steps: int) -> Tensor:
     check_vector("v", v, T)
     _check_nonzero(v)
     check_count("steps", steps)
-    scale = _power_of_two(T.abs().amax((-3, -2, -1)))
+    scale = power_of_two(T.abs().amax((-3, -2, -1)))
     unit = T / scale[..., None, None, None]
     level = _length(v).log10()
     u = v / _length(v).unsqueeze(-1)
@@ -230,7 +231,7 @@ def robust_power(T: Tensor, directions: Tensor, n_iter: int) -> TensorEigen:
 
     A start where T(I, v, v) = 0 is NaN from then on and is never chosen; NaN in T makes its task fail alone.
     """
-    scale = _power_of_two(T.abs().amax((-3, -2, -1)))
+    scale = power_of_two(T.abs().amax((-3, -2, -1)))
     rest = (T / scale[:, None, None, None]).flatten(2)
     values, vectors, moves = [], [], []
     for k in range(directions.shape[1]):
@@ -330,11 +331,6 @@ def _length(w: Tensor) -> Tensor:
     largest = w.abs().amax(-1, keepdim=True)
     scale = torch.where(largest > 0, largest, 1.0)
     return (w / scale).norm(dim=-1) * scale.squeeze(-1)
-
-
-def _power_of_two(largest: Tensor) -> Tensor:
-    """The power of two in (largest / 2, largest], by which one divides exactly; 1 for 0."""
-    return torch.where(largest > 0, largest / (2 * torch.frexp(largest).mantissa), 1.0)
 
 
 def check_tensor(T: Tensor) -> None:
