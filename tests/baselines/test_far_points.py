@@ -62,7 +62,7 @@ def test_any_size(covariance_type, size):
 
 @pytest.mark.parametrize("size", [1e37, 1e154, 1e300])
 def test_between_two_means_the_squares_say_nothing(size):
-    """At right angles to the line of the means only the weights decide, however far; along it the means do."""
+    """At right angles to the line of the means only the weights decide, however far; along it, the means."""
     mixture = Mixture(
         torch.tensor([0.2, 0.8], dtype=torch.float64), torch.tensor([[-5.0, 0.0], [5.0, 0.0]]).double()
     )
