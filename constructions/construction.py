@@ -13,7 +13,13 @@ from constructions.mlp import MLPPart
 from constructions.resources import Resources, count_resources
 from constructions.stream import Block, Stream
 from constructions.tables import text_table
-from constructions.transformer import LayerShape, Transformer, TransformerLayer, TransformerShape
+from constructions.transformer import (
+    LayerShape,
+    SelfAttention,
+    Transformer,
+    TransformerLayer,
+    TransformerShape,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -193,9 +199,7 @@ class Construction:
             dtype, device: of the parameters.
             looped: one copy of the layers applied ``loops`` times; otherwise ``loops`` copies.
         """
-        with torch.device("meta"):  # the random initial weights would be thrown away
-            transformer = Transformer(self.shape(looped), dtype)
-        transformer.to_empty(device="cpu")
+        transformer = Transformer(self.shape(looped), dtype, drawn=False)
         written = self.layers if looped else self.layers * self.loops
         with torch.no_grad():
             for parameter in transformer.parameters():
@@ -206,8 +210,7 @@ class Construction:
 
     def _fill(self, layer: Layer, module: TransformerLayer) -> None:
         if module.attention is not None:
-            for index, head in enumerate(layer.all_heads):
-                self._fill_head(head, index, module)
+            self._fill_heads(layer.all_heads, module.attention)
             if isinstance(module.attention.norm, torch.nn.RMSNorm):
                 module.attention.norm.weight.fill_(self.stream.width**-0.5)
         if module.mlp is not None:
@@ -225,20 +228,33 @@ class Construction:
                     module.mlp.b2[column] += amount
                 start += len(units.reads)
 
-    def _fill_head(self, head: Head, index: int, module: TransformerLayer) -> None:
-        weights = module.attention
-        if weights is None:
-            raise AssemblyError(f"{self.name}: a head without an attention sub-layer")
-        at = 0
-        for term in head.score.terms:
-            query = self.stream.one if term.query is None else term.query
-            places = torch.arange(at, at + term.rank)
-            weights.query[index, torch.tensor(query.columns), places] = 1.0
-            weights.key[index, torch.tensor(term.key.columns), places] = term.coefficient
-            at += term.rank
-        places = torch.arange(head.read.width)
-        weights.value[index, torch.tensor(head.read.columns), places] = 1.0
-        weights.output[index, places, torch.tensor(head.write.columns)] = head.scale
+    def _fill_heads(self, heads: tuple[Head, ...], weights: SelfAttention) -> None:
+        """Every weight at once: indexing costs more than the numbers."""
+        queries, keys, values, outputs = ([] for _ in range(4))
+        for index, head in enumerate(heads):
+            at = 0
+            for term in head.score.terms:
+                query = self.stream.one if term.query is None else term.query
+                places = range(at, at + term.rank)
+                queries += [(index, c, place, 1.0) for c, place in zip(query.columns, places, strict=True)]
+                keys += [
+                    (index, c, place, term.coefficient)
+                    for c, place in zip(term.key.columns, places, strict=True)
+                ]
+                at += term.rank
+            values += [(index, c, place, 1.0) for place, c in enumerate(head.read.columns)]
+            outputs += [(index, place, c, head.scale) for place, c in enumerate(head.write.columns)]
+        for weight, entries in (
+            (weights.query, queries),
+            (weights.key, keys),
+            (weights.value, values),
+            (weights.output, outputs),
+        ):
+            if entries:  # a score of no terms is 0
+                *places, numbers = zip(*entries, strict=True)
+                weight[tuple(map(torch.tensor, places))] = torch.tensor(numbers, dtype=torch.float64).to(
+                    weight
+                )
 
     def resources(self) -> Resources:
         """Layers, heads, widths, parameters and weight norms of the compiled transformer."""

@@ -77,7 +77,9 @@ class TransformerShape:
 class SelfAttention(nn.Module):
     """``sum_heads A(H) H W_V W_O``; ``W_Q, W_K, W_V`` (heads, D, head_dim), ``W_O`` (heads, head_dim, D)."""
 
-    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype, drawn: bool = True
+    ) -> None:
         super().__init__()
         self.shape, self.layer = shape, layer
         into = (layer.heads, shape.width, layer.head_dim)
@@ -85,7 +87,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Parameter(torch.empty(into, dtype=dtype))
         self.value = nn.Parameter(torch.empty(into, dtype=dtype))
         self.output = nn.Parameter(torch.empty((layer.heads, layer.head_dim, shape.width), dtype=dtype))
-        for weight in self.parameters():
+        for weight in self.parameters() if drawn else ():
             nn.init.normal_(weight, std=0.02)
         self.norm = nn.RMSNorm(shape.width, eps=0.0, dtype=dtype) if layer.output_norm else nn.Identity()
 
@@ -135,15 +137,17 @@ class SelfAttention(nn.Module):
 class MLP(nn.Module):
     """``act(H W_1 + b_1) W_2 + b_2``."""
 
-    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype, drawn: bool = True
+    ) -> None:
         super().__init__()
         self.activation = functional.gelu if shape.activation == "gelu" else torch.relu_
         self.w1 = nn.Parameter(torch.empty((shape.width, layer.hidden), dtype=dtype))
         self.b1 = nn.Parameter(torch.zeros(layer.hidden, dtype=dtype))
         self.w2 = nn.Parameter(torch.empty((layer.hidden, shape.width), dtype=dtype))
         self.b2 = nn.Parameter(torch.zeros(shape.width, dtype=dtype))
-        nn.init.normal_(self.w1, std=0.02)
-        nn.init.normal_(self.w2, std=0.02)
+        for weight in (self.w1, self.w2) if drawn else ():
+            nn.init.normal_(weight, std=0.02)
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
@@ -156,10 +160,12 @@ class MLP(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention, then MLP, both residual."""
 
-    def __init__(self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: TransformerShape, layer: LayerShape, dtype: torch.dtype, drawn: bool = True
+    ) -> None:
         super().__init__()
-        self.attention = SelfAttention(shape, layer, dtype) if layer.heads else None
-        self.mlp = MLP(shape, layer, dtype) if layer.hidden else None
+        self.attention = SelfAttention(shape, layer, dtype, drawn) if layer.heads else None
+        self.mlp = MLP(shape, layer, dtype, drawn) if layer.hidden else None
         self.norm1 = _norm(shape, dtype)
         self.norm2 = _norm(shape, dtype)
 
@@ -179,12 +185,16 @@ class Transformer(nn.Module):
     Args:
         shape: sizes and kinds.
         dtype: of every parameter.
+        drawn: normal initial weights from torch's global generator; otherwise matrices hold anything until
+            they are filled, and no generator moves.
     """
 
-    def __init__(self, shape: TransformerShape, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self, shape: TransformerShape, dtype: torch.dtype = torch.float64, drawn: bool = True
+    ) -> None:
         super().__init__()
         self.shape = shape
-        self.layers = nn.ModuleList(TransformerLayer(shape, layer, dtype) for layer in shape.layers)
+        self.layers = nn.ModuleList(TransformerLayer(shape, layer, dtype, drawn) for layer in shape.layers)
 
     def block(self, h: Tensor, key_mask: Tensor | None = None) -> list[Tensor]:
         """The state after each layer of one pass through the list; h is (B, N, D)."""

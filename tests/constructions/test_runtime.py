@@ -145,6 +145,7 @@ def test_a_norm_is_applied_to_the_input_of_each_sub_layer(norm: str) -> None:
         WIDTH**0.5 * layer.norm1.weight.abs().max() + getattr(layer.norm1, "bias", torch.zeros(1)).abs().max()
     )
     assert ((before - layer.norm1(h)).abs() <= 2 * gamma(WIDTH + 8, U) * (1 + loss) * size).all()
+    h = h.masked_fill(~mask[:, :, None], 0.0)  # padding is emptied before the norm
     after = h + layer.attention(layer.norm1(h), mask)
     assert torch.equal(layer(h, mask), after + layer.mlp(layer.norm2(after)))
 
@@ -154,7 +155,8 @@ def test_without_a_norm_the_layer_has_no_norm_parameters() -> None:
     transformer, h, mask = random_transformer()
     layer = transformer.layers[0]
     assert {name.split(".")[0] for name, _ in layer.named_parameters()} == {"attention", "mlp"}
-    after = h + layer.attention(h, mask)
+    real = h.masked_fill(~mask[:, :, None], 0.0)  # padding is emptied
+    after = real + layer.attention(real, mask)
     assert torch.equal(transformer(h, mask), after + layer.mlp(after))
 
 
