@@ -145,8 +145,10 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch
     for name, values in (("point", tasks.X), ("mean", tasks.means)):
         largest = float(values.abs().max())
         if largest > radius:
+            digits = next(n for n in (6, 9, 17) if f"{largest:.{n}g}" != f"{radius:.{n}g}")
             raise HypothesisError(
-                f"a {name} has a coordinate of size {largest:.6g}; the radius is {radius:.6g}"
+                f"a {name} has a coordinate of size {largest:.{digits}g}; the radius is {radius:.{digits}g}"
+                + _rounded(radius, tasks.X.dtype, largest)
             )
     real = tasks.weights[tasks.component_mask]
     if bool((real <= floor).any()):
@@ -160,3 +162,9 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch
             f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}"
         )
     return replace(tasks, weights=tasks.weights / total[:, None])
+
+
+def _rounded(radius: float, dtype: torch.dtype, largest: float) -> str:
+    """What to do where ``largest`` is beyond the radius only because ``dtype`` rounds the radius up."""
+    on_the_radius = float(torch.tensor(radius, dtype=torch.float64).to(dtype))
+    return f", {on_the_radius!r} in {dtype}: build with that" if largest <= on_the_radius else ""

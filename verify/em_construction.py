@@ -259,6 +259,9 @@ def _sizes(options: Options) -> list[tuple[int, int, int]]:
 def _construction(options: Options, problem: Problem, pieces: int) -> EMConstruction:
     dim, components, _ = problem.sizes
     radius = problem.smallest_radius() if options.radius is None else options.radius
+    # Rounding keeps order: a point within the radius is, after rounding, within the rounded radius.
+    rounded = float(torch.tensor(radius, dtype=torch.float64).to(options.dtype))
+    radius = rounded if radius < rounded < math.inf else radius
     d0, k0 = options.max_dim or dim, options.max_components or components
     _refuse(dim > d0, f"{problem.name} has d = {dim} coordinates; --max-dim {d0} allows d <= {d0}")
     _refuse(

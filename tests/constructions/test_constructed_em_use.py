@@ -333,6 +333,12 @@ BAD_DATA = {
         MEANS,
         r"a point has a coordinate of size 12\.5; the radius is 12",
     ),
+    "point outside by less than is shown": (
+        spoiled(X, 12.000001),
+        WEIGHTS,
+        MEANS,
+        r"a point has a coordinate of size 12\.000001; the radius is 12",
+    ),
     "mean outside": (X, WEIGHTS, spoiled(MEANS, -13), "a mean has a coordinate of size 13; the radius is 12"),
     "fewer points than components": (X[:1], WEIGHTS, MEANS, "got N = 1 points for K = 2 components; N >= K"),
     "too many components": (X, torch.full((6,), 1 / 6).double(), X, "got K = 6 components; .* K0 = 5"),
@@ -448,3 +454,12 @@ def test_numpy_arrays_are_taken_and_other_things_are_named() -> None:
     assert torch.equal(run.path_means, same.path_means)
     with pytest.raises(HypothesisError, match="got str"):
         em.run("points", "weights", "means")  # type: ignore[arg-type]
+
+
+def test_a_point_that_only_rounding_puts_outside_the_radius_is_told_the_remedy() -> None:
+    X, one = torch.tensor([[0.1], [0.0]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    mean = torch.zeros(1, 1, dtype=torch.float64)
+    message = r"size 0\.100000001; the radius is 0\.1, 0\.10000000149011612 in torch.float32: build with that"
+    with pytest.raises(HypothesisError, match=message):
+        em_construction(1, 1, 1, 4, radius=0.1).run(X, one, mean, dtype=torch.float32)
+    em_construction(1, 1, 1, 4, radius=0.10000000149011612).run(X, one, mean, dtype=torch.float32)

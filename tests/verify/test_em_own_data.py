@@ -368,3 +368,13 @@ def test_quotients_follow_ieee_arithmetic():
     assert math.isnan(quotient(math.nan, 0.0))
     assert margin_of(0.0, 0.0) == margin_of(1.0, 0.0) == math.inf
     assert margin_of(3.0, 2.0) == 1.5
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_point_on_the_radius_is_within_it_in_float32(tmp_path):
+    """float32 rounds 0.1 up, points and radius alike."""
+    (tmp_path / "d.csv").write_text("x\n0.1\n-0.1\n0.05\n")
+    arguments = ("--components", 1, "--radius", 0.1, "--dtype", "float32")
+    _, results = own_data(tmp_path / "out", tmp_path / "d.csv", *arguments, steps=1)
+    assert results["passed"] is True
+    assert {r["setting"]["radius"] for r in results["records"]} == {float(np.float32(0.1))}
