@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import typer
 
 from console.streams import lasting_output
@@ -39,6 +40,12 @@ def _run(command: Any, arguments: Sequence[str] | None) -> int:
         return _refuse(problem.format_message())  # pyright: ignore[reportAttributeAccessIssue]
     except BadInputError as problem:
         return _refuse(str(problem))
+    except MemoryError as problem:
+        return _refuse(f"there is not enough memory ({problem}); ask for less")
+    except RuntimeError as problem:
+        if not (isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)):
+            raise
+        return _refuse(f"there is not enough memory ({str(problem).splitlines()[0]}); ask for less")
     except typer.Abort:
         print("stopped", file=sys.stderr)
         return STOPPED
@@ -46,16 +53,21 @@ def _run(command: Any, arguments: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def checking_input() -> Iterator[None]:
+def checking_input(what: str = "") -> Iterator[None]:
     """Inside, a ``ValueError`` of any room is bad input: all of them name the value and what is accepted.
+
+    ``what`` names the option or the file that it came from, unless the message begins with an option.
 
     Raises:
         BadInputError: in place of it.
     """
     try:
         yield
+    except BadInputError:
+        raise
     except ValueError as problem:
-        raise BadInputError(str(problem)) from None
+        named = str(problem) if not what or str(problem).startswith("--") else f"{what}: {problem}"
+        raise BadInputError(named) from None
 
 
 def _refuse(message: str) -> int:

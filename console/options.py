@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import typer
 
@@ -27,6 +29,11 @@ def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | No
     if min(values) < least:
         raise BadInputError(f"--{name} {text}: {min(values)} is too small; at least {least} is needed")
     return list(dict.fromkeys(values))
+
+
+def as_typed(values: Iterable[object]) -> str:
+    """``[2, 8]`` as ``"2,8"``, the way that an option is written."""
+    return ",".join(map(str, values))
 
 
 def whole(text: str) -> int:

@@ -14,7 +14,8 @@ from constructions.compiled import Compiled
 from constructions.construction import Construction
 from constructions.hypotheses import HypothesisError
 from constructions.resources import Resources
-from constructions.tensor_power_bounds import PathBound, StepError, contract, path_bound
+from constructions.rounding import unit_roundoff
+from constructions.tensor_power_bounds import PathBound, StepError, contract, natural_scale, path_bound
 from constructions.tensor_run import TensorPowerRun
 from constructions.tensor_tasks import TensorBatch, Tensors, gather_tensors
 from constructions.transformer import Transformer
@@ -183,12 +184,15 @@ class PowerIteration(ABC):
             finite = bool(row.isfinite().all())
             if finite and bool(row.any()):
                 continue
+            contracts = _contracts(T[task], path[-2][task])
             if self.normalised:
-                raise HypothesisError(
-                    f"step {step} of tensor {task}: T(I, v, v) is 0, or its square leaves the range of "
-                    f"{row.dtype}: it has no direction, or T must be scaled"
+                why = (
+                    f"is not 0, but leaves the range of {row.dtype} in the layers: scale T, or the start to 1"
+                    if contracts
+                    else "is 0: it has no direction, take another start"
                 )
-            if finite and not _contracts(T[task], path[-2][task]):
+                raise HypothesisError(f"step {step} of tensor {task}: T(I, v, v) {why}")
+            if finite and not contracts:
                 continue
             what = "is rounded to 0" if finite else "overflows"
             raise HypothesisError(
@@ -199,8 +203,9 @@ class PowerIteration(ABC):
 
 
 def _contracts(T: Tensor, v: Tensor) -> bool:
-    """Whether T(I, v, v) is not 0, whatever the scale of T and v."""
+    """Whether T(I, v, v) is not 0, whatever the scale of T and v; what rounding may have left counts as 0."""
     if not bool(T.any() and v.any()):
         return False
-    unit_T, unit_v = (x.to(torch.float64) / x.abs().max().to(torch.float64) for x in (T, v))
-    return bool(contract(unit_T[None], unit_v[None]).any())
+    unit_T, unit_v = (x.to(torch.float64)[None] / x.abs().max().to(torch.float64) for x in (T, v))
+    rounding = (2 * len(v) + 1) * unit_roundoff(torch.float64) * natural_scale(unit_T, unit_v)
+    return bool((contract(unit_T, unit_v).abs() > rounding).any())

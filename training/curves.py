@@ -26,11 +26,11 @@ from console.figures import plain
 from console.options import usable_seed, whole
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table
-from training.config import RunConfig
+from training.config import ConfigError, RunConfig
 from training.ordered_floor import ordered_floor
 from training.progress_check import N_SAMPLES
 from training.release import learning_curve
-from training.run_folder import METRICS, resume_folder
+from training.run_folder import CONFIG, METRICS, resume_folder
 from training.tasks import sample_tasks
 
 COMMAND = "training.curves"
@@ -62,7 +62,12 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Of a folder of training.train, finished or not; ValueError if it is none or has no evaluation yet."""
-    config = resume_folder(folder, None)
+    try:
+        config = resume_folder(folder, None)
+    except ConfigError as problem:
+        if (folder / CONFIG).exists():
+            raise
+        raise ValueError(f"{folder}: holds no {CONFIG}; a folder of training.train is needed") from problem
     curve = learning_curve(folder / METRICS)
     if not curve:
         raise ValueError(f"{folder}: has no evaluation yet; train on, or lower evaluate_every")

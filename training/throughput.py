@@ -60,7 +60,7 @@ def measure(config: RunConfig, processes: Processes, steps: int) -> Throughput:
     Raises ValueError for fewer than 3 steps.
     """
     if steps < 3:
-        raise ValueError(f"steps is {steps}, needs at least 3: the first two warm up")
+        raise ValueError(f"--steps {steps}: at least 3 are needed, the first two warm up")
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     trainer = Trainer(config, processes)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from console.errors import BROKEN, BadInputError, checking_input, run_command
 from console.options import (
+    as_typed,
     at_least_one,
     dtype_named,
-    in_open_unit,
     real,
     usable_device,
     usable_seed,
@@ -31,11 +31,13 @@ from console.options import (
 from console.output import check_out, write_results
 from console.terminal import progress
 from constructions.em import SOURCE, EMConstruction, em_construction
+from constructions.hypotheses import HypothesisError
 from verify.data import UserData, load_bundled, load_file, load_init
 from verify.em_estimates import as_estimates, best_estimate, scale_remark
 from verify.em_figures import NAMES, pictures
 from verify.em_measure import Measurement, measure
-from verify.em_options import Options, starts_named
+from verify.em_memory import check_memory
+from verify.em_options import Options, starts_named, usable_floor, usable_radius
 from verify.em_problems import Problem, random_problem, started
 from verify.em_sweep import SweepPoint, as_rows, fitted_slope, sweep
 from verify.em_table import print_results
@@ -112,8 +114,8 @@ def main(
         starts=None if start is None else starts_named(start),
         init=init,
         trials=at_least_one("trials", trials),
-        floor=in_open_unit("floor", floor),
-        radius=radius,
+        floor=usable_floor(floor, dtype_named(dtype)),
+        radius=None if radius is None else usable_radius(radius),
         max_dim=at_least_one("max-dim", max_dim),
         max_components=at_least_one("max-components", max_components),
         standardise=standardise,
@@ -188,12 +190,13 @@ def _problems(
         _refuse(options.init is not None, "--init needs --data or --dataset")
         _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
         _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
-        trials = options.trials or GRID_TRIALS
+        trials, sizes = options.trials or GRID_TRIALS, _sizes(options)
+        check_memory(options, sizes, trials * len(options.starts or [DEFAULT_START]))
         return (
             None,
             [
                 random_problem(d, k, n, start, trials, generator)
-                for d, k, n in _sizes(options)
+                for d, k, n in sizes
                 for start in options.starts or [DEFAULT_START]
             ],
             None,
@@ -221,16 +224,20 @@ def _problems(
         )
         _refuse(
             options.components is not None and options.components != [len(weights)],
-            f"--components {options.components}: --init {options.init} has {len(weights)}",
+            f"--components {as_typed(options.components or [])}: --init {options.init} has {len(weights)}",
         )
+        check_memory(options, [(X.shape[1], len(weights), len(X))], 1)
         return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
     counts = options.components or ([user.n_classes] if user.n_classes else None)
     if counts is None or len(counts) != 1:
-        raise BadInputError(f"--components {counts or ''}: give one number of components for your own data")
+        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
+        raise BadInputError(f"{given}: give one number of components for {user.name}, as in --components 3")
     _refuse(
         len(X) < counts[0],
         f"{user.name} has N = {len(X)} points for K = {counts[0]} components; N >= K is needed",
     )
+    trials = (options.trials or DATA_TRIALS) * len(options.starts or [DEFAULT_START])
+    check_memory(options, [(X.shape[1], counts[0], len(X))], trials)
     copies = X.expand(options.trials or DATA_TRIALS, -1, -1)
     return (
         user,
@@ -268,8 +275,22 @@ def _construction(options: Options, problem: Problem, pieces: int) -> EMConstruc
         components > k0, f"K = {components} components were asked for; --max-components {k0} allows K <= {k0}"
     )
     em = em_construction(d0, k0, options.steps, pieces, options.floor, radius)
-    em.check(problem.X, problem.weights, problem.means, options.dtype)
+    try:
+        em.check(problem.X, problem.weights, problem.means, options.dtype)
+    except HypothesisError as refusal:
+        raise BadInputError(f"{_at_fault(options, str(refusal))}: {refusal}") from None
     return em
+
+
+def _at_fault(options: Options, refusal: str) -> str:
+    """The option that brought what the construction refuses."""
+    if "the radius is" in refusal and options.radius is not None:
+        return f"--radius {options.radius:g}"
+    if options.init is not None and not refusal.startswith("a point"):
+        return f"--init {options.init}"
+    if "floor" in refusal:
+        return f"--floor {options.floor:g}"
+    return f"--data {options.data}" if options.data is not None else "the random tasks"
 
 
 def _more_trials(problem: Problem, generator: torch.Generator) -> Problem:

@@ -9,6 +9,8 @@ import torch
 
 from baselines.starts import STARTS
 from console.errors import BadInputError
+from console.options import in_open_unit
+from constructions.em import LARGEST_RADIUS
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,29 @@ class Options:
     device: str
     seed: int
     out: Path
+
+
+def usable_floor(floor: float, dtype: torch.dtype) -> float:
+    """A floor between 0 and 1 that is a normal number of the layers' dtype.
+
+    Raises:
+        BadInputError: another number.
+    """
+    smallest, name = torch.finfo(dtype).tiny, str(dtype).removeprefix("torch.")
+    if 0 < floor < smallest:
+        raise BadInputError(f"--floor {floor!r}: in {name} it is at least {smallest:.2g}")
+    return in_open_unit("floor", floor)
+
+
+def usable_radius(radius: float) -> float:
+    """A radius for which weights can be written down.
+
+    Raises:
+        BadInputError: another number.
+    """
+    if not 0 < radius <= LARGEST_RADIUS:
+        raise BadInputError(f"--radius {radius:g}: it is positive and at most {LARGEST_RADIUS:g}")
+    return radius
 
 
 def starts_named(text: str) -> list[str]:

@@ -53,6 +53,7 @@ from verify.tensor_options import (
     claimed,
     plain_value,
     problems,
+    source,
 )
 from verify.tensor_power_rows import Row, last_steps
 
@@ -123,7 +124,7 @@ def check(
     dropped: list[Row] = []
     others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
     deflated = () if own else RECOVERED
-    with folder, checking_input(), progress(len(given) + len(others) + len(deflated)) as start:
+    with folder, checking_input(source(options)), progress(len(given) + len(others) + len(deflated)) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
 from console.errors import BadInputError
-from console.options import at_least_one, dtype_named, usable_device, usable_seed, whole, whole_numbers
+from console.memory import check_fits
+from console.options import (
+    as_typed,
+    at_least_one,
+    dtype_named,
+    usable_device,
+    usable_seed,
+    whole,
+    whole_numbers,
+)
 from console.output import check_out
 from console.streams import printable
 from constructions.rounding import gamma, unit_roundoff
@@ -37,6 +46,10 @@ MAX_WEIGHT_BYTES = 4 * 2**30
 
 MAX_BATCH_BYTES = 8 * 2**30
 """Batches beyond it are refused: what the heads of one instance read takes about 64 d^3 bytes."""
+
+
+ROW = 1000
+"""Bytes of what is reported of a step."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,9 @@ class TensorOptions:
 
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
-            raise BadInputError("--dims is for random tensors; your --tensor has its own d")
+            raise BadInputError(
+                f"--dims {as_typed(self.dims)}: is for random tensors; --tensor {self.tensor} has its own d"
+            )
         if self.start is not None and self.tensor is None:
             raise BadInputError(f"--start {self.start}: needs --tensor")
         if self.start is not None and self.trials is not None:
@@ -111,14 +126,16 @@ def problems(
         T = load_tensor(options.tensor)
         d = T.shape[0]
         given = None if options.start is None else load_start(options.start, d)
-        _check_size(d, count if given is None else len(given), options.max_dim, weights)
+        _check_size(
+            "--tensor", d, count if given is None else len(given), options.steps, options.max_dim, weights
+        )
         v = unit_vectors(count, d, generator) if given is None else given
         kind = symmetry(T)
         name = f"{printable(options.tensor.name)}, d={d}, {kind}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
         for d in options.dims or dims:
-            _check_size(d, count, options.max_dim, weights)
+            _check_size("--dims", d, count, options.steps, options.max_dim, weights)
         found = [gaussian_problem(d, count, generator) for d in options.dims or dims]
     for problem in found:
         if not problem.fits(options.dtype):
@@ -134,22 +151,32 @@ def problems(
     return rounded
 
 
-def _check_size(dim: int, count: int, max_dim: int | None, weights: int) -> None:
-    d0 = max_dim or dim
+def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | None, weights: int) -> None:
+    d0, option = max_dim or dim, option if max_dim is None else "--max-dim"
     if dim > d0:
-        raise BadInputError(f"d = {dim} is larger than --max-dim {d0}")
+        raise BadInputError(f"--max-dim {d0}: is smaller than d = {dim} of the tensors")
     most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
     if d0 > most:
         raise BadInputError(
-            f"d = {d0} needs more than {MAX_WEIGHT_BYTES // 2**30} GiB of dense weights; "
+            f"{option}: d = {d0} needs more than {MAX_WEIGHT_BYTES // 2**30} GiB of dense weights; "
             f"at most d = {most} is taken"
         )
     most = MAX_BATCH_BYTES // (64 * d0**3)
     if count > most:
         raise BadInputError(
-            f"{count} tensors or starts with d = {d0} need more than {MAX_BATCH_BYTES // 2**30} GiB; "
-            f"at most {most} are taken, --trials {most}"
+            f"--trials {count}: tensors or starts with d = {d0} need more than "
+            f"{MAX_BATCH_BYTES // 2**30} GiB; at most {most} are taken"
         )
+    check_fits("trials", count, 64 * d0**3)
+    # The path, its reference and their bounds, entry by entry, and a row of plain values for each step.
+    check_fits("steps", steps, 64 * count * dim + ROW)
+
+
+def source(options: TensorOptions) -> str:
+    """What brought the tensors, for a message about one of them."""
+    if options.tensor is None:
+        return f"random tensors, --seed {options.seed}"
+    return f"--tensor {options.tensor}" + ("" if options.start is None else f", --start {options.start}")
 
 
 @contextmanager

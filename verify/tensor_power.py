@@ -36,6 +36,7 @@ from verify.tensor_options import (
     claimed,
     plain_value,
     problems,
+    source,
 )
 from verify.tensor_power_exact_checks import check_rational, check_symbolic
 from verify.tensor_power_figures import NAMES, pictures
@@ -100,7 +101,11 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
     paths: list[Row] = []
     growth: list[Row] = []
     recovered: list[Row] = []
-    with folder, checking_input(), progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start:
+    with (
+        folder,
+        checking_input(source(options)),
+        progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start,
+    ):
         for problem in given:
             start(problem.name)
             _measure(problem, options, pieces, one_step, paths, growth)

@@ -252,19 +252,25 @@ ON_THE_WAY: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a tensor whose squares overflow in the norm": (
         lambda: form("pairs, rms").run(1e160 * T3, V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves the range .* no direction",
+        r"step 1 of tensor 0: T\(I, v, v\) is not 0, but leaves the range of torch.float64 .*: scale T",
+    ),
+    "a start whose products round to 0 beside it": (
+        lambda: softmax_tensor_power_construction(1, 2, 1e-8, bound=1e4).run(
+            torch.ones(1, 1, 1), torch.tensor([1e4]), dtype=torch.float32
+        ),
+        r"step 2 of tensor 0: T\(I, v, v\) is not 0, but .* torch.float32 .* or the start to 1",
     ),
     "T(I, v, v) = 0, normalised": (
         lambda: form("pairs, rms").run(skew(3), V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves the range .* no direction",
+        r"step 1 of tensor 0: T\(I, v, v\) is 0: it has no direction",
     ),
     "T(I, v, v) = 0 of the second tensor": (
         lambda: form("mean, rms").run([T3, skew(2)], [V3, V3[:2]]),
-        r"step 1 of tensor 1: T\(I, v, v\) is 0, or its square leaves",
+        r"step 1 of tensor 1: T\(I, v, v\) is 0: it has no direction",
     ),
     "T = 0": (
         lambda: form("softmax, rms").run(0 * T3, V3),
-        r"step 1 of tensor 0: T\(I, v, v\) is 0, or its square leaves",
+        r"step 1 of tensor 0: T\(I, v, v\) is 0: it has no direction",
     ),
     "T = 0 with the piecewise norm": (
         lambda: form("piecewise").run(0 * T3, V3),

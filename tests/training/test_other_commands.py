@@ -196,7 +196,7 @@ def test_curves_refuse_runs_that_cannot_be_compared(tiny, tmp_path):
     assert "tasks of other d, K or covariance" in refusal(
         curves, tiny / "run", other, "--out", tmp_path / "o"
     )
-    assert "holds no run" in refusal(curves, tmp_path / "nothing", "--out", tmp_path / "o")
+    assert "nothing: holds no config.json" in refusal(curves, tmp_path / "nothing", "--out", tmp_path / "o")
 
 
 def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
@@ -219,7 +219,7 @@ def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
 
 
 def test_throughput_refuses():
-    assert "steps is 2, needs at least 3" in refusal(throughput, "--preset", "smoke", "--steps", 2)
+    assert "--steps 2: at least 3 are needed" in refusal(throughput, "--preset", "smoke", "--steps", 2)
     assert "no preset 'nowhere'" in refusal(throughput, "--preset", "nowhere")
     line = refusal(throughput, "--preset", "smoke", "--device", "foo")
     assert line == "error: --device foo: it is auto, cpu, or cuda where there is a GPU"
