@@ -25,6 +25,7 @@ from baselines.estimator_sets import Array, DataWarning
 from baselines.gaussian import COVARIANCE_TYPES
 from baselines.metrics import adjusted_rand_index
 from baselines.spectral_estimator import SpectralMixture
+from baselines.standardise import standardised
 
 DIGITS_FEATURES = 10  # as many as classes, the fewest with which a spectral estimate exists
 SMALL_DIGITS = 5  # classes of the reduced digits: the most that the paper's networks are trained for
@@ -101,8 +102,7 @@ def real_data_sets(n_features: int | None = None) -> list[RealData]:
 
 def _treated(name: str, X: Array, classes: NDArray[np.int64], n_features: int | None) -> RealData | None:
     """Standardised, and reduced to n_features principal components; None where X has fewer columns."""
-    deviation = X.std(0)
-    X = ((X - X.mean(0)) / np.where(deviation > 0, deviation, 1.0))[:, deviation > 0]
+    X, _ = standardised(X)
     if n_features is None or n_features == X.shape[1]:
         return RealData(name, X, classes, "standardised")
     if n_features > X.shape[1]:

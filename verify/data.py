@@ -15,6 +15,7 @@ from sklearn import datasets
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from baselines.standardise import standardised
 from console.errors import BadInputError
 from console.streams import printable
 from verify.columns import chosen, remarks
@@ -114,20 +115,15 @@ def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
 def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes: int | None) -> UserData:
     done = []
     if standardise:
-        with np.errstate(over="ignore", invalid="ignore"):
-            spread = X.std(0)
-        if not np.isfinite(spread).all():
-            worst = float(np.abs(X).max())
-            raise BadInputError(
-                f"{name}: a value of size {worst:g} is too large to standardise; scale the data"
-            )
-        X = X[:, spread > 0]
-        constant = int((spread == 0).sum())
+        try:
+            X, kept = standardised(X)
+        except ValueError as problem:
+            raise BadInputError(f"{name}: {problem}") from None
+        constant = int((~kept).sum())
         if X.shape[1] == 0:
             raise BadInputError(
                 f"{name}: every column is constant; --no-standardise takes the data as they are"
             )
-        X = (X - X.mean(0)) / X.std(0)
         done.append("standardised" + (f" ({constant} constant columns dropped)" if constant else ""))
     if pca is not None:
         most = min(X.shape)
