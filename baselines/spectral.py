@@ -22,6 +22,7 @@ from torch import Tensor
 
 from baselines.checks import check_count, check_points, first_index
 from baselines.mixture import Mixture
+from baselines.spectral_sampling import average_is_nothing, noise_variance, smallest_resolved
 from baselines.tensor_power import ON_FAILURE, draw_starts, robust_power
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
@@ -80,6 +81,10 @@ class SpectralResult:
     tensor_eigenvalues  (..., K): lambda_k.
     moved               (..., K): |v_k - v_k before the last power step|; large where it has not converged.
     status              (...): a `Status` as an integer.
+    unresolved          (...) booleans: there is an estimate, but the data do not show that the means are
+                        linearly independent about the origin: the K-th eigenvalue of M2 is not above
+                        `sampling`, or the average of the points cannot be told from 0.
+    sampling            (...): the K-th eigenvalue of M2 that sampling makes of 0 once in a hundred times.
     covariance_type     "unit" if the variance was given as 1, else "tied_spherical".
     """
 
@@ -91,6 +96,8 @@ class SpectralResult:
     tensor_eigenvalues: Tensor
     moved: Tensor
     status: Tensor
+    unresolved: Tensor
+    sampling: Tensor
     covariance_type: str
 
     @property
@@ -142,9 +149,12 @@ def spectral(
                 as if alone.
 
     The weights are divided by their sum, as a mixture needs; the means are not touched by that. The method
-    reads moments about 0: it does not commute with a shift of the data. An eigenvalue of M2 or T is compared
-    with rounding alone. One that sampling noise keeps above that gives an estimate, however poor: as the K-th
-    eigenvalue e of M2 nears 0, the means grow like 1/e.
+    reads moments about 0; a shift of the data is another problem. A task fails where an eigenvalue of
+    M2 or T cannot be told from rounding. Where that of M2 cannot from sampling, the estimate stands and
+    is marked `unresolved` (baselines.spectral_sampling): as the K-th eigenvalue e of M2 nears 0, the means
+    grow like 1/e. Of the paper's tasks at N = 128 those are none of 2,000 at d = 8, K = 3 and one in ten at
+    K = 5, with 3.4 times the median error of the others. Of means that are linearly dependent about the
+    origin 99 % are. Moving the origin mends that, by a vector outside their span and not small beside them.
     Raises SpectralError for the first task without an estimate; ValueError for K > d and bad input.
     """
     check_points(X)
@@ -176,7 +186,7 @@ def spectral(
     fit = _Fit(*(values.reshape((*batch, *values.shape[1:])) for values in fields))
     if on_failure == "raise" and (fit.status != Status.OK).any():
         _raise_first(fit, K)
-    return SpectralResult(*fit[:8], covariance_type)
+    return SpectralResult(*fit[:10], covariance_type)
 
 
 def second_moment(X: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,13 +212,19 @@ def smallest_variance(X: Tensor) -> tuple[Tensor, Tensor]:
     its square.
     Source: Hsu and Kakade 2013, Theorem 1.
     """
+    eigenvalues, error = _covariance_eigenvalues(X)
+    return eigenvalues[..., 0], error
+
+
+def _covariance_eigenvalues(X: Tensor) -> tuple[Tensor, Tensor]:
+    """All of them (..., d), ascending, and the error (...) of `smallest_variance`."""
     N, d = X.shape[-2:]
     centred = X - X.mean(-2, keepdim=True)
-    least = torch.linalg.eigvalsh(centred.mT @ centred / N)[..., 0]
+    eigenvalues = torch.linalg.eigvalsh(centred.mT @ centred / N)
     average = centred.square().sum((-2, -1)) / N
     u = _roundoff(X)
     shift = (N * u) ** 2 * X.square().sum(-1).amax(-1)
-    return least, u * (N + 4 + 8 * d) * average + shift
+    return eigenvalues, u * (N + 4 + 8 * d) * average + shift
 
 
 def whiten(second_moment: Tensor, n_components: int, rounding: Tensor) -> Whitening:
@@ -271,6 +287,8 @@ class _Fit(NamedTuple):
     tensor_eigenvalues: Tensor
     moved: Tensor
     status: Tensor
+    unresolved: Tensor
+    sampling: Tensor
     moment_resolution: Tensor
     tensor_resolution: Tensor
 
@@ -279,11 +297,12 @@ def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: 
     """B tasks X (B, N, d), directions (B, K, S, K). What a failed stage leaves of its task is NaN."""
     status = torch.zeros(len(X), dtype=torch.long, device=X.device)
     if variance is None:
-        s, error = smallest_variance(X)
+        eigenvalues, error = _covariance_eigenvalues(X)
+        s, noise = eigenvalues[:, 0], noise_variance(eigenvalues, K, X.shape[1])
         status[~(s > error.clamp(min=torch.finfo(X.dtype).tiny))] = Status.NO_VARIANCE
     else:
         s = X.new_full((len(X),), variance)
-        error = torch.zeros_like(s)
+        noise, error = s, torch.zeros_like(s)
     moment, rounding = second_moment(X, s)
     whitening = whiten(moment, K, rounding + error)
     status[whitening.deficient & (status == Status.OK)] = Status.RANK_DEFICIENT
@@ -292,6 +311,9 @@ def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: 
     resolution = rounding + _deflation_rounding(T)
     lost = ~(eigen.eigenvalues.abs() > resolution.unsqueeze(-1)).all(-1)
     status[lost & (status == Status.OK)] = Status.NO_THIRD_MOMENT
+    sampling = smallest_resolved(s, noise, X.shape[2], K, X.shape[1])
+    unresolved = ~(whitening.eigenvalues[:, 0] > sampling)
+    unresolved |= average_is_nothing(X, whitening.W, whitening.eigenvalues, s)
     raw, means = recover(eigen.eigenvalues, eigen.eigenvectors, whitening.B)
     failed = (status != Status.OK).unsqueeze(-1)
     raw, means = raw.masked_fill(failed, torch.nan), means.masked_fill(failed.unsqueeze(-1), torch.nan)
@@ -304,6 +326,8 @@ def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: 
         eigen.eigenvalues.masked_fill(failed, torch.nan),
         eigen.moved.masked_fill(failed, torch.nan),
         status,
+        unresolved & (status == Status.OK),
+        sampling,
         whitening.resolution,
         resolution,
     )
@@ -333,7 +357,7 @@ def _raise_first(fit: _Fit, K: int) -> None:
         detail = (
             f"eigenvalue {K} of the second moment less the variance is "
             f"{fit.moment_eigenvalues[(*task, 0)].item()}, needs > {fit.moment_resolution[task].item():.1e}: "
-            f"the data do not show {K} linearly independent means"
+            f"the data do not show {K} means linearly independent about the origin; moving it may help"
         )
     else:
         detail = (
@@ -356,6 +380,8 @@ def _all_failed(X: Tensor, K: int, covariance_type: str) -> SpectralResult:
         tensor_eigenvalues=per_component,
         moved=per_component,
         status=torch.full(batch, int(Status.TOO_MANY_COMPONENTS), device=X.device),
+        unresolved=torch.zeros(batch, dtype=torch.bool, device=X.device),
+        sampling=X.new_full(batch, torch.nan),
         covariance_type=covariance_type,
     )
 

@@ -16,13 +16,17 @@ REASONS = {
         "the variance given"
     ),
     Status.RANK_DEFICIENT: (
-        "its second moment less the variance does not show n_components linearly independent means; needs a "
-        "smaller variance or fewer components"
+        "its second moment less the variance does not show n_components means that are linearly independent "
+        "about the origin; needs a smaller variance, fewer components or the origin moved"
     ),
     Status.NO_THIRD_MOMENT: (
         "an eigenvalue of its whitened third moment cannot be told from 0; needs fewer components"
     ),
 }
+UNRESOLVED = (
+    "cannot be told from linearly dependent about the origin, as those of centred data are; move the origin "
+    "(add to the data a vector that is no combination of the means, about as long) or take fewer components"
+)
 
 
 class SpectralMixture(MixtureEstimator):
@@ -36,6 +40,9 @@ class SpectralMixture(MixtureEstimator):
     covariance_type_ is "unit" for variance = 1, else "tied_spherical"; a variance that was given is not
     counted in n_parameters_. converged_ is True where the last power step moved every eigenvector by at most
     sqrt(eps) of float64: the iteration converges quadratically, so the next step would move it by order eps.
+    It is False too, with a ConvergenceWarning, where the data do not show that the means are linearly
+    independent about the origin (baselines.spectral_sampling). Centred data never do, so nothing behind a
+    StandardScaler does: add a vector to them, and take it from means_ afterwards.
 
     Scale and origin matter: the moments are about 0, and with variance = 1 the components have standard
     deviation 1 in the units of X, so data of a smaller spread have no estimate. Moments are not likelihood:
@@ -88,16 +95,24 @@ class SpectralMixture(MixtureEstimator):
     def _problems(self, result: SpectralResult) -> dict[int, str]:
         moved = result.moved.amax(-1)
         limit = torch.finfo(moved.dtype).eps ** 0.5
-        places = (~(moved <= limit)).nonzero().squeeze(-1).tolist()
-        kinds, moves = result.status.tolist(), moved.tolist()
-        return {
-            place: REASONS.get(
-                Status(kinds[place]),
-                f"the last of n_iter = {self.n_iter} power steps moved an eigenvector by {moves[place]:.1e}, "
-                f"needs at most {limit:.1e}",
+        places = (~(moved <= limit) | result.unresolved).nonzero().squeeze(-1).tolist()
+        return {place: self._problem(result, place, moved[place].item(), limit) for place in places}
+
+    def _problem(self, result: SpectralResult, place: int, moved: float, limit: float) -> str:
+        if result.failed[place]:
+            return REASONS[Status(int(result.status[place]))]
+        if not result.unresolved[place]:
+            return (
+                f"the last of n_iter = {self.n_iter} power steps moved an eigenvector by {moved:.1e}, "
+                f"needs at most {limit:.1e}"
             )
-            for place in places
-        }
+        least, sampling = result.moment_eigenvalues[place, 0].item(), result.sampling[place].item()
+        if least <= sampling:
+            return (
+                f"eigenvalue {result.weights.shape[1]} of its second moment less the variance is {least:.3g}"
+                f", and sampling makes up to {sampling:.3g} of 0: the means {UNRESOLVED}"
+            )
+        return f"its average cannot be told from 0: the means {UNRESOLVED}"
 
     def _least_samples(self) -> int:
         return 2 if self.variance is None else 1  # one point has no variance to estimate
