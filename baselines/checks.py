@@ -21,12 +21,14 @@ def check_points(X: Tensor) -> None:
         kind = X.dtype if isinstance(X, Tensor) else type(X).__name__
         raise ValueError(f"X is of type {kind}, needs a floating-point tensor")
     if X.dim() < 2 or 0 in X.shape:
-        raise ValueError(f"X has shape {tuple(X.shape)}, needs (..., N, d) with N >= 1 and d >= 1")
+        raise ValueError(f"X has shape {tuple(X.shape)}, needs (..., N, d) with every number at least 1")
     check_finite("X", X)
 
 
 def check_finite(name: str, values: Tensor) -> None:
     """Refuse NaN and infinities, naming the first one and its place."""
+    if values.numel() == 0:
+        return
     least, most = torch.aminmax(values)  # both NaN if any value is; no copy of a large tensor
     if not (torch.isfinite(least) and torch.isfinite(most)):
         index = first_index(~torch.isfinite(values))

@@ -18,6 +18,7 @@ from torch import Tensor
 from baselines import gaussian
 from baselines.checks import check_finite, check_points, check_same_kind, check_sample_weight, first_index
 from baselines.mixture import Mixture
+from baselines.scaling import scaled_weights
 
 
 class DegenerateComponentError(ValueError):
@@ -82,6 +83,7 @@ def m_step(
     if sample_weight is None:
         sample_weight = X.new_ones(X.shape[:-1])
     check_sample_weight(sample_weight, X)
+    sample_weight = scaled_weights(sample_weight)
     centre = centre_of(X, sample_weight)
     centred = X - centre
     shares = responsibilities * sample_weight.unsqueeze(-2)

@@ -33,6 +33,7 @@ from baselines.estimator_sets import (
     check_enough,
     check_sets,
     estimates,
+    feature_names,
     gather,
     groups,
     stack,
@@ -125,7 +126,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             group, padding = stack(sets, places)
             parts.append((places, self._estimates(group, counts[places[0]], padding, generator)))
         unfitted: Any = clone(self)
-        result = _join(unfitted, counts, parts)
+        result = _join(unfitted, counts, parts, feature_names(X))
         self._warn(result.problems, result.remarks, len(sets))
         return result
 
@@ -207,6 +208,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         self.lower_bound_ = float(result.log_likelihood[place])
         self.converged_ = bool(result.converged[place])
         self.n_features_in_ = d
+        names = None if result.feature_names is None else result.feature_names[place]
+        if names is not None:
+            self.feature_names_in_ = names
         if result.n_iter is not None:
             self.n_iter_ = int(result.n_iter[place])
         return self
@@ -281,6 +285,7 @@ class FittedMixtures:
     n_iter           (B,) integers, None where the method counts no steps.
     problems         {place: one line} for the data sets that did not converge.
     remarks          {place: one line} for the data sets that the method is not made for.
+    feature_names    names of the columns of every data set, None where it has none; None for an array X.
     """
 
     estimator: MixtureEstimator
@@ -295,6 +300,7 @@ class FittedMixtures:
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
     remarks: Mapping[int, str]
+    feature_names: Sequence[NDArray[np.object_] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.n_components)
@@ -310,7 +316,10 @@ class FittedMixtures:
 
 
 def _join(
-    estimator: MixtureEstimator, counts: Sequence[int], parts: Sequence[tuple[Sequence[int], Estimates]]
+    estimator: MixtureEstimator,
+    counts: Sequence[int],
+    parts: Sequence[tuple[Sequence[int], Estimates]],
+    names: Sequence[NDArray[np.object_] | None] | None = None,
 ) -> FittedMixtures:
     """The results of the groups in the order of the data sets."""
     n_sets = len(counts)
@@ -336,4 +345,5 @@ def _join(
         None if parts[0][1].n_iter is None else collect("n_iter"),
         problems,
         lines("remarks"),
+        names,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_array
+from sklearn.utils import check_array, validation
 from torch import Tensor
 
 from baselines import gaussian
@@ -148,6 +148,11 @@ def check_sets(X: Any, least_samples: int) -> Array | list[Array]:
         if points.shape[1] != sets[0].shape[1]:
             raise ValueError(f"X[{place}] has {points.shape[1]} features, needs {sets[0].shape[1]} like X[0]")
     return sets
+
+
+def feature_names(X: Any) -> list[NDArray[np.object_] | None] | None:
+    """Names of the columns of every data set, by scikit-learn's rules; None where X is no sequence."""
+    return [validation._get_feature_names(points) for points in X] if isinstance(X, Sequence) else None
 
 
 def check_counts(n_components: object, n_sets: int) -> list[int]:

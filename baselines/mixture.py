@@ -15,6 +15,7 @@ from baselines.checks import (
     check_sample_weight,
     first_index,
 )
+from baselines.scaling import scaled_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,11 @@ class Mixture:
 
     def log_likelihood_per_point(self, X: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Average sum_n a_n log p(x_n) / sum_n a_n: X (..., N, d) -> (...). scikit-learn's `score`."""
-        total = self.log_likelihood(X, sample_weight)
-        return total / (X.shape[-2] if sample_weight is None else sample_weight.sum(-1))
+        if sample_weight is None:
+            return self.log_likelihood(X) / X.shape[-2]
+        check_sample_weight(sample_weight, X)
+        weights = scaled_weights(sample_weight)
+        return self.log_likelihood(X, weights) / weights.sum(-1)
 
     def responsibilities(self, X: Tensor) -> Tensor:
         """P(component k | x_n): X (..., N, d) -> (..., K, N), summing to 1 over K."""

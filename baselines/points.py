@@ -8,13 +8,15 @@ from torch import Tensor
 
 from baselines.em_steps import centre_of
 from baselines.gaussian import isotropic_features
+from baselines.scaling import scaled_weights
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
     """B tasks of N weighted points in R^d.
 
-    X (B, N, d) as given, sample_weight (B, N) or None, centre (B, 1, d), tasks (B') the rows of X wanted.
+    X (B, N, d) as given, sample_weight (B, N) or None, the largest of a task from 1 to 2, centre (B, 1, d),
+    tasks (B') the rows of X wanted.
     `whole` holds the features (B', d + 2, N) of baselines.gaussian about the centre when chunk_size is None;
     otherwise they are made afresh for chunk_size points at a time, so that nothing of the size of X is kept.
     """
@@ -66,12 +68,14 @@ class Points:
 def prepare(X: Tensor, sample_weight: Tensor | None, chunk_size: int | None) -> Points:
     """Points of X (B, N, d), centred on their (weighted) average. ValueError where squared norms overflow."""
     ones = X.new_ones(1).expand(X.shape[:2])
+    if sample_weight is not None:
+        sample_weight = scaled_weights(sample_weight)
     centre = centre_of(X, ones if sample_weight is None else sample_weight)
     points = Points(X, sample_weight, centre, torch.arange(len(X), device=X.device), chunk_size, None)
     if chunk_size is None:
         points = replace(points, whole=isotropic_features(X - centre))
     largest = max(features[:, -2].amax().item() for features, _ in points.chunks())
-    limit = torch.finfo(X.dtype).max / X.shape[1]
+    limit = torch.finfo(X.dtype).max / (2 * X.shape[1])  # a weight is below 2
     if not largest < limit:
         raise ValueError(
             f"a squared distance to the centre of X is {largest}, needs < {limit:.1e} in {X.dtype}"

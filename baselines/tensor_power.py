@@ -339,7 +339,7 @@ def check_tensor(T: Tensor) -> None:
         kind = T.dtype if isinstance(T, Tensor) else type(T).__name__
         raise ValueError(f"T is of type {kind}, needs a floating-point tensor")
     if T.dim() < 3 or 0 in T.shape or len(set(T.shape[-3:])) != 1:
-        raise ValueError(f"T has shape {tuple(T.shape)}, needs (..., d, d, d) with d >= 1")
+        raise ValueError(f"T has shape {tuple(T.shape)}, needs (..., d, d, d) with every number at least 1")
     check_finite("T", T)
 
 
@@ -347,7 +347,9 @@ def check_vector(name: str, v: Tensor, T: Tensor) -> None:
     """Refuse anything but a finite (..., d) of the dtype and device of T (..., d, d, d), broadcasting."""
     check_same_kind(name, v, "T", T)
     if v.dim() < 1 or 0 in v.shape or v.shape[-1] != T.shape[-1]:
-        raise ValueError(f"{name} has shape {tuple(v.shape)}, needs (..., {T.shape[-1]}) like T")
+        raise ValueError(
+            f"{name} has shape {tuple(v.shape)}, needs (..., {T.shape[-1]}) like T, every number at least 1"
+        )
     check_finite(name, v)
     try:
         torch.broadcast_shapes(T.shape[:-3], v.shape[:-1])
