@@ -23,6 +23,7 @@ from baselines.kmeans import kmeans, with_pooled_covariances
 from baselines.likelihood_descent import likelihood_descent
 from baselines.map_em import map_em
 from baselines.mixture import Mixture
+from baselines.points import squares_fit
 from baselines.posterior_mean import posterior_mean
 from baselines.spectral import spectral
 from baselines.two_round_em import two_round_em
@@ -112,6 +113,7 @@ class Method:
     ) -> MethodResult:
         """Estimate a mixture of K components for every task of X (T, N, d), on the device and dtype of X.
 
+        A task whose squared distances overflow has failed, whatever the method; the others are as without.
         truth is read by methods with `knows_truth` and by no other. Raises ValueError for bad input, a
         covariance type or a K that the method cannot fit, and a missing truth.
         """
@@ -129,8 +131,17 @@ class Method:
             raise ValueError(f"n_components is {n_components}, needs <= n_features = {most} for {self.name}")
         if self.knows_truth:
             self._check_truth(truth, X, n_components, covariance_type)
-        problem = Problem(X, n_components, generator, covariance_type, truth if self.knows_truth else None)
-        return self.function(problem)
+        known = truth if self.knows_truth else None
+        usable = squares_fit(X)
+        if usable.all():
+            return self.function(Problem(X, n_components, generator, covariance_type, known))
+        if not usable.any():
+            return MethodResult(None, ~usable, usable)
+        known = None if known is None else known[usable]
+        part = self.function(Problem(X[usable], n_components, generator, covariance_type, known))
+        failed, converged = ~usable, usable.clone()
+        failed[usable], converged[usable] = part.failed, part.converged
+        return MethodResult(part.mixture, failed, converged)
 
     def _check_truth(self, truth: Mixture | None, X: Tensor, n_components: int, covariance_type: str) -> None:
         if truth is None:
@@ -239,11 +250,16 @@ def _gradient(problem: Problem) -> MethodResult:
 
 
 def _bayesian(problem: Problem) -> MethodResult:
-    """Variances are estimated: scikit-learn has no unit covariance. Stops when the bound moves by < TOL N."""
+    """Variances are estimated: scikit-learn has no unit covariance. Stops when the bound moves by < TOL N.
+
+    A task has failed where scikit-learn refuses its covariances, or they are none in the dtype of X.
+    """
     X, K = problem.X, problem.n_components
     kind = SKLEARN_TYPES[problem.covariance_type]
     seed = torch.randint(2**31, (1,), generator=problem.generator, device=problem.generator.device)
-    weights, means, covariances, converged = [], [], [], []
+    fitted_type = "spherical" if problem.covariance_type == "unit" else problem.covariance_type
+    failed = torch.ones(len(X), dtype=torch.bool, device=X.device)
+    found, converged = [], torch.zeros_like(failed)
     for i, points in enumerate(X.double().cpu().numpy()):
         model = BayesianGaussianMixture(
             n_components=K,
@@ -253,16 +269,29 @@ def _bayesian(problem: Problem) -> MethodResult:
             tol=TOL * len(points),
             random_state=(int(seed) + i) % 2**32,
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`
-            model.fit(points)
-        weights.append(torch.from_numpy(model.weights_))
-        means.append(torch.from_numpy(model.means_))
-        covariances.append(torch.from_numpy(model.covariances_))
-        converged.append(model.converged_)
-    fitted_type = "spherical" if problem.covariance_type == "unit" else problem.covariance_type
-    mixture = Mixture(torch.stack(weights), torch.stack(means), torch.stack(covariances), fitted_type)
-    return _complete(mixture.to(dtype=X.dtype, device=X.device), torch.tensor(converged, device=X.device))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`
+                model.fit(points)
+            weights, means, covariances = (
+                torch.from_numpy(values).to(X)
+                for values in (model.weights_, model.means_, model.covariances_)
+            )
+            one = Mixture(weights, means, covariances, fitted_type)
+        except ValueError:  # it, or Mixture, refuses a covariance that is not positive definite
+            continue
+        found.append(one)
+        failed[i], converged[i] = False, model.converged_
+    return MethodResult(_stacked(found), failed, converged)
+
+
+def _stacked(mixtures: list[Mixture]) -> Mixture | None:
+    """One mixture each as a batch; None for none."""
+    if not mixtures:
+        return None
+    weights, means = (torch.stack([getattr(one, name) for one in mixtures]) for name in ("weights", "means"))
+    covariances = [one.covariances for one in mixtures if one.covariances is not None]
+    return Mixture(weights, means, torch.stack(covariances), mixtures[0].covariance_type)
 
 
 _DEMPSTER = "Dempster, Laird and Rubin 1977"

@@ -65,6 +65,15 @@ class Points:
         return values if len(self.tasks) == len(self.X) else values[self.tasks]
 
 
+def squares_fit(X: Tensor) -> Tensor:
+    """(B,) booleans: squared distances of points X (B, N, d) to 0 and their centre, times 2 N, are finite.
+
+    A distance to a centre among the points is at most twice the largest |x|.
+    """
+    largest = X.abs().amax((-2, -1))
+    return largest * (8 * X.shape[-2] * X.shape[-1]) ** 0.5 < torch.finfo(X.dtype).max ** 0.5
+
+
 def prepare(X: Tensor, sample_weight: Tensor | None, chunk_size: int | None) -> Points:
     """Points of X (B, N, d), centred on their (weighted) average. ValueError where squared norms overflow."""
     ones = X.new_ones(1).expand(X.shape[:2])

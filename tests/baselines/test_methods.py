@@ -158,6 +158,41 @@ def test_kmeans_failures_are_marked():
         assert errors(result.mixture, CLEAR.truth[torch.tensor([0, 2, 3, 4])]).total.max() < 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("far", [1e9, 1e160, 1e300])
+def test_one_far_point_fails_no_other_task(name, far):
+    """Its squares overflow from 1e154 on: then that task has failed, whatever the method."""
+    X = CLEAR.X[:3, :40].clone()
+    X[1, 0, 0] = far
+    result = METHODS[name].fit(X, 2, seeded(14), truth=CLEAR.truth[:3])
+    assert not result.failed[[0, 2]].any()
+    assert result.mixture is not None
+    if far > 1e9:
+        assert result.failed.tolist() == [False, True, False]
+        assert not result.converged[1]
+        assert result.mixture.batch_shape == (2,)
+        if name == "em-truth":  # the truth of the tasks that are left
+            alone = METHODS[name].fit(X[[0, 2]], 2, seeded(14), truth=CLEAR.truth[:2]).mixture
+            assert alone is not None
+            assert torch.equal(result.mixture.means, alone.means)
+    gone = METHODS[name].fit(1e160 * CLEAR.X[:1, :40], 2, seeded(14), truth=CLEAR.truth[:1])
+    assert gone.mixture is None
+    assert gone.failed.tolist() == [True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("covariance_type", ["tied", "full"])
+def test_bayesian_fails_where_sklearn_refuses(covariance_type, dtype):
+    X = CLEAR.X[:3, :40].to(dtype).clone()
+    X[1, 0] = 1e9
+    result = METHODS["bayesian"].fit(X, 2, seeded(15), covariance_type=covariance_type)
+    assert result.failed.tolist() == [False, True, False]
+    assert result.converged.tolist() == [True, False, True]
+    assert result.mixture is not None
+    assert result.mixture.covariance_type == covariance_type
+    assert result.mixture.means.dtype == dtype
+
+
 @pytest.mark.parametrize("name", ["spectral", "spectral-em", "k-means", "k-means-em"])
 def test_all_tasks_failed(name):
     result = METHODS[name].fit(torch.zeros(3, 20, 4, dtype=torch.float64), 2, seeded(10))
