@@ -39,8 +39,10 @@ from baselines.estimator_sets import (
     stack,
     to_double,
     to_tensor,
+    without,
 )
 from baselines.mixture import Mixture
+from baselines.points import squares_fit
 
 __all__ = ["BatchFit", "DataWarning", "FittedMixtures", "MixtureEstimator"]
 
@@ -181,12 +183,17 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     ) -> Estimates:
         """`_fit_batch` of X (B, N, d), its result in float64, and the likelihoods it did not give."""
         points, weight = to_tensor(X), None if sample_weight is None else to_tensor(sample_weight)
+        usable = squares_fit(points)
+        if not usable.all():  # the others are fitted; what is found for these, scaled down, is not read
+            points = torch.where(usable[:, None, None], points, points * 2.0**-600)
         batch = self._fit_batch(
             points.to(self._dtype),
             n_components,
             None if weight is None else weight.to(self._dtype),
             generator,
         )
+        if not usable.all():
+            batch = without(batch, ~usable)
         mixture, levels = to_double(batch.mixture), batch.log_likelihood
         if levels is not None:
             return estimates(batch, mixture, levels.to(dtype=torch.float64, device="cpu"))

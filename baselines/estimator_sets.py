@@ -1,7 +1,7 @@
 """Many data sets at once: what one is checked for, which are fitted together, how results are laid out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
@@ -85,6 +85,18 @@ def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Esti
         None if batch.n_iter is None else batch.n_iter.cpu().numpy(),
         batch.problems,
         batch.remarks,
+    )
+
+
+def without(batch: BatchFit, lost: Tensor) -> BatchFit:
+    """The same fits, but none for the data sets where `lost` (B,): their squared distances overflow."""
+    line = "squared distances of its points leave the range of float64; scale the data"
+    places = lost.nonzero().squeeze(-1).tolist()
+    return replace(
+        batch,
+        found=batch.found & ~lost.to(batch.found.device),
+        problems=dict(batch.problems) | dict.fromkeys(places, line),
+        remarks={place: text for place, text in batch.remarks.items() if place not in set(places)},
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from em_instances import COVARIANCE_TYPES, instance
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import validation
 
 from baselines.em_estimator import EMMixture
@@ -86,3 +87,17 @@ def test_no_tensors_at_all():
         ValueError, match=r"T has shape \(0, 3, 3, 3\), needs .* with every number at least 1"
     ):
         robust_tensor_power(torch.zeros(0, 3, 3, 3), 2, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("model", [EMMixture(2, random_state=0), SpectralMixture(2, random_state=0)])
+def test_one_set_whose_squares_overflow_disturbs_no_other(model):
+    rng = np.random.default_rng(1)
+    X = np.repeat([[6.0, 2.0], [2.0, 7.0]], 20, axis=0) + rng.normal(size=(40, 2))
+    with pytest.warns(
+        ConvergenceWarning, match=r"on 1 of 3 data sets; X\[1\]: squared distances .* scale the data"
+    ):
+        fits = model.fit_many([X, 1e160 * X, X + 1])
+    assert fits.found.tolist() == fits.converged.tolist() == [True, False, True]
+    assert np.isnan(fits.means[1]).all()
+    with pytest.raises(ValueError, match="has no estimate: squared distances of its points leave the range"):
+        clone(model).fit(1e160 * X)
