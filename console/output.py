@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from console.errors import BadInputError
@@ -105,7 +106,8 @@ def write_results(
     files: dict[str, bytes] = {}
     for picture in pictures:
         buffer = io.BytesIO()
-        picture.figure.savefig(buffer, format="png", dpi=110)
+        picture.figure.set_dpi(110)
+        FigureCanvasAgg(picture.figure).print_png(buffer)  # savefig lays out and draws it twice
         files[f"{picture.name}.png"] = buffer.getvalue()
         image = base64.b64encode(buffer.getvalue()).decode()
         shown.append({"name": picture.name, "caption": picture.caption, "data": image})

@@ -221,6 +221,7 @@ def python_m(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_process_that_keeps_its_bounds(tmp_path):
     done = python_m(tmp_path, *TINY_GRID, "--steps", 1, "--out", "results")
     assert done.returncode == 0, done.stderr

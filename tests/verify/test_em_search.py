@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from functools import lru_cache, partial
+from itertools import islice
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ def found():
 
 
 def test_a_seed_decides_every_number(found):
-    again, other = list(search(80, seed=0)), list(search(80, seed=1))
-    assert len(again) == 16  # 8 groups of 5 tasks, two steps each
+    again, other = list(search(40, seed=0)), list(islice(search(40, seed=1), 8))
+    assert len(again) == 8  # 4 groups of 5 tasks, two steps each
     for first, second in zip(found, again, strict=False):
         assert (first.group, first.pieces, first.refreshed) == (second.group, second.pieces, second.refreshed)
         for a, b in zip(tensors(first), tensors(second), strict=True):
@@ -102,7 +103,7 @@ def test_nothing_broken_in_float32():
 def test_a_wrong_construction_is_found(mutate, monkeypatch):
     made = lru_cache(lambda d0, K0, pieces: built(d0, K0, 1, pieces, radius=RADIUS, mutate=mutate))
     monkeypatch.setattr(em_search, "_construction", made)
-    assert broken(search(240, seed=0)) > 0
+    assert any(broken([draw]) for draw in search(240, seed=0))
 
 
 def too_small(bound_of, name, *arguments):
@@ -117,7 +118,7 @@ def test_a_bound_one_percent_too_small_is_found(name, monkeypatch):
     import verify.em_compare as em_compare
 
     monkeypatch.setattr(em_compare, "one_step_bound", partial(too_small, em_compare.one_step_bound, name))
-    assert broken(search(240, seed=0)) > 0
+    assert any(broken([draw]) for draw in search(240, seed=0))
 
 
 @pytest.mark.slow

@@ -51,6 +51,12 @@ def small(monkeypatch):
         monkeypatch.setattr(relu if module is rows else softmax, take, smaller)
 
 
+@pytest.fixture
+def few_epsilons(monkeypatch):
+    """Every fifth eps of a sweep: enough to see that a claim fails."""
+    monkeypatch.setattr(softmax_rows, "EPSILONS", softmax_rows.EPSILONS[::5])
+
+
 def assert_well_formed(record: Record, seed: int) -> None:
     assert record.claim
     assert "\n" not in record.claim + record.note + record.source
@@ -83,9 +89,11 @@ def test_every_check_holds_and_says_so(name):
             assert record.margin == pytest.approx(record.bound / record.observed, rel=1e-12)
 
 
-@pytest.mark.parametrize(("instances", "records"), [(1, 1), (1999, 2), (1950, 1)])
-def test_a_median_is_claimed_of_enough(instances, records):
-    """1999 are rounded up to 40 groups of 50, that is to 2000."""
+@pytest.mark.parametrize(("instances", "enough", "records"), [(1, 2000, 1), (1999, 2000, 2), (550, 600, 1)])
+def test_a_median_is_claimed_of_enough(instances, enough, records, monkeypatch):
+    """1999 are rounded up to 40 groups of 50, that is to 2000; 550 are 550."""
+    assert softmax.TIGHTNESS_FROM[torch.float64] == 2000
+    monkeypatch.setattr(softmax, "TIGHTNESS_FROM", {torch.float64: enough})
     found = CHECKS["softmax-search"](0, instances)
     assert len(found) == records
     assert all(record.passed for record in found)
@@ -115,7 +123,7 @@ def test_wrong_relu_heads_fail_their_claims(edit, monkeypatch):
         assert len(failed("tensor-paths")) == 1
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "few_epsilons")
 @pytest.mark.parametrize("edit", [wrong_slice, wrong_alpha])
 def test_wrong_softmax_heads_fail_their_claims(edit, monkeypatch):
     import verify.softmax_tensor_search as searching
@@ -149,7 +157,7 @@ def test_components_that_are_missed_fail_their_claim(monkeypatch):
     assert ["deflation" in claim for claim in failed("softmax-paths")] == [True]
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "few_epsilons")
 def test_bounds_that_are_kept_by_luck_are_not_enough(monkeypatch):
     """The rounding bound must be small too, and the tensors' components near."""
     monkeypatch.setattr(relu, "SCALE_LIMIT", 1e-17)
@@ -161,7 +169,8 @@ def test_bounds_that_are_kept_by_luck_are_not_enough(monkeypatch):
     monkeypatch.setattr(softmax, "PREDICTION", 1e-9)
     assert len(failed("softmax-best")) == 3
     monkeypatch.setattr(softmax, "TIGHT", {torch.float64: 0.5})
-    assert len([r for r in CHECKS["softmax-search"](0, 2000) if not r.passed]) == 1
+    monkeypatch.setattr(softmax, "TIGHTNESS_FROM", {torch.float64: 200})
+    assert len([r for r in CHECKS["softmax-search"](0, 200) if not r.passed]) == 1
 
 
 @pytest.mark.usefixtures("small")
