@@ -181,16 +181,17 @@ def _lloyd(points: Points, start: Tensor, max_iter: int, restart: int) -> _Fit:
     rows, active, current = torch.arange(B, device=device), points, start
     assigned = _assign(active, current)
     moving = torch.ones(B, dtype=torch.bool, device=device)
-    for _ in range(max_iter):
+    for step in range(1, max_iter + 1):
         filled = _fill_empty_clusters(active, current, assigned)
         current = torch.where(moving[:, None, None], _averages(active, filled, current), current)
         n_iter[rows[moving]] += 1
         assigned = _assign(active, current)
         moving = moving & (assigned != filled).any(-1)
-        emptied = (_sizes(assigned, K) == 0).any(-1, keepdim=True)
-        centres[rows], labels[rows] = current, torch.where(emptied, filled, assigned)
-        converged[rows] = ~moving
         n_moving = int(moving.sum())
+        if n_moving and step == max_iter:
+            emptied = (_sizes(assigned, K) == 0).any(-1, keepdim=True)
+            assigned = torch.where(emptied, filled, assigned)
+        centres[rows], labels[rows], converged[rows] = current, assigned, ~moving
         if n_moving == 0:
             break
         if n_moving <= 0.5 * len(rows):
@@ -206,7 +207,7 @@ def _lloyd(points: Points, start: Tensor, max_iter: int, restart: int) -> _Fit:
 def _assign(points: Points, centres: Tensor) -> Tensor:
     """Nearest centre (B, N) of every point."""
     [(features, _)] = points.chunks()
-    return squared_distances(features, centres).argmin(1)
+    return squared_distances(features, centres).min(1).indices  # several times as fast as argmin
 
 
 def _sizes(labels: Tensor, K: int) -> Tensor:
