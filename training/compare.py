@@ -28,6 +28,7 @@ from rich.console import Console
 
 from baselines.checks import check_count
 from console.errors import checking_input, run_command
+from console.memory import check_fits
 from console.options import usable_seed, whole
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
@@ -91,6 +92,7 @@ def main(
     n_tasks = (QUICK_TASKS if quick else TASKS) if tasks is None else tasks
     with checking_input():
         check_count("--tasks", n_tasks, least=LEAST_TASKS)
+        check_fits("tasks", n_tasks, 10**6)  # points, tokens and what every layer makes of them
         chosen = chosen_parts(only)
         subject = subject_of(load_released(checkpoint), Effort(quick, seed, n_tasks))
         refusals = {part.key: part.refusal(subject) for part in chosen}

@@ -27,7 +27,8 @@ from rich.console import Console
 from baselines.checks import check_count
 from baselines.methods import METHODS
 from console.errors import checking_input, run_command
-from console.options import usable_seed, whole, whole_numbers
+from console.memory import check_fits
+from console.options import as_typed, usable_seed, whole, whole_numbers
 from console.output import check_out, write_results
 from console.terminal import progress
 from training.evaluation import SLOW_TASKS, CellResult, cell_record, measure_cell, slices_of
@@ -46,6 +47,7 @@ from training.released import Released, load_released
 
 COMMAND = "training.evaluate"
 TASKS, QUICK_TASKS = 2048, 128
+MOST_VIEWS = 1024
 DIMS, COMPONENTS = (2, 8), (2, 3, 4, 5)  # where no network says otherwise
 NETWORK, ABLATED = "network", "network without task embedding"
 
@@ -99,6 +101,9 @@ def main(
         check_count("--tasks", n_tasks, least=2)
         check_count("--polish", polish, least=0)
         check_count("--views", views)
+        check_fits("tasks", n_tasks, 1000)  # seven figures of every contender
+        if views > MOST_VIEWS:
+            raise ValueError(f"--views {views}: a forward pass each, at most {MOST_VIEWS} are taken")
         is_method = what in METHODS
         entrants = _entrants(([] if is_method else [what]) + (model or []), ablation, grid)
         names = _method_names(what if is_method else None, methods)
@@ -186,7 +191,8 @@ def _method_names(alone: str | None, methods: str | None) -> list[str]:
     else:
         chosen = [] if methods == "none" else methods.split(",")
     names = list(dict.fromkeys([alone, *chosen] if alone else chosen))
-    return [named_method(name).name for name in names if name != ORACLE]
+    with checking_input("--methods" if methods is None else f"--methods {methods}"):
+        return [named_method(name).name for name in names if name != ORACLE]
 
 
 def _refuse_nothing_served(entrants: list[Entrant], cells: list[Cell]) -> None:
@@ -195,7 +201,11 @@ def _refuse_nothing_served(entrants: list[Entrant], cells: list[Cell]) -> None:
         alone = network_contenders(entrant.released.model, 0, entrant.label)[0]
         refusals = [alone.refusal(cell) for cell in cells]
         if all(refusals):
-            raise ValueError(f"{entrant.released.name}: {refusals[0]}, none of the cells asked for")
+            dims, counts = (
+                {getattr(cell, name) for cell in cells} for name in ("n_features", "n_components")
+            )
+            asked = f"--dims {as_typed(sorted(dims))} --components {as_typed(sorted(counts))}"
+            raise ValueError(f"{entrant.released.name}: {refusals[0]}, none of the cells asked for, {asked}")
 
 
 def _contenders(

@@ -25,6 +25,7 @@ import typer
 from rich.console import Console
 
 from console.errors import checking_input, run_command
+from console.memory import check_fits
 from console.options import whole
 from console.terminal import print_table
 from training.config import RunConfig, load_preset
@@ -118,6 +119,7 @@ def main(
 ) -> int:
     """Measure; see the module's docstring."""
     with checking_input(), joined(device) as processes:
+        check_fits("steps", steps, 100)
         config = load_preset(preset)
         found = measure(config, processes, steps)
     rows = [

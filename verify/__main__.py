@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from console.errors import BROKEN, BadInputError, run_command
+from console.memory import check_fits
 from console.options import usable_seed, whole
 from console.output import Picture, check_out, significant, write_results
 from constructions.hypotheses import HypothesisError
@@ -43,6 +44,7 @@ def main(
             raise BadInputError(f"--only {name}: it is one of {', '.join(CHECKS)}")
     if instances < 1:
         raise BadInputError(f"--instances {instances}: at least 1 is needed")
+    check_fits("instances", instances, 100)  # ratios of bound and error, kept for their median
     usable_seed(seed)
     check_out(out, COMMAND, ("ledger",))
     records: list[Record] = []

@@ -43,6 +43,7 @@ from baselines.mixture import Mixture
 from baselines.spectral import spectral
 from baselines.tasks import Tasks, paper_tasks
 from console.errors import BROKEN, checking_input, run_command
+from console.memory import check_fits
 from console.options import usable_seed, whole
 from console.output import RESULTS, check_out, write_json
 
@@ -146,7 +147,7 @@ def measure_levels(
 def check_tasks(n_tasks: int) -> None:
     """ValueError for fewer than the 2 tasks that a standard error needs."""
     if n_tasks < 2:
-        raise ValueError(f"n_tasks is {n_tasks}, needs at least 2")
+        raise ValueError(f"--tasks {n_tasks}: at least 2 are needed")
 
 
 def _total_errors(method: str, tasks: Tasks, generator: torch.Generator) -> tuple[torch.Tensor, float]:
@@ -260,6 +261,7 @@ def main(
     usable_seed(seed)
     with checking_input():
         check_tasks(tasks)
+        check_fits("tasks", tasks, 300_000)  # ten starts of EM at once on 128 points
     if out is not None:
         check_out(out, COMMAND, ())
     levels = measure_levels(tasks, seed)

@@ -161,7 +161,7 @@ def test_command(tmp_path, capsys):
 
 def test_command_refuses_bad_input(tmp_path, capsys):
     assert run_command(app, ["--tasks", "1"]) == 2
-    assert capsys.readouterr().err == "error: n_tasks is 1, needs at least 2\n"
+    assert capsys.readouterr().err == "error: --tasks 1: at least 2 are needed\n"
     taken = tmp_path / "file"
     taken.write_text("kept")
     assert run_command(app, ["--tasks", "8", "--out", str(taken)]) == 2
