@@ -1,5 +1,6 @@
 import pytest
 import torch
+from training_runs import forking
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -9,3 +10,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def forker():
+    """One process for all modules: importing torch costs seconds."""
+    with forking() as found:
+        yield found

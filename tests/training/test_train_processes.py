@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import ROOT, Forker, forking, preset, read_metrics, result, tiny_config, train
+from training_runs import ROOT, Forker, preset, read_metrics, result, tiny_config, train
 
 from training import trainer as trainer_module
 from training.processes import Processes, joined
@@ -179,12 +179,6 @@ def test_more_processes_than_gpus(device, monkeypatch):
 
 
 # Real processes, joined by gloo
-
-
-@pytest.fixture(scope="module")
-def forker():
-    with forking() as found:
-        yield found
 
 
 def undisturbed(folder: Path, **changes: dict) -> tuple[Path, tuple]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import ROOT, Forker, forking, preset, read_metrics, result, tiny_config, train
+from training_runs import ROOT, Forker, preset, read_metrics, result, tiny_config, train
 
 from training.checkpoint import latest_checkpoint
 from training.processes import Processes
@@ -20,12 +21,6 @@ from training.run_folder import Metrics, MetricsError
 from training.trainer import StepResult, Trainer
 
 KILLS = 10
-
-
-@pytest.fixture(scope="module")
-def forker():
-    with forking() as found:
-        yield found
 
 
 def undisturbed(folder: Path, **changes: dict) -> tuple[Path, tuple]:
@@ -149,15 +144,23 @@ def test_a_finished_run_resumed_is_left_as_it_is(tmp_path):
     assert result(tmp_path / "undisturbed") == expected
 
 
-@pytest.fixture
-def killed(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory):
     """(preset, result undisturbed, folder of a run with a checkpoint a step, killed before step 9)."""
-    path, expected = undisturbed(tmp_path, training={"checkpoint_seconds": 1e-9})
-    with monkeypatch.context() as patch:
+    folder = tmp_path_factory.mktemp("killed")
+    path, expected = undisturbed(folder, training={"checkpoint_seconds": 1e-9})
+    with pytest.MonkeyPatch.context() as patch:
         stop_before(patch, 9, _kill)
         with pytest.raises(Killed):
-            train("--preset", path, "--out", tmp_path / "out")
-    return path, expected, tmp_path / "out"
+            train("--preset", path, "--out", folder / "out")
+    return path, expected, folder / "out"
+
+
+@pytest.fixture
+def killed(killed_once, tmp_path):
+    """A copy of it to damage."""
+    path, expected, out = killed_once
+    return path, expected, shutil.copytree(out, tmp_path / "out")
 
 
 def _kill():
