@@ -30,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "latest_checkpoint",
     "load_model",
+    "model_paths",
     "save_checkpoint",
     "save_model",
 ]
@@ -139,7 +140,7 @@ def save_model(
     Raises CheckpointError for bad input; if a file of that name is no valid model; and if the files cannot be
     written: then the model that was there is kept.
     """
-    path, side_path = _model_paths(path)
+    path, side_path = model_paths(path)
     data = encode_tensors(path, tensors)
     check_finite(path, tensors)
     side = encode_side(path, MODEL, data, {"config": dict(config), "training": dict(training)})
@@ -163,7 +164,7 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str,
     """
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, needs a model, with or without .safetensors")
-    path, side_path = _model_paths(path)
+    path, side_path = model_paths(path)
     tensors, content, _ = _read_model(path, side_path)
     return tensors, content["config"], content["training"]
 
@@ -238,7 +239,8 @@ def _remove_older(folder: Path, step: int, keep: int) -> None:
 # Models
 
 
-def _model_paths(path: Path) -> tuple[Path, Path]:
+def model_paths(path: Path) -> tuple[Path, Path]:
+    """The tensors file and the JSON of a model named with or without .safetensors."""
     name = path.name.removesuffix(".safetensors")
     if not name:
         raise CheckpointError(f"{path}: names no file, needs a model, with or without .safetensors")

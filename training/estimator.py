@@ -16,10 +16,12 @@ from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_covariances
-from training.model import LARGEST_COORDINATE, NUMBERS_AT_ONCE, TGMM, Estimate
-from training.polish import PIECES, Polish
-from training.released import load_tgmm
-from training.views import likelier, signed_permutations
+from training.model import LARGEST_COORDINATE, TGMM
+from training.released import Released, fingerprint, load_released
+from training.tasks import TaskDistribution
+from training.trained_range import remarks_on_range, trained_tasks
+from training.verified_polish import ACCURACY, constructed_steps
+from training.views import check_views, likelier, signed_permutations
 
 POLISHES = ("construction", "em")
 
@@ -30,10 +32,11 @@ class TGMMMixture(MixtureEstimator):
     model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or
                      path for training.released.load_tgmm, or a TGMM without scales.
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
-    polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1, the same
-                     within about 1e-3 and slower; covariance_type "unit" only).
-    n_views          signed permutations of the coordinates that the network is shown (training.views); the
-                     likeliest result is kept.
+    polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1: means
+                     and weights the same within 1e-3, which is measured, some ten times slower;
+                     covariance_type "unit" only).
+    n_views          signed permutations of the coordinates that the network is shown (training.views), at
+                     most 1,024; the likeliest result is kept.
     covariance_type  of the EM steps and of the result. The network itself takes covariances for unit.
     tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
     random_state     of `sample`, and of the noise columns below.
@@ -43,6 +46,9 @@ class TGMMMixture(MixtureEstimator):
     it but not scaled, so units matter as for EMMixture. Data of d below the model's get columns of N(0, 1)
     noise, which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
     components, and the means are the averages of the points under the responsibilities it finds there.
+
+    One DataWarning names what is outside of what the network was trained on (N, d, units), or hand-built
+    layers that are not within 1e-3 of EM.
     """
 
     _pads = True
@@ -74,6 +80,7 @@ class TGMMMixture(MixtureEstimator):
         steps = self._steps()
         tol = _not_negative("tol", self.tol)
         n_views = as_count("n_views", self.n_views)
+        check_views("n_views", n_views)
         check_covariance_type(self.covariance_type)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
@@ -91,9 +98,14 @@ class TGMMMixture(MixtureEstimator):
         centred = centred.where(usable[:, None, None], torch.zeros_like(centred))
         if n_components == 1:  # the average, which needs no network
             starts = [Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))]
+            remarks = {}
         else:
-            starts = self._starts(centred, n_components, n_views, mask, generator)
-        results = (self._polished(centred, start, sample_weight, steps) for start in starts)
+            model, tasks = self._model(X.shape[-1])
+            starts = _starts(model, centred, n_components, n_views, mask, generator)
+            remarks = remarks_on_range(model, tasks, centred, mask)
+        results, gaps = zip(
+            *(self._polished(centred, start, sample_weight, steps) for start in starts), strict=True
+        )
         best = reduce(lambda kept, other: likelier(other, kept, centred, mask), results)
         # One more step tells whether the estimate has converged; its result is not used.
         check = em(centred, init=best, max_iter=1, tol=0.0, sample_weight=sample_weight)
@@ -111,23 +123,14 @@ class TGMMMixture(MixtureEstimator):
             for place in (~usable).nonzero().squeeze(-1).tolist()
         }
         n_iter = torch.full_like(check.n_iter, steps)
-        return BatchFit(mixture, usable, problems, n_iter, check.history[:, 0])
-
-    def _starts(
-        self,
-        X: Tensor,
-        n_components: int,
-        n_views: int,
-        mask: Tensor | None,
-        generator: torch.Generator,
-    ) -> list[Mixture]:
-        """The network's estimate of every view, in the coordinates of X."""
-        model = self._model(X.shape[-1])
-        starts = []
-        for image in signed_permutations(X.shape[-1], n_views).to(X):
-            found = learned_start(model, X @ image.mT, n_components, mask, generator)
-            starts.append(Mixture(found.weights, found.means @ image))
-        return starts
+        gap = torch.stack(gaps).amax(0)
+        remarks = {place: line for place, line in remarks.items() if usable[place]}
+        remarks |= {
+            place: f"the hand-built EM layers are {float(gap[place]):.2g} from EM, above {ACCURACY:g}; "
+            "use polish='em', or smaller units"
+            for place in (usable & ~(gap <= ACCURACY)).nonzero().squeeze(-1).tolist()
+        }
+        return BatchFit(mixture, usable, problems, n_iter, check.history[:, 0], remarks)
 
     def _steps(self) -> int:
         steps = self.polish_steps
@@ -135,17 +138,20 @@ class TGMMMixture(MixtureEstimator):
             return 0
         return as_count("polish_steps", steps)
 
-    def _polished(self, X: Tensor, start: Mixture, sample_weight: Tensor | None, steps: int) -> Mixture:
-        """`start` after the EM steps asked for, with covariances of the type asked for."""
+    def _polished(
+        self, X: Tensor, start: Mixture, sample_weight: Tensor | None, steps: int
+    ) -> tuple[Mixture, Tensor]:
+        """`start` after the EM steps asked for, covariances of the type asked for; how far off it is."""
+        exact = X.new_zeros(len(X))
         if self.polish == "construction" and steps:
-            return _constructed(X, start, None if sample_weight is None else sample_weight > 0, steps)
+            return constructed_steps(X, start, None if sample_weight is None else sample_weight > 0, steps)
         if self.covariance_type != "unit":
             points = prepare(X, sample_weight, None)
             covariances = start_covariances(points, start.means, self.covariance_type)
             start = Mixture(start.weights, start.means, covariances, self.covariance_type)
         if not steps:
-            return start
-        return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture
+            return start, exact
+        return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture, exact
 
     def _problem(self, status: Status, steps: int) -> str:
         if status <= Status.MAX_ITER:
@@ -155,16 +161,33 @@ class TGMMMixture(MixtureEstimator):
             )
         return f"EM cannot go on after polish_steps = {steps}: {status.name.lower()} component"
 
-    def _model(self, n_features: int) -> TGMM:
+    def _model(self, n_features: int) -> tuple[TGMM, TaskDistribution | None]:
+        """The network, and the tasks it was trained on where that is known."""
         if isinstance(self.model, TGMM):
-            model = self.model
-        elif self.model == "auto":
-            model = _loaded("d2" if n_features <= 2 else "d8")
+            model, tasks = self.model, None
         else:
-            model = _loaded(str(self.model))
+            auto = "d2" if n_features <= 2 else "d8"
+            released = _loaded(auto if self.model == "auto" else str(self.model))
+            model, tasks = released.model, trained_tasks(released.training)
         if model.config.scales:
             raise ValueError("model estimates scales, needs one for unit covariances")
-        return model
+        return model, tasks
+
+
+def _starts(
+    model: TGMM,
+    X: Tensor,
+    n_components: int,
+    n_views: int,
+    mask: Tensor | None,
+    generator: torch.Generator,
+) -> list[Mixture]:
+    """The network's estimate of every view, in the coordinates of X."""
+    starts = []
+    for image in signed_permutations(X.shape[-1], n_views).to(X):
+        found = learned_start(model, X @ image.mT, n_components, mask, generator)
+        starts.append(Mixture(found.weights, found.means @ image))
+    return starts
 
 
 def _not_negative(name: str, value: object) -> float:
@@ -196,29 +219,12 @@ def learned_start(
     return Mixture(estimate.weights, lifted)
 
 
-def _constructed(X: Tensor, start: Mixture, mask: Tensor | None, steps: int) -> Mixture:
-    """`steps` constructed EM layer pairs from `start`, in float32, some data sets at a time."""
-    polish = _polish(X.shape[-1], start.n_components, steps)
-    points = X.float()
-    at_once = max(1, NUMBERS_AT_ONCE // (64 * X.shape[1]))
-    parts = [
-        polish(
-            points[i : i + at_once],
-            start.weights[i : i + at_once].log().float(),
-            start.means[i : i + at_once].float(),
-            None if mask is None else mask[i : i + at_once],
-        )
-        for i in range(0, len(X), at_once)
-    ]
-    log_weights, means = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Estimate(log_weights, means).to_mixture()
+def _loaded(name: str) -> Released:
+    """The model as its files are now, wherever the name points to now."""
+    content = fingerprint(name)
+    return load_released(name) if content is None else _of_content(name, content)
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str) -> TGMM:
-    return load_tgmm(name)
-
-
-@lru_cache(maxsize=8)
-def _polish(n_features: int, n_components: int, steps: int) -> Polish:
-    return Polish(n_features, n_components, steps, PIECES)
+def _of_content(name: str, content: str) -> Released:
+    return load_released(name)

@@ -154,7 +154,8 @@ class TGMM(nn.Module):
 
     def with_polish(self, steps: int, pieces: int = PIECES) -> TGMM:
         """A model that shares this one's weights, with ``steps`` EM layers behind it (0: none)."""
-        other = TGMM(self.config, steps, pieces, self.readin.weight.dtype)
+        with torch.device("meta"):  # random weights would be thrown away, and move torch's generator
+            other = TGMM(self.config, steps, pieces, self.readin.weight.dtype)
         other.load_state_dict(self.state_dict(), assign=True)
         return other.train(self.training)
 

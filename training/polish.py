@@ -6,8 +6,6 @@ Gradients pass through them, so that a network can be trained with them in place
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,32 +18,48 @@ from constructions.readout import AttentivePooling
 from constructions.transformer import Transformer
 
 PIECES = 128
-"""Linear pieces a function: at radius 16 a step is off by about 1e-3, a hundredth of the sampling error."""
+"""Linear pieces a function: at radius 16 a step is off by about 1e-3, a hundredth of the sampling error.
+
+The error grows with the square of the radius; training.verified_polish chooses pieces by the data.
+"""
+
+FLOOR = 1e-8
+"""Responsibilities below it count as it: in a component of mass W, N points misplace a mass of N FLOOR/W."""
 
 
 class Polish(nn.Module):
     """``steps`` constructed EM layers pairs, built for the range of the data at hand.
 
-    The piecewise squares need a radius: the smallest power of two that is not below any coordinate of a point
-    or a start, at least 8. So equal data always meet equal weights, and no coordinate is ever outside.
-    Unit covariances, as in the theorem.
+    The piecewise squares need a radius: of each task the smallest power of two that is not below any
+    coordinate of a point or a start, at least 8. So equal tasks meet equal weights whatever their company,
+    and no coordinate is ever outside. Unit covariances, as in the theorem.
 
     Args:
         n_features, max_components: d0 and K0 of the construction.
         steps: L; two layers a step.
         pieces: linear pieces a function on average.
+        floor: of responsibilities and weights.
     """
 
-    def __init__(self, n_features: int, max_components: int, steps: int, pieces: int = PIECES) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        max_components: int,
+        steps: int,
+        pieces: int = PIECES,
+        floor: float = FLOOR,
+    ) -> None:
         super().__init__()
         check_whole(polish_steps=steps, polish_pieces=pieces)
         self.n_features, self.max_components = n_features, max_components
-        self.steps, self.pieces = steps, pieces
+        self.steps, self.pieces, self.floor = steps, pieces, floor
         self._compiled: dict[object, tuple[EMConstruction, Transformer, AttentivePooling]] = {}
 
     def construction(self, radius: float) -> EMConstruction:
         """The layers as formulas."""
-        return em_construction(self.n_features, self.max_components, self.steps, self.pieces, radius=radius)
+        return em_construction(
+            self.n_features, self.max_components, self.steps, self.pieces, self.floor, radius
+        )
 
     def forward(
         self, X: Tensor, log_weights: Tensor, means: Tensor, mask: Tensor | None
@@ -66,7 +80,32 @@ class Polish(nn.Module):
             order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
             points = X.masked_fill(~mask[:, :, None], 0.0).gather(1, order[:, :, None].expand_as(X))
             mask = mask.gather(1, order)
-        construction, transformer, readout = self._layers(points, means)
+        radius = radii(points, means)
+        found = radius.unique().tolist()
+        if len(found) == 1:
+            return self._steps(found[0], points, log_weights, means, mask, n_samples)
+        order = radius.argsort(stable=True)  # the tasks of one radius together, and back
+        parts = []
+        for places in order.split([int((radius == one).sum()) for one in found]):
+            own = None if mask is None else mask[places]
+            X, log_pi, mu = points[places], log_weights[places], means[places]
+            parts.append(self._steps(float(radius[places[0]]), X, log_pi, mu, own, n_samples[places]))
+        back = order.argsort()
+        log_weights, means = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        return log_weights, means
+
+    def _steps(
+        self,
+        radius: float,
+        points: Tensor,
+        log_weights: Tensor,
+        means: Tensor,
+        mask: Tensor | None,
+        n_samples: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` of checked tasks of one radius, their points in front."""
+        K = means.shape[1]
+        construction, transformer, readout = self._layers(radius, points)
         missing = self.max_components - K
         tasks = TaskBatch(
             points,
@@ -81,17 +120,24 @@ class Polish(nn.Module):
         logits, new_means = readout.pool(h, tasks.component_mask, mask)
         return logits[:, :K].log_softmax(-1), new_means[:, :K]
 
-    def _layers(self, X: Tensor, means: Tensor) -> tuple[EMConstruction, Transformer, AttentivePooling]:
-        sizes = (float(X.abs().max()), float(means.detach().abs().max()))
-        for size in sizes:
-            if not math.isfinite(size):
-                raise ValueError(f"a coordinate of a point or of the network's estimate has size {size}")
-        fraction, exponent = math.frexp(max(8.0, *sizes))  # fraction in [1/2, 1)
-        radius = math.ldexp(1.0, exponent - (fraction == 0.5))
-        key = (radius, X.dtype, X.device)
+    def _layers(self, radius: float, X: Tensor) -> tuple[EMConstruction, Transformer, AttentivePooling]:
+        key = (radius, X.dtype, X.device, self.steps, self.pieces, self.floor)
         if key not in self._compiled:
             construction = self.construction(radius)
             transformer = construction.to_transformer(X.dtype, X.device).requires_grad_(False)
             readout = construction.to_readout(X.dtype, X.device).requires_grad_(False)
             self._compiled[key] = (construction, transformer, readout)
         return self._compiled[key]
+
+
+def radii(X: Tensor, means: Tensor) -> Tensor:
+    """(B,): of each task the smallest power of two from 8 on that no coordinate of X or the means exceeds.
+
+    Raises ValueError for a coordinate that is not finite.
+    """
+    sizes = torch.maximum(X.detach().abs().amax((1, 2)), means.detach().abs().amax((1, 2)))
+    if not bool(sizes.isfinite().all()):
+        bad = float(sizes[~sizes.isfinite()][0])
+        raise ValueError(f"a coordinate of a point or of the network's estimate has size {bad}")
+    fraction, exponent = torch.frexp(sizes.double().clamp_min(8.0))  # fraction in [1/2, 1)
+    return torch.ldexp(torch.ones_like(fraction), exponent - (fraction == 0.5).to(exponent.dtype))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.checkpoint import CheckpointError, load_model
+from training.checkpoint import CheckpointError, load_model, model_paths
 from training.config import model_config
 from training.model import TGMM, ModelConfig
 from training.tensor_files import digest_of, encode_tensors
@@ -65,7 +65,7 @@ def load_released(path_or_name: str | Path) -> Released:
         ValueError: one line: no such file, damaged, of another kind, a configuration that is unknown, weights
             that are not finite or do not fit the configuration.
     """
-    path = SHIPPED.get(str(path_or_name), Path(path_or_name))
+    path = _path_of(path_or_name)
     if not (path.exists() or path.with_name(path.name + ".safetensors").exists()):
         raise CheckpointError(f"{path}: no such file; needs a model, or one of {', '.join(SHIPPED)}")
     tensors, config, training = load_model(path)
@@ -76,6 +76,18 @@ def load_released(path_or_name: str | Path) -> Released:
     model = _built(path, described, tensors)
     name = str(path_or_name) if str(path_or_name) in SHIPPED else path.name
     return Released(name, model, digest_of(encode_tensors(path, tensors)), training)
+
+
+def fingerprint(path_or_name: str | Path) -> str | None:
+    """SHA-256 of both files of a model as they are now, None where they cannot be read."""
+    try:
+        return digest_of(b"".join(path.read_bytes() for path in model_paths(_path_of(path_or_name))))
+    except (OSError, CheckpointError):
+        return None
+
+
+def _path_of(path_or_name: str | Path) -> Path:
+    return SHIPPED.get(str(path_or_name), Path(path_or_name))
 
 
 def _built(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> TGMM:

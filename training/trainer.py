@@ -58,7 +58,8 @@ class Trainer:
                 "needs at least one for each"
             )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed)  # weights are drawn on the CPU, the same for every device
+            # Weights are drawn on the CPU, the same for every device; torch.manual_seed would seed GPUs too.
+            torch.default_generator.manual_seed(training.seed)
             self.model = TGMM(config.model, training.polish_steps).to(processes.device)
         self.parameters = dict(self.model.named_parameters())
         self.optimisers = _optimisers(self.model, training)

@@ -15,6 +15,9 @@ from torch import Tensor
 from baselines.checks import check_count
 from baselines.mixture import Mixture
 
+MOST_VIEWS = 1024
+"""Each is a forward pass over all the data; their results are held together until the likeliest is known."""
+
 SEED = 0
 """Of the images other than the identity: equal calls give equal views."""
 
@@ -22,10 +25,10 @@ SEED = 0
 def signed_permutations(n_features: int, n_views: int) -> Tensor:
     """Q (n_views, d, d): the identity, then different matrices with one +-1 in each row and column.
 
-    Raises ValueError for more views than the 2^d d! there are.
+    Raises ValueError for more views than the 2^d d! there are, or than MOST_VIEWS.
     """
     check_count("n_features", n_features)
-    check_count("n_views", n_views)
+    check_views("n_views", n_views)
     most = 2**n_features * math.factorial(n_features)
     if n_views > most:
         raise ValueError(f"n_views is {n_views}, needs at most 2^d d! = {most} at d = {n_features}")
@@ -39,6 +42,15 @@ def signed_permutations(n_features: int, n_views: int) -> Tensor:
     for image, (order, signs) in zip(images, chosen, strict=True):
         image[range(n_features), order] = torch.tensor(signs, dtype=torch.float64)
     return images
+
+
+def check_views(name: str, n_views: int) -> None:
+    """Refuse anything but an integer from 1 to MOST_VIEWS: ValueError."""
+    check_count(name, n_views)
+    if n_views > MOST_VIEWS:
+        raise ValueError(
+            f"{name} is {n_views}, needs at most {MOST_VIEWS}: each view is a forward pass over all the data"
+        )
 
 
 def likelier(candidate: Mixture, best: Mixture, X: Tensor, mask: Tensor | None) -> Mixture:

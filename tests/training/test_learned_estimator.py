@@ -12,12 +12,14 @@ from baselines.tasks import paper_tasks
 from training.estimator import TGMMMixture
 from training.model import TGMM, ModelConfig
 from training.released import load_tgmm
+from training.verified_polish import ACCURACY
 from training.views import signed_permutations
 
 IGNORED = "ignore::sklearn.exceptions.ConvergenceWarning"
+OUTSIDE = "ignore:TGMMMixture is not made for this:baselines.estimator.DataWarning"
 
 
-@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.filterwarnings(IGNORED, OUTSIDE)
 @parametrize_with_checks([TGMMMixture(), TGMMMixture(3, polish="construction", polish_steps=2)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -49,15 +51,13 @@ def test_network_then_em_is_what_it_says():
 
 @pytest.mark.filterwarnings(IGNORED)
 def test_constructed_layers_do_what_em_does():
-    """Ten layers of 128 pieces stay within 0.02 standard deviations of ten EM steps.
-
-    The limit is a tenth of the sampling error of a mean, sqrt(K / N) = 0.18 at K = 3, N = 96: what a user
-    would notice. Bounds are tested in test_polish.
-    """
+    """The promise of the docstring."""
     X = tasks().X.numpy()
     exact = TGMMMixture(3).fit_many(X)
     built = TGMMMixture(3, polish="construction").fit_many(X)
-    assert 0 < np.abs(exact.means - built.means).max() < 0.02
+    assert 0 < np.linalg.norm(exact.means - built.means, axis=-1).max() <= ACCURACY
+    assert np.abs(exact.weights - built.weights).max() <= ACCURACY
+    assert not built.remarks
 
 
 @pytest.mark.filterwarnings(IGNORED)
@@ -65,7 +65,7 @@ def test_padding_and_company_do_not_matter():
     """Sets of many lengths together, and each alone: the network in float32 rounds to 1e-5 of a coordinate of
     10, and EM from there is a smooth map that contracts near its maximum."""
     found = tasks(n_tasks=4)
-    sets = [points[:n].numpy() for points, n in zip(found.X, (96, 64, 80, 50), strict=True)]
+    sets = [points[:n].numpy() for points, n in zip(found.X, (96, 64, 80, 70), strict=True)]
     together = TGMMMixture(3).fit_many(sets)
     for place, points in enumerate(sets):
         alone = TGMMMixture(3).fit(points)
@@ -82,7 +82,7 @@ def test_shifted_data_give_shifted_means():
     np.testing.assert_allclose(there.means_ - shift, here.means_, rtol=0, atol=1e-4)
 
 
-@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.filterwarnings(IGNORED, OUTSIDE)
 @pytest.mark.parametrize(("d", "K"), [(1, 2), (2, 3), (3, 3), (5, 2), (12, 3), (20, 4)])
 def test_other_dimensions(d, K):
     """Well separated groups are found in any dimension: each mean is near one of the true ones."""
@@ -171,6 +171,7 @@ def test_reports_that_it_has_not_converged():
         ({"tol": "a"}, "tol is 'a', needs a number of at least 0"),
         ({"n_components": 1, "n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"n_views": 0}, "n_views is 0, needs an integer of at least 1"),
+        ({"n_views": 100_000}, "n_views is 100000, needs at most 1024: each view is a forward pass"),
         ({"model": "nowhere.safetensors"}, "no such file"),
         ({"model": TGMM(ModelConfig(n_features=8, scales=True))}, "model estimates scales"),
     ],

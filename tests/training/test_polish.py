@@ -41,16 +41,32 @@ class Case:
         return self.X[index, self.mask[index]], self.log_weights.exp()[index], self.means[index]
 
     @property
+    def radii(self) -> list[float]:
+        """Of each task the smallest power of two from 8 on that no coordinate exceeds."""
+        found = []
+        for index in range(len(self.X)):
+            X, _, means = self.task(index)
+            largest, radius = float(max(X.abs().max(), means.abs().max())), 8.0
+            while radius < largest:
+                radius *= 2
+            found.append(radius)
+        return found
+
+    @property
     def radius(self) -> float:
-        """The smallest power of two from 8 on that no coordinate exceeds."""
-        largest = float(max(self.X[self.mask].abs().max(), self.means.abs().max()))
-        radius = 8.0
-        while radius < largest:
-            radius *= 2
+        """The one of all tasks."""
+        (radius,) = set(self.radii)
         return radius
 
 
-def make_case(K: int, spread: float = 2.5, seed: int = 0) -> Case:
+def make_case(K: int, spread: float = 2.5) -> Case:
+    """The first of some random cases whose tasks have one radius, and so one set of weights."""
+    return next(
+        case for case in (random_case(K, spread, s) for s in range(1000)) if len(set(case.radii)) == 1
+    )
+
+
+def random_case(K: int, spread: float, seed: int) -> Case:
     """Unit clusters around centres of deviation ``spread``, started half a deviation from the truth."""
     g = torch.Generator().manual_seed(seed)
 
@@ -168,6 +184,25 @@ def em_errors(polish: Polish, case: Case, claims: int = len(LENGTHS)) -> list[st
 
 
 @torch.no_grad()
+def test_a_far_point_in_one_task_leaves_the_others_alone() -> None:
+    """Layers of radius 512 in 32 pieces are of no use near the origin; tasks there keep theirs of 8.
+
+    The sums are of at most 24 points and 96 pieces in another order: 200 u times coordinates up to 8,
+    and the steps carry them on by factors near 1.
+    """
+    case, polish = make_case(3), Polish(2, MOST_COMPONENTS, 2, 32)
+    assert case.radius == 8
+    expected = polish(case.X, case.log_weights, case.means, case.mask)
+    X = case.X.clone()
+    X[1, 0] = 500.0
+    found = polish(X, case.log_weights, case.means, case.mask)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one[[0, 2]], other[[0, 2]], rtol=0, atol=1e-11)
+        assert ((one - other)[1].abs() > 1e-3).any()
+    assert sorted(key[0] for key in polish._compiled) == [8.0, 512.0]
+
+
+@torch.no_grad()
 def test_points_in_any_places_of_the_sequence() -> None:
     """A mask with holes, the first point missing: the points are those of the prefix, to the bit."""
     case, polish = make_case(3), Polish(2, MOST_COMPONENTS, 2, 32)
@@ -265,8 +300,12 @@ def test_layers_are_compiled_once_for_a_radius_and_a_dtype() -> None:
         polish(case.X, case.log_weights, case.means, case.mask)
     assert len(polish._compiled) == 1
     polish(*(v.float() for v in (case.X, case.log_weights, case.means)), case.mask)
-    polish(4 * case.X, case.log_weights, case.means, case.mask)
-    assert len(polish._compiled) == 3
+    wide = Case(4 * case.X, case.mask, case.log_weights, case.means)
+    polish(wide.X, case.log_weights, case.means, case.mask)
+    wanted = {(case.radius, torch.float64), (case.radius, torch.float32)}
+    assert {key[:2] for key in polish._compiled} == wanted | {
+        (radius, torch.float64) for radius in wide.radii
+    }
 
 
 # --- refusals ---------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def _seed(*path: int) -> int:
 def subject_of(released: Released, effort: Effort) -> Subject:
     """The network with its untrained control, drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_seed(effort.seed, CONTROL))  # nn.init takes no generator
+        torch.default_generator.manual_seed(_seed(effort.seed, CONTROL))  # modules draw their weights from it
         untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
     return Subject(released, untrained.eval().requires_grad_(False), effort)
 
