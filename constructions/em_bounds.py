@@ -15,27 +15,8 @@ from torch import Tensor
 
 from constructions.em import EMConstruction
 from constructions.em_pieces import log_chord_error
-from constructions.rounding import gamma, unit_roundoff
-
-
-@dataclass(frozen=True, eq=False)
-class StepData:
-    """B padded tasks and the weights and means that a step starts from, in float64.
-
-    Attributes:
-        X: (B, N, d). token_mask: (B, N). weights: (B, K). means: (B, K, d). component_mask: (B, K).
-        n_features: (B,) true d.
-        refreshed: the start came out of an M layer, so log pi and |mu|^2/2 are approximate; False for the
-            first step, whose start is read in exactly.
-    """
-
-    X: Tensor
-    token_mask: Tensor
-    weights: Tensor
-    means: Tensor
-    component_mask: Tensor
-    n_features: Tensor
-    refreshed: bool
+from constructions.em_rounding import Rounding, StepData, step_rounding
+from constructions.rounding import length
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,32 +49,6 @@ DYING_FRACTION = 0.01
 """A component is named as dying when the floor puts more than this share of its mass at wrong points."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rounding:
-    """Rounding of one step at one unit roundoff u; derived in lemma 6.
-
-    Attributes:
-        logits: (B, N) bound on the error of a logit. resp: (B, N) relative error of a responsibility beyond
-            that of the logits. log_resp, log_pi, half_norm2: the piecewise functions. pooling: (B, 1)
-            relative error of the weights of the M layer's average. underflow: (B, 1) absolute error of a sum
-            over all points, each of whose terms may have been flushed to 0.
-    """
-
-    logits: Tensor
-    resp: Tensor
-    log_resp: float
-    log_pi: float
-    half_norm2: Tensor
-    pooling: Tensor
-    underflow: Tensor
-
-    @classmethod
-    def none(cls, data: StepData) -> Rounding:
-        """Exact arithmetic."""
-        per_task = data.X.new_zeros(len(data.X), 1)
-        return cls(per_task, per_task, 0.0, 0.0, per_task, per_task, per_task)
-
-
 def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
     """Bounds on one constructed step against exact EM from the same start.
 
@@ -102,7 +57,7 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
     and lemma 5, to first order in the logit errors. A-priori bound (lemma 3), with ``rho = S + e`` and
     ``b = N floor exp(rho) / W_k``:
         |mu_hat_k - mu_k| <= D (tanh(rho / 4) + b / (1 + b)),     |pi_hat_k - pi_k| <= tanh(S / 4)
-    Both with the rounding of ``dtype`` and of a float64 reference added.
+    Both with rounding and underflow of ``dtype`` and of a float64 reference added (lemma 6).
 
     Args:
         em: the construction.
@@ -110,13 +65,12 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
         dtype: in which the layers run.
     """
     geometry = _geometry(em, data)
-    rounding = _rounding(em, data, geometry, dtype)
+    rounding = step_rounding(em, data, geometry.reach, dtype)
     with_rounding = _instance_bound(em, data, geometry, rounding)
     exact_arithmetic = _instance_bound(em, data, geometry, Rounding.none(data))
     mean_apriori, weight_apriori = _apriori_bound(em, data, geometry, rounding)
     present = data.component_mask
     undefined = (geometry.new_weights < torch.finfo(torch.float64).tiny) & present
-    samples = data.token_mask.sum(-1, keepdim=True)
 
     def at_components(values: Tensor) -> Tensor:
         return torch.where(present, values, 0.0)
@@ -131,7 +85,7 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
         mean_rounding=at_components(with_rounding[0] - exact_arithmetic[0]),
         weight_rounding=at_components(with_rounding[1] - exact_arithmetic[1]),
         undefined=undefined,
-        dying=present & (samples * em.floor > DYING_FRACTION * geometry.mass),
+        dying=present & (data.samples * em.floor > DYING_FRACTION * geometry.mass),
     )
 
 
@@ -139,19 +93,21 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
 class _Geometry:
     """Exact EM at the start, and the logits that the construction aims at (weights held at the floor).
 
-    logits, log_odds: (B, K, N) of the floored weights. resp: (B, K, N) exact responsibilities.
-    mass: (B, K) their sums. distance: (B, K, N) from each point to the new mean.
-    lift: (B, 1) how far the floor raises the lowest log pi.
+    logits, log_odds: (B, K, N) of the floored weights. shares: (B, K, N) exact responsibilities over the
+    largest of their component, so that none of a far component underflows. mass: (B, K) sums of the
+    responsibilities. distance: (B, K, N) from each point to the new mean.
+    lift: (B, 1) how far the floor raises the lowest log pi. reach: (B, N) spread of the logits at a point.
     """
 
     logits: Tensor
     log_odds: Tensor
-    resp: Tensor
+    shares: Tensor
     mass: Tensor
     new_weights: Tensor
     new_means: Tensor
     distance: Tensor
     lift: Tensor
+    reach: Tensor
 
 
 def log_odds(logits: Tensor) -> Tensor:
@@ -171,55 +127,31 @@ def _geometry(em: EMConstruction, data: StepData) -> _Geometry:
     log_pi = data.weights.log()[:, :, None]
     floored = data.weights.clamp_min(em.floor).log()[:, :, None]
     logits = (inner + floored).masked_fill(absent, -math.inf)
-    resp = torch.softmax((inner + log_pi).masked_fill(absent, -math.inf), dim=1)
-    resp = torch.where(data.token_mask[:, None, :], resp, 0.0)
-    mass = resp.sum(-1)
-    samples = data.token_mask.sum(-1, keepdim=True)
-    new_means = torch.where((mass > 0)[:, :, None], resp @ data.X / mass[:, :, None], 0.0)
-    distance = torch.where(
-        data.token_mask[:, None, :],
-        torch.cdist(new_means, data.X, compute_mode="donot_use_mm_for_euclid_dist"),
-        0.0,
+    real = data.token_mask[:, None, :]
+    log_resp = torch.log_softmax((inner + log_pi).masked_fill(absent, -math.inf), dim=1)
+    log_resp = log_resp.masked_fill(~real, -math.inf)
+    # The average is taken on the scale of its own largest weight: a mass of 1e-300 loses no digit.
+    largest = log_resp.amax(-1, keepdim=True)
+    shares = torch.where(largest > -math.inf, (log_resp - largest).exp(), 0.0)
+    total = shares.sum(-1, keepdim=True)
+    new_means = torch.where(total > 0, shares @ data.X / total, 0.0)
+    mass = largest[..., 0].exp() * total[..., 0]
+    size = data.X.abs().amax((1, 2))[:, None, None]
+    size = torch.where(size > 0, size, 1.0)  # distances are taken at size 1: no square underflows
+    distance = size * torch.cdist(
+        new_means / size, data.X / size, compute_mode="donot_use_mm_for_euclid_dist"
     )
-    lift = torch.where(absent, 0.0, floored - log_pi).amax(1)
-    return _Geometry(logits, log_odds(logits), resp, mass, mass / samples, new_means, distance, lift)
-
-
-def _rounding(em: EMConstruction, data: StepData, geometry: _Geometry, dtype: torch.dtype) -> Rounding:
-    """Rounding of the layers in ``dtype`` plus that of the float64 reference (lemma 6)."""
-    d = data.n_features[:, None].to(torch.float64)
-    samples = data.token_mask.sum(-1, keepdim=True).to(torch.float64)
-    components = data.component_mask.sum(-1, keepdim=True)
-    absolute = (data.means.abs() @ data.X.abs().mT).amax(1)
-    floored = data.weights.clamp_min(em.floor).log().abs()
-    stored = floored + data.means.square().sum(-1) / 2 + d * em.square.approximation_error / 2
-    biases = torch.where(data.component_mask, stored, 0.0).amax(1, keepdim=True)
-    logit_size = absolute + biases + (samples / components).ceil().log()
-    present = data.component_mask[:, :, None]
-    lowest = torch.where(present, geometry.logits, math.inf).amin(1)
-    reach = torch.where(data.token_mask, geometry.logits.amax(1) - lowest, 0.0) + math.log(2)
-
-    u, u64 = unit_roundoff(dtype), unit_roundoff(torch.float64)
-    most = 4 * float(samples.max()) + 10
-    size = float(data.n_features.max())
-    norm = data.X.square().sum(-1).sqrt() + 3 * data.means.square().sum(-1).amax(1, keepdim=True).sqrt()
-    reference = gamma(2 * size + 8, u64) * (norm.square() / 2 + biases)
-    soft = gamma(most, u) + gamma(most, u64)
-    pooled = gamma(most, u) + 2 * u * -math.log(em.floor)
-    length = data.X.square().sum(-1).sqrt()
-    farthest = length.amax(-1, keepdim=True)
-    # After an M layer each token holds its own rounded copy of its mean and of the weights.
-    copies = 4 * pooled * (1 + (length + farthest) * farthest) if data.refreshed else torch.zeros_like(length)
-    return Rounding(
-        logits=gamma(size + 5, u) * logit_size + reference + copies,
-        resp=soft + 2 * (u + u64) * reach,
-        log_resp=em.log_resp.rounding_error(dtype),
-        log_pi=em.log_pi.rounding_error(dtype),
-        half_norm2=d * em.square.rounding_error(dtype) / 2
-        + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2
-        + 2 * pooled * d * em.radius**2,
-        pooling=pooled + gamma(most, u64) + 2 * reference.amax(1, keepdim=True),
-        underflow=samples * torch.finfo(dtype).tiny,
+    lowest = logits.masked_fill(absent, math.inf).amin(1)
+    return _Geometry(
+        logits=logits,
+        log_odds=log_odds(logits),
+        shares=shares,
+        mass=mass,
+        new_weights=mass / data.samples,
+        new_means=new_means,
+        distance=torch.where(real, distance, 0.0),
+        lift=torch.where(absent, 0.0, floored - log_pi).amax(1),
+        reach=torch.where(data.token_mask, logits.amax(1) - lowest, 0.0),
     )
 
 
@@ -243,30 +175,61 @@ def _instance_bound(
     real = data.token_mask[:, None, :]
     flushed = rounding.underflow[:, None]
     low, high = torch.where(real, (low - flushed).clamp_min(0), 0.0), torch.where(real, high + flushed, 0.0)
-    u_low = torch.where(real, torch.exp(em.log_resp(low) - rounding.log_resp), 0.0)
-    u_high = torch.where(real, torch.exp(em.log_resp(high) + rounding.log_resp), 0.0)
-    pointwise = best_scaled_distance(u_low, u_high, geometry.resp, geometry.distance)
-    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low)
+    # Numerator and denominator over the largest u of a component: both may be as small as the floor.
+    log_high = em.log_resp(high)
+    top = log_high.amax(-1, keepdim=True)
+    u_low = torch.where(real, torch.exp(em.log_resp(low) - top - rounding.log_resp), 0.0)
+    u_high = torch.where(real, torch.exp(log_high - top + rounding.log_resp), 0.0)
+    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, geometry.distance)
+    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low, top)
     mean_bound = torch.minimum(pointwise, expanded) / u_low.sum(-1)
-    largest = data.X.square().sum(-1).amax(-1, keepdim=True).sqrt()
-    samples = data.token_mask.sum(-1, keepdim=True)
-    above = high.sum(-1) / samples - geometry.new_weights
-    below = geometry.new_weights - low.sum(-1) / samples
-    pooled_weights = rounding.pooling * high.sum(-1) / samples
-    weight_bound = torch.maximum(above, below) + pooled_weights + rounding.underflow
-    lost = _lost_to_underflow(geometry, rounding, samples)
+    largest = _largest_norm(data)
+    above = high.sum(-1) / data.samples - geometry.new_weights
+    below = geometry.new_weights - low.sum(-1) / data.samples
+    pooled_weights = rounding.pooling * high.sum(-1) / data.samples
+    flushed_weights = rounding.underflow + rounding.reference_underflow
+    weight_bound = torch.maximum(above, below) + pooled_weights + flushed_weights
+    lost = _lost_to_underflow(data, geometry, rounding)
     return mean_bound + 2 * rounding.pooling * largest + lost, weight_bound
 
 
-def _lost_to_underflow(geometry: _Geometry, rounding: Rounding, samples: Tensor) -> Tensor:
-    """(B, K) underflow in the layers' average, and in the reference's, which then divides by the mass."""
-    return rounding.underflow + samples * torch.finfo(torch.float64).tiny / geometry.mass
+def _lost_to_underflow(data: StepData, geometry: _Geometry, rounding: Rounding) -> Tensor:
+    """(B, K) underflow in the layers' average of the points, and in the reference's, which divides by W_k.
+
+    With t the underflow of a sum, X the largest norm, D the diameter and ``s = t64 / (W_k - t64)``:
+
+        t (sqrt(d) + X) + min(s sqrt(d), X + D) + D min(s, 1)
+    """
+    root, largest, diameter = data.dims.sqrt(), _largest_norm(data), _diameter(data)
+    kept = geometry.mass - rounding.reference_underflow
+    share = torch.where(kept > 0, rounding.reference_underflow / kept, math.inf)
+    share = torch.where(rounding.reference_underflow > 0, share, 0.0)
+    products = torch.minimum(share * root, largest + diameter)
+    return rounding.underflow * (root + largest) + products + diameter * share.clamp_max(1.0)
+
+
+def _largest_norm(data: StepData) -> Tensor:
+    """(B, 1) ``max_i |x_i|``; padding holds zeros."""
+    return length(data.X).amax(-1, keepdim=True)
+
+
+def _diameter(data: StepData) -> Tensor:
+    """(B, 1) diagonal of the box around the points, at least their diameter."""
+    real = data.token_mask[:, :, None]
+    high, low = data.X.masked_fill(~real, -math.inf).amax(1), data.X.masked_fill(~real, math.inf).amin(1)
+    return length(high - low)[:, None]
 
 
 def _expanded_numerator(
-    em: EMConstruction, data: StepData, geometry: _Geometry, rounding: Rounding, spread: Tensor, low: Tensor
+    em: EMConstruction,
+    data: StepData,
+    geometry: _Geometry,
+    rounding: Rounding,
+    spread: Tensor,
+    low: Tensor,
+    top: Tensor,
 ) -> Tensor:
-    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` to first order in the logit errors (lemma 5).
+    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` over e^top, to first order in the logit errors (lemma 5).
 
     The logit error of a component is one number for all points, so its effects on different points cancel as
     the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)``, ``g_i = |x_i - mu_k|`` and
@@ -284,9 +247,9 @@ def _expanded_numerator(
     real = data.token_mask[:, None, :]
     log_w = torch.log_softmax(geometry.logits, dim=1)
     w = torch.where(real, log_w.exp(), 0.0)
-    u0 = torch.where(real, em.log_resp(w).exp(), 0.0)
+    u0 = torch.where(real, (em.log_resp(w) - top).exp(), 0.0)
     constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
-    own_rounding = (rounding.resp + 2 * rounding.logits + rounding.underflow / em.floor)[:, None, :]
+    own_rounding = (rounding.resp + 2 * rounding.logits + rounding.log_underflow)[:, None, :]
     z = -math.log(em.floor) / em.pieces.log_resp
     steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
     above = low >= em.floor
@@ -302,10 +265,10 @@ def _expanded_numerator(
     numerators = []
     for k in range(w.shape[1]):
         offset = data.X - geometry.new_means[:, k, None]
-        base = (u0[:, k, None] @ offset).norm(dim=-1)[:, 0]
+        base = length(u0[:, k, None] @ offset)[:, 0]
         others = w * (u0 * above)[:, k, None]
         others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
-        linear = (others.sum(1).norm(dim=-1) + others.norm(dim=-1).sum(1)) * constant[:, 0, 0] / 2
+        linear = (length(others.sum(1)) + length(others).sum(1)) * constant[:, 0, 0] / 2
         apart = geometry.distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
         rest = torch.where(apart, (u0 * remainder * geometry.distance)[:, k], 0.0).sum(-1)
         numerators.append(base + linear + rest)
@@ -339,18 +302,13 @@ def _apriori_bound(
     spread = torch.where(real, _logit_spread(em, data, rounding), 0.0).amax(1, keepdim=True) + geometry.lift
     soft = torch.where(real, rounding.resp + rounding.logits, 0.0).amax(1, keepdim=True)
     error = float(log_chord_error(em.floor, em.pieces.log_resp))
-    rho = spread + 2 * soft + error + 2 * rounding.log_resp
-    samples = real.sum(-1, keepdim=True)
-    misplaced = samples * em.floor * rho.exp() / geometry.mass
+    rho = spread + 2 * (soft + rounding.log_resp + rounding.log_underflow) + error
+    misplaced = data.samples * (em.floor + rounding.underflow) * rho.exp() / geometry.mass
     share = torch.where(misplaced.isinf(), 1.0, misplaced / (1 + misplaced))
-    X = data.X
-    high = torch.where(real[:, :, None], X, -math.inf).amax(1)
-    low = torch.where(real[:, :, None], X, math.inf).amin(1)
-    diameter = (high - low).square().sum(-1, keepdim=True).sqrt()
-    largest = X.square().sum(-1).amax(-1, keepdim=True).sqrt()
     relative = torch.where(real, rounding.resp, 0.0).amax(1, keepdim=True)
     entry = torch.tanh(spread / 4) + torch.expm1(relative)
-    lost = _lost_to_underflow(geometry, rounding, samples)
-    mean_bound = diameter * (torch.tanh(rho / 4) + share) + 2 * rounding.pooling * largest + lost
-    weight_bound = entry + rounding.pooling * (geometry.new_weights + entry) + rounding.underflow
+    averaging = 2 * rounding.pooling * _largest_norm(data) + _lost_to_underflow(data, geometry, rounding)
+    mean_bound = _diameter(data) * (torch.tanh(rho / 4) + share) + averaging
+    flushed = 2 * rounding.underflow + rounding.reference_underflow
+    weight_bound = entry + rounding.pooling * (geometry.new_weights + entry) + flushed
     return mean_bound, weight_bound

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from constructions.em import EMConstruction
-from constructions.em_bounds import StepBound, StepData, best_scaled_distance, one_step_bound
+from constructions.em_bounds import StepBound, best_scaled_distance, one_step_bound
+from constructions.em_rounding import StepData
 
 
 @dataclass(frozen=True, eq=False)

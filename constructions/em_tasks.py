@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -127,17 +128,32 @@ def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components:
         raise HypothesisError(f"got N = {len(x)} points for K = {len(w)} components; N >= K is needed")
 
 
+def largest_radius(dim: int, dtype: torch.dtype) -> float:
+    """``sqrt(max / (8 d))``: up to it scores, squares and their partial sums stay finite in ``dtype``.
+
+    A score is at most ``d R^2 + d R^2 / 2`` in size, the hidden units of ``half_norm2`` add up to at most
+    ``d (2 R)^2``, and logs and counts are small beside them.
+    """
+    return math.sqrt(torch.finfo(dtype).max / (8 * dim))
+
+
 def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch:
     """Refuse what the theorem does not cover; return the tasks with weights divided by their sum.
 
     Raises:
-        HypothesisError: a floor below the smallest normal number of the tasks' dtype; a value that is not
-            finite; a coordinate of a point or mean beyond ``radius``;
+        HypothesisError: a floor below the smallest normal number of the tasks' dtype; a radius whose squares
+            leave that dtype; a value that is not finite; a coordinate of a point or mean beyond ``radius``;
             weights that are not above ``floor`` or do not sum to 1.
     """
     smallest = torch.finfo(tasks.X.dtype).tiny
     if floor < smallest:
         raise HypothesisError(f"floor is {floor:g}; in {tasks.X.dtype} it must be at least {smallest:.2g}")
+    widest = largest_radius(tasks.X.shape[-1], tasks.X.dtype)
+    if radius > widest:
+        raise HypothesisError(
+            f"the radius is {radius:g}; in {tasks.X.dtype} with d0 = {tasks.X.shape[-1]} it is at most "
+            f"{widest:.3g}, so that its squares stay finite"
+        )
     for name, values in (("X", tasks.X), ("weights", tasks.weights), ("means", tasks.means)):
         if not bool(values.isfinite().all()):
             bad = values[~values.isfinite()].flatten()[0]

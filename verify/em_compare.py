@@ -11,7 +11,9 @@ from baselines.em_steps import Update, e_step, isotropic_moments, update
 from baselines.gaussian import isotropic_features
 from baselines.mixture import Mixture
 from constructions.em import EMConstruction
-from constructions.em_bounds import StepBound, StepData, one_step_bound
+from constructions.em_bounds import StepBound, one_step_bound
+from constructions.em_rounding import StepData
+from constructions.rounding import length
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,6 @@ def compare_step(
     reference = reference_step(X, *before)
     if bound is None:
         bound = one_step_bound(em, uniform_step_data(X, *before, refreshed), dtype)
-    mean_error = (after[1].to(torch.float64) - reference.means).norm(dim=-1)
+    mean_error = length(after[1].to(torch.float64) - reference.means)
     weight_error = (after[0].to(torch.float64) - reference.weights).abs()
     return StepComparison(mean_error, weight_error, bound, ~(reference.empty | bound.undefined))

@@ -13,6 +13,7 @@ from constructions.em import SOURCE, EMConstruction
 from constructions.em_bounds import one_step_bound
 from constructions.em_path_bounds import PathBound, path_bound
 from constructions.em_run import EMRun
+from constructions.rounding import length
 from verify.em_compare import StepComparison, compare_step, reference_step, uniform_step_data
 from verify.em_problems import Problem
 from verify.record import Record
@@ -95,7 +96,7 @@ def measure(
         bounds=bounds,
         em_weights=em_weights,
         em_means=em_means,
-        path_error=(path_means.to(torch.float64) - em_means).norm(dim=-1)[:, 1:],
+        path_error=length(path_means.to(torch.float64) - em_means)[:, 1:],
         path_weight_error=(path_weights.to(torch.float64) - em_weights).abs()[:, 1:],
         comparable=comparable,
         records=[],
@@ -237,7 +238,7 @@ def _places(mask: Tensor) -> str:
 
 
 def _diameter(X: Tensor) -> Tensor:
-    return (X.amax(1) - X.amin(1)).norm(dim=-1)
+    return length(X.amax(1) - X.amin(1))
 
 
 def _spread(values: Tensor) -> dict[str, float | None]:

@@ -18,6 +18,8 @@ from verify.em_compare import StepComparison, compare_step
 
 RADIUS = 8.0
 DTYPE = torch.float64
+Task = tuple[Tensor, Tensor, Tensor]
+"""X (B, N, d), weights (B, K), means (B, K, d) of the tasks of one group."""
 
 # (d0, K0, pieces): the largest are few, since a dense layer holds (d0 + K0) * pieces * 3 hidden units.
 SHAPES = (
@@ -38,7 +40,7 @@ class Group:
 
 
 def _separated(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    means = _uniform(g, (count, group.components, group.dim), RADIUS - 3)
+    means = uniform_box(g, (count, group.components, group.dim), RADIUS - 3)
     labels = torch.randint(group.components, (count, group.samples), generator=g)
     noise = torch.randn(count, group.samples, group.dim, generator=g, dtype=DTYPE)
     X = means.gather(1, labels[..., None].expand_as(noise)) + noise
@@ -53,7 +55,7 @@ def _at_points(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Te
 def _near_equal(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
     X, means = _separated(g, group, count)
     size = 10.0 ** (-6 * torch.rand(count, 1, 1, generator=g, dtype=DTYPE))
-    return X, means[:, :1] + size * _uniform(g, means.shape, 1.0)
+    return X, means[:, :1] + size * uniform_box(g, means.shape, 1.0)
 
 
 def _duplicated(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
@@ -64,7 +66,7 @@ def _duplicated(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, T
 
 def _on_the_edge(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
     signs = torch.randint(2, (count, group.samples, group.dim), generator=g).to(DTYPE) * 2 - 1
-    return RADIUS * signs, RADIUS * _uniform(g, (count, group.components, group.dim), 1.0).sign()
+    return RADIUS * signs, RADIUS * uniform_box(g, (count, group.components, group.dim), 1.0).sign()
 
 
 def _one_blob(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +107,7 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
             em = _construction(d0, K0, pieces)
             refreshed = bool(torch.rand((), generator=generator) < 0.75)
             groups = [_random_group(generator, d0, K0) for _ in range(4)]
-            yield from _compare_groups(em, groups, pieces, refreshed, generator, dtype)
+            yield from compare_groups(em, groups, _draw_tasks(generator, groups), pieces, refreshed, dtype)
             done += 4 * TASKS_A_GROUP * STEPS
             if done >= instances:
                 return
@@ -120,34 +122,50 @@ def _construction(d0: int, K0: int, pieces: int) -> EMConstruction:
 
 
 def _random_group(g: torch.Generator, d0: int, K0: int) -> Group:
-    dim, components = _integer(g, 1, d0), _integer(g, 1, K0)
+    dim, components = drawn_integer(g, 1, d0), drawn_integer(g, 1, K0)
     # A quarter have as many points as components; the others up to 512, small sizes as likely as large.
     exponent = torch.rand((), generator=g, dtype=DTYPE)
     samples = (
-        components if _integer(g, 0, 3) == 0 else round(components * (512 / components) ** float(exponent))
+        components
+        if drawn_integer(g, 0, 3) == 0
+        else round(components * (512 / components) ** float(exponent))
     )
-    return Group(dim, components, samples, list(FAMILIES)[_integer(g, 0, len(FAMILIES) - 1)])
+    return Group(dim, components, samples, list(FAMILIES)[drawn_integer(g, 0, len(FAMILIES) - 1)])
 
 
-def _compare_groups(
-    em: EMConstruction,
-    groups: list[Group],
-    pieces: int,
-    refreshed: bool,
-    g: torch.Generator,
-    dtype: torch.dtype,
-) -> Iterator[Draw]:
+def _draw_tasks(g: torch.Generator, groups: list[Group]) -> list[Task]:
     tasks = []
     for group in groups:
         X, means = FAMILIES[group.family](g, group, TASKS_A_GROUP)
         # Weights from even to one in a thousand.
         raw = 10.0 ** (-3 * torch.rand(TASKS_A_GROUP, group.components, generator=g, dtype=DTYPE))
-        weights = raw / raw.sum(-1, keepdim=True)
-        tasks.append(tuple(v.to(dtype).to(DTYPE) for v in (X, weights, means)))
-    lists = [[task for group in part for task in group] for part in zip(*tasks, strict=True)]
+        tasks.append((X, raw / raw.sum(-1, keepdim=True), means))
+    return tasks
+
+
+def compare_groups(
+    em: EMConstruction,
+    groups: list[Group],
+    tasks: list[Task],
+    pieces: int,
+    refreshed: bool,
+    dtype: torch.dtype,
+) -> Iterator[Draw]:
+    """Run all tasks in one padded batch and compare each group, both steps.
+
+    Args:
+        em: the construction.
+        groups, tasks: one entry a group: its sizes, and X (B, N, d), weights (B, K), means (B, K, d).
+        pieces: as told to the construction, kept in the draws.
+        refreshed: whether the start is read in as an M layer would have left it.
+        dtype: in which the layers run; the tasks are rounded to it first.
+    """
+    rounded = [tuple(v.to(dtype).to(DTYPE) for v in task) for task in tasks]
+    lists = [[task for group in part for task in group] for part in zip(*rounded, strict=True)]
     run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed, steps=STEPS)
-    for index, (group, (X, _, _)) in enumerate(zip(groups, tasks, strict=True)):
-        rows = slice(index * TASKS_A_GROUP, (index + 1) * TASKS_A_GROUP)
+    begin = 0
+    for group, (X, _, _) in zip(groups, rounded, strict=True):
+        rows = slice(begin, begin := begin + len(X))
         weights = run.path_weights[rows, :, : group.components]
         means = run.path_means[rows, :, : group.components, : group.dim]
         for t in range(STEPS):
@@ -156,9 +174,11 @@ def _compare_groups(
             yield Draw(group, pieces, approximate, compare_step(em, X, before, after, approximate, dtype))
 
 
-def _uniform(g: torch.Generator, shape: tuple[int, ...] | torch.Size, size: float) -> Tensor:
+def uniform_box(g: torch.Generator, shape: tuple[int, ...] | torch.Size, size: float) -> Tensor:
+    """Numbers of ``shape``, uniform on [-size, size]."""
     return (2 * torch.rand(shape, generator=g, dtype=DTYPE) - 1) * size
 
 
-def _integer(g: torch.Generator, low: int, high: int) -> int:
+def drawn_integer(g: torch.Generator, low: int, high: int) -> int:
+    """A whole number from low to high, both included."""
     return int(torch.randint(low, high + 1, (), generator=g))

@@ -22,6 +22,7 @@ CHECKS: dict[str, Check] = {
     "em-exact": em_checks.check_exactness,
     "em-search": em_checks.check_search,
     "em-search-float32": em_checks.check_search_float32,
+    "em-search-edges": em_checks.check_search_edges,
     "em-slope": em_checks.check_slope,
     "em-ten-steps": em_checks.check_ten_steps,
     "em-read-out": em_checks.check_read_out,

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from constructions import EMConstruction, EMRun, Pieces, em_construction
-from constructions.em_bounds import StepBound, StepData, one_step_bound
+from constructions.em_bounds import StepBound, one_step_bound
 from constructions.em_path_bounds import PathBound, path_bound
+from constructions.em_rounding import StepData
 from constructions.rounding import gamma, unit_roundoff
 
 KINDS = ("mixture", "near-equal means", "duplicated points", "edge of the radius", "far apart", "one point")

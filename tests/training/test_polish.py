@@ -14,8 +14,9 @@ from baselines.em import em
 from baselines.mixture import Mixture
 from constructions import EMRun
 from constructions.em import EMConstruction
-from constructions.em_bounds import StepData, one_step_bound
+from constructions.em_bounds import one_step_bound
 from constructions.em_path_bounds import path_bound
+from constructions.em_rounding import StepData
 from constructions.readout import SHARPNESS
 from constructions.rounding import gamma
 from training.model import TGMM
