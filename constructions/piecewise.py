@@ -118,17 +118,16 @@ class PiecewiseLinear:
         return torch.finfo(dtype).tiny * masses
 
     def rounding_error_at(self, dtype: torch.dtype, x: Array) -> Array:
-        """The bound of :meth:`rounding_error` at each x alone: a hinge that is closed there adds nothing.
+        """The bound of :meth:`rounding_error` at each x alone, a number of ``dtype``.
 
         Open hinges lie between the anchor and x, so the sums V and T run over these, and the slopes that
-        matter are those of the pieces between the anchor and x. A hinge whose knot rounds to the other
-        side of x counts as open.
+        matter are those of the pieces between the anchor and x. A hinge that is closed at x adds nothing: its
+        knot is not before x, and rounding is monotone, so the rounded knot is not before x either.
         """
         u = unit_roundoff(dtype)
         distance = self.hinge_signs * (x[..., None] - self.hinge_knots)
-        opened = distance > -2 * u * np.abs(self.hinge_knots)
         reach = (np.abs(self.hinge_weights) * np.maximum(distance, 0.0)).sum(-1)
-        knot_mass = np.where(opened, np.abs(self.hinge_weights * self.hinge_knots), 0.0).sum(-1)
+        knot_mass = np.where(distance > 0, np.abs(self.hinge_weights * self.hinge_knots), 0.0).sum(-1)
         sizes, at = np.abs(self.values), self.anchor
         outward = np.concatenate(
             [np.maximum.accumulate(sizes[at::-1])[::-1], np.maximum.accumulate(sizes[at:])[1:]]

@@ -84,6 +84,14 @@ def test_small_responsibilities_count():
         assert new.means[1].item() == pytest.approx(1 / (1 + math.exp(-10)), rel=1e-12)
 
 
+def test_a_tolerance_of_zero_never_stops():
+    """With one component the first step changes nothing, and the level stays to the bit."""
+    X = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    result = em(X, init=Mixture(torch.ones(1).double(), torch.zeros(1, 1).double()), tol=0, max_iter=5)
+    assert result.history.unique().numel() == 1
+    assert (result.n_iter, result.status) == (5, 1)
+
+
 @FEW
 @given(SEEDS, TYPES, st.integers(1, 5), st.integers(1, 5))
 def test_order_of_points_does_not_matter(seed, covariance_type, d, K):

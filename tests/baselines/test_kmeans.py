@@ -6,7 +6,7 @@ import torch
 from sklearn.cluster import KMeans
 from tensor_instances import seeded
 
-from baselines.kmeans import kmeans, with_pooled_covariances
+from baselines.kmeans import _better, _Fit, kmeans, with_pooled_covariances
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_means
@@ -265,3 +265,17 @@ def test_refuses(data, settings, match):
     with pytest.raises(ValueError, match=match) as caught:
         kmeans(data, **({"n_components": 3, "generator": seeded(0)} | settings))
     assert "\n" not in str(caught.value)
+
+
+def test_a_restart_without_empty_clusters_wins_whatever_its_inertia():
+    """Task 0: the second restart alone is full; 1: the first; 2: both are, and the smaller inertia wins."""
+
+    def fit(sizes, inertia, restart):
+        whole = torch.full((3,), restart)
+        centres, labels = torch.zeros(3, 2, 1), torch.zeros(3, 4, dtype=torch.long)
+        return _Fit(centres, labels, torch.tensor(sizes), torch.tensor(inertia), whole, whole > 0, whole)
+
+    first = fit([[4, 0], [2, 2], [2, 2]], [1.0, 2.0, 2.0], 0)
+    second = fit([[2, 2], [0, 4], [3, 1]], [2.0, 1.0, 1.0], 1)
+    for one, other in ((first, second), (second, first)):
+        assert _better(one, other).restart.tolist() == [1, 0, 1]

@@ -126,6 +126,22 @@ def test_eigenvalues_are_positive_whatever_the_sign_of_the_start():
     torch.testing.assert_close(negative.eigenvectors, -V, rtol=0, atol=1e-13)
 
 
+def test_the_best_start_has_the_largest_value_not_the_largest_size():
+    """T = x^3 - 3 x y^2 is cos 3t on the circle, and a step takes the angle t to -2 t.
+
+    From 10 degrees a step ends at -20, value cos 60 = 1/2; from 30 at -60, value cos 180 = -1. The first is
+    better, and one step further it is at 40, value cos 120 = -1/2.
+    """
+    T = torch.zeros(2, 2, 2, dtype=torch.float64)
+    T[0, 0, 0], T[0, 1, 1], T[1, 0, 1], T[1, 1, 0] = 1, -1, -1, -1
+    angles = torch.tensor([30.0, 10.0], dtype=torch.float64).deg2rad()
+    starts = torch.stack([angles.cos(), angles.sin()], dim=-1)[None]
+    found = robust_tensor_power(T, 1, n_iter=1, starts=starts)
+    end = torch.tensor(40.0, dtype=torch.float64).deg2rad()
+    torch.testing.assert_close(found.eigenvectors[0], torch.stack([end.cos(), end.sin()]))
+    assert found.eigenvalues.item() == pytest.approx(-0.5)
+
+
 def test_starts_are_uniform_directions_of_their_own():
     """Of 4,000 tasks with equal components each is found by a third, within 5 deviations sqrt(n 2/9)."""
     T = torch.zeros(4000, 3, 3, 3, dtype=torch.float64)

@@ -176,6 +176,14 @@ def test_each_task_stops_on_its_own():
     assert (never.n_steps == 40).all()
 
 
+def test_a_step_of_exactly_tol_is_the_last():
+    """At a fixed point every step has length 0, so that tol = 0 stops after the first."""
+    T = torch.zeros(2, 2, 2, dtype=torch.float64)
+    T[0, 0, 0] = 3.0
+    path = tensor_power_iteration(T, torch.tensor([1.0, 0.0], dtype=torch.float64), 5, tol=0.0)
+    assert path.n_steps == 1
+
+
 @pytest.mark.parametrize("scale", [1e-250, 1e250])
 def test_lengths_whose_squares_leave_the_range(scale):
     """T(I, e_0, e_0) = scale (3, 4): the unit vectors are those of scale 1, the length 5 scale."""

@@ -383,8 +383,8 @@ def test_near_the_anchor_the_rounding_is_that_of_the_value_there(dtype: torch.dt
     ).all()
 
 
-def test_a_hinge_whose_knot_rounds_past_the_argument_counts_as_open() -> None:
-    """A knot just above 1/3 rounds up in float32 and down the other way: x between knot and its rounding."""
+def test_a_hinge_whose_knot_rounds_onto_the_argument_adds_nothing() -> None:
+    """A knot just above x, or just below, rounds to x in float32: the hinge is closed either way."""
     x32 = torch.tensor(1 / 3, dtype=torch.float32)
     x = float(x32)
     for knot in (x * (1 + 2.0**-26), x * (1 - 2.0**-26)):

@@ -20,7 +20,7 @@ from constructions import (
     geometric,
     uniform,
 )
-from constructions.em_pieces import log_chord_error
+from constructions.em_pieces import log_chord_error, logit_spread
 from constructions.rounding import gamma, unit_roundoff
 
 U = 2.0**-53
@@ -260,3 +260,10 @@ REFUSED = {
 def test_bad_knots_are_refused(build, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_the_spread_of_the_logits_is_that_of_the_functions() -> None:
+    """Chords of x^2 on [-R, R] in M pieces are off by (R/M)^2, so |mu|^2/2 by d R^2 / (2 M^2) = 12 / 32."""
+    spread = float(logit_spread(1e-8, 2.0, 3, 50, 4) - log_chord_error(1e-8, 50))
+    assert spread == pytest.approx(3 / 8)
+    assert spread == pytest.approx(3 * chords(curves.square, uniform(-2.0, 2.0, 4)).approximation_error / 2)

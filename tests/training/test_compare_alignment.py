@@ -132,6 +132,19 @@ def test_a_planted_change_has_its_size():
     assert found.by_layer[0] <= SAME
 
 
+def test_a_planted_bias_has_its_size():
+    """b_2 of one layer moved by (3, 4, 0, ...): no pairing undoes it, so the squared distance is 25."""
+    original = random_transformer(seed=5)
+    other = copy.deepcopy(original)
+    other.layers[1].mlp.b2[:2] += torch.tensor([3.0, 4.0], dtype=torch.float64)
+    found = align(original, other)
+    assert found.squared[1]["MLP"] == pytest.approx(25.0, rel=1e-8)
+    assert found.by_layer[0] <= SAME
+    own = {kind: math.fsum(layer[kind] for layer in found.squared_norm) for kind in ("A", "V", "MLP")}
+    assert found.distance == pytest.approx(5 / math.sqrt(math.fsum(own.values())), rel=1e-8)
+    assert found.by_kind["MLP"] == pytest.approx(5 / math.sqrt(own["MLP"]), rel=1e-8)
+
+
 def test_the_distance_belongs_to_the_orbits():
     _, blocks = slotted_stream(3, 9)
     a, b = random_transformer(seed=1), random_transformer(seed=2)

@@ -98,6 +98,13 @@ def test_more_failures_at_larger_k_alone_are_no_association():
     assert permutation_p([low[0], high[0]], [low[1], high[1]], generator()) > 0.05
 
 
+def test_failures_that_never_meet_are_as_unlikely_as_those_that_always_do():
+    """Ten of twenty fail by each, none by both, where five are expected: the test has two sides."""
+    first = torch.arange(20) < 10
+    for second in (~first, first):
+        assert permutation_p([first], [second], torch.Generator().manual_seed(0)) < 0.01
+
+
 def test_fourfold_figures_by_hand():
     table = FourFold(10, 5, 4, 81)
     assert table.phi == pytest.approx((10 * 81 - 5 * 4) / math.sqrt(15 * 85 * 14 * 86))

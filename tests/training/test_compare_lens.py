@@ -19,6 +19,7 @@ from training.comparison.lens import (
     head_blocks,
     named_variables,
     read_of_x,
+    root_mean,
     theorem_terms,
 )
 from training.comparison.lens_pairs import largest_beyond, moments, pair_sizes
@@ -116,6 +117,13 @@ def test_sizes_do_not_see_what_softmax_does_not_see(named):
     assert plain.size == pytest.approx(float(term.var(-1, unbiased=False).mean().sqrt()), rel=1e-12)
     nothing = block_sizes(torch.zeros_like(term), term)
     assert (nothing.size, nothing.coefficient) == (0, 0)
+
+
+def test_the_interval_of_a_root_is_by_its_slope():
+    """1 and 3 have the mean 2, off by 1.96 at 95 %; its root moves by 1 / (2 sqrt 2) of that."""
+    size, half_width = root_mean(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    assert size == pytest.approx(2**0.5)
+    assert half_width == pytest.approx(1.96 / (2 * 2**0.5))
 
 
 def test_x_read_by_a_head_is_told_from_another_block_read(named):

@@ -301,3 +301,14 @@ def test_the_network_takes_the_dtype_of_its_weights() -> None:
     model = TGMM(ModelConfig(n_features=2, width=8, heads=1, layers=1))
     with pytest.raises(ValueError, match=r"X is torch.float64, needs torch.float32 like the weights"):
         model(torch.ones(2, 5, 2, dtype=torch.float64), 2)
+
+
+@torch.no_grad()
+def test_scores_are_divided_by_the_root_of_the_head_dimension() -> None:
+    """As torch's attention does by itself: width 8, four heads, so sqrt(2) and not sqrt(8)."""
+    model = TGMM(ModelConfig(2, width=8, heads=4, layers=1), dtype=torch.float64)
+    attention, h = model.backbone.layers[0].attention, points(1, 5, 8)
+    q, k, v = (torch.einsum("bnd,hde->bhne", h, w) for w in (attention.query, attention.key, attention.value))
+    read = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    expected = torch.einsum("bhne,hed->bnd", read, attention.output)
+    torch.testing.assert_close(attention(h), expected, rtol=1e-12, atol=1e-12)

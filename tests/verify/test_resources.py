@@ -1,6 +1,7 @@
 """``python -m verify.resources`` and its rows: targets that are reached with the fewest pieces."""
 
 import base64
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from commands import invoke, strict_json
 import verify.resource_rows as rows
 import verify.resources as command
 from constructions.counts import count
+from constructions.sinh_pairs import pair_weights
 from constructions.softmax_tensor_power import softmax_tensor_power_construction
 from constructions.tensor_power import tensor_power_construction
 
@@ -136,6 +138,17 @@ def test_more_steps_take_more_layers_only(tmp_path):
             k: v for k, v in many.items() if k not in ("L", "layers")
         }
     assert Path(tmp_path / "out" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1.0), (4, 2, 1e-3), (2, 8, 1e-9)])
+def test_the_softmax_settings_give_each_part_half_the_error(dim, pairs, error):
+    """Lemma 2: C eps^(2p) cosh(p eps), C = p!^2/(2p+1)!; lemma 3: 2 n kappa e^(2 p eps - c), met exactly."""
+    epsilon, sink = rows.settings_for(error, dim, pairs)
+    constant = math.factorial(pairs) ** 2 / math.factorial(2 * pairs + 1)
+    approximation = constant * epsilon ** (2 * pairs) * math.cosh(pairs * epsilon)
+    assert 0.4 * error < approximation <= 0.5 * error or epsilon == 1
+    kappa = float(sum(k * abs(alpha) for k, alpha in enumerate(pair_weights(pairs), 1)))
+    assert 2 * dim * kappa * math.exp(2 * pairs * epsilon - sink) == pytest.approx(error / 2)
 
 
 @pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1e-1), (4, 2, 1e-3), (8, 3, 1e-6), (2, 8, 1e-9)])
