@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ class BadInputError(ValueError):
     """What was given and what is accepted, in one line."""
 
 
+class StoppedError(Exception):
+    """Ctrl-C, with what is saved and how to go on, in one line."""
+
+
 def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """Run a typer command and return its exit code: 0 kept, 1 broken, 2 bad input, 130 stopped by Ctrl-C.
 
@@ -34,6 +39,7 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int
 
 
 def _run(command: Any, arguments: Sequence[str] | None) -> int:
+    command.callback = _answering_stops(command.callback)
     try:
         result = command.main(args=arguments, standalone_mode=False)
     except USAGE_ERROR as problem:
@@ -46,8 +52,8 @@ def _run(command: Any, arguments: Sequence[str] | None) -> int:
         if not (isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)):
             raise
         return _refuse(f"there is not enough memory ({str(problem).splitlines()[0]}); ask for less")
-    except typer.Abort:
-        print("stopped", file=sys.stderr)
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
         return STOPPED
     return result if isinstance(result, int) else 0
 
@@ -68,6 +74,21 @@ def checking_input(what: str = "") -> Iterator[None]:
     except ValueError as problem:
         named = str(problem) if not what or str(problem).startswith("--") else f"{what}: {problem}"
         raise BadInputError(named) from None
+
+
+def _answering_stops(callback: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The command with a line for a Ctrl-C that it leaves open: newer typer ends without a word."""
+    if callback is None:
+        raise ValueError("the command has no function, needs one")
+
+    @wraps(callback)
+    def answering(*arguments: Any, **named: Any) -> Any:
+        try:
+            return callback(*arguments, **named)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; nothing of this call is saved") from None
+
+    return answering
 
 
 def _refuse(message: str) -> int:

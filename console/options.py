@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 import typer
@@ -58,6 +59,17 @@ def real(text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+def folder(text: str | Path) -> Path:
+    """A typer parser for the folder that a command writes into.
+
+    Raises:
+        typer.BadParameter: an empty name, which would stand for the current folder.
+    """
+    if not str(text):
+        raise typer.BadParameter("is empty; it needs the name of a folder (the current one is .)")
+    return Path(text)
 
 
 def usable_seed(seed: int) -> int:

@@ -6,10 +6,12 @@ import base64
 import io
 import json
 import math
+import os
 import platform
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,9 +22,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from console.errors import BadInputError
+from console.folder import RESULTS, plain, refuse_another_run
 from console.streams import printable
 
-RESULTS, PAGE = "results.json", "index.html"
+PAGE = "index.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +37,20 @@ class Picture:
     figure: Figure
 
 
-def check_out(out: Path, command: str, pictures: Sequence[str]) -> None:
-    """Make ``out`` if need be and refuse one that cannot be written or that holds others' files of our names.
+def check_out(out: Path, command: str, pictures: Sequence[str], run: Mapping[str, Any]) -> None:
+    """Refuse a folder that cannot be written, holds others' files of our names, or holds another run.
 
-    A folder is ours when its ``results.json`` was written by the same command.
+    A folder is ours when its ``results.json`` was written by the same command, with the same settings. It is
+    tried out and left as it was: what writes into it makes it, so that a stopped command leaves no empty one.
 
     Args:
         out: the folder. command: who writes. pictures: names of the figures that may be written.
+        run: what decides the figures, as JSON values (console.folder).
 
     Raises:
         BadInputError: says which.
     """
+    made = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -53,6 +59,10 @@ def check_out(out: Path, command: str, pictures: Sequence[str]) -> None:
         raise BadInputError(
             f"--out {out}: cannot be written ({problem.strerror}); name a writable folder"
         ) from None
+    finally:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
     ours = _written_by(out / RESULTS, command)
     for name in (RESULTS, PAGE, *(f"{picture}.png" for picture in pictures)):
         path = out / name
@@ -60,6 +70,7 @@ def check_out(out: Path, command: str, pictures: Sequence[str]) -> None:
             raise BadInputError(
                 f"--out {out}: holds {name}, which {command} did not write; name another folder"
             )
+    refuse_another_run(out, command, run)
 
 
 def _written_by(path: Path, command: str) -> bool:
@@ -89,6 +100,7 @@ def finite(value: Any) -> Any:
 def write_results(
     out: Path,
     command: str,
+    run: Mapping[str, Any],
     results: dict[str, Any],
     pictures: list[Picture],
     names: Sequence[str],
@@ -97,11 +109,11 @@ def write_results(
 ) -> None:
     """``results.json``, one PNG a picture, and ``index.html`` with everything inside it.
 
-    Each file is complete before it takes its name, so that a stop never leaves half of one. ``names`` are
-    those of all pictures that the command may make: ones that it did not make this time, it removes.
-    ``template`` may extend ``page.html`` of this folder.
+    ``run`` is what :func:`check_out` was given. Each file is complete before it takes its name, so that a
+    stop never leaves half of one. ``names`` are those of all pictures that the command may make: ones that it
+    did not make this time, it removes. ``template`` may extend ``page.html`` of this folder.
     """
-    content = _with_origin(command, results)
+    content = _with_origin(command, run, results)
     shown = []
     files: dict[str, bytes] = {}
     for picture in pictures:
@@ -120,23 +132,23 @@ def write_results(
     page = environment.get_template(template.name).render(results=content, pictures=shown, **context)
     _write_json(out, content)  # first: it marks the folder as ours
     for name, written in (files | {PAGE: printable(page).encode()}).items():
-        _write(out / name, written)
+        write_whole(out / name, written)
     for name in names:
         if f"{name}.png" not in files:
             (out / f"{name}.png").unlink(missing_ok=True)
 
 
-def write_json(out: Path, command: str, results: dict[str, Any]) -> None:
-    """``results.json`` alone, with the command and the versions in it."""
-    _write_json(out, _with_origin(command, results))
+def write_json(out: Path, command: str, run: Mapping[str, Any], results: dict[str, Any]) -> None:
+    """``results.json`` alone, with the command, its run and the versions in it."""
+    _write_json(out, _with_origin(command, run, results))
 
 
-def _with_origin(command: str, results: dict[str, Any]) -> dict[str, Any]:
-    return finite({"command": command, "versions": versions()} | results)
+def _with_origin(command: str, run: Mapping[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    return finite({"command": command, "run": plain(run), "versions": versions()} | results)
 
 
 def _write_json(out: Path, content: dict[str, Any]) -> None:
-    _write(out / RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(out / RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def significant(value: float | None, digits: int = 2) -> str:
@@ -146,9 +158,11 @@ def significant(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}g}" if 0.01 <= abs(value) < 10000 or value == 0 else f"{value:.{digits - 1}e}"
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """The file, in a folder made for it if need be, complete before it takes its name."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(path)
     except BaseException:

@@ -8,7 +8,8 @@
 Parts: origins (networks of the EM construction's own shape, trained from it and from elsewhere; the same for
 every checkpoint), weight_space, behaviour, probes, attention, causal, failures, adaptation. A network of
 another kind is asked what it can be asked, and the report says what it was not. --out gets results.json,
-figures, index.html, and parts/ with what is finished. Exit codes: 0 done, 2 bad input, 130 stopped.
+figures, index.html, and parts/ with what is finished, all of which the report shows. Exit codes: 0 done,
+2 bad input, 130 stopped.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ import typer
 from rich.console import Console
 
 from baselines.checks import check_count
+from console.cells import Cells
 from console.errors import checking_input, run_command
+from console.folder import default_out
 from console.memory import check_fits
-from console.options import usable_seed, whole
+from console.options import folder, usable_seed, whole
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
 from training.comparison.adaptation import PART as ADAPTATION
@@ -40,11 +43,11 @@ from training.comparison.failures import PART as FAILURES
 from training.comparison.origins_part import PART as ORIGINS
 from training.comparison.parts import Effort, Part, Section, Subject, subject_of
 from training.comparison.probes import PART as PROBES
-from training.comparison.store import Store
 from training.comparison.weight_space import PART as WEIGHT_SPACE
 from training.released import load_released
 
 COMMAND = "training.compare"
+ROOMS = ("constructions", "baselines", "training")
 TASKS, QUICK_TASKS = 256, 64
 LEAST_TASKS = 16
 """Fewer tasks leave nothing to hold out, and no interval to speak of."""
@@ -75,10 +78,11 @@ class Answered:
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8")],
-    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
-        "results/compare"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(parser=folder, help="folder for the results; default results/compare_...")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer tasks, seeds and steps")] = False,
     tasks: Annotated[
         int | None, typer.Option(parser=whole, help=f"tasks a regime, {TASKS} or with --quick {QUICK_TASKS}")
@@ -98,7 +102,9 @@ def main(
         refusals = {part.key: part.refusal(subject) for part in chosen}
         if all(refusals.values()):
             raise ValueError(f"{checkpoint}: {' '.join(dict.fromkeys(refusals.values()))}")
-    check_out(out, COMMAND, PICTURES)
+    run = {"network": subject.released.sha256} | asdict(subject.effort)
+    out = out or default_out("compare", context, ("checkpoint",), leave=("only",))
+    check_out(out, COMMAND, PICTURES, run)
     words = [checkpoint, *["--quick"] * quick, "--tasks", str(n_tasks), "--seed", str(seed)]
     words += ["--only", only] * (only is not None)
     settings = {
@@ -114,10 +120,12 @@ def main(
     for part in chosen:
         if refusals[part.key]:
             console.print(f"{part.key}: not asked, {refusals[part.key]}", markup=False)
-    with one_thread():
-        answers = answer(subject, chosen, refusals, Store(out, subject))
-    _write(out, settings, subject, answers)
-    _print(console, answers)
+    cells = Cells(out, COMMAND, run, ROOMS, threads=1)
+    with cells.stopping([part.key for part in chosen]):
+        with one_thread():
+            answers = answer(subject, chosen, refusals, cells)
+        _write(out, run, settings, subject, answers)
+        _print(console, answers)
     spent = time.perf_counter() - began
     console.print(f"wrote {out / 'index.html'}, results.json, figures; {spent:.0f} s in all", markup=False)
     return 0
@@ -143,25 +151,28 @@ def chosen_parts(only: str | None) -> list[Part]:
     return [part for key, part in PARTS.items() if key in names]
 
 
-def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], store: Store) -> list[Answered]:
+def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], cells: Cells) -> list[Answered]:
     """Every part: from disk where it was computed before, else computed and kept as soon as it is done.
+
+    Parts that were not chosen are there too where they were computed before, so that no report loses one.
 
     What a part raises about the network (ValueError, ArithmeticError) stands in its place; the others go on.
     """
-    kept = {part.key: None if refusals[part.key] else store.load(part) for part in chosen}
+    kept = {key: None if refusals.get(key) else cells.load(key) for key in PARTS}
     missing = [part for part in chosen if kept[part.key] is None and not refusals[part.key]]
     found = []
     with progress(sum(part.pieces(subject) for part in missing)) as start:
-        for part in chosen:
+        for part in (part for key, part in PARTS.items() if part in chosen or kept[key] is not None):
             began = time.perf_counter()
-            data, refusal = kept[part.key], refusals[part.key]
+            data, refusal = kept[part.key], refusals.get(part.key, "")
             if data is None and not refusal:
                 try:
                     computed = part.compute(subject, lambda name, p=part: start(f"{p.key}: {name}"))
                 except (ValueError, ArithmeticError) as problem:
                     refusal = f"could not be computed: {' '.join(str(problem).split())}"
                 else:
-                    data = store.save(part, computed | {"seconds": time.perf_counter() - began})
+                    seconds = time.perf_counter() - began
+                    data = cells.save(part.key, finite(computed | {"seconds": seconds}))
             section = None if data is None else part.render(data)
             seconds = 0.0 if data is None else data["seconds"]
             was_kept = kept[part.key] is not None
@@ -169,7 +180,9 @@ def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], store
     return found
 
 
-def _write(out: Path, settings: dict[str, Any], subject: Subject, answers: list[Answered]) -> None:
+def _write(
+    out: Path, run: dict[str, Any], settings: dict[str, Any], subject: Subject, answers: list[Answered]
+) -> None:
     released = subject.released
     content = {
         "settings": settings,
@@ -186,7 +199,7 @@ def _write(out: Path, settings: dict[str, Any], subject: Subject, answers: list[
     pictures = [picture for one in answers if one.section for picture in one.section.pictures]
     context = {"answers": answers, "seconds": sum(one.seconds for one in answers)}
     template = Path(__file__).with_name("compare_report.html")
-    write_results(out, COMMAND, finite(content), pictures, PICTURES, template, context)
+    write_results(out, COMMAND, run, finite(content), pictures, PICTURES, template, context)
 
 
 def _print(console: Console, answers: list[Answered]) -> None:

@@ -23,7 +23,7 @@ from baselines.em import em
 from baselines.metrics import errors
 from console.errors import checking_input, run_command
 from console.figures import plain
-from console.options import usable_seed, whole
+from console.options import folder, usable_seed, whole
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table
 from training.config import ConfigError, RunConfig
@@ -60,18 +60,18 @@ class Run:
     curve: list[dict[str, Any]]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(path: Path) -> Run:
     """Of a folder of training.train, finished or not; ValueError if it is none or has no evaluation yet."""
     try:
-        config = resume_folder(folder, None)
+        config = resume_folder(path, None)
     except ConfigError as problem:
-        if (folder / CONFIG).exists():
+        if (path / CONFIG).exists():
             raise
-        raise ValueError(f"{folder}: holds no {CONFIG}; a folder of training.train is needed") from problem
-    curve = learning_curve(folder / METRICS)
+        raise ValueError(f"{path}: holds no {CONFIG}; a folder of training.train is needed") from problem
+    curve = learning_curve(path / METRICS)
     if not curve:
-        raise ValueError(f"{folder}: has no evaluation yet; train on, or lower evaluate_every")
-    return Run(folder.name, config, curve)
+        raise ValueError(f"{path}: has no evaluation yet; train on, or lower evaluate_every")
+    return Run(path.name, config, curve)
 
 
 def levels(config: RunConfig, seed: int) -> list[Level]:
@@ -120,19 +120,20 @@ def picture(runs: list[Run], against: list[Level]) -> Picture:
 @app.command()
 def main(
     runs: Annotated[list[Path], typer.Argument(help="folders of training.train, of one distribution")],
-    out: Annotated[Path, typer.Option(help="folder for results.json, the figure, index.html")],
+    out: Annotated[Path, typer.Option(parser=folder, help="folder for results.json, the figure, index.html")],
     seed: Annotated[int, typer.Option(parser=whole, help="of the tasks behind the two levels")] = 0,
 ) -> int:
     """Draw; see the module's docstring."""
     usable_seed(seed)
     with checking_input():
-        found = [read_run(folder) for folder in runs]
+        found = [read_run(path) for path in runs]
         first = found[0].config.tasks
         for run in found:
             ours = (run.config.tasks.n_features, run.config.tasks.components, run.config.tasks.covariance)
             if ours != (first.n_features, first.components, "unit"):
                 raise ValueError(f"{run.name}: has tasks of other d, K or covariance than {found[0].name}")
-    check_out(out, COMMAND, NAMES)
+    settings = {"runs": [str(path) for path in runs], "seed": seed}
+    check_out(out, COMMAND, NAMES, settings)
     against = levels(found[0].config, seed)
     header = (
         "run",
@@ -163,7 +164,7 @@ def main(
     }
     template = Path(__file__).with_name("curves_report.html")
     shown = [picture(found, against)]
-    write_results(out, COMMAND, content, shown, NAMES, template, {"header": header, "rows": rows})
+    write_results(out, COMMAND, settings, content, shown, NAMES, template, {"header": header, "rows": rows})
     console = Console()
     print_table(console, "Mean total error at the last evaluation", header, rows)
     console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)

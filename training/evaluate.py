@@ -5,10 +5,13 @@
     python -m training.evaluate em-restarts --dims 2,8               # one method alone
     python -m training.evaluate d8 --grid dxk --model d2
     python -m training.evaluate d8 --grid embedding --ablation runs/plain/model.safetensors
+    python -m training.evaluate d8                                   # again, after Ctrl-C: it goes on
 
 A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,
-samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation_grids). --out
-gets results.json, figures and index.html. Exit codes: 0 done, 2 bad input, 130 stopped.
+samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation_grids). Methods:
+all but posterior-mean, which takes three quarters of the time, unless --methods asks for it. --out gets
+results.json, figures, index.html, and parts/ with each cell as soon as it is measured. Exit codes: 0 done,
+2 bad input, 130 stopped.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from rich.console import Console
 
 from baselines.checks import check_count
 from baselines.methods import METHODS
+from console.cells import Cells
 from console.errors import checking_input, run_command
+from console.folder import default_out
 from console.memory import check_fits
-from console.options import as_typed, usable_seed, whole, whole_numbers
+from console.options import as_typed, folder, usable_seed, whole, whole_numbers
 from console.output import check_out, write_results
 from console.terminal import progress
-from training.evaluation import SLOW_TASKS, CellResult, cell_record, measure_cell, slices_of
+from training.evaluation import SLOW_TASKS, CellResult, cell_record, measure_cell, result_of, slices_of
 from training.evaluation_contenders import (
     ORACLE,
     Contender,
@@ -48,6 +53,10 @@ from training.released import Released, load_released
 COMMAND = "training.evaluate"
 TASKS, QUICK_TASKS = 2048, 128
 MOST_VIEWS = 1024
+POLISH, VIEWS = 10, 1
+ONLY_WHEN_ASKED = ("posterior-mean",)
+"""Methods that are left out by default: they take most of the time."""
+ROOMS = ("constructions", "baselines", "training")
 DIMS, COMPONENTS = (2, 8), (2, 3, 4, 5)  # where no network says otherwise
 NETWORK, ABLATED = "network", "network without task embedding"
 
@@ -69,21 +78,26 @@ class Entrant:
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(help="a model's path, d2 or d8, or the name of a method")],
     grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
     tasks: Annotated[
         int | None, typer.Option(parser=whole, help=f"tasks a cell, {TASKS} or with --quick {QUICK_TASKS}")
     ] = None,
-    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
-        "results/evaluation"
-    ),
-    polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder, help="folder for the results; default results/evaluate_..., named after the run"
+        ),
+    ] = None,
+    polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = POLISH,
     views: Annotated[
         int, typer.Option(parser=whole, help="also the likeliest of so many views (training.views); 1: no")
-    ] = 1,
+    ] = VIEWS,
     seed: Annotated[int, typer.Option(parser=whole, help="of tasks and starts")] = 0,
     methods: Annotated[
-        str | None, typer.Option(help="beside the network, as in em,spectral; all, or none")
+        str | None,
+        typer.Option(help=f"as in em,spectral; all, or none; default all but {', '.join(ONLY_WHEN_ASKED)}"),
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="a further network, of another d")] = None,
     ablation: Annotated[str | None, typer.Option(help="network without task embedding")] = None,
@@ -115,12 +129,11 @@ def main(
         cells = cells_of(grid, chosen_dims, chosen_K, sizes, quick)
         _refuse_nothing_served(entrants, cells)
         contenders = _contenders(entrants, names, cells, polish, views)
-    check_out(out, COMMAND, NAMES)
-    started = time.perf_counter()
-    with checking_input():
-        results = _measure(cells, contenders, n_tasks, seed)
-    console = Console()
-    print_results(console, results)
+    run: dict[str, Any] = {f"{one.label}, d = {one.n_features}": one.released.sha256 for one in entrants}
+    run |= {"methods": names, "grid": grid, "tasks": n_tasks, "polish": polish, "views": views, "seed": seed}
+    run |= {"dims": sorted(chosen_dims), "components": chosen_K, "samples": sizes, "quick": quick}
+    out = out or default_out("evaluate", context, ("what", "grid"))
+    check_out(out, COMMAND, NAMES, run)
     given = {
         "--grid": grid,
         "--tasks": n_tasks,
@@ -146,7 +159,13 @@ def main(
         "threads": torch.get_num_threads(),
         "dtype": "tasks and methods float64, networks in the dtype of their weights",
     }
-    _write(out, settings, entrants, contenders, results, time.perf_counter() - started)
+    cells_done = Cells(out, COMMAND, run, ROOMS)
+    with cells_done.stopping([cell.title for cell in cells]):
+        with checking_input():
+            results, seconds = _measure(cells, contenders, n_tasks, seed, cells_done)
+        console = Console()
+        print_results(console, results)
+        _write(out, run, settings, entrants, contenders, results, seconds)
     console.print(f"wrote {out / 'index.html'}, results.json, figures", markup=False)
     return 0
 
@@ -185,9 +204,11 @@ def _loaded(path: str) -> Released:
 
 
 def _method_names(alone: str | None, methods: str | None) -> list[str]:
-    """Which methods are measured: the one that is named, those of --methods, or all; ValueError."""
-    if methods is None or methods == "all":
-        chosen = list(METHODS) if alone is None or methods else []
+    """Which methods are measured: the one that is named, those of --methods, or the default; ValueError."""
+    if methods is None:
+        chosen = [name for name in METHODS if name not in ONLY_WHEN_ASKED] if alone is None else []
+    elif methods == "all":
+        chosen = list(METHODS)
     else:
         chosen = [] if methods == "none" else methods.split(",")
     names = list(dict.fromkeys([alone, *chosen] if alone else chosen))
@@ -226,24 +247,29 @@ def _contenders(
 
 
 def _measure(
-    cells: list[Cell], contenders: dict[Cell, list[Contender]], n_tasks: int, seed: int
-) -> list[CellResult]:
-    pieces = sum(len(slices_of(cell, cell.count(n_tasks))) * (1 + len(contenders[cell])) for cell in cells)
+    cells: list[Cell], contenders: dict[Cell, list[Contender]], n_tasks: int, seed: int, kept: Cells
+) -> tuple[list[CellResult], float]:
+    """The results of all cells, those of an earlier call included, and the seconds behind them."""
+    named = {cell.title: cell for cell in cells}
+    missing = [named[key] for key in kept.missing(list(named))]
+    pieces = sum(len(slices_of(c, c.count(n_tasks))) * (1 + len(contenders[c])) for c in missing)
+
+    def compute(key: str) -> dict[str, Any]:
+        began, cell = time.perf_counter(), named[key]
+        found = measure_cell(
+            *(cell, contenders[cell], cell.count(n_tasks), seed), lambda name: start(f"{key}: {name}")
+        )
+        return cell_record(found) | {"seconds": time.perf_counter() - began}
+
     with progress(pieces) as start:
-        return [
-            measure_cell(
-                cell,
-                contenders[cell],
-                cell.count(n_tasks),
-                seed,
-                lambda name, c=cell: start(f"{c.title}: {name}"),
-            )
-            for cell in cells
-        ]
+        records = list(kept.all_of(list(named), compute))
+    results = [result_of(named[key], record) for key, record in records]
+    return results, sum(record["seconds"] for _, record in records)
 
 
 def _write(
     out: Path,
+    run: dict[str, Any],
     settings: dict[str, Any],
     entrants: list[Entrant],
     contenders: dict[Cell, list[Contender]],
@@ -289,7 +315,8 @@ def _write(
         "reasons": reasons(results),
     }
     template = Path(__file__).with_name("evaluation_report.html")
-    write_results(out, COMMAND, content, pictures(results, AXES[grid], about), NAMES, template, context)
+    shown = pictures(results, AXES[grid], about)
+    write_results(out, COMMAND, run, content, shown, NAMES, template, context)
 
 
 if __name__ == "__main__":

@@ -275,3 +275,12 @@ def cell_record(result: CellResult) -> dict[str, Any]:
         ],
         "absent": result.absent,
     }
+
+
+def result_of(cell: Cell, record: dict[str, Any]) -> CellResult:
+    """The result that :func:`cell_record` wrote down."""
+    rows = [
+        Row(**row | {"total": None if row["total"] is None else Summary(**row["total"])})
+        for row in record["rows"]
+    ]
+    return CellResult(cell, rows, record["absent"])

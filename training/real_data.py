@@ -22,7 +22,7 @@ from rich.console import Console
 from baselines.em_estimator import EMMixture
 from baselines.real_data import RealData, RealDataRow, real_data_estimators, real_data_sets, real_data_table
 from console.errors import checking_input, run_command
-from console.options import usable_seed, whole
+from console.options import folder, usable_seed, whole
 from console.output import RESULTS, check_out, significant, write_json
 from console.terminal import print_table, widen
 from training.estimator import TGMMMixture
@@ -78,15 +78,16 @@ def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[Rea
 def main(
     model: Annotated[str, typer.Option(help="a model's name or path, or auto")] = "auto",
     seed: Annotated[int, typer.Option(parser=whole, help="of the starts")] = 0,
-    out: Annotated[Path | None, typer.Option(help="folder for results.json")] = None,
+    out: Annotated[Path | None, typer.Option(parser=folder, help="folder for results.json")] = None,
 ) -> int:
     """Measure; see the module's docstring."""
     usable_seed(seed)
     with checking_input():
-        if model != "auto":
-            load_released(model)  # one that cannot be read is said before minutes of other rows
+        # A model that cannot be read is said before minutes of other rows.
+        network = model if model == "auto" else load_released(model).sha256
+    run = {"network": network, "seed": seed}
     if out is not None:
-        check_out(out, COMMAND, ())
+        check_out(out, COMMAND, (), run)
     data = real_data_sets()
     with checking_input():
         rows = real_data_table(real_data_estimators(seed), data) + learned_rows(data, model, seed)
@@ -101,7 +102,7 @@ def main(
             [_cells(row) for row in rows if row.data == one.name],
         )
     if out is not None:
-        write_json(out, COMMAND, {"model": model, "seed": seed, "rows": [asdict(row) for row in rows]})
+        write_json(out, COMMAND, run, {"model": model, "seed": seed, "rows": [asdict(row) for row in rows]})
         console.print(f"wrote {out / RESULTS}", markup=False)
     return 0
 

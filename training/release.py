@@ -4,7 +4,7 @@
 
 RUN is a finished folder of training.train by the preset NAME, --evaluation one of training.evaluate on that
 very model, grid main. Writes tgmm_NAME.safetensors, tgmm_NAME.json and tgmm_NAME.md into training/weights (or
---out).
+--out), never over a model of other weights.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import jinja2
 import typer
 
 from console.errors import checking_input, run_command
+from console.options import folder
 from training.checkpoint import load_model, save_model
 from training.config import RunConfig, load_preset
 from training.released import WEIGHTS, load_released
@@ -41,7 +42,7 @@ def main(
     run: Annotated[Path, typer.Argument(help="folder of training.train")],
     evaluation: Annotated[Path, typer.Option(help="folder of training.evaluate on this model")],
     name: Annotated[str, typer.Option(help="the name of the preset and of the model")],
-    out: Annotated[Path, typer.Option(help="folder of released models")] = WEIGHTS,
+    out: Annotated[Path, typer.Option(parser=folder, help="folder of released models")] = WEIGHTS,
 ) -> int:
     """Release; see the module's docstring."""
     with checking_input():
@@ -50,6 +51,7 @@ def main(
         path = out / f"tgmm_{name}.safetensors"
         tensors, config, facts = load_model(run / MODEL)
         card = model_card(name, run, evaluation)
+        _refuse_another(path, load_released(run / MODEL).sha256)
         try:
             out.mkdir(parents=True, exist_ok=True)
             save_model(path, tensors, config, facts)
@@ -58,6 +60,14 @@ def main(
             raise ValueError(f"--out {out}: cannot be written ({problem.strerror})") from None
     print(f"wrote {path}, its .json and its .md")
     return 0
+
+
+def _refuse_another(path: Path, sha256: str) -> None:
+    """ValueError where a model of other weights has the name already."""
+    if path.exists() and load_released(path).sha256 != sha256:
+        raise ValueError(
+            f"{path}: is another model (SHA-256 differs); give another --out, or move it away first"
+        )
 
 
 def model_card(name: str, run: Path, evaluation: Path) -> str:

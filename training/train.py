@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console.errors import STOPPED, checking_input, run_command
+from console.options import folder
 from training.checkpoint import latest_checkpoint, save_model
 from training.config import ConfigError, RunConfig, load_preset
 from training.processes import Processes, joined
@@ -60,7 +61,7 @@ def stopping_gently() -> Iterator[Stop]:
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(help="folder of the run")],
+    out: Annotated[Path, typer.Option(parser=folder, help="folder of the run")],
     preset: Annotated[str | None, typer.Option(help="name of a preset, or a .toml file")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",

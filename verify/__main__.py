@@ -1,4 +1,8 @@
-"""``python -m verify``: the ledger of every registered claim. Exit code 1 when one of them fails."""
+"""``python -m verify``: the ledger of every registered claim. Exit code 1 when one of them fails.
+
+What a check found is kept in parts/ of --out as soon as it is done: after Ctrl-C or a kill the same command
+goes on. Checks that --only leaves out stay in the ledger of a folder that has them.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,43 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
 
+from console.cells import Cells
 from console.errors import BROKEN, BadInputError, run_command
+from console.folder import default_out, file_digest
 from console.memory import check_fits
-from console.options import usable_seed, whole
+from console.options import folder, usable_seed, whole
 from console.output import Picture, check_out, significant, write_results
+from console.terminal import progress
 from constructions.hypotheses import HypothesisError
+from training.released import SHIPPED
 from verify.record import Record
 from verify.registry import CHECKS
 
 COMMAND = "verify"
+ROOMS = ("constructions", "baselines", "training", "verify")
+INSTANCES = 2000
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     only: Annotated[
         str | None, typer.Option(help="names of checks, separated by commas; default all")
     ] = None,
-    instances: Annotated[int, typer.Option(parser=whole, help="one-step instances of the search")] = 2000,
+    instances: Annotated[
+        int, typer.Option(parser=whole, help="one-step instances of the search")
+    ] = INSTANCES,
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[Path, typer.Option(help="folder for results.json, ledger.png, index.html")] = Path(
-        "results/ledger"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(parser=folder, help="folder for the results; default results/ledger_...")
+    ] = None,
 ) -> int:
     """See the module's docstring."""
     names = list(CHECKS) if only is None else only.split(",")
@@ -46,25 +57,43 @@ def main(
         raise BadInputError(f"--instances {instances}: at least 1 is needed")
     check_fits("instances", instances, 100)  # ratios of bound and error, kept for their median
     usable_seed(seed)
-    check_out(out, COMMAND, ("ledger",))
-    records: list[Record] = []
-    for name in track(names, "checking", console=Console(stderr=True)):
-        found = _checked(name, seed, instances)
-        records.extend(found)
-        for record in found:
-            print(_line(record), flush=True)
-    passed = all(record.passed for record in records)
-    results = {
-        "passed": passed,
-        "seed": seed,
-        "settings": {"only": only, "instances": instances, "seed": seed},
-    }
-    results |= {"records": [record.as_dict() for record in records]}
-    write_results(
-        out, COMMAND, results, [_margins(records)], ("ledger",), Path(__file__).with_name("ledger.html"), {}
-    )
+    run = {"instances": instances, "seed": seed}
+    run |= {f"network {name}": file_digest(path) for name, path in SHIPPED.items()}
+    out = out or default_out("ledger", context, leave=("only",))
+    check_out(out, COMMAND, ("ledger",), run)
+    cells = Cells(out, COMMAND, run, ROOMS)
+    with cells.stopping(names):
+        records = _records(names, seed, instances, cells)
+        passed = all(record.passed for record in records)
+        results = {
+            "passed": passed,
+            "seed": seed,
+            "settings": {"only": only, "instances": instances, "seed": seed},
+            "records": [record.as_dict() for record in records],
+        }
+        template = Path(__file__).with_name("ledger.html")
+        write_results(out, COMMAND, run, results, [_margins(records)], ("ledger",), template, {})
     print(f"{'every claim held' if passed else 'A CLAIM FAILED'}; wrote {out / 'index.html'}")
     return 0 if passed else BROKEN
+
+
+def _records(names: list[str], seed: int, instances: int, cells: Cells) -> list[Record]:
+    """Of the checks of these names and those that the folder has already; prints each line as it comes."""
+    missing = cells.missing(names)
+    shown = [name for name in CHECKS if name in names or cells.load(name) is not None]
+    records: list[Record] = []
+
+    def compute(name: str) -> list[dict[str, Any]]:
+        start(name)
+        return [record.as_dict() for record in _checked(name, seed, instances)]
+
+    with progress(len(missing)) as start:
+        for _, kept in cells.all_of(shown, compute):
+            found = [Record.from_dict(content) for content in kept]
+            records += found
+            for record in found:
+                print(_line(record), flush=True)
+    return records
 
 
 def _checked(name: str, seed: int, instances: int) -> list[Record]:

@@ -18,10 +18,12 @@ from rich.console import Console
 from torch import Tensor
 
 from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.folder import default_out, file_digest
 from console.options import (
     as_typed,
     at_least_one,
     dtype_named,
+    folder,
     real,
     usable_device,
     usable_seed,
@@ -53,6 +55,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     data: Annotated[
         Path | None, typer.Option(help="your points: .csv, .npy or .npz, N rows of d numbers")
     ] = None,
@@ -96,9 +99,10 @@ def main(
     dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")] = Path(
-        "results/em_construction"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, help="folder for the results; default results/..., by the run"),
+    ] = None,
 ) -> int:
     """See the module's docstring."""
     options = Options(
@@ -123,12 +127,12 @@ def main(
         dtype=dtype_named(dtype),
         device=usable_device(device),
         seed=usable_seed(seed),
-        out=out,
     )
-    return check(options, Console())
+    out = out or default_out("em_construction", context, ("data", "dataset"))
+    return check(options, out, Console())
 
 
-def check(options: Options, console: Console) -> int:
+def check(options: Options, out: Path, console: Console) -> int:
     """Run the check that ``options`` describe and return the exit code.
 
     Raises:
@@ -141,7 +145,9 @@ def check(options: Options, console: Console) -> int:
         constructions = {
             p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
         }
-    check_out(options.out, COMMAND, NAMES)
+    settings = {name: _plain(value) for name, value in vars(options).items()}
+    run = settings | {"data": file_digest(options.data), "init": file_digest(options.init)}
+    check_out(out, COMMAND, NAMES, run)
     if user is not None and user.read:
         console.print(user.read, markup=False, highlight=False, soft_wrap=True)
         for remark in user.remarks:
@@ -176,9 +182,9 @@ def check(options: Options, console: Console) -> int:
     }
     shown = pictures(measurements, best, equal)
     write_results(
-        options.out, COMMAND, results, shown, NAMES, Path(__file__).with_name("em_report.html"), context
+        out, COMMAND, run, results, shown, NAMES, Path(__file__).with_name("em_report.html"), context
     )
-    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
+    console.print(f"wrote {out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 
 

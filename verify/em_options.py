@@ -38,7 +38,6 @@ class Options:
     dtype: torch.dtype
     device: str
     seed: int
-    out: Path
 
 
 def usable_floor(floor: float, dtype: torch.dtype) -> float:

@@ -60,6 +60,14 @@ class Record:
                 f"{self.steps}, {self.device!r}, {self.interval}"
             )
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Record:
+        """What :meth:`as_dict` gave, after a way through JSON."""
+        found = dict(content)
+        if found["interval"] is not None:
+            found["interval"] = tuple(found["interval"])
+        return cls(**found)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

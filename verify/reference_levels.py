@@ -1,6 +1,9 @@
 """Error levels on the paper's task distribution, measured again and compared with the published ones.
 
-    python -m verify.reference_levels --tasks 1024 --seed 0 [--out DIR]
+    python -m verify.reference_levels --tasks 1024 --seed 0 --out DIR
+
+Each cell (d, K) is kept in parts/ of --out as soon as it is measured: after Ctrl-C or a kill the same command
+goes on.
 
 The published levels are means over 1,024 tasks of their own, printed to three figures with the share of bad
 tasks (above ten times the oracle's error) but without a standard error. Both sides are random, so a mean
@@ -27,14 +30,14 @@ they are not compared.
 import math
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from baselines.em import em
@@ -42,12 +45,18 @@ from baselines.metrics import Summary, errors, summarise
 from baselines.mixture import Mixture
 from baselines.spectral import spectral
 from baselines.tasks import Tasks, paper_tasks
+from console.cells import Cells
 from console.errors import BROKEN, checking_input, run_command
+from console.folder import RESULTS, default_out
 from console.memory import check_fits
-from console.options import usable_seed, whole
-from console.output import RESULTS, check_out, write_json
+from console.options import folder, usable_seed, whole
+from console.output import check_out, write_json
+from console.terminal import progress
 
 COMMAND = "verify.reference_levels"
+ROOMS = ("constructions", "baselines", "verify")
+CELLS = tuple((d, K) for d in (2, 8, 32) for K in (3, 5))
+"""(d, K)."""
 PUBLISHED_TASKS = 1024
 N_SAMPLES = 128
 TOL = 1e-6
@@ -116,10 +125,7 @@ class Level:
 
 
 def measure_levels(
-    n_tasks: int = 1024,
-    seed: int = 0,
-    dims: tuple[int, ...] = (2, 8, 32),
-    components: tuple[int, ...] = (3, 5),
+    n_tasks: int = 1024, seed: int = 0, cells: Sequence[tuple[int, int]] = CELLS
 ) -> list[Level]:
     """Total error of EM and of the spectral method (unit covariance, N = 128, float64) in every cell (d, K).
 
@@ -132,16 +138,34 @@ def measure_levels(
     Raises ValueError for n_tasks < 2 and as paper_tasks does.
     """
     check_tasks(n_tasks)
-    levels = []
-    for d, K in track([(d, K) for d in dims for K in components], "cells", transient=True):
-        generator = torch.Generator().manual_seed(seed)
-        tasks = paper_tasks(n_tasks, d, K, N_SAMPLES, generator)
-        oracle, seconds = _total_errors(ORACLE, tasks, generator)
-        levels.append(_level(ORACLE, d, K, oracle, oracle, seconds))
-        for method in METHODS[d]:
-            total, seconds = _total_errors(method, tasks, generator)
-            levels.append(_level(method, d, K, total, oracle, seconds))
+    return [level for d, K in cells for level in measure_cell(n_tasks, seed, d, K)]
+
+
+def measure_cell(
+    n_tasks: int, seed: int, d: int, K: int, start: Callable[[str], None] = lambda name: None
+) -> list[Level]:
+    """The levels of one cell, a function of the arguments; `start` is called with each method's name."""
+    generator = torch.Generator().manual_seed(seed)
+    tasks = paper_tasks(n_tasks, d, K, N_SAMPLES, generator)
+    levels, oracle = [], None
+    for method in (ORACLE, *METHODS[d]):
+        start(f"d = {d}, K = {K}: {method}")
+        total, seconds = _total_errors(method, tasks, generator)
+        oracle = total if oracle is None else oracle
+        levels.append(_level(method, d, K, total, oracle, seconds))
     return levels
+
+
+def _kept_levels(n_tasks: int, seed: int, kept: Cells) -> list[Level]:
+    """Those of all cells, from disk where an earlier call measured them."""
+    named = {f"d{d}-K{K}": (d, K) for d, K in CELLS}
+
+    def compute(key: str) -> list[dict[str, Any]]:
+        return [asdict(level) for level in measure_cell(n_tasks, seed, *named[key], start)]
+
+    with progress(sum(1 + len(METHODS[named[key][0]]) for key in kept.missing(list(named)))) as start:
+        records = [record for _, cell in kept.all_of(list(named), compute) for record in cell]
+    return [Level(**record | {"measured": Summary(**record["measured"])}) for record in records]
 
 
 def check_tasks(n_tasks: int) -> None:
@@ -253,26 +277,33 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def main(
+    context: typer.Context,
     tasks: Annotated[int, typer.Option(parser=whole, help="tasks in every cell")] = 1024,
     seed: Annotated[int, typer.Option(parser=whole, help="seed of the tasks and of the starts")] = 0,
-    out: Annotated[Path | None, typer.Option(help="folder for results.json")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, help="folder for results.json; default results/reference_levels_..."),
+    ] = None,
 ) -> int:
     """Measure the levels and compare. Exit 0 when all are reproduced, 1 when one is not, 2 for bad input."""
     usable_seed(seed)
     with checking_input():
         check_tasks(tasks)
         check_fits("tasks", tasks, 300_000)  # ten starts of EM at once on 128 points
-    if out is not None:
-        check_out(out, COMMAND, ())
-    levels = measure_levels(tasks, seed)
-    passed = all(level.reproduced for level in levels)
-    console = Console()
-    console.print(levels_table(levels))
-    if out is not None:
+    run = {"tasks": tasks, "seed": seed}
+    out = out or default_out("reference_levels", context)
+    check_out(out, COMMAND, (), run)
+    cells = Cells(out, COMMAND, run, ROOMS)
+    with cells.stopping([f"d{d}-K{K}" for d, K in CELLS]):
+        levels = _kept_levels(tasks, seed, cells)
+        passed = all(level.reproduced for level in levels)
+        console = Console()
+        console.print(levels_table(levels))
         settings = {"n_tasks": tasks, "n_samples": N_SAMPLES, "tol": TOL, "max_iter": MAX_ITER}
         records = [asdict(level) | {"reproduced": level.reproduced} for level in levels]
-        write_json(out, COMMAND, {"settings": settings, "seed": seed, "records": records, "passed": passed})
-        console.print(f"wrote {out / RESULTS}")
+        content = {"settings": settings, "seed": seed, "records": records, "passed": passed}
+        write_json(out, COMMAND, run, content)
+    console.print(f"wrote {out / RESULTS}")
     return 0 if passed else BROKEN
 
 

@@ -16,7 +16,8 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 from rich.console import Console
 
 from console.errors import BadInputError, run_command
-from console.options import at_least_one, whole, whole_numbers
+from console.folder import default_out
+from console.options import at_least_one, folder, whole, whole_numbers
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table, widen
 from verify.resource_rows import (
@@ -41,12 +42,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     dims: Annotated[str, typer.Option(help="numbers of coordinates, as in 2,8,32")] = "2,8,32,64",
     steps: Annotated[int, typer.Option(parser=whole, help="L")] = 10,
     errors: Annotated[str, typer.Option(help="target errors, as in 1e-2,1e-4")] = "1e-2,1e-4,1e-6",
-    out: Annotated[Path, typer.Option(help="folder for results.json, figure, index.html")] = Path(
-        "results/resources"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(parser=folder, help="folder for the results; default results/resources...")
+    ] = None,
 ) -> int:
     """See the module's docstring."""
     sizes = sorted(whole_numbers("dims", dims) or [])
@@ -54,7 +56,9 @@ def main(
         raise BadInputError(f"--dims {dims}: {max(sizes)} is too large; at most {MOST_DIM} is counted")
     count = at_least_one("steps", steps) or 1
     targets = _targets(errors)
-    check_out(out, COMMAND, NAMES)
+    settings = {"dims": sizes, "steps": count, "errors": targets}
+    out = out or default_out("resources", context)
+    check_out(out, COMMAND, NAMES, settings)
     tables = {
         "Theorem 1: EM in softmax attention; error: a-priori bound of a step over the data's diameter": (
             em_resources(sizes, count, targets)
@@ -76,13 +80,13 @@ def main(
     for title, rows in tables.items():
         print_table(console, title, HEADER, rows)
     results: dict[str, Any] = {
-        "settings": {"dims": sizes, "steps": count, "errors": targets},
+        "settings": settings,
         "promises": [dict(zip(PROMISE_HEADER, row, strict=True)) for row in PROMISES],
         "tables": {
             title: [dict(zip(HEADER, row, strict=True)) for row in rows] for title, rows in tables.items()
         },
     }
-    context = {
+    shown = {
         "header": HEADER,
         "promise_header": PROMISE_HEADER,
         "promises": PROMISES,
@@ -90,9 +94,8 @@ def main(
     }
     em, relu, _, softmax, _ = tables.values()
     figures = [_parameters([em, relu, softmax], sizes, targets)]
-    write_results(
-        out, COMMAND, results, figures, NAMES, Path(__file__).with_name("resources_report.html"), context
-    )
+    template = Path(__file__).with_name("resources_report.html")
+    write_results(out, COMMAND, settings, results, figures, NAMES, template, shown)
     console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)
     return 0
 

@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 
 from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.folder import default_out
 from console.options import (
     DTYPES,
     real,
     whole_numbers,
 )
-from console.output import write_results
+from console.output import check_out, write_results
 from console.terminal import progress
 from constructions.sinh_pairs import MAX_PAIRS
 from constructions.softmax_tensor_power import SOURCE, highest_sink, softmax_tensor_power_construction
@@ -50,7 +51,6 @@ from verify.tensor_options import (
     TensorFile,
     TensorOptions,
     Trials,
-    claimed,
     plain_value,
     problems,
     source,
@@ -69,6 +69,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     tensor: TensorFile = None,
     start: StartFile = None,
     dims: Dims = None,
@@ -85,10 +86,10 @@ def main(
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
     seed: Seed = 0,
-    out: Out = Path("results/softmax_tensor_power"),
+    out: Out = None,
 ) -> int:
     """See the module's docstring."""
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed, out)
+    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
     counts = whole_numbers("pairs", pairs) or []
     if max(counts) > MAX_PAIRS:
         raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")
@@ -98,11 +99,17 @@ def main(
         raise BadInputError(
             f"--sink {sink:g}: it lies between 1 and {MAX_SINK:g}; lower ones are swept anyway"
         )
-    return check(options, sorted(counts), epsilon, sink, Console())
+    out = out or default_out("softmax_tensor_power", context, ("tensor",))
+    return check(options, out, sorted(counts), epsilon, sink, Console())
 
 
 def check(
-    options: TensorOptions, pairs: list[int], epsilon: float | None, sink: float | None, console: Console
+    options: TensorOptions,
+    out: Path,
+    pairs: list[int],
+    epsilon: float | None,
+    sink: float | None,
+    console: Console,
 ) -> int:
     """Run the check that the options describe and return the exit code.
 
@@ -114,7 +121,8 @@ def check(
     score = SINK[options.dtype] if sink is None else sink
     if epsilon is not None:
         _check_epsilon(epsilon, max(pairs), score, options.dtype, given)
-    folder = claimed(options.out, COMMAND, NAMES)
+    run = options.run(pairs=pairs, epsilon=epsilon, sink=score)
+    check_out(out, COMMAND, NAMES, run)
     own, dtype, device = options.tensor is not None, options.dtype, options.device
     points: list[Point] = []
     best: list[Best] = []
@@ -124,7 +132,7 @@ def check(
     dropped: list[Row] = []
     others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
     deflated = () if own else RECOVERED
-    with folder, checking_input(source(options)), progress(len(given) + len(others) + len(deflated)) as start:
+    with checking_input(source(options)), progress(len(given) + len(others) + len(deflated)) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
@@ -156,8 +164,7 @@ def check(
         "seed": options.seed,
         "dtype": plain_value(dtype),
         "instances": sum(p.instances for p in (*points, *sinks)),
-        "settings": {name: plain_value(value) for name, value in vars(options).items()}
-        | {"pairs": pairs, "epsilon": epsilon, "sink": score},
+        "settings": options.plain() | {"pairs": pairs, "epsilon": epsilon, "sink": score},
         "best": [b.as_dict() for b in best],
         "epsilon": [p.as_dict() for p in points],
         "sink": [p.as_dict() for p in sinks],
@@ -176,15 +183,16 @@ def check(
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
     write_results(
-        options.out,
+        out,
         COMMAND,
+        run,
         results,
         figures,
         NAMES,
         Path(__file__).with_name("softmax_tensor_report.html"),
         context,
     )
-    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
+    console.print(f"wrote {out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -15,17 +12,18 @@ from torch import Tensor
 
 from baselines.tensor_power import tensor_power_iteration
 from console.errors import BadInputError
+from console.folder import file_digest
 from console.memory import check_fits
 from console.options import (
     as_typed,
     at_least_one,
     dtype_named,
+    folder,
     usable_device,
     usable_seed,
     whole,
     whole_numbers,
 )
-from console.output import check_out
 from console.streams import printable
 from constructions.rounding import gamma, unit_roundoff
 from verify.tensor_data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
@@ -39,7 +37,9 @@ Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors o
 DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
 DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
-Out = Annotated[Path, typer.Option(help="folder for results.json, figures, index.html")]
+Out = Annotated[
+    Path | None, typer.Option(parser=folder, help="folder for the results; default results/..., by the run")
+]
 
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""
@@ -65,7 +65,6 @@ class TensorOptions:
     dtype: torch.dtype
     device: str
     seed: int
-    out: Path
 
     @classmethod
     def checked(
@@ -79,7 +78,6 @@ class TensorOptions:
         dtype: str,
         device: str,
         seed: int,
-        out: Path,
     ) -> TensorOptions:
         """The options as typed, checked.
 
@@ -96,8 +94,16 @@ class TensorOptions:
             dtype=dtype_named(dtype),
             device=usable_device(device),
             seed=usable_seed(seed),
-            out=out,
         )
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has them."""
+        return {name: plain_value(value) for name, value in vars(self).items()}
+
+    def run(self, **others: Any) -> dict[str, Any]:
+        """What decides the figures, with the contents of files."""
+        files = {"tensor": file_digest(self.tensor), "start": file_digest(self.start)}
+        return self.plain() | others | files
 
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
@@ -177,20 +183,6 @@ def source(options: TensorOptions) -> str:
     if options.tensor is None:
         return f"random tensors, --seed {options.seed}"
     return f"--tensor {options.tensor}" + ("" if options.start is None else f", --start {options.start}")
-
-
-@contextmanager
-def claimed(out: Path, command: str, pictures: Sequence[str]) -> Iterator[None]:
-    """:func:`check_out`; where input is refused inside, folders that were not there before go again."""
-    made = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # noqa: PTH110  never raises
-    check_out(out, command, pictures)
-    try:
-        yield
-    except BadInputError:
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 def symmetry(T: Tensor) -> str:

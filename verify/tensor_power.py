@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 
 from console.errors import BROKEN, BadInputError, checking_input, run_command
+from console.folder import default_out
 from console.options import at_least_one, whole
-from console.output import write_results
+from console.output import check_out, write_results
 from console.terminal import progress
 from constructions.tensor_power import SOURCE, tensor_power_construction
 from verify.resource_rows import HEADER, tensor_power_resources
@@ -33,7 +34,6 @@ from verify.tensor_options import (
     TensorFile,
     TensorOptions,
     Trials,
-    claimed,
     plain_value,
     problems,
     source,
@@ -62,6 +62,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=__doc__)
 def main(
+    context: typer.Context,
     tensor: TensorFile = None,
     start: StartFile = None,
     dims: Dims = None,
@@ -75,19 +76,20 @@ def main(
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
     seed: Seed = 0,
-    out: Out = Path("results/tensor_power"),
+    out: Out = None,
 ) -> int:
     """See the module's docstring."""
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed, out)
+    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
     at_least_one("pieces", pieces)
     if pieces > MOST_PIECES:
         raise BadInputError(f"--pieces {pieces}: at most {MOST_PIECES} are taken")
     if instances < 1000:
         raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")
-    return check(options, pieces, instances, Console())
+    out = out or default_out("tensor_power", context, ("tensor",))
+    return check(options, out, pieces, instances, Console())
 
 
-def check(options: TensorOptions, pieces: int, instances: int, console: Console) -> int:
+def check(options: TensorOptions, out: Path, pieces: int, instances: int, console: Console) -> int:
     """Run the check that ``options`` describe and return the exit code.
 
     Raises:
@@ -96,13 +98,13 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
     own = options.tensor is not None
-    folder = claimed(options.out, COMMAND, NAMES)
+    run = options.run(pieces=pieces, instances=instances)
+    check_out(out, COMMAND, NAMES, run)
     one_step: list[Row] = []
     paths: list[Row] = []
     growth: list[Row] = []
     recovered: list[Row] = []
     with (
-        folder,
         checking_input(source(options)),
         progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start,
     ):
@@ -126,8 +128,7 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
         "broken": broken,
         "seed": options.seed,
         "dtype": plain_value(options.dtype),
-        "settings": {name: plain_value(value) for name, value in vars(options).items()}
-        | {"pieces": pieces, "instances": instances},
+        "settings": options.plain() | {"pieces": pieces, "instances": instances},
         "exact": [record.as_dict() for record in exact],
         "one_step": one_step,
         "paths": paths,
@@ -145,15 +146,16 @@ def check(options: TensorOptions, pieces: int, instances: int, console: Console)
         "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
     }
     write_results(
-        options.out,
+        out,
         COMMAND,
+        run,
         results,
         figures,
         NAMES,
         Path(__file__).with_name("tensor_power_report.html"),
         context,
     )
-    console.print(f"wrote {options.out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
+    console.print(f"wrote {out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
     return 0 if results["passed"] else BROKEN
 
 

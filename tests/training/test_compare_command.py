@@ -104,23 +104,29 @@ def test_what_is_finished_is_not_computed_again(model, computed, tmp_path):
 
 
 @pytest.mark.parametrize("change", [("--tasks", 24), ("--seed", 1), ("--quick",)])
-def test_what_was_computed_otherwise_is_computed_again(model, computed, tmp_path, change):
+def test_a_comparison_of_other_settings_is_refused(model, computed, tmp_path, change, capsys):
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
-    assert run(model, "--tasks", 20, *change, "--out", tmp_path) == 0
+    before = results(tmp_path)
+    assert "holds a run of other settings" in refusal(
+        capsys, model, "--tasks", 20, *change, "--out", tmp_path
+    )
+    assert (computed, results(tmp_path)) == (["first", "second"], before)
+
+
+def test_another_network_is_refused_and_other_code_computes_again(
+    model, computed, tmp_path, monkeypatch, capsys
+):
+    assert run(model, "--tasks", 20, "--out", tmp_path / "out") == 0
+    wide = written_model(tmp_path, "wide", dataclasses.replace(TWO, width=16))
+    line = refusal(capsys, wide, "--tasks", 20, "--out", tmp_path / "out")
+    assert "other settings (network: " in line
+    assert computed == ["first", "second"]
+    monkeypatch.setattr("console.cells.code_digest", lambda rooms: "other")
+    assert run(model, "--tasks", 20, "--out", tmp_path / "out") == 0
     assert computed == ["first", "second"] * 2
 
 
-def test_another_network_and_other_code_are_computed_again(model, computed, tmp_path, monkeypatch):
-    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
-    other = dataclasses.replace(TWO, width=16)
-    assert run(written_model(tmp_path, "wide", other), "--tasks", 20, "--out", tmp_path) == 0
-    assert len(computed) == 4
-    monkeypatch.setattr("training.comparison.store.code_digest", lambda: "other")
-    assert run(written_model(tmp_path, "wide", other), "--tasks", 20, "--out", tmp_path) == 0
-    assert len(computed) == 6
-
-
-def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch):
+def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch, capsys):
     second = compare.PARTS["second"]
 
     def stopped(subject, start):
@@ -128,6 +134,9 @@ def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch):
 
     monkeypatch.setitem(compare.PARTS, "second", dataclasses.replace(second, compute=stopped))
     assert run(model, "--tasks", 20, "--out", tmp_path) == STOPPED
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"stopped; 1 of 2 parts are saved in {tmp_path}, the same command goes on there"
+    )
     assert not (tmp_path / "results.json").exists()
     monkeypatch.setitem(compare.PARTS, "second", second)
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
@@ -174,6 +183,9 @@ def test_some_parts_only(model, computed, tmp_path):
     assert run(model, "--only", "second", "--tasks", 20, "--out", tmp_path) == 0
     assert computed == ["second"]
     assert "Title first" not in (tmp_path / "index.html").read_text()
+    assert run(model, "--only", "first", "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["second", "first"]
+    assert list(results(tmp_path)["parts"]) == ["first", "second"]  # the report loses none
 
 
 def test_quick_says_so(model, computed, tmp_path):

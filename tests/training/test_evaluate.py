@@ -63,7 +63,7 @@ def test_a_network_beside_methods(models, tmp_path, capsys):
     assert page.count("data:image/png;base64,") == 3
     assert "seed 0" in page
     assert sorted(p.name for p in out.iterdir()) == [
-        *("error.png", "index.html", "results.json", "split.png", "time.png")
+        *("error.png", "index.html", "parts", "results.json", "split.png", "time.png")
     ]
 
 
@@ -157,10 +157,62 @@ def test_out_that_is_not_ours(tmp_path, capsys):
     assert (tmp_path / "results.json").read_text() == "kept"
 
 
-def test_stopped(monkeypatch, tmp_path, capsys):
-    def stop(*_):
-        raise KeyboardInterrupt
+SAMPLES = ("em", "--grid", "samples", "--samples", "6,9,12", "--dims", 2, "--components", 2, "--tasks", 2)
 
-    monkeypatch.setattr(evaluate, "measure_cell", stop)
-    assert run("em", "--out", tmp_path / "out") == 130
-    assert not (tmp_path / "out" / "results.json").exists()
+
+def figures(out):
+    """Everything but what time it took."""
+    return [
+        [{k: v for k, v in row.items() if "milliseconds" not in k} for row in cell["rows"]]
+        for cell in results(out)["cells"]
+    ]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_stop_in_any_cell_goes_on_to_the_same_figures(monkeypatch, tmp_path, capsys):
+    assert run(*SAMPLES, "--out", tmp_path / "whole") == 0
+    measure = evaluate.measure_cell
+    for stop in range(3):
+        out, measured = tmp_path / str(stop), []
+
+        def stopping(cell, *arguments, stop=stop, measured=measured):
+            found = measure(cell, *arguments)  # stopped at the end of the cell, all of it is lost
+            if len(measured) == stop:
+                raise KeyboardInterrupt
+            measured.append(cell)
+            return found
+
+        with monkeypatch.context() as planted:
+            planted.setattr(evaluate, "measure_cell", stopping)
+            capsys.readouterr()
+            assert run(*SAMPLES, "--out", out) == 130
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"stopped; {stop} of 3 parts are saved in " if stop else "stopped before")
+        assert not (out / "results.json").exists()
+        assert out.exists() == bool(stop)
+        assert run(*SAMPLES, "--out", out) == 0
+        assert figures(out) == figures(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_two_runs_that_differ_have_two_folders(models, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    shared = ("--tasks", 2, "--polish", 0, "--methods", "none", "--components", 2, "--samples", 8)
+    assert run(models / "two", *shared) == run(models / "plain", *shared) == 0
+    assert run(models / "two", *shared, "--seed", 1) == 0
+    ending = "main_tasks2_polish0_methodsnone_components2_samples8_seed"
+    names = [f"evaluate_plain_{ending}0", f"evaluate_two_{ending}0", f"evaluate_two_{ending}1"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == names
+    taken = tmp_path / "results" / names[1]
+    before = results(taken)
+    assert run(models / "plain", *shared, "--out", taken) == 2
+    assert "holds a run of other settings (network, d = 2: " in capsys.readouterr().err
+    assert results(taken) == before
+
+
+def test_the_slowest_method_only_when_asked():
+    assert "posterior-mean" not in evaluate._method_names(None, None)
+    assert "posterior-mean" in evaluate._method_names(None, "all")
+    assert evaluate._method_names(None, "posterior-mean") == ["posterior-mean"]
+    assert evaluate._method_names("posterior-mean", None) == ["posterior-mean"]
+    assert len(evaluate._method_names(None, None)) == len(evaluate._method_names(None, "all")) - 1

@@ -91,6 +91,18 @@ def test_release_keeps_the_weights_and_tells_the_figures(tiny, tmp_path):
 
 
 @pytest.mark.usefixtures("tiny_is_a_preset")
+def test_release_never_replaces_another_model(tiny, tmp_path):
+    arguments = released(tiny / "run", tiny / "measured", tmp_path)
+    assert run(release, *arguments).code == 0
+    path = tmp_path / "tgmm_tiny.safetensors"
+    tensors, config, facts = load_model(path)
+    save_model(path, {name: value + 1 for name, value in tensors.items()}, config, facts)
+    before = path.read_bytes()
+    assert "tgmm_tiny.safetensors: is another model" in refusal(release, *arguments)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("tiny_is_a_preset")
 def test_release_refuses_the_evaluation_of_another_model(tiny, tmp_path):
     run_folder, measured = copied(tiny, tmp_path)
     rewrite(measured / "results.json", lambda found: found["models"][0].update(sha256="0" * 64))

@@ -251,6 +251,7 @@ def test_significant_reads_as_a_number_near_the_value(value):
 # ---- writing
 
 TEMPLATE, CONTEXT = Path(__file__).parents[2] / "verify" / "ledger.html", {}
+RUN = {"seed": 0}
 CONTENT = {"passed": True, "seed": 0, "settings": {}, "records": []}
 
 
@@ -258,6 +259,7 @@ def write(out: Path, **changes) -> None:
     write_results(
         out,
         "tested",
+        RUN,
         CONTENT | changes,
         [Picture("drawn", "A line.", Figure())],
         ("drawn",),
@@ -272,9 +274,9 @@ def test_results_are_strict_json_and_claimed(tmp_path):
     assert results["extra"] is None
     assert results["command"] == "tested"
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "index.html", "drawn.png"}
-    check_out(tmp_path, "tested", ())
+    check_out(tmp_path, "tested", (), RUN)
     with pytest.raises(BadInputError, match=r"results\.json, which another did not write"):
-        check_out(tmp_path, "another", ())
+        check_out(tmp_path, "another", (), RUN)
 
 
 @pytest.mark.parametrize("name", ["results.json", "index.html", "drawn.png"])
@@ -309,7 +311,7 @@ def test_a_first_write_that_fails_leaves_a_folder_that_the_next_run_takes(name, 
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path)
     assert not (tmp_path / name).exists()
-    check_out(tmp_path, "tested", ())
+    check_out(tmp_path, "tested", (), RUN)
     write(tmp_path)
     assert strict_json(tmp_path / "results.json")["passed"] is True
 
@@ -320,15 +322,20 @@ def test_a_number_that_json_lacks_reaches_no_file(tmp_path):
     assert not (tmp_path / "results.json").exists()
 
 
-def test_check_out_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
-    check_out(tmp_path / "a" / "b", "tested", ())
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_check_out_leaves_a_folder_as_it_was(tmp_path):
+    """What writes into it makes it, so that a stopped command leaves no empty one."""
+    check_out(tmp_path / "a" / "b", "tested", (), RUN)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    check_out(tmp_path / "mine", "tested", (), RUN)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_check_out_through_a_link(tmp_path):
     os.symlink(tmp_path, tmp_path / "link")  # noqa: PTH211  the tested thing is a link
-    check_out(tmp_path / "link" / "new", "tested", ())
-    assert (tmp_path / "new").is_dir()
+    check_out(tmp_path / "link" / "new", "tested", (), RUN)
+    write(tmp_path / "link" / "new")
+    assert (tmp_path / "new" / "results.json").exists()
 
 
 def test_versions_are_those_installed():

@@ -71,11 +71,8 @@ def test_files_of_the_ledger(tmp_path, monkeypatch):
     monkeypatch.setitem(CHECKS, "em-slope", lambda seed, instances: claims)
     outcome = invoke(app, "--only", "em-slope", "--seed", 9, "--out", tmp_path / "out")
     assert outcome.code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "results.json",
-        "index.html",
-        "ledger.png",
-    }
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"results.json", "index.html", "ledger.png", "parts"}
     page = (tmp_path / "out" / "index.html").read_text()
     assert not re.search(r"https?://", page)
     assert re.findall(r'\bsrc="(.{22})', page) == ["data:image/png;base64,"]
@@ -90,6 +87,62 @@ def test_seed_and_instances_reach_the_checks(tmp_path, monkeypatch):
     monkeypatch.setitem(CHECKS, "em-slope", lambda *arguments: given.append(arguments) or [a_record()])
     invoke(app, "--only", "em-slope", "--seed", 9, "--instances", 77, "--out", tmp_path / "out")
     assert given == [(9, 77)]
+
+
+NAMES = ("em-exact", "em-slope", "tensor-paths")
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Three checks with every kind of number; the list says which ran, and a name put into it first stops."""
+    ran = []
+
+    def plant(name, record):
+        def check(seed, instances):
+            if ran[:1] == [name]:
+                raise KeyboardInterrupt
+            ran.append(name)
+            return [record]
+
+        monkeypatch.setitem(CHECKS, name, check)
+
+    learned = {"evidence": "learned", "steps": 3, "device": "cpu", "interval": (0.5, 1.5)}
+    plant("em-exact", a_record(bound=0.0, observed=0.0, margin=math.inf))
+    plant("em-slope", a_record(claim="failed", observed=math.nan, margin=0.0, passed=False))
+    plant("tensor-paths", a_record(**learned))
+    return ran
+
+
+@pytest.mark.parametrize("stop", NAMES)
+def test_a_stop_in_any_check_goes_on_to_the_same_ledger(planted, stop, tmp_path):
+    only = ("--only", ",".join(NAMES))
+    whole = invoke(app, *only, "--out", tmp_path / "whole")
+    planted[:] = [stop]
+    stopped = invoke(app, *only, "--out", tmp_path / "out")
+    assert stopped.code == 130
+    done = NAMES.index(stop)
+    assert f"stopped; {done} of 3 parts are saved" in stopped.err or not done
+    assert planted == [stop, *NAMES[:done]]
+    planted[:] = [""]
+    again = invoke(app, *only, "--out", tmp_path / "out")
+    assert planted == ["", *NAMES[done:]]
+    assert (again.code, again.out) == (
+        whole.code,
+        whole.out.replace(str(tmp_path / "whole"), str(tmp_path / "out")),
+    )
+    first, second = (strict_json(tmp_path / name / "results.json") for name in ("whole", "out"))
+    assert first == second
+
+
+def test_a_ledger_keeps_the_checks_that_only_leaves_out(planted, tmp_path):
+    planted[:] = [""]
+    assert invoke(app, "--only", "em-slope", "--out", tmp_path).code == 1
+    outcome = invoke(app, "--only", "tensor-paths", "--out", tmp_path)
+    assert (outcome.code, planted) == (1, ["", "em-slope", "tensor-paths"])
+    assert strict_json(tmp_path / "results.json")["records"][0]["claim"] == "failed"
+    outcome = invoke(app, "--only", "em-slope", "--seed", 1, "--out", tmp_path)
+    assert outcome.code == 2
+    assert "holds a run of other settings (seed: 0 there, 1 now)" in outcome.err
 
 
 def test_a_failing_check_fails_the_ledger(tmp_path, monkeypatch):

@@ -81,15 +81,11 @@ def spectral_alone(monkeypatch):
 @pytest.mark.parametrize("level", [Published(0.4, 0.0, 0.0005), Published(0.034, 30.0, 0.0005)])
 def test_a_wrong_spectral_level_is_told_apart(monkeypatch, level):
     """By its mean, or by its share of bad tasks alone."""
-    [right] = [
-        found for found in measure_levels(64, 0, dims=(8,), components=(3,)) if found.method == SPECTRAL
-    ]
+    [right] = [found for found in measure_levels(64, 0, ((8, 3),)) if found.method == SPECTRAL]
     assert right.reproduced
     assert right.n_failed == 0
     monkeypatch.setitem(LEVELS, (SPECTRAL, 8, 3), level)
-    [wrong] = [
-        found for found in measure_levels(64, 0, dims=(8,), components=(3,)) if found.method == SPECTRAL
-    ]
+    [wrong] = [found for found in measure_levels(64, 0, ((8, 3),)) if found.method == SPECTRAL]
     assert not wrong.reproduced
     assert wrong.measured == right.measured
 
@@ -101,13 +97,9 @@ def test_a_task_without_an_estimate_is_bad_and_in_no_mean(monkeypatch):
         moved[::4] = 0.0
         return spectral(moved, n_components, **settings)
 
-    [right] = [
-        found for found in measure_levels(64, 0, dims=(32,), components=(3,)) if found.method == SPECTRAL
-    ]
+    [right] = [found for found in measure_levels(64, 0, ((32, 3),)) if found.method == SPECTRAL]
     monkeypatch.setattr("verify.reference_levels.spectral", some_fail)
-    [level] = [
-        found for found in measure_levels(64, 0, dims=(32,), components=(3,)) if found.method == SPECTRAL
-    ]
+    [level] = [found for found in measure_levels(64, 0, ((32, 3),)) if found.method == SPECTRAL]
     assert (right.n_failed, level.n_failed) == (0, 16)
     assert (right.measured.percent_bad, level.measured.percent_bad) == (0.0, 25.0)
     assert level.measured.n_tasks == 48
@@ -142,10 +134,10 @@ def test_ledger_lines(monkeypatch):
 def test_a_wrong_level_is_told_apart(monkeypatch):
     key = (ORACLE, 8, 3)
     monkeypatch.setitem(METHODS, 8, ())
-    right = measure_levels(64, 0, dims=(8,), components=(3,))[0]
+    right = measure_levels(64, 0, ((8, 3),))[0]
     assert right.reproduced
     monkeypatch.setitem(LEVELS, key, Published(0.056, None, 0.0005))
-    wrong = measure_levels(64, 0, dims=(8,), components=(3,))[0]
+    wrong = measure_levels(64, 0, ((8, 3),))[0]
     assert not wrong.reproduced
     assert wrong.measured == right.measured
 
