@@ -98,13 +98,12 @@ def test_margin_of_a_record_is_its_bound_over_its_observation(tmp_path):
 
 
 def test_grid_settings_versions_and_sweeps(grid):
-    out, _, results = grid
+    _, _, results = grid
     assert results["command"] == "verify.em_construction"
     assert results["seed"] == results["settings"]["seed"] == 5
     assert results["dtype"] == results["settings"]["dtype"] == "float64"
     assert results["settings"]["pieces"] == [64, 128]
     assert results["settings"]["dims"] == [1, 2]
-    assert results["settings"]["out"] == str(out)
     assert results["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert results["versions"]["numpy"] == np.__version__
     assert results["instances"] == 8
@@ -167,12 +166,14 @@ def test_same_seed_same_numbers(tmp_path):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_second_run_takes_the_place_of_the_first(tmp_path):
-    run(tmp_path / "out", *TINY_GRID, "--seed", 3)
-    before = strict_json(tmp_path / "out" / "results.json")
-    run(tmp_path / "out", *TINY_GRID, "--seed", 4)
-    assert strict_json(tmp_path / "out" / "results.json")["seed"] == 4
-    assert before["seed"] == 3
+def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not(tmp_path):
+    arguments = (*TINY_GRID, "--out", tmp_path / "out", "--seed")
+    first = run(tmp_path / "out", *TINY_GRID, "--seed", 3)[1]
+    assert run(tmp_path / "out", *TINY_GRID, "--seed", 3)[1] == first
+    outcome = invoke(app, *arguments, 4)
+    assert outcome.code == 2
+    assert "holds a run of other settings (seed: 3 there, 4 now)" in outcome.err
+    assert strict_json(tmp_path / "out" / "results.json") == first
 
 
 @pytest.mark.usefixtures("no_figures")
