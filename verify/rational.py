@@ -69,7 +69,8 @@ class ExactTransformer:
 
         Args:
             tokens: N rows of D numbers.
-            real: True at the tokens that are attended to and counted; all of them unless said.
+            real: True at the tokens that are attended to and counted; all of them unless said. Every layer
+                empties the others first, as the runtime does.
 
         Raises:
             ValueError: a row of another width, a float among the numbers, or no real token.
@@ -91,8 +92,10 @@ class ExactTransformer:
         if not keys:
             raise ValueError("no token is real; attention needs at least one")
         share = self._number(Fraction(1, len(keys))) if self._divide else 1
+        zero = self._number(Fraction(0))
         for _ in range(self.loops):
             for heads, mlp in self._layers:
+                h = [row if real is None or real[j] else [zero] * self.width for j, row in enumerate(h)]
                 h = self._attend(h, heads, keys, share)
                 if mlp is not None:
                     h = [self._feed(row, *mlp) for row in h]

@@ -1,7 +1,8 @@
-"""Theorem 2 in fractions: the layers against the iteration, ``==`` in every entry of every token.
+"""Theorem 2 in fractions: the layers against the iteration, ``==`` in every entry of every real token.
 
 The float64 weights are fractions and nothing is rounded, so there is no tolerance. One step must turn the
-tokens of (T, v) into the tokens of (T, T(I, v, v)), all of them, not only the vector that is read out.
+tokens of (T, v) into the tokens of (T, T(I, v, v)), all that are real, not only the vector that is read out.
+Every layer empties padding, which no token reads.
 """
 
 from __future__ import annotations
@@ -110,14 +111,14 @@ def float_integer(least: Fraction) -> int:
 
 
 def first_difference(exact: ExactTransformer, built: TensorPowerConstruction, task: Task) -> str | None:
-    """Where the layers leave the iteration first, or None if all tokens agree after each of the L steps."""
+    """Where the layers leave the iteration first, or None if real tokens agree after each of L steps."""
     s = built.construction.stream
     states = [layout(s, task.form, task.T, v, task.tokens) for v in task.path]
     real = None if task.tokens == task.dim else [j < task.dim for j in range(task.tokens)]
     if exact.loops != task.steps:
         return f"{task}: the transformer makes {exact.loops} steps"
     for step, (got, wanted) in enumerate(zip(exact.passes(states[0], real), states[1:], strict=True), 1):
-        for j, (row, right) in enumerate(zip(got, wanted, strict=True)):
+        for j, (row, right) in enumerate(zip(got[: task.dim], wanted[: task.dim], strict=True)):
             for column, (a, b) in enumerate(zip(row, right, strict=True)):
                 if a != b:
                     block = next(b for b in s.blocks if column in b.columns)
@@ -222,8 +223,8 @@ def growth_holds(scale: Fraction, steps: int, form: Form) -> bool:
 def piecewise_direction(instances: int, seed: int, pieces: int = 16) -> str | None:
     """Where the piecewise norm first gives no exact positive multiple of ``T(I, v, v)``, or None.
 
-    v is what the step before left. The multiple alone depends on the chords; every other entry of every token
-    must be that of the layout for the new v. Forms with pairs of heads, d 1 to 6, L 1 to 4.
+    v is what the step before left. The multiple alone depends on the chords; every other entry of every real
+    token must be that of the layout for the new v. Forms with pairs of heads, d 1 to 6, L 1 to 4.
 
     Raises:
         ValueError: no instance.
@@ -259,6 +260,7 @@ def _direction_difference(built: TensorPowerConstruction, exact: ExactTransforme
         r = next((a / b for a, b in zip(v, w, strict=True) if b), Fraction(1))
         if r <= 0 or v != [r * x for x in w]:
             return f"{task}: step {step} is not a positive multiple of T(I, v, v)"
-        if state != layout(s, task.form, task.T, v, task.tokens, piecewise=True):
+        wanted = layout(s, task.form, task.T, v, task.tokens, piecewise=True)
+        if state[: task.dim] != wanted[: task.dim]:
             return f"{task}: after step {step} the tokens are not those of v"
     return None

@@ -36,7 +36,8 @@ def check_rational(seed: int, instances: int) -> list[Record]:
         seed,
         began,
         outcome.counterexample
-        or f"{outcome.steps} steps, all tokens compared; {counts}; {outcome.embeddings} dyadic embeddings",
+        or f"{outcome.steps} steps, all real tokens compared; {counts}; "
+        f"{outcome.embeddings} dyadic embeddings",
     )
     began = time.perf_counter()
     difference = piecewise_direction(DIRECTIONS, seed)
