@@ -83,6 +83,8 @@ def save_checkpoint(
         _remove_left_overs(folder)
         write_pair(path, data, side)
     except OSError as problem:
+        if _valid_digest(folder, step) == digest_of(data):
+            raise CheckpointError(_unsynced(path, problem)) from problem
         raise CheckpointError(
             f"{path}: not saved ({problem.strerror}); the checkpoint before it is kept; "
             "needs a writable folder with free space"
@@ -149,6 +151,8 @@ def save_model(
             _prepare_to_replace(path, side_path)
         write_pair(path, data, side)
     except OSError as problem:
+        if _is_there(path, side_path, digest_of(data), dict(training)):
+            raise CheckpointError(_unsynced(path, problem)) from problem
         raise CheckpointError(
             f"{path}: not saved ({problem.strerror}); what was there is kept; "
             "needs a writable folder with free space"
@@ -278,6 +282,22 @@ def _prepare_to_replace(path: Path, side_path: Path) -> None:
     if used != side_path:
         used.replace(side_path)
         sync_folder(path.parent)
+
+
+def _is_there(path: Path, side_path: Path, digest: str, training: dict[str, Any]) -> bool:
+    """Whether `load_model` gives the tensors of this digest with these training facts."""
+    try:
+        content = _read_model(path, side_path)[1]
+    except CheckpointError:
+        return False
+    return content["tensors_sha256"] == digest and content["training"] == training
+
+
+def _unsynced(path: Path, problem: OSError) -> str:
+    return (
+        f"{path}: written, but not brought to disk for certain ({problem.strerror}), "
+        "a power cut may undo it; needs a folder that can be synced"
+    )
 
 
 def _check_integer(name: str, value: int, least: int) -> None:

@@ -42,7 +42,8 @@ class TrainingConfig:
                             `final_fraction` of the peak at the last step.
     optimiser               "adamw", or "muon": Muon (training.muon) for the matrices of the backbone, at
                             `muon_share` times the learning rate, and AdamW for the rest.
-    beta2, weight_decay     of AdamW (beta1 is 0.9).
+    beta2                   of AdamW (beta1 is 0.9).
+    weight_decay            decoupled, of matrices (by Muon too); norms and biases have none.
     clip                    largest Euclidean norm of the gradient.
     polish_steps            constructed EM steps behind the network while training, from step
                             `polish_from * steps` on; 0 for none.
@@ -53,7 +54,8 @@ class TrainingConfig:
     init                    path of a model of the same [model] section to start from; "" starts from random
                             weights.
     log_every               steps between two lines of metrics.jsonl.
-    evaluate_every          steps between two evaluations on `evaluation_tasks` tasks of each K, N = 128.
+    evaluate_every          steps between two evaluations on `evaluation_tasks` tasks of each K, N = 128
+                            or, if that is less, max_positions.
     checkpoint_seconds      wall-clock seconds between two checkpoints.
     """
 

@@ -1,6 +1,7 @@
 """Muon: momentum whose matrix is replaced by the nearest one with all singular values near 1.
 
-    m <- beta m + (1 - beta) g,    W <- W - 0.2 lr sqrt(max(rows, columns)) orth((1 - beta) g + beta m)
+    m <- beta m + (1 - beta) g
+    W <- (1 - lr weight_decay) W - 0.2 lr sqrt(max(rows, columns)) orth((1 - beta) g + beta m)
 
 orth is five steps of an odd quintic Newton-Schulz iteration, which brings the singular values into about
 [0.7, 1.2]. The factor 0.2 sqrt(max(rows, columns)) gives an update the root-mean-square of AdamW's, about
@@ -29,10 +30,13 @@ class Muon(torch.optim.Optimizer):
         params: matrices or batches of them.
         lr: learning rate, on AdamW's scale.
         momentum: beta.
+        weight_decay: decoupled, as in AdamW.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim < 2:
@@ -55,6 +59,8 @@ class Muon(torch.optim.Optimizer):
                 momentum = state["momentum"].lerp_(gradient, 1 - beta)
                 scale = 0.2 * max(parameter.shape[-2:]) ** 0.5
                 update = orthogonalise(gradient.lerp(momentum, beta))
+                if group["weight_decay"]:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-group["lr"] * scale)
 
 

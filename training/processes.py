@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
+import typer
 from torch import Tensor, distributed
+
+from console.errors import BAD_INPUT
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,33 @@ class Processes:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one process refuses inside, all refuse: the first raises the line, the others end in silence.
+
+        Raises ValueError in the first process; typer.Exit with the code of bad input in the others.
+        """
+        line = None
+        try:
+            yield
+        except ValueError as problem:
+            if self.count == 1:
+                raise
+            line = str(problem)
+        if self.count == 1:
+            return
+        lines: list[str | None] = [None] * self.count
+        distributed.all_gather_object(lines, line)
+        said = next((line for line in lines if line is not None), None)
+        if said is not None:
+            self.refuse(said)
+
+    def refuse(self, line: str) -> NoReturn:
+        """End with the code of bad input; only the first process says why."""
+        if self.first:
+            raise ValueError(line)
+        raise typer.Exit(BAD_INPUT)
+
     def wait(self) -> None:
         """Until all are here."""
         if self.count > 1:
@@ -48,7 +79,8 @@ def joined(device: str) -> Iterator[Processes]:
     Raises ValueError for another device, for "cuda" without a GPU, and for more processes here than GPUs.
     """
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"--device {device}: it is auto, cpu, or cuda where there is a GPU")
+        alone = Processes(int(os.environ.get("RANK", "0")), 1, torch.device("cpu"))
+        alone.refuse(f"--device {device}: it is auto, cpu, or cuda where there is a GPU")
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))

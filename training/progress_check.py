@@ -19,22 +19,25 @@ TASKS_SEED = 20_251_118
 
 
 def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, Any]:
-    """Mean total error on n_tasks tasks of each K, N = 128: {"network": {K: e}, "polished": {K: e}}.
+    """Mean total error on n_tasks tasks of each K: {"network": {K: e}, "polished": {K: e}}.
+
+    N is 128, or as many points as the network has positions for. "polished" needs N >= K.
 
     "polished" is after ten steps of exact EM (baselines.em) from the network's estimate, unit covariances
     only: the constructed layers, whose error is far below the sampling error, are slower.
     """
     plain = model.with_polish(0)
+    n_samples = min(N_SAMPLES, config.model.max_positions or N_SAMPLES)
     device = model.readin.weight.device
     found: dict[str, dict[str, float]] = {"network": {}}
     for K in config.model.components:
         generator = torch.Generator(device).manual_seed(TASKS_SEED + K)
         batch = sample_tasks(
-            config.tasks, n_tasks, K, N_SAMPLES, generator, dtype=torch.float64, device=device
+            config.tasks, n_tasks, K, n_samples, generator, dtype=torch.float64, device=device
         )
         estimate = plain.estimate(batch.X, K)
         found["network"][str(K)] = float(errors(estimate, batch.truth).total.mean())
-        if config.tasks.covariance == "unit" and not config.model.scales:
+        if config.tasks.covariance == "unit" and not config.model.scales and n_samples >= K:
             polished = em(batch.X, init=estimate, max_iter=EM_STEPS, tol=0.0).mixture
             found.setdefault("polished", {})[str(K)] = float(errors(polished, batch.truth).total.mean())
     return found

@@ -9,6 +9,7 @@ Reading: nothing is unpickled, links are not followed, what cannot be verified i
 Needs POSIX (fsync of a folder, O_NOFOLLOW).
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -238,11 +239,18 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""How file systems that cannot sync a folder (some network ones) answer; databases pass over it as well."""
+
+
 def sync_folder(folder: Path) -> None:
-    """Bring the names in the folder to disk."""
+    """Bring the names in the folder to disk, where the file system can: else they follow in its own time."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

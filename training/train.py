@@ -31,6 +31,7 @@ from training.checkpoint import latest_checkpoint, save_model
 from training.config import ConfigError, RunConfig, load_preset
 from training.processes import Processes, joined
 from training.recorder import Clock, Recorder
+from training.rehearsal import rehearse
 from training.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
 from training.tensorboard import Board, load_writer
 from training.trainer import StepResult, Trainer, initial_weights
@@ -68,22 +69,29 @@ def main(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="also write TensorBoard events")] = False,
 ) -> int:
     """Train by a preset; see the module's docstring."""
-    with checking_input():
-        if preset is None and not resume:
-            raise ValueError("--preset is missing; name one, or --resume a run")
-        config = None if preset is None else load_preset(preset)
-        if config is not None and config.training.init and not resume:
-            initial_weights(config)  # a model that is missing is said before the folder is made
-        writer = load_writer() if tensorboard else None
-        with joined(device) as processes:
-            if resume:
-                config = resume_folder(out, config)
-            elif processes.first and config is not None:
+    with checking_input(), joined(device) as processes:
+        with processes.together():
+            config = _settings(preset, out, resume)
+            writer = load_writer() if tensorboard else None
+        with processes.together():
+            if processes.first and not resume:
                 start_folder(out, config)
-            processes.wait()
-            if config is None:
-                raise ValueError("--preset is missing; name one, or --resume a run")
+        try:
             return train(config, out, processes, writer)
+        except ValueError as problem:  # all processes meet what a step meets: one says it
+            processes.refuse(str(problem))
+
+
+def _settings(preset: str | None, out: Path, resume: bool) -> RunConfig:
+    """Of the preset, or of the run in the folder; ValueError for none, and for no model to start from."""
+    config = None if preset is None else load_preset(preset)
+    if resume:
+        return resume_folder(out, config)
+    if config is None:
+        raise ValueError("--preset is missing; name one, or --resume a run")
+    if config.training.init:
+        initial_weights(config)  # a model that is missing is said before the folder is made
+    return config
 
 
 def train(
@@ -95,21 +103,16 @@ def train(
     """
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    trainer = Trainer(config, processes)
     console = Console(stderr=True, quiet=not processes.first, soft_wrap=True, markup=False)
-    found = latest_checkpoint(out / CHECKPOINTS, lambda line: console.print(line, style="yellow"))
-    clock = Clock()
-    if found is not None:
-        if RunConfig.from_dict(found.meta["config"]) != config:
-            raise ConfigError(f"{found.path}: is a checkpoint of other settings than {out / CONFIG}")
-        trainer.restore(found.step, found.tensors)
-        clock = Clock(**found.meta["clock"])
-        console.print(f"resuming {out} at step {found.step:,}")
-    else:
-        trainer.begin()
-    board = Board(out, writer, trainer.step) if writer and processes.first else None
-    recorder = Recorder(out, trainer, clock, board) if processes.first else None
+    board = recorder = None
     try:
+        with processes.together():
+            trainer = Trainer(config, processes)
+            clock = _restored(trainer, out, console)
+            if processes.first:
+                board = Board(out, writer, trainer.step) if writer else None
+                recorder = Recorder(out, trainer, clock, board)
+                rehearse(out, recorder)
         with stopping_gently() as stop, _bar(console, trainer) as advance:
             stopped = False
             while trainer.step < config.training.steps and not stopped:
@@ -133,6 +136,19 @@ def train(
         save_model(out / MODEL, trainer.model.state_dict(), config.to_dict()["model"], recorder.facts())
         console.print(f"wrote {out / MODEL}")
     return 0
+
+
+def _restored(trainer: Trainer, out: Path, console: Console) -> Clock:
+    """The clock of the newest checkpoint, which the trainer then goes on from, or a new one."""
+    found = latest_checkpoint(out / CHECKPOINTS, lambda line: console.print(line, style="yellow"))
+    if found is None:
+        trainer.begin()
+        return Clock()
+    if RunConfig.from_dict(found.meta["config"]) != trainer.config:
+        raise ConfigError(f"{found.path}: is a checkpoint of other settings than {out / CONFIG}")
+    trainer.restore(found.step, found.tensors)
+    console.print(f"resuming {out} at step {found.step:,}")
+    return Clock(**found.meta["clock"])
 
 
 @contextmanager

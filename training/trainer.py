@@ -171,22 +171,28 @@ def learning_rate(step: int, training: TrainingConfig) -> float:
 
 
 def _optimisers(model: TGMM, training: TrainingConfig) -> dict[str, torch.optim.Optimizer]:
-    """AdamW for all, or, with "muon", Muon for the matrices of the backbone and AdamW for the rest."""
+    """AdamW for all, or, with "muon", Muon for the matrices of the backbone and AdamW for the rest.
+
+    Weight decay is of matrices, whichever optimiser has them; norms and biases, one-dimensional, have none.
+    """
     matrices: list[Any] = []
     if training.optimiser == "muon":
         matrices = [p for p in model.backbone.parameters() if p.ndim >= 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
     adamw = torch.optim.AdamW(
-        others,
+        [group for group in groups if group["params"]],
         lr=training.learning_rate,
         betas=(0.9, training.beta2),
-        weight_decay=training.weight_decay,
         fused=True,
     )
     found: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
     if matrices:
-        found["muon"] = Muon(matrices, lr=training.learning_rate)
+        found["muon"] = Muon(matrices, lr=training.learning_rate, weight_decay=training.weight_decay)
     for kind, optimiser in found.items():
         for group in optimiser.param_groups:
             group["share"] = training.muon_share if kind == "muon" else 1.0

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -225,6 +227,49 @@ def test_full_disk_while_saving_a_checkpoint(name, call, tmp_path, monkeypatch):
     assert found is not None
     assert found.step == 2
     check_contents(found)
+
+
+def folders_answer(monkeypatch, code, call=0):
+    """fsync of a folder raises this error from its call-th on; of files it does nothing."""
+    calls = itertools.count()
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and next(calls) >= call:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_cannot_sync_a_folder(code, tmp_path, monkeypatch):
+    folders_answer(monkeypatch, code)
+    for step in range(2):
+        save_checkpoint(tmp_path, step, *contents(step))
+    found = latest_checkpoint(tmp_path, unreported)
+    assert found is not None
+    assert found.step == 1
+    check_contents(found)
+    for version in (1, 2):
+        save_model(tmp_path / "model", *model_contents(version))
+    assert load_model(tmp_path / "model")[1] == {"version": 2}
+
+
+def test_a_message_says_whether_what_was_written_is_there(tmp_path, monkeypatch):
+    """I/O errors of the second sync of a folder: both names are there already; of the first: the old ones."""
+    save_checkpoint(tmp_path, 0, *contents(0))
+    save_model(tmp_path / "model", *model_contents(1))
+    folders_answer(monkeypatch, errno.EIO, call=1)
+    with pytest.raises(CheckpointError, match=r"00000001\.safetensors: written, but not brought to disk"):
+        save_checkpoint(tmp_path, 1, *contents(1))
+    found = latest_checkpoint(tmp_path, unreported)
+    assert found is not None
+    assert found.step == 1
+    folders_answer(monkeypatch, errno.EIO)
+    with pytest.raises(CheckpointError, match=r"not saved \(Input.output error\); the checkpoint before"):
+        save_checkpoint(tmp_path, 2, *contents(2))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: written, but not brought to disk"):
+        save_model(tmp_path / "model", *model_contents(2))
+    assert load_model(tmp_path / "model")[1] == {"version": 2}
 
 
 @pytest.mark.parametrize(("name", "call"), [("write", 0), ("write", 1), ("fsync", 1), ("replace", 0)])

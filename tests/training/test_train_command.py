@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import types
@@ -111,6 +112,43 @@ def test_arguments_that_are_refused(tmp_path):
 def test_cuda_without_a_gpu(tmp_path):
     line = refusal("--preset", "smoke", "--out", tmp_path / "out", "--device", "cuda")
     assert line == "error: --device cuda: it is auto, cpu, or cuda where there is a GPU\n"
+
+
+def test_fewer_positions_than_the_evaluation_has_points(tmp_path):
+    """The points of the evaluation are then as many as there are positions, from which a model comes out."""
+    path = preset(tmp_path, model={"max_positions": 8})
+    outcome = train("--preset", path, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert load_model(tmp_path / "out" / "model")[1]["max_positions"] == 8
+    assert not list((tmp_path / "out").rglob("rehearsal*"))
+
+
+@pytest.mark.parametrize("what", ["evaluation", "facts", "folder", "model"])
+def test_what_the_end_of_a_run_needs_is_tried_at_its_start(what, tmp_path, monkeypatch, finished):
+    """No step is taken where the end would fail."""
+
+    def fails(*arguments):
+        raise ValueError("it fails")
+
+    path, out = preset(tmp_path), tmp_path / "out"
+    arguments = ("--preset", path, "--out", out)
+    if what == "evaluation":
+        monkeypatch.setattr("training.rehearsal.check_progress", fails)
+    elif what == "facts":
+        monkeypatch.setattr("training.recorder.platform.machine", lambda: float("nan"))
+    elif what == "folder":
+        monkeypatch.setattr("training.rehearsal.save_model", fails)
+    else:
+        shutil.copytree(finished[1], out)
+        (out / "model.safetensors").write_text("precious")
+        arguments = ("--out", out, "--resume")
+    monkeypatch.setattr("training.trainer.Trainer.take_step", lambda *given: pytest.fail("a step is taken"))
+    outcome = train(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert not list(out.rglob("rehearsal*"))
+    if what == "model":
+        assert (out / "model.safetensors").read_text() == "precious"
 
 
 def test_a_wrong_setting_names_file_section_key_value_and_what_is_accepted(tmp_path):

@@ -234,15 +234,17 @@ def test_a_kill_of_one_process_ends_both_and_one_alone_can_go_on(rank, forker: F
 
 
 def test_bad_input_ends_all_processes(forker: Forker, tmp_path):
-    """Those that see it for themselves say so and give 2; those that wait for the first are let go."""
+    """Whoever sees it, the first says it in one line, and all give 2."""
     path, _ = undisturbed(tmp_path)
     log = tmp_path / "log"
     assert forker.run(log, "--preset", "none", "--out", tmp_path / "out", processes=2) == [2, 2]
     assert forker.run(log, "--out", tmp_path / "none", "--resume", processes=2) == [2, 2]
+    assert forker.run(log, "--preset", path, "--out", "o", "--device", "x", processes=2) == [2, 2]
     before = (tmp_path / "alone" / "config.json").read_bytes()
-    codes = forker.run(log, "--preset", path, "--out", tmp_path / "alone", processes=2)
-    assert codes[0] == 2
-    assert codes[1] != 0
+    assert forker.run(log, "--preset", path, "--out", tmp_path / "alone", processes=2) == [2, 2]
+    lines = [line for line in log.read_text().splitlines() if "Gloo" not in line]
+    assert [line.split(":")[0] for line in lines] == ["error"] * 4, lines
+    assert "holds a run already" in lines[-1]
     assert (tmp_path / "alone" / "config.json").read_bytes() == before
     hot = preset(tmp_path, training={"learning_rate": 1e6, "warmup": 0})
     assert forker.run(log, "--preset", hot, "--out", tmp_path / "hot", processes=2) == [2, 2], log.read_text()

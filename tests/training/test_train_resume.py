@@ -41,9 +41,10 @@ def test_killed_ten_times_at_random_events(
 ):
     """SIGKILL before a step, a write (then half done), a rename or a removal.
 
-    A step with its checkpoint is up to nine events. With `most_events` to choose from, there is something
-    left to do after ten kills. The pace of the clock changes from one part of the run to the next, so that
-    checkpoints fall on other steps than before. Nothing here depends on real time.
+    A step with its checkpoint is up to nine events, the rehearsal at the start eight more. With `most_events`
+    beside these to choose from, there is something left to do after ten kills. The pace of the clock changes
+    from one part of the run to the next, so that checkpoints fall on other steps than before. Nothing here
+    depends on real time.
     """
     changes = {"optimiser": optimiser, "checkpoint_seconds": checkpoint_seconds, "steps": 20}
     path, expected = undisturbed(tmp_path, training=changes)
@@ -52,7 +53,7 @@ def test_killed_ten_times_at_random_events(
     begun, reached = False, [0]
     for _ in range(KILLS):
         arguments = ("--out", out, *(("--resume",) if begun else ("--preset", path)))
-        event, pace = moments.randint(1, most_events), moments.choice((0.2, 1.0, 3.0))
+        event, pace = moments.randint(1, 8 + most_events), moments.choice((0.2, 1.0, 3.0))
         assert forker.run(log, *arguments, die_at=event, pace=pace) == [-signal.SIGKILL], log.read_text()
         begun = (out / "config.json").exists()
         found = latest_checkpoint(out / "checkpoints", pytest.fail)
@@ -283,13 +284,14 @@ def test_full_disk_while_saving(forker: Forker, tmp_path):
 
 def test_full_disk_while_writing_metrics(forker: Forker, tmp_path):
     """The line that fits only in part is cut off when the run goes on."""
-    path, expected = undisturbed(tmp_path, training={"checkpoint_seconds": 1e9, "log_every": 1})
+    path, expected = undisturbed(tmp_path, training={"checkpoint_seconds": 1e9, "log_every": 1, "steps": 40})
     out, log = tmp_path / "out", tmp_path / "log"
-    assert forker.run(log, "--preset", path, "--out", out, most_bytes=2000) == [2]
+    # More than the model has, which is tried at the start, and less than the metrics.
+    assert forker.run(log, "--preset", path, "--out", out, most_bytes=5000) == [2]
     lines = [line for line in log.read_text().splitlines() if "error" in line]
     assert len(lines) == 1
     assert "metrics.jsonl: not written (File too large); the last checkpoint is kept" in lines[0]
-    assert (out / "metrics.jsonl").stat().st_size == 2000
+    assert (out / "metrics.jsonl").stat().st_size == 5000
     assert forker.run(log, "--out", out, "--resume") == [0]
     assert result(out) == expected
 

@@ -174,10 +174,10 @@ def test_the_learning_rate_reaches_the_optimisers():
         result = trainer.take_step()
         assert result.learning_rate == learning_rate(step, trainer.config.training)
         rates = {
-            kind: [group["lr"] for group in optimiser.param_groups]
+            kind: {group["lr"] for group in optimiser.param_groups}
             for kind, optimiser in trainer.optimisers.items()
         }
-        assert rates == {"adamw": [result.learning_rate], "muon": [3.0 * result.learning_rate]}
+        assert rates == {"adamw": {result.learning_rate}, "muon": {3.0 * result.learning_rate}}
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
@@ -192,6 +192,41 @@ def test_every_parameter_has_one_optimiser_and_moves(optimiser):
     unmoved = [name for name, p in trainer.parameters.items() if torch.equal(p, before[name])]
     # No softmax changes when all its scores get the same addend, as biases of keys do; there are none here.
     assert unmoved == []
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_weight_decay_is_of_matrices(optimiser):
+    """One step with and without decay from the same gradients: matrices shrink by 1 - rate * decay,
+    the rate that of their own optimiser, norms and biases are the same to the bit.
+
+    The factor and the product round once each and the step is added: 4 u of the weights' size.
+    """
+    decay, share = 0.5, 3.0
+    plain, decayed = (
+        trainer_of(training={"optimiser": optimiser, "weight_decay": value, "muon_share": share})
+        for value in (0.0, decay)
+    )
+    before = {name: p.detach().clone() for name, p in plain.parameters.items()}
+    rate = plain.take_step().learning_rate
+    decayed.take_step()
+    names = {id(p): name for name, p in decayed.parameters.items()}
+    by_muon = {
+        names[id(p)]
+        for kind, found in decayed.optimisers.items()
+        if kind == "muon"
+        for group in found.param_groups
+        for p in group["params"]
+    }
+    assert bool(by_muon) == (optimiser == "muon")
+    for name, p in decayed.parameters.items():
+        there, expected = plain.parameters[name].detach(), p.detach()
+        if p.ndim < 2:
+            assert torch.equal(there, expected), name
+            continue
+        shrunk = there - rate * (share if name in by_muon else 1.0) * decay * before[name]
+        size = float(before[name].abs().max())
+        assert float((shrunk - expected).abs().max()) <= 4 * 2.0**-24 * (size + rate * share), name
+        assert not torch.equal(there, expected), name
 
 
 @pytest.mark.parametrize("loss", ["ordered", "matched", "likelihood"])
