@@ -237,4 +237,12 @@ VERIFY: tuple[Mutant, ...] = (
         ("tests/verify/test_check_terms.py::test_only_components_that_overlap_take_part_in_a_slope",),
         "the fitted slope",
     ),
+    Mutant(
+        "error of a mean by its largest coordinate",
+        "verify/em_compare.py",
+        "mean_error = length(after[1].to(torch.float64) - reference.means)",
+        "mean_error = (after[1].to(torch.float64) - reference.means).abs().amax(-1)",
+        ("tests/verify/test_check_terms.py::test_the_error_of_a_mean_is_a_euclidean_length",),
+        "the bound is of the Euclidean length",
+    ),
 )

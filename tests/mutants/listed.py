@@ -3,9 +3,18 @@
 from .in_baselines import BASELINES
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
+from .in_em_bounds import EM_BOUNDS
 from .in_tensor_power import TENSOR_POWER
 from .in_training import TRAINING
 from .in_verify import VERIFY
 from .mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*BASELINES, *CONSTRUCTIONS, *TENSOR_POWER, *TRAINING, *COMPARISON, *VERIFY)
+MUTANTS: tuple[Mutant, ...] = (
+    *BASELINES,
+    *CONSTRUCTIONS,
+    *TENSOR_POWER,
+    *TRAINING,
+    *COMPARISON,
+    *VERIFY,
+    *EM_BOUNDS,
+)

@@ -1,0 +1,65 @@
+"""Mutants of the bounds on one step of EM; one more, 2 pooled d R^2 of |mu|^2/2, went: it was not needed."""
+
+from .mutant import Mutant
+
+TABLE = "tests/constructions/test_em_bound_terms.py::test_every_term_of_lemma_6_is_the_one_of_its_table"
+APRIORI = "tests/constructions/test_em_bound_terms.py::test_the_apriori_bound_is_the_one_of_lemma_3"
+
+EM_BOUNDS: tuple[Mutant, ...] = (
+    Mutant(
+        "a-priori bound of twice the angle",
+        "constructions/em_bounds.py",
+        "(torch.tanh(rho / 4) + share)",
+        "(torch.tanh(rho / 2) + share)",
+        (APRIORI,),
+        "lemma 3",
+    ),
+    Mutant(
+        "copies of a mean that do not differ",
+        "constructions/em_rounding.py",
+        "+ (copies if data.refreshed else torch.zeros_like(norm))",
+        "+ torch.zeros_like(norm)",
+        (TABLE,),
+        "after an M layer every token holds its own rounded copy",
+    ),
+    Mutant(
+        "responsibilities without the rounding of a large logit",
+        "constructions/em_rounding.py",
+        "resp=soft + 2 * (u + u64) * reach,",
+        "resp=soft,",
+        (TABLE,),
+        "lemma 6: the subtraction of the largest logit",
+    ),
+    Mutant(
+        "logits without their biases",
+        "constructions/em_rounding.py",
+        "logit_size = absolute + biases + (",
+        "logit_size = absolute + (",
+        (TABLE,),
+        "lemma 6: log pi and |mu|^2/2 are rounded too",
+    ),
+    Mutant(
+        "sums that do not underflow",
+        "constructions/em_rounding.py",
+        "return 2 * (samples + 1) * torch.finfo(dtype).tiny",
+        "return 0 * samples",
+        (TABLE,),
+        "lemma 6: responsibilities flushed to 0",
+    ),
+    Mutant(
+        "a floor that underflow does not move",
+        "constructions/em_rounding.py",
+        "log_underflow = torch.log1p(underflow / em.floor)",
+        "log_underflow = 0 * underflow",
+        (TABLE,),
+        "lemma 6: floors near the smallest normal number",
+    ),
+    Mutant(
+        "misplaced mass of the floor alone",
+        "constructions/em_bounds.py",
+        "misplaced = data.samples * (em.floor + rounding.underflow) * rho.exp() / geometry.mass",
+        "misplaced = data.samples * em.floor * rho.exp() / geometry.mass",
+        (APRIORI,),
+        "lemma 3 with underflow",
+    ),
+)
