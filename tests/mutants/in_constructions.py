@@ -80,7 +80,9 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
         "constructions/transformer.py",
         "earlier = torch.ones_like(own).tril()",
         "earlier = torch.ones_like(own).tril(1)",
-        ("tests/constructions/test_runtime.py::test_a_norm_is_applied_to_the_input_of_each_sub_layer",),
+        (
+            "tests/constructions/test_causal_attention.py::test_with_and_without_a_mask_causal_attention_agrees",
+        ),
         "causal attention with padding",
     ),
     Mutant(
