@@ -58,6 +58,21 @@ def test_underflow_in_the_layers_is_part_of_the_bound() -> None:
     assert bounds[1] < 0.3
 
 
+def test_what_is_flushed_is_misplaced_as_what_the_floor_lifts_is() -> None:
+    """b = N (floor + t) e^rho / W_2, rho = 2 log(1 + t / floor) + 2 (rounding of f), t = 102 tiny.
+
+    At a floor of 1e-37 in float32 t is twelve of it, and a b of the floor alone would be a thirteenth.
+    """
+    floor, flushed = 1e-37, 102 * torch.finfo(torch.float32).tiny
+    em = construction(1, 2, Pieces(512, 8, 8), floor, 20.0)
+    bound = one_step_bound(em, step_data(far_component(13.35), refreshed=False), torch.float32)
+    rho = 2 * (math.log1p(flushed / floor) + em.log_resp.rounding_error(torch.float32))
+    b = (floor + flushed) * math.exp(rho) / float(bound.exact_weights[0, 1])
+    assert 1 < b < 10
+    expected = 2 * (math.tanh(rho / 4) + b / (1 + b))
+    assert float(bound.mean_apriori[0, 1]) == pytest.approx(expected, rel=0.01)
+
+
 def test_what_the_reference_loses_to_underflow_grows_to_the_diameter() -> None:
     """Where W_2 / N is just above 2^-1022 the reference may lose all of it: D, and X + D for the products."""
     # log w = distance (x - distance / 2) = -706.9 at x = 1: W_2 / 3 = 3.4e-308, and tau_64 = 8 * 2.2e-308.
