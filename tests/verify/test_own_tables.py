@@ -181,7 +181,7 @@ def test_the_scale_of_the_data_is_judged_and_the_remedy_named(tmp_path):
     quick = ("--components", 3, "--steps", 3, "--pieces", 8, "--start", "k-means++")
     for factor, shown in ((1.0, None), (1e4, "1e+04"), (1e-3, "0.00")):
         np.savetxt(tmp_path / "d.csv", factor * points, delimiter=",", header="x,y")
-        outcome = invoke(app, "--data", tmp_path / "d.csv", *quick, "--out", tmp_path / "out")
+        outcome = invoke(app, "--data", tmp_path / "d.csv", *quick, "--out", tmp_path / f"out_{factor}")
         assert outcome.code == 0
         assert outcome.out.startswith("read 60 points, 2 columns: 1, 2\n")
         warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import invoke
+from commands import invoke, strict_json
 from tensor_commands import (
     SOFTMAX,
     assert_reported_broken,
@@ -45,7 +45,7 @@ def grid(tmp_path_factory):
 
 
 def test_the_results_are_complete(grid):
-    out, outcome, results = grid
+    _, outcome, results = grid
     assert results["command"] == "verify.softmax_tensor_power"
     assert (results["seed"], results["dtype"]) == (5, "float64")
     assert (results["passed"], results["broken"]) == (True, 0)
@@ -59,7 +59,6 @@ def test_the_results_are_complete(grid):
         "dtype": "float64",
         "device": "cpu",
         "seed": 5,
-        "out": str(out),
         "pairs": [1, 2],
         "epsilon": None,
         "sink": 36.0,
@@ -249,13 +248,16 @@ def test_names_are_only_names(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick", "here")
-def test_a_second_run_takes_the_place_of_the_first():
+def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not():
     run(command.app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
     for name in command.NAMES:
         (Path("out") / f"{name}.png").write_bytes(b"an earlier picture")
-    _, results = run(command.app, Path("out"), *OWN, "--pairs", 1, "--seed", 4)
-    assert results["seed"] == 4
+    _, results = run(command.app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
     assert {p.name for p in Path("out").iterdir()} == {"results.json", "index.html"}
+    other = invoke(command.app, *OWN, "--pairs", 1, "--seed", 4, "--out", Path("out"))
+    assert other.code == 2
+    assert "holds a run of other settings (seed: 3 there, 4 now)" in other.err
+    assert strict_json(Path("out") / "results.json") == results
 
 
 # ---- broken constructions

@@ -62,7 +62,7 @@ def empty_heat_maps(monkeypatch):
 
 
 def test_the_results_are_complete(grid):
-    out, outcome, results = grid
+    _, outcome, results = grid
     assert results["command"] == "verify.tensor_power"
     assert set(results) >= SECTIONS | {"versions", "source", "settings", "seed", "dtype", "passed", "broken"}
     assert all(results[name] for name in SECTIONS)
@@ -82,7 +82,6 @@ def test_the_results_are_complete(grid):
         "dtype": "float64",
         "device": "cpu",
         "seed": 5,
-        "out": str(out),
         "pieces": 64,
         "instances": 1000,
     }
@@ -237,7 +236,7 @@ def test_a_default_grid_takes_one_step_of_the_largest(monkeypatch, tmp_path):
     _, results = run(command.app, tmp_path / "out", *arguments)
     assert {r["d"] for r in results["one_step"]} == {2, 3}
     assert {r["d"] for r in results["paths"]} == {r["d"] for r in results["growth"]} == {2}
-    _, asked = run(command.app, tmp_path / "out", *arguments, "--dims", 3)
+    _, asked = run(command.app, tmp_path / "asked", *arguments, "--dims", 3)
     assert {r["d"] for r in asked["paths"]} == {3}
 
 
@@ -264,14 +263,14 @@ OWN = ("--steps", 2, "--pieces", 64)
 def test_own_tensor_of_either_kind():
     saved("S.npy", symmetric_tensor(3, 0).numpy())
     for name, kind in (("T.npy", "not symmetric"), ("S.npy", "symmetric")):
-        outcome, results = run(command.app, Path("out"), "--tensor", name, *OWN)
+        outcome, results = run(command.app, Path(kind), "--tensor", name, *OWN)
         label = f"{name}, d=3, {kind}"
         assert {r["problem"] for r in results["paths"]} == {label}
         assert label in outcome.out
         assert {r["instances"] for r in results["one_step"]} == {command.DEFAULT_TRIALS}
         assert results["settings"]["tensor"] == name
         assert results["recovery"] == []
-        assert "Components with restarts" not in (Path("out") / "index.html").read_text()
+        assert "Components with restarts" not in (Path(kind) / "index.html").read_text()
 
 
 @pytest.mark.usefixtures("quick", "here")
@@ -279,7 +278,7 @@ def test_own_tensor_of_either_kind():
 def test_own_tensor_of_any_real_dtype(dtype):
     whole = np.arange(1, 9).reshape(2, 2, 2)
     _, results = run(command.app, Path("out"), "--tensor", saved("n.npy", whole.astype(dtype)), *OWN)
-    _, same = run(command.app, Path("out"), "--tensor", saved("n.npy", whole.astype(float)), *OWN)
+    _, same = run(command.app, Path("same"), "--tensor", saved("n.npy", whole.astype(float)), *OWN)
     assert measured(results) == measured(same)
 
 
@@ -311,7 +310,7 @@ def test_starts_of_either_shape(size):
     assert {r["instances"] for r in results["paths"]} == {4}
     # The bound on one step is relative to v v, so its scale drops out.
     assert max(r["bound"] for r in results["one_step"] if r["form"] == "pairs") < 1e-13
-    _, results = run(command.app, Path("out"), "--tensor", "T.npy", "--start", "v.npy", *OWN)
+    _, results = run(command.app, Path("one"), "--tensor", "T.npy", "--start", "v.npy", *OWN)
     assert {r["instances"] for r in results["paths"]} == {1}
 
 
@@ -397,7 +396,7 @@ def test_many_steps_are_drawn_and_listed_in_part(monkeypatch):
 
 
 @pytest.mark.usefixtures("here", "empty_heat_maps")
-def test_a_second_run_takes_the_place_of_the_first(monkeypatch):
+def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not(monkeypatch):
     monkeypatch.setattr(command, "check_rational", lambda seed, instances: [])
     monkeypatch.setattr(command, "check_symbolic", lambda seed, instances: [])
     monkeypatch.setattr(command, "RECOVERED", ())
@@ -407,8 +406,7 @@ def test_a_second_run_takes_the_place_of_the_first(monkeypatch):
     assert {p.name for p in out.iterdir()} >= {"paths.png", "growth.png"}
     (out / "mine.txt").write_text("notes")
     monkeypatch.setattr(command, "MOST_STEPWISE_DIM", 1)
-    _, results = run(command.app, out, *OWN, "--trials", 2, "--seed", 4)
-    assert results["seed"] == 4
+    _, results = run(command.app, out, *OWN, "--trials", 2, "--seed", 3)
     assert results["paths"] == []
     names = {p.name for p in out.iterdir()}
     assert not names & {"paths.png", "growth.png"}
@@ -419,6 +417,10 @@ def test_a_second_run_takes_the_place_of_the_first(monkeypatch):
     page = (out / "index.html").read_text()
     assert "<h2>All steps</h2>" not in page
     assert "Growth of the plain" not in page
+    other = invoke(command.app, *OWN, "--trials", 2, "--seed", 4, "--out", out)
+    assert other.code == 2
+    assert "holds a run of other settings (seed: 3 there, 4 now)" in other.err
+    assert strict_json(out / "results.json") == results
 
 
 # ---- broken constructions
