@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from matplotlib.figure import Figure
 
 from console.cells import Cells
 from console.errors import BROKEN, BadInputError, run_command
 from console.folder import default_out, file_digest
 from console.memory import check_fits
 from console.options import folder, usable_seed, whole
-from console.output import Picture, check_out, significant, write_results
+from console.output import check_out, significant, write_results
 from console.terminal import progress
 from constructions.hypotheses import HypothesisError
 from training.released import SHIPPED
-from verify.record import Record
+from verify.ledger_figure import NAMES, margins
+from verify.record import Record, shown
 from verify.registry import CHECKS
 
 COMMAND = "verify"
@@ -60,7 +60,7 @@ def main(
     run = {"instances": instances, "seed": seed}
     run |= {f"network {name}": file_digest(path) for name, path in SHIPPED.items()}
     out = out or default_out("ledger", context, leave=("only",))
-    check_out(out, COMMAND, ("ledger",), run)
+    check_out(out, COMMAND, NAMES, run)
     cells = Cells(out, COMMAND, run, ROOMS)
     with cells.stopping(names):
         records = _records(names, seed, instances, cells)
@@ -72,7 +72,8 @@ def main(
             "records": [record.as_dict() for record in records],
         }
         template = Path(__file__).with_name("ledger.html")
-        write_results(out, COMMAND, run, results, [_margins(records)], ("ledger",), template, {})
+        texts = {"texts": [shown(record) for record in records]}
+        write_results(out, COMMAND, run, results, [margins(records)], NAMES, template, texts)
     print(f"{'every claim held' if passed else 'A CLAIM FAILED'}; wrote {out / 'index.html'}")
     return 0 if passed else BROKEN
 
@@ -80,7 +81,7 @@ def main(
 def _records(names: list[str], seed: int, instances: int, cells: Cells) -> list[Record]:
     """Of the checks of these names and those that the folder has already; prints each line as it comes."""
     missing = cells.missing(names)
-    shown = [name for name in CHECKS if name in names or cells.load(name) is not None]
+    listed = [name for name in CHECKS if name in names or cells.load(name) is not None]
     records: list[Record] = []
 
     def compute(name: str) -> list[dict[str, Any]]:
@@ -88,7 +89,7 @@ def _records(names: list[str], seed: int, instances: int, cells: Cells) -> list[
         return [record.as_dict() for record in _checked(name, seed, instances)]
 
     with progress(len(missing)) as start:
-        for _, kept in cells.all_of(shown, compute):
+        for _, kept in cells.all_of(listed, compute):
             found = [Record.from_dict(content) for content in kept]
             records += found
             for record in found:
@@ -109,7 +110,6 @@ def _checked(name: str, seed: int, instances: int) -> list[Record]:
                 evidence="sampled",
                 bound=0.0,
                 observed=math.nan,
-                margin=0.0,
                 instances=0,
                 dtype="-",
                 seed=seed,
@@ -122,28 +122,14 @@ def _checked(name: str, seed: int, instances: int) -> list[Record]:
 
 def _line(r: Record) -> str:
     status = "held  " if r.passed else "FAILED"
-    figures = f"observed {significant(r.observed):>7}  bound {significant(r.bound):>7}"
-    figures += f"  margin {significant(r.margin, 3):>6}"
+    observed, limit, margin = shown(r)
+    figures = f"observed {observed:>7}  {limit:>16}  margin {margin:>11}"
     if r.interval is not None:
         low, high = map(significant, r.interval)
         figures += f"  95 % [{low}, {high}], {r.steps:,} steps, {r.device}"
     note = f" ({r.note})" if r.note else ""
     sample = f"n={r.instances:<6} {r.dtype:7} {r.seconds:6.1f} s"
     return f"{status} {r.evidence:9} {figures}  {sample}  {r.claim}{note}"
-
-
-def _margins(records: list[Record]) -> Picture:
-    sampled = [r for r in records if 0 < r.margin < float("inf")]
-    figure = Figure(figsize=(10, 1.2 + 0.5 * len(sampled)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh([r.claim[:90] for r in sampled], [r.margin for r in sampled], color="C0")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    axes.set_xlabel("margin: bound / observed where they are nearest")
-    axes.tick_params(axis="y", labelsize=7)
-    caption = "How near each claim comes to its limit; left of the line it would be broken."
-    return Picture("ledger", caption, figure)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from verify.em_search import search
 from verify.em_search_edges import search_edges
 from verify.em_sweep import fitted_slope, sweep
 from verify.em_symbolic import em_step_identity
-from verify.record import Record, margin_of
+from verify.record import Record
 
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
@@ -41,7 +41,6 @@ def check_exactness(seed: int, instances: int) -> list[Record]:
             evidence="proved",
             bound=0.0,
             observed=0.0 if all(held) else math.nan,
-            margin=math.inf if all(held) else 0.0,
             instances=len(held),
             dtype="exact",
             seed=seed,
@@ -84,7 +83,6 @@ def _edge_record(seed: int, instances: int, dtype: torch.dtype) -> Record:
         evidence="sampled",
         bound=worst.bound,
         observed=worst.error,
-        margin=worst.ratio,
         instances=searched,
         dtype=str(dtype).removeprefix("torch."),
         seed=seed,
@@ -132,7 +130,6 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         evidence="sampled",
         bound=worst.bound,
         observed=worst.error,
-        margin=worst.ratio,
         instances=searched,
         dtype=name,
         seed=seed,
@@ -149,7 +146,6 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         evidence="sampled",
         bound=5.0,
         observed=median,
-        margin=margin_of(5.0, median),
         instances=len(finite),
         dtype=name,
         seed=seed,
@@ -186,7 +182,6 @@ def check_slope(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=0.2,
             observed=abs(furthest + 2),
-            margin=margin_of(0.2, abs(furthest + 2)),
             instances=tasks,
             dtype="float64",
             seed=seed,
@@ -223,7 +218,6 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
                     evidence="sampled",
                     bound=level,
                     observed=found,
-                    margin=margin_of(level, found),
                     instances=len(errors),
                     dtype="float64",
                     seed=seed,
@@ -275,7 +269,6 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=worst[0],
             observed=worst[1],
-            margin=margin_of(*worst),
             instances=tasks,
             dtype="float64",
             seed=seed,

@@ -168,7 +168,6 @@ def _record(
         evidence="sampled",
         bound=float(limit.flatten()[tightest]),
         observed=float(error.flatten()[tightest]),
-        margin=float(ratio.min()),
         instances=len(m.problem.X),
         dtype=str(dtype).removeprefix("torch."),
         seed=seed,

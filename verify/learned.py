@@ -63,7 +63,6 @@ def check_copies(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=COPY_DISTANCE,
             observed=largest,
-            margin=COPY_DISTANCE / largest if largest else math.inf,
             instances=len(distances),
             dtype="float64",
             seed=seed,
@@ -115,25 +114,25 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
         return curve[0]["loss"] / constructed, last / constructed
 
     before, after = zip(*map(ends, plans), strict=True)
+    interval = mean_interval(after)
     rate = plans[0].learning_rate
     controls = [ends(plan)[1] for plan in _plans("noise", rate, TOO_MUCH_NOISE, CONTROL_SEEDS, seed)]
     return Record(
-        claim=f"{claim}: at most {RETURNED:g} times the construction's after {STEPS:,} steps",
+        claim=f"{claim}: at most {RETURNED:g} times the construction's after {STEPS:,} steps, in every seed",
         source=f"{NOTE}, section 3",
         evidence="learned",
         bound=RETURNED,
-        observed=max(after),
-        margin=RETURNED / max(after),
+        observed=float(torch.tensor(after, dtype=torch.float64).mean()),
         instances=len(plans) * TASKS,
         dtype="float32",
         seed=seed,
         seconds=time.perf_counter() - began,
-        passed=max(after) <= RETURNED < min(controls),
-        note=f"{len(plans)} seeds, the largest; {max(before):.3g} times before training; control, noise "
-        f"{TOO_MUCH_NOISE:g}: {min(controls):.3g} and more",
+        passed=max(*after, interval[1]) <= RETURNED < min(controls),
+        note=f"mean of {len(plans)} seeds, the largest {max(after):.3g}; {max(before):.3g} times before "
+        f"training; control, noise {TOO_MUCH_NOISE:g}: {min(controls):.3g} and more",
         steps=STEPS,
         device=DEVICE,
-        interval=mean_interval(after),
+        interval=interval,
     )
 
 

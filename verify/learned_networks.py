@@ -1,7 +1,7 @@
 """Ledger claims about the shipped networks, by the parts of ``python -m training.compare``.
 
-Each is of the form "at least": bound is what is claimed, observed the least over the networks (and K), the
-margin observed / bound. It is held when the lower end of the 95 % interval is not below the bound, and every
+Each is of the form "at least": bound is what is claimed, observed the least over the networks (and K). It
+is held when the lower end of the 95 % interval is not below the bound, and every
 control, measured by the same code in the same run, is.
 """
 
@@ -121,7 +121,7 @@ def _record(
         evidence="learned",
         bound=bound,
         observed=least.value,
-        margin=least.value / bound,
+        limit="at least",
         instances=sum(one.tasks for one in found),
         dtype="float32",
         seed=seed,

@@ -38,7 +38,6 @@ def _record(claim: str, levels: list[Level], seed: int) -> Record:
         evidence="sampled",
         bound=STANDARD_ERRORS,
         observed=distance,
-        margin=STANDARD_ERRORS / distance if distance else float("inf"),
         instances=PUBLISHED_TASKS * len(cells),
         dtype="float64",
         seed=seed,

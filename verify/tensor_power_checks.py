@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from constructions.tensor_power import SOURCE, tensor_power_construction
-from verify.record import Record, margin_of, quotient
+from verify.record import Record, quotient
 from verify.tensor_data import gaussian_problem
 from verify.tensor_measure import one_step
 from verify.tensor_power_rows import normalised_rows, plain_rows, recovery_rows
@@ -48,7 +48,6 @@ def check_rounding(seed: int, instances: int) -> list[Record]:
             source=f"{SOURCE}; {NOTE}",
             bound=1.0,
             observed=quotient(1.0, least),
-            margin=least,
             instances=count,
             passed=broken == 0,
             note="against exact arithmetic; observed: largest error/bound of an entry",
@@ -59,7 +58,6 @@ def check_rounding(seed: int, instances: int) -> list[Record]:
             source=f"{SOURCE}; {NOTE}",
             bound=SCALE_LIMIT,
             observed=at_32[0],
-            margin=margin_of(SCALE_LIMIT, at_32[0]),
             instances=ROUNDING_TRIALS,
             passed=at_32[1] <= at_32[0] <= SCALE_LIMIT,
             note=f"largest error {at_32[1]:.2g} of the scale",
@@ -86,7 +84,6 @@ def check_paths(seed: int, instances: int) -> list[Record]:
             evidence="sampled",
             bound=1.0,
             observed=quotient(1.0, tightest["margin"]),
-            margin=tightest["margin"],
             instances=tensors,
             dtype="float64",
             seed=seed,
@@ -122,7 +119,6 @@ def check_recovery(seed: int, instances: int) -> list[Record]:
                 evidence="sampled",
                 bound=bound,
                 observed=observed,
-                margin=margin_of(bound, observed),
                 instances=sum(row["components"] for row in rows),
                 dtype="float64",
                 seed=seed,

@@ -11,7 +11,7 @@ from verify import learned, learned_networks
 from verify.learned import mean_interval
 from verify.record import Record
 
-ARGUMENTS = ("a claim", "a note", "learned", 2.0, 1.0, 2.0, 3, "float32", 0, 0.1, True)
+ARGUMENTS = ("a claim", "a note", "learned", 2.0, 1.0, 3, "float32", 0, 0.1, True)
 
 
 @pytest.fixture(autouse=True)

@@ -16,16 +16,15 @@ import verify.em_symbolic as em_symbolic
 from constructions.em import em_construction
 from verify.__main__ import app
 from verify.em_symbolic import em_step_identity
-from verify.record import Record
+from verify.ledger_figure import margins
+from verify.record import Record, shown
 from verify.registry import CHECKS
 
 FIELDS = {field.name for field in dataclasses.fields(Record)}
 
 
 def a_record(**changes) -> Record:
-    record = Record(
-        "a claim of no importance", "nowhere", "sampled", 2.0, 1.0, 2.0, 3, "float64", 0, 0.1, True
-    )
+    record = Record("a claim of no importance", "nowhere", "sampled", 2.0, 1.0, 3, "float64", 0, 0.1, True)
     return dataclasses.replace(record, **changes)
 
 
@@ -67,7 +66,7 @@ def test_every_claim_has_a_line_and_a_record(tmp_path):
 
 
 def test_files_of_the_ledger(tmp_path, monkeypatch):
-    claims = [a_record(claim=f"claim {n} & <so on>", margin=m) for n, m in enumerate((1.5, 30.0, math.inf))]
+    claims = [a_record(claim=f"claim {n} & <so on>", observed=x) for n, x in enumerate((1.5, 0.1, 0.0))]
     monkeypatch.setitem(CHECKS, "em-slope", lambda seed, instances: claims)
     outcome = invoke(app, "--only", "em-slope", "--seed", 9, "--out", tmp_path / "out")
     assert outcome.code == 0
@@ -107,8 +106,8 @@ def planted(monkeypatch):
         monkeypatch.setitem(CHECKS, name, check)
 
     learned = {"evidence": "learned", "steps": 3, "device": "cpu", "interval": (0.5, 1.5)}
-    plant("em-exact", a_record(bound=0.0, observed=0.0, margin=math.inf))
-    plant("em-slope", a_record(claim="failed", observed=math.nan, margin=0.0, passed=False))
+    plant("em-exact", a_record(bound=0.0, observed=0.0))
+    plant("em-slope", a_record(claim="failed", observed=math.nan, passed=False))
     plant("tensor-paths", a_record(**learned))
     return ran
 
@@ -146,7 +145,7 @@ def test_a_ledger_keeps_the_checks_that_only_leaves_out(planted, tmp_path):
 
 
 def test_a_failing_check_fails_the_ledger(tmp_path, monkeypatch):
-    failed = a_record(claim="two and two are five", observed=9.0, margin=2 / 9, passed=False)
+    failed = a_record(claim="two and two are five", observed=9.0, passed=False)
     monkeypatch.setitem(CHECKS, "em-slope", lambda seed, instances: [a_record(), failed])
     outcome = invoke(app, "--only", "em-slope", "--out", tmp_path / "out")
     assert outcome.code == 1
@@ -170,6 +169,74 @@ def test_a_wrong_construction_fails_the_ledger(tmp_path, monkeypatch):
     assert record["passed"] is False
     assert record["margin"] < 1
     assert record["observed"] > record["bound"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "margin"),
+    [
+        ({"bound": 3.0, "observed": 2.0}, 1.5),
+        ({"bound": 2.0, "observed": 3.0, "limit": "at least"}, 1.5),
+        ({"bound": 2.0, "observed": 3.0, "passed": False}, 2 / 3),
+        ({"bound": 3.0, "observed": 2.0, "limit": "at least", "passed": False}, 2 / 3),
+        ({"bound": 0.0, "observed": 0.0}, math.inf),
+        ({"observed": math.nan}, math.inf),
+        ({"observed": math.nan, "passed": False}, 0.0),
+        ({"observed": 0.0, "limit": "at least", "passed": False}, 0.0),
+    ],
+)
+def test_a_larger_margin_is_safer_on_either_side(changes, margin):
+    """Above 1 where a claim holds and below where it does not, whatever side the limit is on."""
+    record = a_record(**changes)
+    assert record.margin == pytest.approx(margin, rel=1e-15)
+    assert Record.from_dict(record.as_dict()) == record or math.isnan(record.observed)
+
+
+@pytest.mark.parametrize(
+    ("bound", "observed", "texts"),
+    [
+        (2.0, 1.0, ("1", "at most 2", "2")),
+        (5.2345678, 5.2345671, ("5.234567", "at most 5.234568", "1 + 1.3e-07")),
+        (5.2, 5.2, ("5.2", "at most 5.2", "1, attained")),
+        (0.0, 0.0, ("0", "at most 0", "exact")),
+        (1e-12, 0.0, ("0", "at most 1.0e-12", "exact")),
+        (5.2, 5.1, ("5.1", "at most 5.2", "1.02")),
+        (1.0, math.nextafter(1.0, 0.0), ("0.9999999999999999", "at most 1", "1 + 2.2e-16")),
+    ],
+)
+def test_texts_tell_bound_and_observed_apart(bound, observed, texts):
+    assert shown(a_record(bound=bound, observed=observed)) == texts
+
+
+def test_a_record_lies_in_its_own_interval():
+    learned = {"evidence": "learned", "steps": 3, "device": "cpu"}
+    assert a_record(observed=0.9, interval=(0.8, 1.0), **learned).interval == (0.8, 1.0)
+    with pytest.raises(
+        ValueError, match=r"observed is 0\.9917, needs to lie in its interval \[0\.76, 0\.98\]"
+    ):
+        a_record(observed=0.9917, interval=(0.76, 0.98), **learned)
+
+
+def test_the_picture_says_which_side_and_which_failed():
+    records = [
+        a_record(claim="above", limit="at least", bound=1.0, observed=20.0),
+        a_record(claim="below", observed=0.5),
+        a_record(claim="sharp", bound=1.0, observed=1.0),
+        a_record(claim="sym", bound=0.0, observed=0.0),
+        a_record(claim="lost", observed=8.0, passed=False),
+    ]
+    [axes] = margins(records).figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r.claim for r in records]
+    assert [text.get_text().strip() for text in axes.texts] == [
+        "20",
+        "4",
+        "1, attained",
+        "exact",
+        "FAILED, 0.25",
+    ]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == [20, 4, 1, 1, 0.25]
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert len({colours[0], colours[1], colours[4]}) == 3
+    assert colours[1] == colours[2] == colours[3]
 
 
 @pytest.mark.parametrize("instances", [1, 40, 160])

@@ -1,9 +1,12 @@
 """The published levels, measured again (slow), and the parts of the comparison (fast)."""
 
 import json
+from fractions import Fraction
+from math import comb
 
 import pytest
 import torch
+from scipy.stats import norm
 
 from baselines.metrics import Summary
 from baselines.spectral import SpectralResult, spectral
@@ -14,9 +17,11 @@ from verify.reference_levels import (
     LEVELS,
     METHODS,
     ORACLE,
+    RESTARTS,
     SPECTRAL,
     Level,
     Published,
+    _level,
     app,
     measure_levels,
     published_standard_error,
@@ -61,13 +66,65 @@ def summary(percent_bad):
     return Summary(1.0, 1.0, 1.0, 0.1, percent_bad, 1024)
 
 
-def test_share_distance():
-    """Of 1,024 twice, 10 % against 20 %: r = 0.15, and the rounding of 0.05 % is taken off the gap."""
-    exact = (0.1 - 0.0005) / (0.15 * 0.85 * 2 / 1024) ** 0.5
-    assert share_distance(summary(10.0), Published(1.0, 20.0, 0.0), 1024) == pytest.approx(exact)
-    assert share_distance(summary(20.0), Published(1.0, 10.0, 0.0), 1024) == pytest.approx(exact)
-    assert share_distance(summary(0.04), Published(1.0, 0.0, 0.0), 1024) == 0
+def fisher(bad, n, other, m):
+    """Two-sided p-value of the hypergeometric distribution: all tables that are no likelier, added up."""
+    least, most = max(0, bad + other - m), min(n, bad + other)
+    chances = {
+        k: Fraction(comb(n, k) * comb(m, bad + other - k), comb(n + m, bad + other))
+        for k in range(least, most + 1)
+    }
+    return float(sum(p for p in chances.values() if p <= chances[bad]))
+
+
+@pytest.mark.parametrize(
+    ("percent", "n_tasks", "published", "count"),
+    [
+        (10.0, 1000, 20.0, 205),
+        (25.0, 16, 8.1, 83),
+        (0.0, 64, 0.5, 5),
+        (12.5, 64, 0.5, 5),
+        (100.0, 8, 46.0, 471),
+    ],
+)
+def test_share_distance(percent, n_tasks, published, count):
+    """3 stands for p = 0.0027, of the exact test."""
+    bad = round(percent * n_tasks / 100)
+    found = share_distance(summary(percent), Published(1.0, published, 0.0), n_tasks)
+    assert 2 * norm.sf(found) == pytest.approx(fisher(bad, n_tasks, count, 1024), rel=1e-6)
+
+
+def test_a_share_that_is_printed_alike_is_at_distance_0():
     assert share_distance(summary(0.0), Published(1.0, 0.0, 0.0), 1024) == 0
+    assert share_distance(summary(100 * 2 / 1024), Published(1.0, 0.2, 0.0), 1024) == 0
+
+
+def test_small_samples_compare_shares_only(monkeypatch):
+    """One task far off decides the mean of 16: no failure to reproduce, which a share of bad tasks may be."""
+    published = Published(0.028, 0.2, 0.0005)
+    monkeypatch.setitem(LEVELS, (RESTARTS, 8, 3), published)
+    oracle = torch.full((16,), 0.028, dtype=torch.float64)
+    one = oracle.clone()
+    one[3] = 50.0
+    level = _level(RESTARTS, 8, 3, one, oracle, 0.0)
+    assert level.reproduced
+    assert (level.published, level.combined_standard_error) == (0.028, None)
+    many = oracle.clone()
+    many[:8] = 50.0
+    assert not _level(RESTARTS, 8, 3, many, oracle, 0.0).reproduced
+    alone = _level(ORACLE, 8, 3, oracle, oracle, 0.0)  # no share is published
+    assert (alone.distance, alone.reproduced) == (None, True)
+    assert _level(RESTARTS, 8, 3, one.repeat(64), oracle.repeat(64), 0.0).combined_standard_error is not None
+
+
+@pytest.mark.parametrize("level", [Published(0.4, 0.0, 0.0005), Published(0.034, 30.0, 0.0005)])
+def test_a_wrong_spectral_level_is_told_apart(monkeypatch, level):
+    """By its mean, or by its share of bad tasks alone."""
+    oracle = torch.linspace(0.01, 0.046, 1024, dtype=torch.float64)
+    total = oracle + 0.006
+    total[:2] = 1.0  # 0.2 %
+    assert _level(SPECTRAL, 8, 3, total, oracle, 0.0).reproduced
+    monkeypatch.setitem(LEVELS, (SPECTRAL, 8, 3), level)
+    assert not _level(SPECTRAL, 8, 3, total, oracle, 0.0).reproduced
 
 
 @pytest.fixture
@@ -75,19 +132,6 @@ def spectral_alone(monkeypatch):
     """Beside the oracle, which is always measured."""
     for d in METHODS:
         monkeypatch.setitem(METHODS, d, (SPECTRAL,))
-
-
-@pytest.mark.usefixtures("spectral_alone")
-@pytest.mark.parametrize("level", [Published(0.4, 0.0, 0.0005), Published(0.034, 30.0, 0.0005)])
-def test_a_wrong_spectral_level_is_told_apart(monkeypatch, level):
-    """By its mean, or by its share of bad tasks alone."""
-    [right] = [found for found in measure_levels(64, 0, ((8, 3),)) if found.method == SPECTRAL]
-    assert right.reproduced
-    assert right.n_failed == 0
-    monkeypatch.setitem(LEVELS, (SPECTRAL, 8, 3), level)
-    [wrong] = [found for found in measure_levels(64, 0, ((8, 3),)) if found.method == SPECTRAL]
-    assert not wrong.reproduced
-    assert wrong.measured == right.measured
 
 
 @pytest.mark.usefixtures("spectral_alone")
@@ -132,14 +176,10 @@ def test_ledger_lines(monkeypatch):
 
 
 def test_a_wrong_level_is_told_apart(monkeypatch):
-    key = (ORACLE, 8, 3)
-    monkeypatch.setitem(METHODS, 8, ())
-    right = measure_levels(64, 0, ((8, 3),))[0]
-    assert right.reproduced
-    monkeypatch.setitem(LEVELS, key, Published(0.056, None, 0.0005))
-    wrong = measure_levels(64, 0, ((8, 3),))[0]
-    assert not wrong.reproduced
-    assert wrong.measured == right.measured
+    oracle = torch.linspace(0.01, 0.046, 1024, dtype=torch.float64)
+    assert _level(ORACLE, 8, 3, oracle, oracle, 0.0).reproduced
+    monkeypatch.setitem(LEVELS, (ORACLE, 8, 3), Published(0.056, None, 0.0005))
+    assert not _level(ORACLE, 8, 3, oracle, oracle, 0.0).reproduced
 
 
 def test_command(tmp_path, capsys):
