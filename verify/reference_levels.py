@@ -14,8 +14,9 @@ counts as reproduced when
 and only for 1,024 tasks or more. Bad tasks make most of some means and are few (0.2 % of 64 tasks is 0.1): in
 a smaller sample they are nearly always missing, and its standard error with them, or one of them is the mean.
 Shares of bad tasks are compared, for fewer than 1,024 tasks of every method, by Fisher's exact test of equal
-shares. `distance` is the normal deviate of its two-sided p-value, so that 3 is p = 0.0027 there too; the
-published share may be any number of tasks that is printed so.
+shares. `distance` is the normal deviate of its two-sided p-value, so that 3 is p = 0.0027 there too; in a
+small sample of p times the number of shares compared (11), so that a whole run fails by chance once in 370.
+The published share may be any number of tasks that is printed so.
 
 se_published is derived from what is printed: with a share q of bad tasks, the rest at the oracle's error m,
 the mean fixes the error of a bad task at m + (mean - m)/q, and q (1 - q) ((mean - m)/q)^2 is the variance
@@ -222,8 +223,12 @@ def _level(method: str, d: int, K: int, total: torch.Tensor, oracle: torch.Tenso
     published = LEVELS.get((method, d, K))
     if published is None:
         return Level(method, d, K, measured, None, None, None, n_failed, seconds)
-    share = None if published.percent_bad is None else share_distance(measured, published, len(total))
-    if len(total) < PUBLISHED_TASKS:
+    small = len(total) < PUBLISHED_TASKS
+    among = sum(level.percent_bad is not None for level in LEVELS.values()) if small else 1
+    share = None
+    if published.percent_bad is not None:
+        share = share_distance(measured, published, len(total), among)
+    if small:
         return Level(method, d, K, measured, published.mean, None, share, n_failed, seconds)
     combined = math.hypot(measured.standard_error, published_standard_error(published, floor))
     distance = max(0.0, abs(measured.mean - published.mean) - published.rounding) / combined
@@ -232,8 +237,10 @@ def _level(method: str, d: int, K: int, total: torch.Tensor, oracle: torch.Tenso
     return Level(method, d, K, measured, published.mean, combined, distance, n_failed, seconds)
 
 
-def share_distance(measured: Summary, published: Published, n_tasks: int) -> float:
+def share_distance(measured: Summary, published: Published, n_tasks: int, among: int = 1) -> float:
     """Normal deviate of the two-sided p-value of Fisher's exact test that both shares of bad tasks are one.
+
+    The p-value is multiplied by `among`, the number of shares that are compared together (Bonferroni).
 
     Of the numbers of published tasks whose share is printed so (within 0.05 %), the one that fits best.
     """
@@ -244,7 +251,7 @@ def share_distance(measured: Summary, published: Published, n_tasks: int) -> flo
     tables = [[[bad, n_tasks - bad], [count, PUBLISHED_TASKS - count]] for count in counts]
     found: list[Any] = [stats.fisher_exact(table) for table in tables]
     p = max(float(one.pvalue) for one in found)
-    return float(stats.norm.isf(min(p, 1.0) / 2))
+    return float(stats.norm.isf(min(p * among, 1.0) / 2))
 
 
 def published_standard_error(published: Published, oracle: Summary) -> float:

@@ -90,7 +90,10 @@ def test_share_distance(percent, n_tasks, published, count):
     """3 stands for p = 0.0027, of the exact test."""
     bad = round(percent * n_tasks / 100)
     found = share_distance(summary(percent), Published(1.0, published, 0.0), n_tasks)
-    assert 2 * norm.sf(found) == pytest.approx(fisher(bad, n_tasks, count, 1024), rel=1e-6)
+    p = fisher(bad, n_tasks, count, 1024)
+    assert 2 * norm.sf(found) == pytest.approx(p, rel=1e-6)
+    found = share_distance(summary(percent), Published(1.0, published, 0.0), n_tasks, 11)
+    assert 2 * norm.sf(found) == pytest.approx(min(1.0, 11 * p), rel=1e-6)
 
 
 def test_a_share_that_is_printed_alike_is_at_distance_0():
