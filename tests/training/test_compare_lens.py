@@ -233,6 +233,20 @@ def test_the_section_of_a_network(monkeypatch):
     assert beyond.title == "Score blocks beyond EM"
 
 
+def test_what_heads_read_has_controls_that_differ(monkeypatch):
+    """Each by its own attention: that of the learned network with other variables would be the same again."""
+    reads = computed(monkeypatch, small_model(seed=9))["blocks"]["reads"]
+    assert list(reads) == ["learned", "untrained", "random"]
+    for value in (
+        lambda head: head["mass"]["E"],
+        lambda head: head["mass"]["M"],
+        lambda head: head["read_x"]["share"],
+    ):
+        rows = [[value(head) for layer in layers for head in layer["heads"]] for layers in reads.values()]
+        for other in rows[1:]:
+            assert all(abs(a - b) > 1e-4 for a, b in zip(rows[0], other, strict=True))
+
+
 def test_a_failed_alignment_and_a_common_start_are_said(monkeypatch):
     """The network is its own control but for one number."""
     model = copy.deepcopy(

@@ -82,10 +82,15 @@ def _row(model: TGMM, other: TGMM) -> dict[str, Any]:
 
 def _controls(subject: Subject) -> dict[str, Any]:
     """Distance to the untrained network, and to random directions of the same sizes."""
+    networks = {"untrained": subject.untrained, "random": _random(subject)}
+    return {name: _row(subject.model, other) for name, other in networks.items()}
+
+
+def _random(subject: Subject) -> TGMM:
+    """Random directions of the same sizes in place of the backbone; read-in and tokens are learned ones."""
     random = copy.deepcopy(subject.model).double()
     random.backbone = random_like(transformer_of(subject.model), subject.generator(6, 2))
-    networks = {"untrained": subject.untrained, "random": random}
-    return {name: _row(subject.model, other) for name, other in networks.items()}
+    return random
 
 
 def _layers(subject: Subject) -> dict[str, Any]:
@@ -113,6 +118,12 @@ def _blocks(subject: Subject) -> dict[str, Any]:
     repeats = range(1 + SHUFFLES[subject.effort.quick])
     shuffled, *others = (named.shuffled(subject.generator(6, 4, number)) for number in repeats)
     floors = _floors(learned, others)
+    networks = {
+        "learned": _network_blocks(learned, named),
+        "untrained": _network_blocks(untrained, named),
+        "shuffled": _network_blocks(learned, shuffled),
+    }
+    random = _network_blocks(_reads(_random(subject), batch.X, K), named)
     return {
         "about": {
             "K": K,
@@ -124,12 +135,17 @@ def _blocks(subject: Subject) -> dict[str, Any]:
         },
         "floors": {label: floors[label] for label in LABELS},
         "pair_floors": floors,
-        "networks": {
-            "learned": _network_blocks(learned, named),
-            "untrained": _network_blocks(untrained, named),
-            "shuffled": _network_blocks(learned, shuffled),
-        },
+        "networks": networks,
+        "reads": {name: _reading(networks[name]) for name in ("learned", "untrained")}
+        | {"random": _reading(random)},
     }
+
+
+def _reading(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the blocks of each layer: where attention goes, and what of x is read."""
+    return [
+        {"heads": [{key: head[key] for key in ("mass", "read_x")} for head in la["heads"]]} for la in layers
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,8 +82,8 @@ def scores_picture(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: 
 
 
 def reads_picture(blocks: dict[str, Any], seed: int) -> Picture:
-    """Where attention goes, and how much of what tokens receive comes from x."""
-    networks = blocks["networks"]
+    """Where attention goes, and how much of what tokens receive comes from x; each network by its own."""
+    networks = blocks["reads"]
     rows: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
         ("attention of points\non component tokens", lambda head: head["mass"]["E"]),
         ("attention of component\ntokens on points", lambda head: head["mass"]["M"]),
@@ -100,13 +100,12 @@ def reads_picture(blocks: dict[str, Any], seed: int) -> Picture:
     bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
     bar.set_label("share")
     caption = (
-        f"{_about(blocks, seed)} Top and middle: mean attention weight, which variables of other "
-        "tasks do not "
-        "change. Bottom: of the variance over tasks of what a head writes at component tokens from "
-        "the points, "
-        "the share explained by the encoded x (0 also where it explains less than nothing). EM's E "
-        "step needs "
-        "attention of points on component tokens, its M step that of tokens on points, and x read there."
+        f"{_about(blocks, seed)} Columns: the learned network, an untrained one, and one of random "
+        "directions with the learned sizes of heads and units, each with its own attention. Top and middle: "
+        "mean attention weight. Bottom: of the variance over tasks of what a head writes at component tokens "
+        "from the points, the share explained by the encoded x (0 also where it explains less than nothing). "
+        "EM's E step needs attention of points on component tokens, its M step that of tokens on points, and "
+        "x read there."
     )
     return Picture(READS, caption, figure)
 

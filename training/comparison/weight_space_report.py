@@ -168,7 +168,7 @@ def _attending(row: dict[str, Any]) -> str:
 def _reads(blocks: dict[str, Any]) -> str:
     """What component tokens receive, over heads that attend to points for the most part."""
     shares = {}
-    for name, layers in blocks["networks"].items():
+    for name, layers in blocks["reads"].items():
         heads = [head for layer in layers for head in layer["heads"] if head["mass"]["M"] >= 0.5]
         values = [head["read_x"]["share"] for head in heads if head["read_x"]["share"] is not None]
         shares[name] = (len(heads), _mean(values))
@@ -176,9 +176,8 @@ def _reads(blocks: dict[str, Any]) -> str:
     return (
         "Of the variance of what component tokens receive from the points, in heads that give "
         "these half of "
-        f"the attention or more, x explains on average: {', '.join(texts)}. Where the untrained "
-        "network has "
-        "as much, reading x is the read-in's doing and not the training's."
+        f"the attention or more, x explains on average: {', '.join(texts)}. Where the untrained network or "
+        "random directions have as much, reading x is the read-in's doing and not the training's."
     )
 
 
