@@ -6,11 +6,13 @@
 
 The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, model.safetensors with model.json. A
 run killed at any moment goes on with --resume and ends with the same weights, bit for bit, on the same kind
-of machine; Ctrl-C saves first. Exit codes: 0 done, 2 bad input or no way on, 130 stopped.
+of machine; Ctrl-C is answered at once and saves first. Exit codes: 0 done, 2 bad input or no way on, 130
+stopped.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -34,24 +36,33 @@ from training.recorder import Clock, Recorder
 from training.rehearsal import rehearse
 from training.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
 from training.tensorboard import Board, load_writer
-from training.trainer import StepResult, Trainer, initial_weights
+from training.trainer import StepGivenUp, StepResult, Trainer, initial_weights
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 class Stop:
-    """Set by Ctrl-C or SIGTERM; the step it comes in and the next are taken, then the loop ends."""
+    """Set by Ctrl-C or SIGTERM, which the first process answers at once.
+
+    The step at hand is given up before its next micro-batch; of several processes it is taken, since the
+    others wait for its sum.
+    """
 
     wanted = False
 
+    def __init__(self, first: bool) -> None:
+        self.first = first
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.first and not self.wanted:
+            os.write(2, b"\nstopping: a checkpoint is being saved\n")  # print may be at work already
         self.wanted = True
 
 
 @contextmanager
-def stopping_gently() -> Iterator[Stop]:
+def stopping_gently(first: bool) -> Iterator[Stop]:
     """Within, SIGINT and SIGTERM are remembered instead of raised."""
-    stop = Stop()
+    stop = Stop(first)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -113,10 +124,14 @@ def train(
                 board = Board(out, writer, trainer.step) if writer else None
                 recorder = Recorder(out, trainer, clock, board)
                 rehearse(out, recorder)
-        with stopping_gently() as stop, _bar(console, trainer) as advance:
+        with stopping_gently(processes.first) as stop, _bar(console, trainer) as advance:
             stopped = False
             while trainer.step < config.training.steps and not stopped:
-                result = trainer.take_step(stop.wanted)
+                try:
+                    result = trainer.take_step(lambda: stop.wanted)
+                except StepGivenUp:
+                    stopped = True
+                    break
                 stopped = result.stop and trainer.step < config.training.steps
                 advance(result)
                 if recorder is not None:

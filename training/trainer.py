@@ -9,6 +9,7 @@ up to the order of a floating-point sum.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ class StepResult:
     gradient_norm: float
     learning_rate: float
     stop: bool
+
+
+class StepGivenUp(Exception):  # noqa: N818  nothing went wrong
+    """A step was stopped before it changed weights, optimisers or the number of steps."""
 
 
 class Trainer:
@@ -73,9 +78,10 @@ class Trainer:
         if self.config.training.init:
             self.model.load_state_dict(initial_weights(self.config))
 
-    def take_step(self, stop: bool = False) -> StepResult:
-        """One optimiser step on the next global batch; `stop` is told to all processes.
+    def take_step(self, stop: Callable[[], bool] = lambda: False) -> StepResult:
+        """One optimiser step on the next global batch; whether `stop()` is told to all processes at its end.
 
+        Raises StepGivenUp when `stop()` before a micro-batch of a process that is alone: nothing has changed.
         Raises TrainingError when the loss or its gradient is not finite.
         """
         training = self.config.training
@@ -86,12 +92,14 @@ class Trainer:
             parameter.grad = torch.zeros_like(parameter)
         total = torch.zeros((), device=self.processes.device)
         for micro in plan[self.processes.rank :: self.processes.count]:
+            if self.processes.count == 1 and stop():
+                raise StepGivenUp
             batch = draw(self.config.tasks, micro, device=self.processes.device)
             loss = self.losses(batch).sum() / training.tasks_per_step
             loss.backward()
             total += loss.detach()
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        stopping = torch.full_like(total, float(stop))
+        stopping = torch.full_like(total, float(stop()))
         self.processes.sum([*gradients, total, stopping])
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), training.clip))
         if not (math.isfinite(norm) and math.isfinite(float(total))):

@@ -137,7 +137,7 @@ def test_a_stop_of_one_is_a_stop_of_all():
     results: dict[int, StepResult] = {}
 
     def work(rank: int) -> None:
-        results[rank] = trainers[rank].take_step(stop=rank == 2)
+        results[rank] = trainers[rank].take_step(lambda: rank == 2)
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(3)]
     for thread in threads:
@@ -214,7 +214,7 @@ def test_a_stop_of_one_process_stops_both_and_the_run_goes_on(rank, forker: Fork
     out, log = tmp_path / "out", tmp_path / "log"
     codes = forker.run(log, "--preset", path, "--out", out, processes=2, rank=rank, interrupt_at=4)
     assert codes == [130, 130], log.read_text()
-    assert log.read_text().count("stopped at step 6; --resume goes on\n") == 1
+    assert log.read_text().count("stopped at step 5; --resume goes on\n") == 1
     assert forker.run(log, "--out", out, "--resume", processes=2) == [0, 0], log.read_text()
     assert result(out) == expected
 

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from training_runs import ROOT, Forker, preset, read_metrics, result, tiny_config, train
 
+from training import trainer as trainer_module
 from training.checkpoint import latest_checkpoint
 from training.processes import Processes
 from training.run_folder import Metrics, MetricsError
@@ -101,10 +103,10 @@ def stop_before(monkeypatch, step: int, what) -> None:
     """`what()` is called before the step with this number."""
     take_step = Trainer.take_step
 
-    def call(trainer: Trainer, stop: bool = False) -> StepResult:
+    def call(trainer: Trainer, *stop: Callable[[], bool]) -> StepResult:
         if trainer.step == step:
             what()
-        return take_step(trainer, stop)
+        return take_step(trainer, *stop)
 
     monkeypatch.setattr(Trainer, "take_step", call)
 
@@ -112,30 +114,54 @@ def stop_before(monkeypatch, step: int, what) -> None:
 @pytest.mark.parametrize(
     ("number", "optimiser"), [(signal.SIGINT, "adamw"), (signal.SIGINT, "muon"), (signal.SIGTERM, "adamw")]
 )
-def test_ctrl_c_saves_and_the_run_goes_on(number, optimiser, tmp_path, monkeypatch):
-    """It comes in the seventh step; that and the next are taken and saved, and the exit code is 130."""
+def test_ctrl_c_saves_and_the_run_goes_on(number, optimiser, tmp_path, monkeypatch, capfd):
+    """It comes in the seventh step, which is given up; six are saved, and the exit code is 130."""
     path, expected = undisturbed(tmp_path, training={"optimiser": optimiser, "checkpoint_seconds": 1e9})
     out, handlers = tmp_path / "out", [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         stop_before(patch, 6, lambda: signal.raise_signal(number))
         outcome = train("--preset", path, "--out", out)
     assert outcome.code == 130
-    assert outcome.err.endswith("stopped at step 8; --resume goes on\n")
+    assert outcome.err.endswith("stopped at step 6; --resume goes on\n")
+    assert capfd.readouterr().err == "\nstopping: a checkpoint is being saved\n"
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not (out / "model.safetensors").exists()
     found = latest_checkpoint(out / "checkpoints", pytest.fail)
     assert found is not None
-    assert found.step == 8
+    assert found.step == 6
     outcome = train("--out", out, "--resume")
     assert outcome.code == 0
-    assert f"resuming {out} at step 8\n" in outcome.err
+    assert f"resuming {out} at step 6\n" in outcome.err
     assert result(out) == expected
 
 
-def test_ctrl_c_at_the_last_step_changes_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", [0, 11])
+def test_ctrl_c_at_the_first_and_last_step_changes_nothing(step, tmp_path, monkeypatch):
     path, expected = undisturbed(tmp_path)
-    stop_before(monkeypatch, 11, lambda: signal.raise_signal(signal.SIGINT))
-    assert train("--preset", path, "--out", tmp_path / "out").code == 0
+    with monkeypatch.context() as patch:
+        stop_before(patch, step, lambda: signal.raise_signal(signal.SIGINT))
+        assert train("--preset", path, "--out", tmp_path / "out").code == 130
+    assert train("--out", tmp_path / "out", "--resume").code == 0
+    assert result(tmp_path / "out") == expected
+
+
+def test_ctrl_c_between_micro_batches_gives_the_step_up(tmp_path, monkeypatch):
+    """The gradients of the first one are thrown away."""
+    path, expected = undisturbed(tmp_path, training={"micro_batches": 2})
+    draw, drawn = trainer_module.draw, []
+
+    def noting(*arguments, **named):
+        drawn.append(arguments[1])
+        if len(drawn) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return draw(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "draw", noting)
+        outcome = train("--preset", path, "--out", tmp_path / "out")
+    assert outcome.err.endswith("stopped at step 3; --resume goes on\n")
+    assert len(drawn) == 7
+    assert train("--out", tmp_path / "out", "--resume").code == 0
     assert result(tmp_path / "out") == expected
 
 
@@ -187,7 +213,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(damage, kil
     reports = [line for line in outcome.err.splitlines() if line.startswith("damaged checkpoint passed over")]
     assert len(reports) == 1
     assert "step-00000009.safetensors" in reports[0]
-    assert f"resuming {out} at step 8\n" in outcome.err
+    assert f"resuming {out} at step 6\n" in outcome.err
     assert result(out) == expected
 
 

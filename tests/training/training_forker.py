@@ -65,10 +65,10 @@ def die_before(event):
 def interrupt_before(step):
     take_step = Trainer.take_step
 
-    def call(self, stop=False):
+    def call(self, *stop):
         if self.step == step:
             signal.raise_signal(signal.SIGINT)
-        return take_step(self, stop)
+        return take_step(self, *stop)
 
     Trainer.take_step = call
 
