@@ -3,7 +3,6 @@
 import base64
 import math
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -130,14 +129,15 @@ def test_softmax_errors_fall_with_more_pairs(dtype):
 def test_more_steps_take_more_layers_only(tmp_path):
     tables = []
     for steps in (1, 10**12):
-        assert invoke(command.app, *TINY, "--steps", steps, "--out", tmp_path / "out").code == 0
-        tables.append(strict_json(tmp_path / "out" / "results.json")["tables"])
+        out = tmp_path / str(steps)
+        assert invoke(command.app, *TINY, "--steps", steps, "--out", out).code == 0
+        assert (out / "index.html").is_file()
+        tables.append(strict_json(out / "results.json")["tables"])
     for one, many in zip(*([row for table in t.values() for row in table] for t in tables), strict=True):
         assert int(many["layers"].replace(",", "")) == 10**12 * int(one["layers"])
         assert {k: v for k, v in one.items() if k not in ("L", "layers")} == {
             k: v for k, v in many.items() if k not in ("L", "layers")
         }
-    assert Path(tmp_path / "out" / "index.html").is_file()
 
 
 @pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1.0), (4, 2, 1e-3), (2, 8, 1e-9)])
