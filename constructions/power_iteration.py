@@ -12,7 +12,7 @@ from torch import Tensor
 from constructions.arguments import check_whole
 from constructions.compiled import Compiled
 from constructions.construction import Construction
-from constructions.hypotheses import HypothesisError
+from constructions.hypotheses import HypothesisError, LostDirectionError
 from constructions.resources import Resources
 from constructions.rounding import unit_roundoff
 from constructions.tensor_power_bounds import PathBound, StepError, contract, natural_scale, path_bound
@@ -185,13 +185,14 @@ class PowerIteration(ABC):
             if finite and bool(row.any()):
                 continue
             contracts = _contracts(T[task], path[-2][task])
-            if self.normalised:
+            where = f"step {step} of tensor {task}: T(I, v, v)"
+            if self.normalised and contracts:
                 why = (
                     f"is not 0, but leaves the range of {row.dtype} in the layers: scale T, or the start to 1"
-                    if contracts
-                    else "is 0: it has no direction, take another start"
                 )
-                raise HypothesisError(f"step {step} of tensor {task}: T(I, v, v) {why}")
+                raise LostDirectionError(f"{where} {why}", step, task)
+            if self.normalised:
+                raise HypothesisError(f"{where} is 0: it has no direction, take another start")
             if finite and not contracts:
                 continue
             what = "is rounded to 0" if finite else "overflows"

@@ -128,6 +128,7 @@ def check(
     best: list[Best] = []
     sinks: list[Point] = []
     paths: list[Row] = []
+    ended: list[str] = []
     recovered: list[Row] = []
     dropped: list[Row] = []
     others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
@@ -143,7 +144,9 @@ def check(
             sinks += sweep_sink(problem, d0, pairs[-1], dtype, device)
             lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
             dropped.append({"problem": problem.name, "lost": lost})
-            paths += normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
+            rows, lines = normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
+            paths += rows
+            ended += lines
         for other in others:
             start(f"{given[0].name} in {plain_value(other)}")
             d0, rounded = options.max_dim or given[0].dim, given[0].rounded(other)
@@ -170,6 +173,7 @@ def check(
         "sink": [p.as_dict() for p in sinks],
         "without_sink": dropped,
         "paths": paths,
+        "ended": ended,
         "recovery": recovered,
         "resources": softmax_resources(dims, options.steps, pairs, dtype),
     }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from constructions.hypotheses import LostDirectionError
 from constructions.softmax_tensor_bounds import (
     Heads,
     best_epsilon,
@@ -245,15 +246,51 @@ def normalised_rows(
     sink: float,
     dtype: torch.dtype,
     device: str,
-) -> list[Row]:
-    """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best."""
-    rows = []
+) -> tuple[list[Row], list[str]]:
+    """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best.
+
+    And a line for each p whose products drown beside the sink before the last step: see :func:`drowns`.
+    """
+    rows, ended = [], []
     for p in pairs:
         step = predicted_epsilon(problem, p, sink, dtype) if epsilon is None else epsilon
         start = max(UNIT_BOUND, float(problem.v.abs().max()))
         power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
-        rows += path_rows(problem, f"softmax, p={p}", along_path(power, problem, dtype, device, steps))
-    return rows
+        taken = steps
+        try:
+            found = along_path(power, problem, dtype, device, taken)
+        except LostDirectionError as lost:
+            if not drowns(power, problem, dtype, device, lost):
+                raise
+            taken = lost.step - 1
+            ended.append(
+                f"{problem.name}, p={p}: from step {lost.step} on T(I, v, v) is within rounding of 0 in "
+                f"{dtype}, for starts as long as these; scale the start to 1, or use float64"
+            )
+            found = along_path(power, problem, dtype, device, taken) if taken else None
+        rows += path_rows(problem, f"softmax, p={p}", found) if found else []
+    return rows, ended
+
+
+def drowns(
+    power: SoftmaxTensorPower,
+    problem: TensorProblem,
+    dtype: torch.dtype,
+    device: str,
+    lost: LostDirectionError,
+) -> bool:
+    """Whether the proved error of that step reaches every entry of ``T(I, v, v)``: the layers may write 0.
+
+    Which kernel computes the attention then decides between 0 and noise. A wrong construction that writes 0
+    where the bound allows none is not excused.
+    """
+    v, before = problem.v, lost.step - 1
+    T = problem.T.expand(len(v), -1, -1, -1)
+    if before:
+        v = power.run(T, v, dtype=dtype, device=device, steps=before).v.to("cpu", torch.float64)
+    allowed = power.step_error(T, v, dtype, first=before == 0).heads[lost.task]
+    exact = contract(T, v)[lost.task].abs()
+    return bool((allowed.isfinite() & (exact <= allowed)).all())
 
 
 def recovery_rows(

@@ -28,6 +28,8 @@ def print_results(console: Console, results: dict[str, Any]) -> None:
             f"sink dropped, {row['problem']}: {row['lost']:.0%} of T(I, v, v) lost, rescaled", markup=False
         )
     print_paths(console, results["paths"])
+    for line in results["ended"]:
+        console.print(line, markup=False)
     print_recovery(console, results["recovery"])
     print_table(console, "Resources", HEADER, results["resources"])
     broken = sum(point["broken"] for point in (*results["epsilon"], *results["sink"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import invoke, strict_json
 from tensor_commands import (
     SOFTMAX,
@@ -24,7 +25,9 @@ from tensor_commands import (
 import verify.softmax_tensor_power as command
 import verify.softmax_tensor_rows as rows
 from console.output import significant
+from constructions.hypotheses import LostDirectionError
 from verify.softmax_tensor_rows import EPSILONS, SINKS
+from verify.tensor_data import TensorProblem
 
 OTHER = {"float64": "float32", "float32": "float64"}
 
@@ -218,6 +221,57 @@ def test_starts_that_are_not_of_length_1(size, dtype):
     assert results["recovery"] == []
     claimed = {r["claimed"] for r in results["paths"] if r["step"] == 1}
     assert claimed == {3} or (size, dtype) == (1e-3, "float32")  # scores of 1e-6 drown there
+    if dtype == "float64":
+        assert results["ended"] == []
+
+
+def drowned(size: float, step: int, dtype: torch.dtype) -> bool:
+    """Whether a start of this size may be lost in a step of a construction for starts as large."""
+    T, v = (torch.from_numpy(np.random.default_rng(0).normal(size=s)) for s in ((1, 3, 3, 3), (1, 3)))
+    problem = TensorProblem("T", T, size * v).rounded(dtype)
+    bound = max(rows.UNIT_BOUND, float(problem.v.abs().max()))
+    power = rows.softmax_tensor_power_construction(3, 3, 1e-3, 1, 10.0, bound=bound)
+    return rows.drowns(power, problem, dtype, "cpu", LostDirectionError("", step, 0))
+
+
+def test_only_what_the_bound_allows_to_be_lost_is_excused():
+    """Products of 1e-12 beside a sink of e^10 are below float32's rounding; at 1e-4 above float64's."""
+    assert drowned(1e-6, 1, torch.float32)
+    assert not drowned(1e-2, 1, torch.float64)
+    assert not drowned(1.0, 1, torch.float32)
+    assert not drowned(1.0, 2, torch.float64)
+
+
+@pytest.mark.usefixtures("quick", "here")
+@pytest.mark.parametrize("step", [1, 2])
+def test_steps_whose_products_drown_are_said_and_not_shown(step, monkeypatch):
+    """Whether a kernel rounds them to 0 or to noise, the run ends well; planted here at either step."""
+    real = rows.along_path
+
+    def lose(power, problem, dtype, device, steps):
+        if steps >= step:
+            raise LostDirectionError("planted", step, 0)
+        return real(power, problem, dtype, device, steps)
+
+    monkeypatch.setattr(rows, "along_path", lose)
+    monkeypatch.setattr(rows, "drowns", lambda *_: True)
+    outcome, results = run(command.app, Path("out"), *OWN)
+    assert {r["step"] for r in results["paths"]} == set(range(1, step))
+    assert len(results["ended"]) == 2  # p = 1, 2
+    line = f"T.npy, d=3, not symmetric, p=1: from step {step} on T(I, v, v) is within rounding of 0 in torch.float64"
+    assert line in " ".join(outcome.out.split())
+    assert line in (Path("out") / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("quick", "here")
+def test_a_lost_direction_that_no_rounding_excuses_is_not_hidden(monkeypatch):
+    def lose(*_):
+        raise LostDirectionError("step 1 of tensor 0: planted", 1, 0)
+
+    monkeypatch.setattr(rows, "along_path", lose)
+    outcome = invoke(command.app, *OWN, "--out", "out")
+    assert outcome.code == 2
+    assert "step 1 of tensor 0: planted" in outcome.err
 
 
 @pytest.mark.usefixtures("quick", "here")
