@@ -282,7 +282,7 @@ def drowns(
     """Whether the proved error of that step reaches every entry of ``T(I, v, v)``: the layers may write 0.
 
     Which kernel computes the attention then decides between 0 and noise. A wrong construction that writes 0
-    where the bound allows none is not excused.
+    where the bound allows none is not excused, nor a T whose squares leave the range: T must be scaled.
     """
     v, before = problem.v, lost.step - 1
     T = problem.T.expand(len(v), -1, -1, -1)
@@ -290,7 +290,9 @@ def drowns(
         v = power.run(T, v, dtype=dtype, device=device, steps=before).v.to("cpu", torch.float64)
     allowed = power.step_error(T, v, dtype, first=before == 0).heads[lost.task]
     exact = contract(T, v)[lost.task].abs()
-    return bool((allowed.isfinite() & (exact <= allowed)).all())
+    range_of = torch.finfo(dtype)
+    in_range = math.sqrt(range_of.tiny) < float(exact.max()) < math.sqrt(range_of.max)
+    return in_range and bool((allowed.isfinite() & (exact <= allowed)).all())
 
 
 def recovery_rows(

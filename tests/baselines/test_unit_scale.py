@@ -59,7 +59,7 @@ def test_fit_many_warns_once_with_the_count():
 @pytest.mark.parametrize(("d", "K"), [(1, 2), (2, 2), (2, 5), (8, 3), (8, 5)])
 @pytest.mark.parametrize("start", ["k-means++", "normal"])
 def test_the_papers_tasks_do_not_trigger_it(d, K, start):
-    """Up to 29 % of these fits end in a poor optimum (d = 2, K = 5, "normal"); no verdict in 220,000 of them,
+    """Up to 29 % of these fits end in a poor optimum (d = 2, K = 5, "normal"); no verdict in 180,000 of them,
     1 of 20,000 at d = 1 with a start N(0, 1)."""
     X = paper_tasks(400, d, K, 64, seeded(d + K)).X
     result = em(X, K, init=start, generator=seeded(2))
