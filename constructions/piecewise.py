@@ -9,6 +9,7 @@ a steep start cancel later and float32 loses every digit.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class PiecewiseLinear:
         """The largest absolute slope."""
         return float(np.abs(self.slopes).max())
 
-    @property
+    @functools.cached_property
     def error_interval(self) -> tuple[float, float]:
         """Smallest and largest value of ``f - curve`` on the domain, in exact arithmetic.
 

@@ -63,8 +63,8 @@ def _heat_map(axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block
     image = axes.imshow(matrix.numpy(), norm=norm, cmap="RdBu_r", aspect="auto", interpolation="nearest")
     axes.set_title(title)
     axes.set_yticks([b.start + (b.width - 1) / 2 for b in rows], [b.name for b in rows], fontsize=8)
-    for block in rows:
-        axes.axhline(block.start - 0.5, color="0.8", linewidth=0.5)
+    edges = [block.start - 0.5 for block in rows]
+    axes.hlines(edges, 0, 1, transform=axes.get_yaxis_transform(), color="0.8", linewidth=0.5)
     axes.set_xlabel(across)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure = axes.get_figure()

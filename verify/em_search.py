@@ -113,7 +113,7 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
                 return
 
 
-TASKS_A_GROUP, STEPS = 5, 2
+TASKS_A_GROUP, STEPS, MOST_SAMPLES = 5, 2, 512
 
 
 @lru_cache(maxsize=len(SHAPES))
@@ -123,12 +123,12 @@ def _construction(d0: int, K0: int, pieces: int) -> EMConstruction:
 
 def _random_group(g: torch.Generator, d0: int, K0: int) -> Group:
     dim, components = drawn_integer(g, 1, d0), drawn_integer(g, 1, K0)
-    # A quarter have as many points as components; the others up to 512, small sizes as likely as large.
+    # A quarter have as many points as components; the others more, small sizes as likely as large.
     exponent = torch.rand((), generator=g, dtype=DTYPE)
     samples = (
         components
         if drawn_integer(g, 0, 3) == 0
-        else round(components * (512 / components) ** float(exponent))
+        else round(components * (MOST_SAMPLES / components) ** float(exponent))
     )
     return Group(dim, components, samples, list(FAMILIES)[drawn_integer(g, 0, len(FAMILIES) - 1)])
 

@@ -26,6 +26,7 @@ from sublayer_rounding import (
 from torch import Tensor
 
 from constructions import Construction, Transformer
+from constructions.heads import HeadSum
 from constructions.transformer import MLP, SelfAttention
 
 DTYPES = [torch.float32, torch.float64]
@@ -127,6 +128,17 @@ def attentions_met(transformer: Transformer) -> list[tuple[str, SelfAttention, T
             module.register_forward_pre_hook(lambda _, given: entered.append(given[0].detach()))
             module.norm.register_forward_pre_hook(leaves)
     return met
+
+
+def with_few_heads(construction: Construction) -> Construction:
+    """The construction with at most two heads of every sum: each further one is drawn as these are."""
+    layers = (
+        dataclasses.replace(
+            layer, heads=tuple(HeadSum(p.heads[:2]) if isinstance(p, HeadSum) else p for p in layer.heads)
+        )
+        for layer in construction.layers
+    )
+    return dataclasses.replace(construction, layers=tuple(layers))
 
 
 @functools.cache
@@ -336,7 +348,7 @@ class ConstructionConformance:
         assert {b.name for b in used} <= words
 
     def test_plots_carry_the_names_of_the_blocks(self) -> None:
-        construction = compiled(type(self), torch.float64)[0].construction
+        construction = with_few_heads(compiled(type(self), torch.float64)[0].construction)
         figures = construction.plot_weights()
         names = [block.name for block in construction.stream.blocks]
         assert len(figures) == len(construction.layers)

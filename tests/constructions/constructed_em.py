@@ -2,7 +2,7 @@
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -81,18 +81,17 @@ def plain_em_step(task: Task) -> tuple[Tensor, Tensor, Tensor]:
     return mass / len(task.X), responsibilities @ task.X / mass[:, None], mass
 
 
+def stacked(tasks: list[Task]) -> Task:
+    """Tasks of one size as one, every tensor with a leading dimension."""
+    return Task(*(torch.stack([getattr(t, name) for t in tasks]) for name in ("X", "weights", "means")))
+
+
 def step_data(task: Task, refreshed: bool) -> StepData:
-    """A batch of one for the bounds."""
-    N, d = task.X.shape
-    return StepData(
-        task.X[None],
-        torch.ones(1, N, dtype=torch.bool),
-        task.weights[None],
-        task.means[None],
-        torch.ones(1, len(task.weights), dtype=torch.bool),
-        torch.tensor([d]),
-        refreshed,
-    )
+    """For the bounds: a batch of one, or of tasks that are :func:`stacked`."""
+    X, weights, means = (v if task.X.dim() == 3 else v[None] for v in (task.X, task.weights, task.means))
+    B, N, d = X.shape
+    tokens, components = torch.ones(B, N, dtype=torch.bool), torch.ones_like(weights, dtype=torch.bool)
+    return StepData(X, tokens, weights, means, components, torch.full((B,), d), refreshed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,16 +124,30 @@ def check_step(
     em: EMConstruction, task: Task, dtype: torch.dtype = torch.float64, refreshed: bool = False
 ) -> StepCheck:
     """Run one step in ``dtype`` and compare it with plain EM and with the bounds."""
-    task = task.rounded(dtype)
-    run = em.run(task.X, task.weights, task.means, dtype=dtype, refreshed=refreshed, steps=1)
-    bound = one_step_bound(em, step_data(task, refreshed), dtype)
-    weights, means, _ = plain_em_step(task)
-    return StepCheck(
-        (run.path_weights[1].double() - weights).abs(),
-        (run.path_means[1].double() - means).norm(dim=-1),
-        bound,
-        ~bound.undefined[0],
-    )
+    return check_steps(em, [task], dtype, refreshed)[0]
+
+
+def check_steps(
+    em: EMConstruction, tasks: list[Task], dtype: torch.dtype = torch.float64, refreshed: bool = False
+) -> list[StepCheck]:
+    """:func:`check_step` of tasks of one size, which the layers see as one batch."""
+    tasks = [task.rounded(dtype) for task in tasks]
+    data = step_data(stacked(tasks), refreshed)
+    run = em.run(data.X, data.weights, data.means, dtype=dtype, refreshed=refreshed, steps=1)
+    bounds = one_step_bound(em, data, dtype)
+    checks = []
+    for i, task in enumerate(tasks):
+        weights, means, _ = plain_em_step(task)
+        bound = StepBound(**{f.name: getattr(bounds, f.name)[i : i + 1] for f in fields(StepBound)})
+        checks.append(
+            StepCheck(
+                (run.path_weights[i, 1].double() - weights).abs(),
+                (run.path_means[i, 1].double() - means).norm(dim=-1),
+                bound,
+                ~bound.undefined[0],
+            )
+        )
+    return checks
 
 
 def em_path(task: Task, steps: int) -> tuple[Tensor, Tensor]:
@@ -147,14 +160,14 @@ def em_path(task: Task, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def bound_of_path(em: EMConstruction, task: Task, run: EMRun, dtype: torch.dtype) -> PathBound:
-    """The L-step bound of a run of one task (rounded to ``dtype``)."""
+    """The L-step bound of a run of one task (rounded to ``dtype``), or of tasks that are :func:`stacked`."""
     data = step_data(task, False)
     return path_bound(
         em,
         data.X,
         data.token_mask,
-        run.path_weights[None].double(),
-        run.path_means[None].double(),
+        run.path_weights.reshape(len(data.X), -1, *data.weights.shape[1:]).double(),
+        run.path_means.reshape(len(data.X), -1, *data.means.shape[1:]).double(),
         data.component_mask,
         data.n_features,
         dtype,

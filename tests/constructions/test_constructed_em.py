@@ -11,10 +11,12 @@ from constructed_em import (
     Task,
     bound_of_path,
     check_step,
+    check_steps,
     construction,
     em_path,
     make_task,
     plain_em_step,
+    stacked,
     step_data,
 )
 from hypothesis import given, settings
@@ -113,10 +115,10 @@ CORNERS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", CORNERS.values(), ids=CORNERS.keys())
 def test_corners(sizes: tuple[int, int, int], kind: str, refreshed: bool) -> None:
+    tasks = [make_task(*sizes, seed=seed, kind=kind, least_weight=1e-3) for seed in range(3)]
     for pieces in (8, 4096):
-        for seed in range(3):
-            task = make_task(*sizes, seed=seed, kind=kind, least_weight=1e-3)
-            assert check_step(construction(3, 5, pieces), task, refreshed=refreshed).broken() == []
+        for check in check_steps(construction(3, 5, pieces), tasks, refreshed=refreshed):
+            assert check.broken() == []
 
 
 def test_a_bound_of_float32_covers_responsibilities_that_underflow_there() -> None:
@@ -171,10 +173,9 @@ def test_the_rounding_is_a_share_of_the_bound() -> None:
 
 def test_the_instance_bound_is_not_far_from_the_error() -> None:
     """Median bound/measured <= 5 for d >= 3 and pieces >= 128: what the project promises."""
-    ratios = []
-    for seed in range(60):
-        check = check_step(construction(3, 5, 128), make_task(3, 3, 40, seed), refreshed=True)
-        ratios += (check.bound.mean_instance[0] / check.mean_error).tolist()
+    tasks = [make_task(3, 3, 40, seed) for seed in range(60)]
+    checks = check_steps(construction(3, 5, 128), tasks, refreshed=True)
+    ratios = torch.cat([check.bound.mean_instance[0] / check.mean_error for check in checks]).tolist()
     assert min(ratios) >= 1
     assert statistics.median(ratios) <= 5
 
@@ -216,8 +217,8 @@ def test_the_error_falls_as_the_square_of_the_pieces() -> None:
     problems = [make_task(3, 3, 40, seed, start="truth") for seed in range(60)]
     medians = [
         statistics.median(
-            float(check_step(construction(3, 5, M), task, refreshed=True).mean_error.max())
-            for task in problems
+            float(check.mean_error.max())
+            for check in check_steps(construction(3, 5, M), problems, refreshed=True)
         )
         for M in pieces
     ]
@@ -264,39 +265,40 @@ def test_the_optimal_split_is_the_best_of_all() -> None:
 
 
 def path_violations(
-    pieces: int, task: Task, steps: int, dtype: torch.dtype
+    pieces: int, tasks: list[Task], steps: int, dtype: torch.dtype
 ) -> tuple[list[str], torch.Tensor]:
-    """Broken L-step and one-step bounds of a run, and where (per step) the L-step bound claims anything."""
-    task = task.rounded(dtype)
-    em = construction(3, 5, pieces)
-    run = em.run(task.X, task.weights, task.means, dtype=dtype, steps=steps)
-    bound = bound_of_path(em, task, run, dtype)
-    weights, means = em_path(task, steps)
-    path_weights, path_means = run.path_weights.double(), run.path_means.double()
+    """Broken L-step and one-step bounds of tasks of one size; where (B, L) the first kind claims anything."""
+    tasks = [task.rounded(dtype) for task in tasks]
+    em, batch = construction(3, 5, pieces), stacked(tasks)
+    run = em.run(batch.X, batch.weights, batch.means, dtype=dtype, steps=steps)
+    bound = bound_of_path(em, batch, run, dtype)
     broken = []
-    for t in range(steps):
-        if bound.holds[0, t]:
-            mean = (path_means[t + 1] - means[t + 1]).norm(dim=-1)
-            weight = (path_weights[t + 1] - weights[t + 1]).abs()
-            for name, error, limit in (("mean", mean, bound.mean), ("weight", weight, bound.weight)):
-                if not (error <= limit[0, t]).all():
-                    broken.append(f"{name}, step {t + 1}: {error.tolist()} > {limit[0, t].tolist()}")
-        now = Task(task.X, path_weights[t], path_means[t])
-        exact_weights, exact_means, _ = plain_em_step(now)
-        step, sure = bound.steps[t], ~bound.steps[t].undefined[0]
-        mean = (path_means[t + 1] - exact_means).norm(dim=-1)
-        weight = (path_weights[t + 1] - exact_weights).abs()
-        for name, error in (("mean", mean), ("weight", weight)):
-            for kind in ("instance", "apriori"):
-                if not (error <= getattr(step, f"{name}_{kind}")[0])[sure].all():
-                    broken.append(f"{name} {kind} of step {t + 1} alone")
-    return broken, bound.holds[0]
+    for i, task in enumerate(tasks):
+        weights, means = em_path(task, steps)
+        path_weights, path_means = run.path_weights[i].double(), run.path_means[i].double()
+        for t in range(steps):
+            if bound.holds[i, t]:
+                mean = (path_means[t + 1] - means[t + 1]).norm(dim=-1)
+                weight = (path_weights[t + 1] - weights[t + 1]).abs()
+                for name, error, limit in (("mean", mean, bound.mean), ("weight", weight, bound.weight)):
+                    if not (error <= limit[i, t]).all():
+                        broken.append(f"{name}, step {t + 1}: {error.tolist()} > {limit[i, t].tolist()}")
+            now = Task(task.X, path_weights[t], path_means[t])
+            exact_weights, exact_means, _ = plain_em_step(now)
+            step, sure = bound.steps[t], ~bound.steps[t].undefined[i]
+            mean = (path_means[t + 1] - exact_means).norm(dim=-1)
+            weight = (path_weights[t + 1] - exact_weights).abs()
+            for name, error in (("mean", mean), ("weight", weight)):
+                for kind in ("instance", "apriori"):
+                    if not (error <= getattr(step, f"{name}_{kind}")[i])[sure].all():
+                        broken.append(f"{name} {kind} of step {t + 1} alone")
+    return broken, bound.holds
 
 
 @settings(max_examples=40)
 @given(task=tasks(3, 5, 60), pieces=st.sampled_from([8, 128, 512, 4096]), dtype=st.sampled_from(DTYPES))
 def test_no_path_of_eight_steps_leaves_its_bounds(task: Task, pieces: int, dtype: torch.dtype) -> None:
-    broken, _ = path_violations(pieces, task, 8, dtype)
+    broken, _ = path_violations(pieces, [task], 8, dtype)
     assert broken == []
 
 
@@ -306,13 +308,13 @@ def test_no_path_of_eight_steps_leaves_its_bounds(task: Task, pieces: int, dtype
 def test_the_bound_of_a_path_holds_to_the_end_where_components_are_apart(
     dtype: torch.dtype, pieces: int
 ) -> None:
-    kept = 0
-    for seed in range(12):
-        task = make_task(3, 3, 60, seed, kind="far apart", start="truth", least_weight=0.2, radius=6.0)
-        broken, holds = path_violations(pieces, task, 8, dtype)
-        assert broken == []
-        kept += int(holds.all())
-    assert kept >= 6  # otherwise nothing would have been checked
+    tasks = [
+        make_task(3, 3, 60, seed, kind="far apart", start="truth", least_weight=0.2, radius=6.0)
+        for seed in range(12)
+    ]
+    broken, holds = path_violations(pieces, tasks, 8, dtype)
+    assert broken == []
+    assert holds.all(1).sum() >= 6  # otherwise nothing would have been checked
 
 
 def test_the_bound_of_a_path_claims_nothing_after_it_breaks() -> None:

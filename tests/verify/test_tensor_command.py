@@ -46,10 +46,11 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
-    """With a tenth of the exact instances, which test_tensor_power_exact is about."""
+    """A tenth of the exact instances, the small identities: test_tensor_power_exact has all of them."""
     out = tmp_path_factory.mktemp("grid") / "deep" / "er"
+    few_instances = {"LEAST_INSTANCES": 96, "DIRECTIONS": 12, "RMS_DIMS": (1, 2)}
     with pytest.MonkeyPatch.context() as patch:
-        for name, few in (("LEAST_INSTANCES", 96), ("DIRECTIONS", 12), ("RMS_DIMS", (1, 2))):
+        for name, few in (few_instances | {"SYMBOLIC_SIZES": ((1, 1), (2, 2))}).items():
             patch.setattr(exact_checks, name, few)
         patch.setattr(command, "check_rational", lambda seed, n: exact_checks.check_rational(seed, n // 10))
         return (out, *run(command.app, out, *RELU, "--seed", 5))
