@@ -33,8 +33,9 @@ SAMPLED = [name for name in NAMES if name not in ("tensor-symbolic", "tensor-rat
 
 @pytest.fixture
 def small(monkeypatch):
-    """Fewer tensors of smaller sizes."""
-    gaussian = relu.gaussian_problem
+    """Fewer tensors of smaller sizes, and no weights for d up to 64, which take a gigabyte."""
+    gaussian, build = relu.gaussian_problem, relu.tensor_power_construction
+    monkeypatch.setattr(relu, "tensor_power_construction", lambda d0, *a, **k: build(min(d0, 8), *a, **k))
 
     def few(dim, trials, generator):
         return gaussian(min(dim, 8), min(trials, 20), generator)
