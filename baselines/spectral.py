@@ -22,8 +22,8 @@ from torch import Tensor
 
 from baselines.checks import check_count, check_points, first_index
 from baselines.mixture import Mixture
+from baselines.robust_tensor_power import ON_FAILURE, draw_starts, robust_power
 from baselines.spectral_sampling import average_is_nothing, noise_variance, smallest_resolved
-from baselines.tensor_power import ON_FAILURE, draw_starts, robust_power
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
 
@@ -143,7 +143,7 @@ def spectral(
     variance    s, in squared units of the data; None estimates it as the least eigenvalue of the sample
                 covariance (for K <= d that is s in the population: about their average the K means span at
                 most K - 1 directions).
-    n_starts, n_iter, generator, starts    as baselines.tensor_power.robust_tensor_power, in the whitened
+    n_starts, n_iter, generator, starts    as robust_tensor_power, in the whitened
                 coordinates: starts (..., K, n_starts, K).
     on_failure  "raise", or "mark": tasks without an estimate are NaN and have a `Status`, and the others are
                 as if alone.

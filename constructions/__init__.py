@@ -1,21 +1,22 @@
 """Hand-built transformer weights: a small language for writing them, and the theorems written in it."""
 
-from constructions.construction import AssemblyError, Construction, Layer
-from constructions.em import EMConstruction, em_construction
-from constructions.em_pieces import Pieces
-from constructions.em_run import EMRun
-from constructions.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
-from constructions.hypotheses import HypothesisError
-from constructions.mlp import apply, clear, move, pick
-from constructions.piecewise import PiecewiseLinear, chords, geometric, uniform
-from constructions.scores import Score, dot, key_only
-from constructions.softmax_tensor_bounds import best_epsilon
-from constructions.softmax_tensor_power import SoftmaxTensorPower, softmax_tensor_power_construction
-from constructions.stream import Block, Stream
-from constructions.tensor_power import TensorPowerConstruction, tensor_power_construction
-from constructions.tensor_power_bounds import required_offset
-from constructions.tensor_run import TensorPowerRun
-from constructions.transformer import LayerShape, Transformer, TransformerShape
+from constructions.em.pieces import Pieces
+from constructions.em.run import EMRun
+from constructions.em.weights import EMConstruction, em_construction
+from constructions.language import curves
+from constructions.language.assembly import AssemblyError, Construction, Layer
+from constructions.language.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
+from constructions.language.hypotheses import HypothesisError
+from constructions.language.mlp import apply, clear, move, pick
+from constructions.language.piecewise import PiecewiseLinear, chords, geometric, uniform
+from constructions.language.scores import Score, dot, key_only
+from constructions.language.stream import Block, Stream
+from constructions.language.transformer import LayerShape, Transformer, TransformerShape
+from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
+from constructions.tensor_power.relu_bounds import required_offset
+from constructions.tensor_power.run import TensorPowerRun
+from constructions.tensor_power.softmax import SoftmaxTensorPower, softmax_tensor_power_construction
+from constructions.tensor_power.softmax_bounds import best_epsilon
 
 __all__ = [
     "AssemblyError",
@@ -42,6 +43,7 @@ __all__ = [
     "best_epsilon",
     "chords",
     "clear",
+    "curves",
     "dot",
     "em_construction",
     "geometric",

@@ -35,16 +35,16 @@ from console.memory import check_fits
 from console.options import folder, usable_seed, whole
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
-from training.comparison.adaptation import PART as ADAPTATION
-from training.comparison.attention import PART as ATTENTION
-from training.comparison.behaviour import PART as BEHAVIOUR
-from training.comparison.causal import PART as CAUSAL
-from training.comparison.failures import PART as FAILURES
-from training.comparison.origins_part import PART as ORIGINS
-from training.comparison.parts import Effort, Part, Section, Subject, subject_of
-from training.comparison.probes import PART as PROBES
-from training.comparison.weight_space import PART as WEIGHT_SPACE
-from training.released import load_released
+from training.comparison.adaptation.measure import PART as ADAPTATION
+from training.comparison.attention.measure import PART as ATTENTION
+from training.comparison.behaviour.measure import PART as BEHAVIOUR
+from training.comparison.causal.measure import PART as CAUSAL
+from training.comparison.common.parts import Effort, Part, Section, Subject, subject_of
+from training.comparison.failures.measure import PART as FAILURES
+from training.comparison.origins.part import PART as ORIGINS
+from training.comparison.probes.measure import PART as PROBES
+from training.comparison.weights.measure import PART as WEIGHT_SPACE
+from training.serving.loading import load_released
 
 COMMAND = "training.compare"
 ROOMS = ("constructions", "baselines", "training")

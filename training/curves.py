@@ -3,8 +3,8 @@
     python -m training.curves runs/loss-ordered runs/loss-matched runs/loss-likelihood --out results/losses
 
 Total error after the exact alignment, of the network alone and after ten EM steps from its estimate, on the
-fixed tasks of a run (training.progress_check). Dashed, on the same distribution: what a minimiser of the
-ordered loss has that is told the labels (training.ordered_floor), its means part; dotted: EM from the truth.
+fixed tasks of a run (training.trainer.progress). Dashed, on the same distribution: what a minimiser of the
+ordered loss has that is told the labels (ordered_floor.py), its means part; dotted: EM from the truth.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from console.figures import plain
 from console.options import folder, usable_seed, whole
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table
-from training.config import ConfigError, RunConfig
-from training.ordered_floor import ordered_floor
-from training.progress_check import N_SAMPLES
 from training.release import learning_curve
-from training.run_folder import CONFIG, METRICS, resume_folder
 from training.tasks import sample_tasks
+from training.trainer.config import ConfigError, RunConfig
+from training.trainer.ordered_floor import ordered_floor
+from training.trainer.progress import N_SAMPLES
+from training.trainer.run_folder import CONFIG, METRICS, resume_folder
 
 COMMAND = "training.curves"
 NAMES = ("learning_curves",)

@@ -8,7 +8,7 @@
     python -m training.evaluate d8                                   # again, after Ctrl-C: it goes on
 
 A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,
-samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation_grids). Methods:
+samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation.grids). Methods:
 all but posterior-mean, which takes three quarters of the time, unless --methods asks for it. --out gets
 results.json, figures, index.html, and parts/ with each cell as soon as it is measured. Exit codes: 0 done,
 2 bad input, 130 stopped.
@@ -36,8 +36,7 @@ from console.memory import check_fits
 from console.options import as_typed, folder, usable_seed, whole, whole_numbers
 from console.output import check_out, write_results
 from console.terminal import progress
-from training.evaluation import SLOW_TASKS, CellResult, cell_record, measure_cell, result_of, slices_of
-from training.evaluation_contenders import (
+from training.evaluation.contenders import (
     ORACLE,
     Contender,
     method_contenders,
@@ -45,10 +44,18 @@ from training.evaluation_contenders import (
     network_contenders,
     oracle,
 )
-from training.evaluation_figures import NAMES, pictures
-from training.evaluation_grids import AXES, LONG, TITLES, Cell, cells_of
-from training.evaluation_table import HEADER, LEGEND, cell_rows, cell_title, print_results, reasons
-from training.released import Released, load_released
+from training.evaluation.figures import NAMES, pictures
+from training.evaluation.grids import AXES, LONG, TITLES, Cell, cells_of
+from training.evaluation.measure import (
+    SLOW_TASKS,
+    CellResult,
+    cell_record,
+    measure_cell,
+    result_of,
+    slices_of,
+)
+from training.evaluation.table import HEADER, LEGEND, cell_rows, cell_title, print_results, reasons
+from training.serving.loading import Released, load_released
 
 COMMAND = "training.evaluate"
 TASKS, QUICK_TASKS = 2048, 128
@@ -92,7 +99,10 @@ def main(
     ] = None,
     polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = POLISH,
     views: Annotated[
-        int, typer.Option(parser=whole, help="also the likeliest of so many views (training.views); 1: no")
+        int,
+        typer.Option(
+            parser=whole, help="also the likeliest of so many views (training.serving.views); 1: no"
+        ),
     ] = VIEWS,
     seed: Annotated[int, typer.Option(parser=whole, help="of tasks and starts")] = 0,
     methods: Annotated[
@@ -314,7 +324,7 @@ def _write(
         "tables": {cell_title(result): cell_rows(result) for result in results},
         "reasons": reasons(results),
     }
-    template = Path(__file__).with_name("evaluation_report.html")
+    template = Path(__file__).with_name("evaluation") / "report.html"
     shown = pictures(results, AXES[grid], about)
     write_results(out, COMMAND, run, content, shown, NAMES, template, context)
 

@@ -25,9 +25,9 @@ from console.errors import checking_input, run_command
 from console.options import folder, usable_seed, whole
 from console.output import RESULTS, check_out, significant, write_json
 from console.terminal import print_table, widen
-from training.estimator import TGMMMixture
-from training.model import TGMM
-from training.released import load_released
+from training.model.tgmm import TGMM
+from training.serving.estimator import TGMMMixture
+from training.serving.loading import load_released
 
 COMMAND = "training.real_data"
 

@@ -20,10 +20,10 @@ import typer
 
 from console.errors import checking_input, run_command
 from console.options import folder
-from training.checkpoint import load_model, save_model
-from training.config import RunConfig, load_preset
-from training.released import WEIGHTS, load_released
-from training.run_folder import METRICS, MODEL, read_metrics
+from training.serving.loading import WEIGHTS, load_released
+from training.trainer.checkpoint import load_model, save_model
+from training.trainer.config import RunConfig, load_preset
+from training.trainer.run_folder import METRICS, MODEL, read_metrics
 
 TEMPLATE = "model_card.md.j2"
 

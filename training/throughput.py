@@ -28,10 +28,10 @@ from console.errors import checking_input, run_command
 from console.memory import check_fits
 from console.options import whole
 from console.terminal import print_table
-from training.config import RunConfig, load_preset
-from training.processes import Processes, joined
 from training.tasks import draw, plan_step
-from training.trainer import Trainer
+from training.trainer.config import RunConfig, load_preset
+from training.trainer.loop import Trainer
+from training.trainer.processes import Processes, joined
 
 MATRIX = 2048
 """Rows of the square product that stands for what the device can do."""

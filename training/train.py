@@ -29,14 +29,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from console.errors import STOPPED, checking_input, run_command
 from console.options import folder
-from training.checkpoint import latest_checkpoint, save_model
-from training.config import ConfigError, RunConfig, load_preset
-from training.processes import Processes, joined
-from training.recorder import Clock, Recorder
-from training.rehearsal import rehearse
-from training.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
-from training.tensorboard import Board, load_writer
-from training.trainer import StepGivenUp, StepResult, Trainer, initial_weights
+from training.trainer.checkpoint import latest_checkpoint, save_model
+from training.trainer.config import ConfigError, RunConfig, load_preset
+from training.trainer.loop import StepGivenUp, StepResult, Trainer, initial_weights
+from training.trainer.processes import Processes, joined
+from training.trainer.recorder import Clock, Recorder
+from training.trainer.rehearsal import rehearse
+from training.trainer.run_folder import CHECKPOINTS, CONFIG, MODEL, resume_folder, start_folder
+from training.trainer.tensorboard import Board, load_writer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

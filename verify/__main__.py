@@ -21,10 +21,10 @@ from console.memory import check_fits
 from console.options import folder, usable_seed, whole
 from console.output import check_out, significant, write_results
 from console.terminal import progress
-from constructions.hypotheses import HypothesisError
-from training.released import SHIPPED
-from verify.ledger_figure import NAMES, margins
-from verify.record import Record, shown
+from constructions.language.hypotheses import HypothesisError
+from training.serving.loading import SHIPPED
+from verify.engine.ledger_figure import NAMES, margins
+from verify.engine.record import Record, shown
 from verify.registry import CHECKS
 
 COMMAND = "verify"

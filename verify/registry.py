@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verify import (
-    em_checks,
-    learned,
-    learned_networks,
-    softmax_tensor_checks,
-    tensor_power_checks,
-    tensor_power_exact_checks,
-)
-from verify.level_check import check_reference_levels
-from verify.record import Record
+from verify.em import checks as em_checks
+from verify.engine.record import Record
+from verify.learned import networks as learned_networks
+from verify.learned import weights as learned
+from verify.levels.check import check_reference_levels
+from verify.tensor import exact_checks as tensor_power_exact_checks
+from verify.tensor import relu_checks as tensor_power_checks
+from verify.tensor import softmax_checks as softmax_tensor_checks
 
 Check = Callable[[int, int], list[Record]]
 """(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""

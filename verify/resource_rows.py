@@ -8,15 +8,15 @@ from collections.abc import Callable
 import torch
 
 from console.output import significant
-from constructions.construction import Construction
-from constructions.counts import count
-from constructions.em import em_construction
-from constructions.em_pieces import Pieces, log_chord_error, logit_spread, split_pieces
-from constructions.sinh_pairs import leading_constant, weight_moment
-from constructions.softmax_tensor_bounds import Heads, best_epsilon, product_rounding
-from constructions.softmax_tensor_power import softmax_tensor_power_construction
-from constructions.tensor_power import tensor_power_construction
-from constructions.tensor_power_bounds import relative_chord_error
+from constructions.em.pieces import Pieces, log_chord_error, logit_spread, split_pieces
+from constructions.em.weights import em_construction
+from constructions.language.assembly import Construction
+from constructions.language.counts import count
+from constructions.tensor_power.relu import tensor_power_construction
+from constructions.tensor_power.relu_bounds import relative_chord_error
+from constructions.tensor_power.sinh_pairs import leading_constant, weight_moment
+from constructions.tensor_power.softmax import softmax_tensor_power_construction
+from constructions.tensor_power.softmax_bounds import Heads, best_epsilon, product_rounding
 
 COUNTED = ("layers", "heads", "width", "hidden", "parameters", "nonzeros")
 HEADER = ("construction", "d", "L", "error", *COUNTED[:-1], "not 0", "largest", "norm")

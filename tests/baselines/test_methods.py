@@ -14,7 +14,7 @@ from baselines.metrics import errors, summarise
 from baselines.mixture import Mixture
 from baselines.spectral import spectral
 from baselines.tasks import Tasks, diagonal_tasks, paper_tasks
-from verify.reference_levels import Published, published_standard_error
+from verify.levels.command import Published, published_standard_error
 
 NAMES = [
     "em",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensor_instances import eigen_tolerance, normal, orthogonal, seeded
 
-from baselines.tensor_power import contract, draw_starts, robust_tensor_power
+from baselines.robust_tensor_power import contract, draw_starts, robust_tensor_power
 
 SEEDS = st.integers(0, 2**31 - 1)
 FEW = settings(max_examples=40, deadline=None)

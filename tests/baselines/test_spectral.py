@@ -12,6 +12,7 @@ from tensor_instances import seeded
 from baselines.align import align
 from baselines.metrics import errors
 from baselines.mixture import Mixture
+from baselines.robust_tensor_power import robust_tensor_power
 from baselines.spectral import (
     Status,
     recover,
@@ -22,7 +23,6 @@ from baselines.spectral import (
     whitened_third_moment,
 )
 from baselines.tasks import paper_tasks, separated_tasks
-from baselines.tensor_power import robust_tensor_power
 
 SEEDS = st.integers(0, 2**31 - 1)
 FEW = settings(max_examples=40, deadline=None)

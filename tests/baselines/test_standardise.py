@@ -5,7 +5,7 @@ import pytest
 
 from baselines import real_data
 from baselines.standardise import standardised
-from verify.data import load_file
+from verify.em.own_data import load_file
 
 EPS = np.finfo(np.float64).eps
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tensor_instances import normal, orthogonal, seeded
 from tensorly.tenalg import multi_mode_dot
 
-from baselines.tensor_power import (
+from baselines.robust_tensor_power import (
     TensorPowerError,
     contract,
     growth,

@@ -10,9 +10,9 @@ from sklearn.utils import validation
 
 from baselines.em_estimator import EMMixture
 from baselines.em_steps import m_step
+from baselines.robust_tensor_power import robust_tensor_power
 from baselines.scaling import power_of_two, scaled_weights
 from baselines.spectral_estimator import SpectralMixture
-from baselines.tensor_power import robust_tensor_power
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
-from constructions.readout import AttentivePooling
-from training.losses import ordered
-from training.model import Estimate
+from constructions.language.readout import AttentivePooling
+from training.model.tgmm import Estimate
 from training.tasks import TaskDistribution, sample_tasks
+from training.trainer.losses import ordered
 
 EMBEDDING = 8
 """Coordinates of the embedding of K; their number hardly matters for speed."""

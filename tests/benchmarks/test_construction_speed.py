@@ -12,8 +12,8 @@ from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, 
 from baselines.em_steps import em_step
 from baselines.mixture import Mixture
 from baselines.tasks import paper_tasks
-from constructions.em import em_construction
-from constructions.em_tasks import gather_tasks
+from constructions.em.tasks import gather_tasks
+from constructions.em.weights import em_construction
 
 TASKS, ROUNDS, STEPS = 64, 7, 4
 MANY_POINTS = 100_000

@@ -20,7 +20,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral_estimator import SpectralMixture
 from baselines.tasks import paper_tasks
-from training.estimator import TGMMMixture
+from training.serving.estimator import TGMMMixture
 
 TASKS = {"n_tasks": 10_000, "n_features": 8, "n_components": 5, "n_samples": 128}
 K = TASKS["n_components"]

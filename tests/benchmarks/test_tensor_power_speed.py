@@ -10,7 +10,7 @@ import torch
 from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, record, timed
 
 from constructions import softmax_tensor_power_construction, tensor_power_construction
-from constructions.power_iteration import PowerIteration
+from constructions.tensor_power.iteration import PowerIteration
 
 BATCHES = {8: 256, 32: 8, 64: 1}
 """Tensors at once for each d, so that a round takes a fraction of a second."""

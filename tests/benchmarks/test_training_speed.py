@@ -2,7 +2,7 @@
 
 Run by `make bench`; `-k small` for a quick try. Both sides have 12 layers, 4 heads and width 128, and take
 whole steps on one thread in the same test: tasks drawn, forward, loss, backward, clipping, AdamW, on as many
-tasks of the same lengths (d = 8, N uniform in 64..128). Ours is training.trainer's step as a run takes it,
+tasks of the same lengths (d = 8, N uniform in 64..128). Ours is the step of trainer/loop.py,
 micro-batches sorted by length, in float32 and in bfloat16 autocast, which pays where the processor has
 instructions for it; the peer takes one padded batch in float32. Peak memory is that of a fresh process after
 two steps, above what it holds once the packages are imported.
@@ -18,11 +18,11 @@ import torch
 from gpt2_peer import GPT2Peer, peer_stepper
 from measuring import cost_by_operation, in_a_fresh_process, peak_resident_gib, record, timed
 
-from training.config import Precision, RunConfig, TrainingConfig
-from training.model import ModelConfig
-from training.processes import Processes
+from training.model.tgmm import ModelConfig
 from training.tasks import MicroBatch, TaskDistribution, draw, plan_step
-from training.trainer import Trainer
+from training.trainer.config import Precision, RunConfig, TrainingConfig
+from training.trainer.loop import Trainer
+from training.trainer.processes import Processes
 
 LAYERS, HEADS, WIDTH, LONGEST = 12, 4, 128, 128
 DISTRIBUTION = TaskDistribution(8, (2, 3, 4, 5), samples=(LONGEST // 2, LONGEST), sort_weights=True)

@@ -201,7 +201,7 @@ BASELINES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "best start by absolute value",
-        "baselines/tensor_power.py",
+        "baselines/robust_tensor_power.py",
         "best = scores.nan_to_num(nan=-torch.inf).argmax(-1)",
         "best = scores.abs().nan_to_num(nan=-torch.inf).argmax(-1)",
         (
@@ -211,7 +211,7 @@ BASELINES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "eigenvalue in units of the scaled tensor",
-        "baselines/tensor_power.py",
+        "baselines/robust_tensor_power.py",
         "values.append(value.squeeze(-1) * scale)",
         "values.append(value.squeeze(-1))",
         ("tests/baselines/test_robust_tensor_power.py::test_orthogonal_components_are_recovered",),
@@ -219,7 +219,7 @@ BASELINES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a step of exactly tol goes on",
-        "baselines/tensor_power.py",
+        "baselines/robust_tensor_power.py",
         "running = running & ((path[-1] - path[-2]).norm(dim=-1) > tol)",
         "running = running & ((path[-1] - path[-2]).norm(dim=-1) >= tol)",
         ("tests/baselines/test_tensor_power.py::test_a_step_of_exactly_tol_is_the_last",),
@@ -227,7 +227,7 @@ BASELINES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "growth of a step, not of its square",
-        "baselines/tensor_power.py",
+        "baselines/robust_tensor_power.py",
         "2 * levels[-1] + size.log10() + scale.log10()",
         "levels[-1] + size.log10() + scale.log10()",
         ("tests/baselines/test_tensor_power.py::test_growth_is_the_length_of_the_plain_path",),

@@ -2,13 +2,13 @@
 
 from .mutant import Mutant
 
-TABLE = "tests/constructions/test_em_bound_terms.py::test_every_term_of_lemma_6_is_the_one_of_its_table"
-APRIORI = "tests/constructions/test_em_bound_terms.py::test_the_apriori_bound_is_the_one_of_lemma_3"
+TABLE = "tests/constructions/em/test_em_bound_terms.py::test_every_term_of_lemma_6_is_the_one_of_its_table"
+APRIORI = "tests/constructions/em/test_em_bound_terms.py::test_the_apriori_bound_is_the_one_of_lemma_3"
 
 EM_BOUNDS: tuple[Mutant, ...] = (
     Mutant(
         "a-priori bound of twice the angle",
-        "constructions/em_bounds.py",
+        "constructions/em/bounds.py",
         "(torch.tanh(rho / 4) + share)",
         "(torch.tanh(rho / 2) + share)",
         (APRIORI,),
@@ -16,7 +16,7 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "copies of a mean that do not differ",
-        "constructions/em_rounding.py",
+        "constructions/em/step_rounding.py",
         "+ (copies if data.refreshed else torch.zeros_like(norm))",
         "+ torch.zeros_like(norm)",
         (TABLE,),
@@ -24,7 +24,7 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "responsibilities without the rounding of a large logit",
-        "constructions/em_rounding.py",
+        "constructions/em/step_rounding.py",
         "resp=soft + 2 * (u + u64) * reach,",
         "resp=soft,",
         (TABLE,),
@@ -32,7 +32,7 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "logits without their biases",
-        "constructions/em_rounding.py",
+        "constructions/em/step_rounding.py",
         "logit_size = absolute + biases + (",
         "logit_size = absolute + (",
         (TABLE,),
@@ -40,7 +40,7 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sums that do not underflow",
-        "constructions/em_rounding.py",
+        "constructions/em/step_rounding.py",
         "return 2 * (samples + 1) * torch.finfo(dtype).tiny",
         "return 0 * samples",
         (TABLE,),
@@ -48,7 +48,7 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a floor that underflow does not move",
-        "constructions/em_rounding.py",
+        "constructions/em/step_rounding.py",
         "log_underflow = torch.log1p(underflow / em.floor)",
         "log_underflow = 0 * underflow",
         (TABLE,),
@@ -56,11 +56,11 @@ EM_BOUNDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "misplaced mass of the floor alone",
-        "constructions/em_bounds.py",
+        "constructions/em/bounds.py",
         "misplaced = data.samples * (em.floor + rounding.underflow) * rho.exp() / geometry.mass",
         "misplaced = data.samples * em.floor * rho.exp() / geometry.mass",
         (
-            "tests/constructions/test_constructed_em_underflow.py::test_what_is_flushed_is_misplaced_as_what_the_floor_lifts_is",
+            "tests/constructions/em/test_constructed_em_underflow.py::test_what_is_flushed_is_misplaced_as_what_the_floor_lifts_is",
         ),
         "lemma 3 with underflow",
     ),

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from console.errors import STOPPED, run_command
 from console.output import Picture
 from training import compare
-from training.checkpoint import save_model
-from training.comparison.parts import Part, Section, Table
-from training.model import TGMM, ModelConfig
+from training.comparison.common.parts import Part, Section, Table
+from training.model.tgmm import TGMM, ModelConfig
+from training.trainer.checkpoint import save_model
 
 TWO = ModelConfig(2, (2, 3), layers=1, heads=1, width=8)
 

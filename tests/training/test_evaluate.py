@@ -8,9 +8,9 @@ import torch
 
 from console.errors import run_command
 from training import evaluate
-from training.checkpoint import save_model
 from training.evaluate import app
-from training.model import TGMM, ModelConfig
+from training.model.tgmm import TGMM, ModelConfig
+from training.trainer.checkpoint import save_model
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from training_runs import Outcome, preset, train
 
 from console.errors import run_command
 from training import curves, evaluate, real_data, release, throughput
-from training.checkpoint import load_model, save_model
-from training.config import RunConfig
-from training.model import TGMM, ModelConfig
-from training.processes import Processes
+from training.model.tgmm import TGMM, ModelConfig
+from training.trainer.checkpoint import load_model, save_model
+from training.trainer.config import RunConfig
+from training.trainer.processes import Processes
 
 MODULES = (release, curves, throughput, evaluate, real_data)
 

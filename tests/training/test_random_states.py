@@ -13,14 +13,14 @@ from baselines.kmeans import kmeans
 from baselines.methods import METHODS
 from baselines.spectral_estimator import SpectralMixture
 from baselines.tasks import paper_tasks, separated_tasks
-from training.comparison.parts import Effort, subject_of
-from training.estimator import TGMMMixture
-from training.processes import Processes
-from training.progress_check import check_progress
-from training.released import load_released, load_tgmm
+from training.comparison.common.parts import Effort, subject_of
+from training.serving.estimator import TGMMMixture
+from training.serving.loading import load_released, load_tgmm
+from training.serving.views import signed_permutations
 from training.tasks import TaskDistribution, draw, plan_step
-from training.trainer import Trainer
-from training.views import signed_permutations
+from training.trainer.loop import Trainer
+from training.trainer.processes import Processes
+from training.trainer.progress import check_progress
 
 
 def generator():

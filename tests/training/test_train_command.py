@@ -13,9 +13,9 @@ import torch
 from training_runs import ROOT, preset, read_metrics, refusal, train
 
 from training import train as train_module
-from training.checkpoint import latest_checkpoint, load_model
-from training.config import RunConfig, load_preset
-from training.model import TGMM, ModelConfig
+from training.model.tgmm import TGMM, ModelConfig
+from training.trainer.checkpoint import latest_checkpoint, load_model
+from training.trainer.config import RunConfig, load_preset
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
@@ -133,16 +133,18 @@ def test_what_the_end_of_a_run_needs_is_tried_at_its_start(what, tmp_path, monke
     path, out = preset(tmp_path), tmp_path / "out"
     arguments = ("--preset", path, "--out", out)
     if what == "evaluation":
-        monkeypatch.setattr("training.rehearsal.check_progress", fails)
+        monkeypatch.setattr("training.trainer.rehearsal.check_progress", fails)
     elif what == "facts":
-        monkeypatch.setattr("training.recorder.platform.machine", lambda: float("nan"))
+        monkeypatch.setattr("training.trainer.recorder.platform.machine", lambda: float("nan"))
     elif what == "folder":
-        monkeypatch.setattr("training.rehearsal.save_model", fails)
+        monkeypatch.setattr("training.trainer.rehearsal.save_model", fails)
     else:
         shutil.copytree(finished[1], out)
         (out / "model.safetensors").write_text("precious")
         arguments = ("--out", out, "--resume")
-    monkeypatch.setattr("training.trainer.Trainer.take_step", lambda *given: pytest.fail("a step is taken"))
+    monkeypatch.setattr(
+        "training.trainer.loop.Trainer.take_step", lambda *given: pytest.fail("a step is taken")
+    )
     outcome = train(*arguments)
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].startswith("error: ")

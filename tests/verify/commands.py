@@ -15,12 +15,12 @@ import torch
 import typer
 
 from console.errors import run_command
-from constructions.construction import Construction
-from constructions.em import EMConstruction, e_layer, em_construction, m_layer
-from constructions.heads import SoftmaxHead
-from constructions.mlp import apply, clear
-from constructions.scores import dot
-from verify.em_construction import app as em_command
+from constructions.em.weights import EMConstruction, e_layer, em_construction, m_layer
+from constructions.language.assembly import Construction
+from constructions.language.heads import SoftmaxHead
+from constructions.language.mlp import apply, clear
+from constructions.language.scores import dot
+from verify.em.command import app as em_command
 
 TINY_GRID = ("--dims", 2, "--components", 2, "--samples", 9, "--trials", 2, "--steps", 2, "--pieces", 8)
 

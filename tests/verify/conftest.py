@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from verify import em_construction
+from verify.em import command as em_construction
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-import verify.em_checks as em_checks
-from constructions.em import em_construction
-from constructions.rounding import unit_roundoff
-from constructions.tensor_power import tensor_power_construction
-from verify.em_compare import compare_step, reference_step
-from verify.em_measure import _spread
-from verify.em_problems import Problem
-from verify.em_sweep import sweep
-from verify.tensor_data import TensorProblem
-from verify.tensor_measure import along_path
+import verify.em.checks as em_checks
+from constructions.em.weights import em_construction
+from constructions.language.rounding import unit_roundoff
+from constructions.tensor_power.relu import tensor_power_construction
+from verify.em.compare import compare_step, reference_step
+from verify.em.measure import _spread
+from verify.em.problems import Problem
+from verify.em.sweep import sweep
+from verify.tensor.data import TensorProblem
+from verify.tensor.measure import along_path
 
 F64 = torch.float64
 
@@ -54,7 +54,7 @@ def test_the_claim_of_the_slope_is_about_the_furthest(slopes, passed, monkeypatc
 
 def test_a_read_out_that_mixes_slots_fails_its_claim(monkeypatch):
     """Weights of e^-1 for the tokens of other slots, where e^-64 is claimed."""
-    monkeypatch.setattr("constructions.readout.SHARPNESS", 1.0)
+    monkeypatch.setattr("constructions.language.readout.SHARPNESS", 1.0)
     [record] = em_checks.check_read_out(0, 1)
     assert not record.passed
     assert record.observed > 1e6 * record.bound

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from commands import TINY_GRID, invoke, snapshot
 
-from verify import em_construction, resources, tensor_power
+from verify import resources
+from verify.em import command as em_construction
+from verify.tensor import relu_command as tensor_power
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,14 @@ import pytest
 import torch
 from commands import built, flipped_half_norm2, invoke, snapshot, strict_json
 
-import verify.em_checks as em_checks
-import verify.em_search as em_search
-import verify.em_symbolic as em_symbolic
-from constructions.em import em_construction
+import verify.em.checks as em_checks
+import verify.em.search as em_search
+import verify.em.symbolic as em_symbolic
+from constructions.em.weights import em_construction
 from verify.__main__ import app
-from verify.em_symbolic import em_step_identity
-from verify.ledger_figure import margins
-from verify.record import Record, shown
+from verify.em.symbolic import em_step_identity
+from verify.engine.ledger_figure import margins
+from verify.engine.record import Record, shown
 from verify.registry import CHECKS
 
 FIELDS = {field.name for field in dataclasses.fields(Record)}

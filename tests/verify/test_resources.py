@@ -10,10 +10,10 @@ from commands import invoke, strict_json
 
 import verify.resource_rows as rows
 import verify.resources as command
-from constructions.counts import count
-from constructions.sinh_pairs import pair_weights
-from constructions.softmax_tensor_power import softmax_tensor_power_construction
-from constructions.tensor_power import tensor_power_construction
+from constructions.language.counts import count
+from constructions.tensor_power.relu import tensor_power_construction
+from constructions.tensor_power.sinh_pairs import pair_weights
+from constructions.tensor_power.softmax import softmax_tensor_power_construction
 
 TINY = ("--dims", "3,1", "--errors", "1e-3,1e-2", "--steps", 4)
 

@@ -1,0 +1,1 @@
+"""Theorem 1: EM steps as softmax attention, their weights and their bounds."""

@@ -1,0 +1,314 @@
+"""How far one constructed EM step can be from EM: the instance bound, the a-priori bound, and rounding.
+
+Both compare the constructed step with an exact EM step from the same weights and means. Arrays over
+components and points are (B, K, N). The proofs are in paper_notes/theorem_1_em.md, lemmas 1 to 7; the
+bounds themselves are evaluated in float64, without directed rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from constructions.em.pieces import log_chord_error
+from constructions.em.step_rounding import Rounding, StepData, step_rounding
+from constructions.em.weights import EMConstruction
+from constructions.language.rounding import length
+
+
+@dataclass(frozen=True, eq=False)
+class StepBound:
+    """Bounds of one step for every component, (B, K); 0 at absent components.
+
+    Attributes:
+        exact_weights, exact_means: EM(start), (B, K) and (B, K, d); where ``undefined``, the mean is 0.
+        mean_instance, weight_instance: instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
+        mean_apriori, weight_apriori: the bounds uniform over data of this size and spread.
+        mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
+        undefined: the component's share of the points is below the smallest normal number, so EM itself is
+            0/0 for it.
+        dying: ``N floor > W_k / 100``: the floor, and not only the pieces, can decide the error.
+    """
+
+    exact_weights: Tensor
+    exact_means: Tensor
+    mean_instance: Tensor
+    weight_instance: Tensor
+    mean_apriori: Tensor
+    weight_apriori: Tensor
+    mean_rounding: Tensor
+    weight_rounding: Tensor
+    undefined: Tensor
+    dying: Tensor
+
+
+DYING_FRACTION = 0.01
+"""A component is named as dying when the floor puts more than this share of its mass at wrong points."""
+
+
+def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
+    """Bounds on one constructed step against exact EM from the same start.
+
+    Instance bound, the smaller of two numerators over ``sum_i exp f(lo_i)``: lemma 4, minimised over c,
+        sum_i max(|exp f(hi_i) - c w_i|, |exp f(lo_i) - c w_i|) |x_i - mu_k|
+    and lemma 5, to first order in the logit errors. A-priori bound (lemma 3), with ``rho = S + e`` and
+    ``b = N floor exp(rho) / W_k``:
+        |mu_hat_k - mu_k| <= D (tanh(rho / 4) + b / (1 + b)),     |pi_hat_k - pi_k| <= tanh(S / 4)
+    Both with rounding and underflow of ``dtype`` and of a float64 reference added (lemma 6).
+
+    Args:
+        em: the construction.
+        data: tasks and start of the step, float64.
+        dtype: in which the layers run.
+    """
+    geometry = _geometry(em, data)
+    rounding = step_rounding(em, data, geometry.reach, dtype)
+    with_rounding = _instance_bound(em, data, geometry, rounding)
+    exact_arithmetic = _instance_bound(em, data, geometry, Rounding.none(data))
+    mean_apriori, weight_apriori = _apriori_bound(em, data, geometry, rounding)
+    present = data.component_mask
+    undefined = (geometry.new_weights < torch.finfo(torch.float64).tiny) & present
+
+    def at_components(values: Tensor) -> Tensor:
+        return torch.where(present, values, 0.0)
+
+    return StepBound(
+        exact_weights=at_components(geometry.new_weights),
+        exact_means=geometry.new_means,
+        mean_instance=at_components(with_rounding[0]),
+        weight_instance=at_components(with_rounding[1]),
+        mean_apriori=at_components(mean_apriori),
+        weight_apriori=at_components(weight_apriori),
+        mean_rounding=at_components(with_rounding[0] - exact_arithmetic[0]),
+        weight_rounding=at_components(with_rounding[1] - exact_arithmetic[1]),
+        undefined=undefined,
+        dying=present & (data.samples * em.floor > DYING_FRACTION * geometry.mass),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    """Exact EM at the start, and the logits that the construction aims at (weights held at the floor).
+
+    logits, log_odds: (B, K, N) of the floored weights. shares: (B, K, N) exact responsibilities over the
+    largest of their component, so that none of a far component underflows. mass: (B, K) sums of the
+    responsibilities. distance: (B, K, N) from each point to the new mean.
+    lift: (B, 1) how far the floor raises the lowest log pi. reach: (B, N) spread of the logits at a point.
+    """
+
+    logits: Tensor
+    log_odds: Tensor
+    shares: Tensor
+    mass: Tensor
+    new_weights: Tensor
+    new_means: Tensor
+    distance: Tensor
+    lift: Tensor
+    reach: Tensor
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """``s_k - log sum_{l != k} exp(s_l)`` along dimension 1 of (B, K, N); +inf where K = 1."""
+    K = logits.shape[1]
+    others = []
+    for k in range(K):
+        rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
+        others.append(torch.logsumexp(rest, dim=1) if K > 1 else torch.full_like(logits[:, 0], -math.inf))
+    return torch.where(logits == -math.inf, -math.inf, logits - torch.stack(others, dim=1))
+
+
+def _geometry(em: EMConstruction, data: StepData) -> _Geometry:
+    half_norm2 = data.means.square().sum(-1) / 2
+    inner = data.means @ data.X.mT - half_norm2[:, :, None]
+    absent = ~data.component_mask[:, :, None]
+    log_pi = data.weights.log()[:, :, None]
+    floored = data.weights.clamp_min(em.floor).log()[:, :, None]
+    logits = (inner + floored).masked_fill(absent, -math.inf)
+    real = data.token_mask[:, None, :]
+    log_resp = torch.log_softmax((inner + log_pi).masked_fill(absent, -math.inf), dim=1)
+    log_resp = log_resp.masked_fill(~real, -math.inf)
+    # The average is taken on the scale of its own largest weight: a mass of 1e-300 loses no digit.
+    largest = log_resp.amax(-1, keepdim=True)
+    shares = torch.where(largest > -math.inf, (log_resp - largest).exp(), 0.0)
+    total = shares.sum(-1, keepdim=True)
+    new_means = torch.where(total > 0, shares @ data.X / total, 0.0)
+    mass = largest[..., 0].exp() * total[..., 0]
+    size = data.X.abs().amax((1, 2))[:, None, None]
+    size = torch.where(size > 0, size, 1.0)  # distances are taken at size 1: no square underflows
+    distance = size * torch.cdist(
+        new_means / size, data.X / size, compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    lowest = logits.masked_fill(absent, math.inf).amin(1)
+    return _Geometry(
+        logits=logits,
+        log_odds=log_odds(logits),
+        shares=shares,
+        mass=mass,
+        new_weights=mass / data.samples,
+        new_means=new_means,
+        distance=torch.where(real, distance, 0.0),
+        lift=torch.where(absent, 0.0, floored - log_pi).amax(1),
+        reach=torch.where(data.token_mask, logits.amax(1) - lowest, 0.0),
+    )
+
+
+def _logit_spread(em: EMConstruction, data: StepData, rounding: Rounding) -> Tensor:
+    """(B, N) or (B, 1): ``S``, the most by which the logit errors of two components differ at one point."""
+    spread = 2 * rounding.logits
+    if data.refreshed:
+        d = data.n_features[:, None].to(torch.float64)
+        chords = em.log_pi.approximation_error + d * em.square.approximation_error / 2
+        spread = spread + chords + 2 * rounding.log_pi + 2 * rounding.half_norm2
+    return spread
+
+
+def _instance_bound(
+    em: EMConstruction, data: StepData, geometry: _Geometry, rounding: Rounding
+) -> tuple[Tensor, Tensor]:
+    spread = _logit_spread(em, data, rounding)[:, None, :]
+    slack = rounding.resp[:, None, :]
+    low = torch.exp(torch.nn.functional.logsigmoid(geometry.log_odds - spread) - slack)
+    high = torch.exp(torch.nn.functional.logsigmoid(geometry.log_odds + spread) + slack)
+    real = data.token_mask[:, None, :]
+    flushed = rounding.underflow[:, None]
+    low, high = torch.where(real, (low - flushed).clamp_min(0), 0.0), torch.where(real, high + flushed, 0.0)
+    # Numerator and denominator over the largest u of a component: both may be as small as the floor.
+    log_high = em.log_resp(high)
+    top = log_high.amax(-1, keepdim=True)
+    u_low = torch.where(real, torch.exp(em.log_resp(low) - top - rounding.log_resp), 0.0)
+    u_high = torch.where(real, torch.exp(log_high - top + rounding.log_resp), 0.0)
+    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, geometry.distance)
+    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low, top)
+    mean_bound = torch.minimum(pointwise, expanded) / u_low.sum(-1)
+    largest = _largest_norm(data)
+    above = high.sum(-1) / data.samples - geometry.new_weights
+    below = geometry.new_weights - low.sum(-1) / data.samples
+    pooled_weights = rounding.pooling * high.sum(-1) / data.samples
+    flushed_weights = rounding.underflow + rounding.reference_underflow
+    weight_bound = torch.maximum(above, below) + pooled_weights + flushed_weights
+    lost = _lost_to_underflow(data, geometry, rounding)
+    return mean_bound + 2 * rounding.pooling * largest + lost, weight_bound
+
+
+def _lost_to_underflow(data: StepData, geometry: _Geometry, rounding: Rounding) -> Tensor:
+    """(B, K) underflow in the layers' average of the points, and in the reference's, which divides by W_k.
+
+    With t the underflow of a sum, X the largest norm, D the diameter and ``s = t64 / (W_k - t64)``:
+
+        t (sqrt(d) + X) + min(s sqrt(d), X + D) + D min(s, 1)
+    """
+    root, largest, diameter = data.dims.sqrt(), _largest_norm(data), _diameter(data)
+    kept = geometry.mass - rounding.reference_underflow
+    share = torch.where(kept > 0, rounding.reference_underflow / kept, math.inf)
+    share = torch.where(rounding.reference_underflow > 0, share, 0.0)
+    products = torch.minimum(share * root, largest + diameter)
+    return rounding.underflow * (root + largest) + products + diameter * share.clamp_max(1.0)
+
+
+def _largest_norm(data: StepData) -> Tensor:
+    """(B, 1) ``max_i |x_i|``; padding holds zeros."""
+    return length(data.X).amax(-1, keepdim=True)
+
+
+def _diameter(data: StepData) -> Tensor:
+    """(B, 1) diagonal of the box around the points, at least their diameter."""
+    real = data.token_mask[:, :, None]
+    high, low = data.X.masked_fill(~real, -math.inf).amax(1), data.X.masked_fill(~real, math.inf).amin(1)
+    return length(high - low)[:, None]
+
+
+def _expanded_numerator(
+    em: EMConstruction,
+    data: StepData,
+    geometry: _Geometry,
+    rounding: Rounding,
+    spread: Tensor,
+    low: Tensor,
+    top: Tensor,
+) -> Tensor:
+    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` over e^top, to first order in the logit errors (lemma 5).
+
+    The logit error of a component is one number for all points, so its effects on different points cancel as
+    the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)``, ``g_i = |x_i - mu_k|`` and
+    ``V_l = sum_i u0_i w_il (x_i - mu_k)`` over the points with ``lo_i`` above the floor, the sum is at most
+
+        |sum_i u0_i (x_i - mu_k)| + (S/2) (|sum_l V_l| + sum_l |V_l|) + sum_i u0_i E_i g_i,      l != k
+
+    where, with ``t_i = (1 - w_i) S``, a the largest slope of f against log, and r_i the rounding of w_i,
+
+        E_i = s_i t_i + a (S^2/8 + r_i) + (rounding of f) + (v_i^2 / 2) e^{v_i}
+        v_i = a (t_i + S^2/8 + r_i) + (rounding of f)
+
+    and s_i is how far the slope of f against log can be from 1, or a where ``lo_i`` is below the floor.
+    """
+    real = data.token_mask[:, None, :]
+    log_w = torch.log_softmax(geometry.logits, dim=1)
+    w = torch.where(real, log_w.exp(), 0.0)
+    u0 = torch.where(real, (em.log_resp(w) - top).exp(), 0.0)
+    constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
+    own_rounding = (rounding.resp + 2 * rounding.logits + rounding.log_underflow)[:, None, :]
+    z = -math.log(em.floor) / em.pieces.log_resp
+    steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
+    above = low >= em.floor
+    slope_gap = torch.where(above, max(steepest - 1, 1 - flattest), steepest)
+    tilt = (1 - w) * constant
+    moved = steepest * (tilt + constant**2 / 8 + own_rounding) + rounding.log_resp
+    remainder = (
+        slope_gap * tilt
+        + steepest * (constant**2 / 8 + own_rounding)
+        + rounding.log_resp
+        + moved.square() / 2 * moved.exp()
+    )
+    numerators = []
+    for k in range(w.shape[1]):
+        offset = data.X - geometry.new_means[:, k, None]
+        base = length(u0[:, k, None] @ offset)[:, 0]
+        others = w * (u0 * above)[:, k, None]
+        others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
+        linear = (length(others.sum(1)) + length(others).sum(1)) * constant[:, 0, 0] / 2
+        apart = geometry.distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
+        rest = torch.where(apart, (u0 * remainder * geometry.distance)[:, k], 0.0).sum(-1)
+        numerators.append(base + linear + rest)
+    return torch.stack(numerators, 1)
+
+
+def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor) -> Tensor:
+    """``min_c sum_i max(|u_high_i - c w_i|, |u_low_i - c w_i|) g_i`` over the last dimension.
+
+    With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so
+    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``. It is taken between
+    ``sum u_low / sum w`` and ``sum u_high / sum w``: every c gives a valid bound, but beyond these the
+    rounding of ``g_i``, times c, would not be small beside it.
+    """
+    middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
+    pull = w * distance
+    ratio = torch.where(w > 0, middle / w, 0.0)
+    order = ratio.argsort(-1)
+    reached = pull.gather(-1, order).cumsum(-1)
+    place = (reached < reached[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
+    mass = w.sum(-1, keepdim=True)
+    least, most = (torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0) for u in (u_low, u_high))
+    c = torch.minimum(torch.maximum(ratio.gather(-1, order.gather(-1, place)), least), most)
+    return (((middle - c * w).abs() + half) * distance).sum(-1)
+
+
+def _apriori_bound(
+    em: EMConstruction, data: StepData, geometry: _Geometry, rounding: Rounding
+) -> tuple[Tensor, Tensor]:
+    real = data.token_mask
+    spread = torch.where(real, _logit_spread(em, data, rounding), 0.0).amax(1, keepdim=True) + geometry.lift
+    soft = torch.where(real, rounding.resp + rounding.logits, 0.0).amax(1, keepdim=True)
+    error = float(log_chord_error(em.floor, em.pieces.log_resp))
+    rho = spread + 2 * (soft + rounding.log_resp + rounding.log_underflow) + error
+    misplaced = data.samples * (em.floor + rounding.underflow) * rho.exp() / geometry.mass
+    share = torch.where(misplaced.isinf(), 1.0, misplaced / (1 + misplaced))
+    relative = torch.where(real, rounding.resp, 0.0).amax(1, keepdim=True)
+    entry = torch.tanh(spread / 4) + torch.expm1(relative)
+    averaging = 2 * rounding.pooling * _largest_norm(data) + _lost_to_underflow(data, geometry, rounding)
+    mean_bound = _diameter(data) * (torch.tanh(rho / 4) + share) + averaging
+    flushed = 2 * rounding.underflow + rounding.reference_underflow
+    weight_bound = entry + rounding.pooling * (geometry.new_weights + entry) + flushed
+    return mean_bound, weight_bound

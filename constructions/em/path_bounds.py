@@ -1,0 +1,213 @@
+"""How far L constructed EM steps can be from L steps of EM: one-step errors carried by Lipschitz factors.
+
+The constructed path is an EM path disturbed by at most b_t at each step, so with r_0 = 0
+
+    r_{t+1} = b_t + Lip_t r_t
+
+bounds its distance from the EM path, where Lip_t bounds the derivative of the EM map on the ball of radius
+r_t around the constructed state (lemma 7). Distances are measured, state by state, in
+
+    |(da, dmu)|_t^2 = sum_k p_k (da_k^2 + |dmu_k|^2),     a = log pi,  p = the constructed weights at t,
+
+the complete-data information of the mixture: at a fixed point the EM map is a contraction in this norm
+wherever the likelihood has a maximum, while in a plain norm its factor can exceed 1 there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound
+from constructions.em.step_rounding import StepData
+from constructions.em.weights import EMConstruction
+
+
+@dataclass(frozen=True, eq=False)
+class PathBound:
+    """Bounds along a path of L steps of B tasks.
+
+    Attributes:
+        steps: the one-step bounds, from the constructed state before each step.
+        radius: (B, L + 1) ``r_t`` in the norm above.
+        lipschitz: (B, L) the factors ``Lip_t`` used; 0 at the first step, where nothing is carried yet.
+        mean, weight: (B, L, K) bounds after each step on ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``
+            against the EM path from the same start; inf where nothing is claimed.
+        holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
+            component is undefined, and the enclosure on the ball is finite.
+    """
+
+    steps: list[StepBound]
+    radius: Tensor
+    lipschitz: Tensor
+    mean: Tensor
+    weight: Tensor
+    holds: Tensor
+
+
+def path_bound(
+    em: EMConstruction,
+    X: Tensor,
+    token_mask: Tensor,
+    path_weights: Tensor,
+    path_means: Tensor,
+    component_mask: Tensor,
+    n_features: Tensor,
+    dtype: torch.dtype = torch.float64,
+    refreshed: bool = False,
+) -> PathBound:
+    """Bound a constructed path, step by step.
+
+    Args:
+        em: the construction.
+        X: (B, N, d) points, padded. token_mask: (B, N).
+        path_weights, path_means: (B, L + 1, K), (B, L + 1, K, d) the constructed path.
+        component_mask: (B, K). n_features: (B,).
+        dtype: in which the layers ran.
+        refreshed: whether the run was started with ``refreshed=True``.
+    """
+    X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
+    radius = [X.new_zeros(len(X))]
+    steps, factors, mean, weight, holds = [], [], [], [], []
+    alive = torch.ones(len(X), dtype=torch.bool, device=X.device)
+    for t in range(path_weights.shape[1] - 1):
+        now, then = path_weights[:, t], path_weights[:, t + 1]
+        data = StepData(X, token_mask, now, path_means[:, t], component_mask, n_features, refreshed or t > 0)
+        bound = one_step_bound(em, data, dtype)
+        factor = torch.zeros_like(radius[0]) if t == 0 else lipschitz_factor(data, bound, then, radius[-1])
+        disturbance = _disturbance(bound, then, component_mask)
+        carried = torch.where(radius[-1] > 0, factor * radius[-1], 0.0)
+        above_floor = torch.where(component_mask, then > em.floor, True).all(-1)
+        alive = alive & above_floor & ~bound.undefined.any(-1)
+        radius.append(torch.where(alive, disturbance + carried, math.inf))
+        alive = alive & radius[-1].isfinite()
+        component_radius = torch.where(component_mask, radius[-1][:, None] / then.sqrt(), 0.0)
+        steps.append(bound)
+        factors.append(factor)
+        mean.append(torch.where(component_mask, component_radius, 0.0))
+        weight.append(torch.where(component_mask, then * torch.expm1(component_radius), 0.0))
+        holds.append(alive)
+    return PathBound(
+        steps,
+        torch.stack(radius, 1),
+        torch.stack(factors, 1),
+        torch.stack(mean, 1),
+        torch.stack(weight, 1),
+        torch.stack(holds, 1),
+    )
+
+
+def _disturbance(bound: StepBound, then: Tensor, present: Tensor) -> Tensor:
+    """(B,) the one-step bound in the norm of the state it leads to."""
+    relative = bound.weight_instance / bound.exact_weights
+    log_weight = torch.where(relative < 1, -torch.log1p(-relative), math.inf)
+    squared = then * (bound.mean_instance.square() + log_weight.square())
+    return torch.where(present, squared, 0.0).sum(-1).sqrt()
+
+
+def lipschitz_factor(data: StepData, bound: StepBound, then: Tensor, radius: Tensor) -> Tensor:
+    """(B,) bound on the derivative of EM on the ball of ``radius`` around the state, norm to norm.
+
+    ``D EM = J``, blocks ``J_kj = (1/W_k) sum_i w_ik (delta_kj - w_ij) psi_ik phi_ij^T`` with
+    ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``; the factor is the spectral norm of the
+    scaled J at the centre plus that of a matrix of bounds on how far each block moves within the ball.
+    """
+    state = _State.at(data, bound)
+    scale_out, scale_in = then.sqrt(), torch.where(data.component_mask, data.weights.rsqrt(), 0.0)
+    jacobian = _scaled_jacobian(state, scale_out, scale_in)
+    known = jacobian.isfinite().flatten(1).all(-1)
+    centre = torch.linalg.matrix_norm(torch.where(known[:, None, None], jacobian, 0.0), ord=2)
+    moved = (
+        scale_out[:, :, None]
+        * _block_movement(state, scale_in * torch.where(radius.isfinite(), radius, 0.0)[:, None])
+        * scale_in[:, None, :]
+    )
+    finite = moved.isfinite().flatten(1).all(-1) & known & radius.isfinite()
+    movement = torch.linalg.matrix_norm(torch.where(finite[:, None, None], moved, 0.0), ord=2)
+    return torch.where(finite, centre + movement, math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Exact responsibilities (B, K, N) at the state, and the offsets of each point from old and new means."""
+
+    data: StepData
+    log_resp: Tensor
+    resp: Tensor
+    mass: Tensor
+    from_old: Tensor
+    from_new: Tensor
+
+    @classmethod
+    def at(cls, data: StepData, bound: StepBound) -> _State:
+        inner = data.means @ data.X.mT + (data.weights.log() - data.means.square().sum(-1) / 2)[:, :, None]
+        log_resp = torch.log_softmax(inner.masked_fill(~data.component_mask[:, :, None], -math.inf), dim=1)
+        resp = torch.where(data.token_mask[:, None, :], log_resp.exp(), 0.0)
+        from_old, from_new = (data.X[:, None] - m[:, :, None] for m in (data.means, bound.exact_means))
+        return cls(data, log_resp, resp, resp.sum(-1), from_old, from_new)
+
+
+def _scaled_jacobian(state: _State, scale_out: Tensor, scale_in: Tensor) -> Tensor:
+    """(B, K (1 + d), K (1 + d)) the derivative of EM in (log pi, mu), in the scaled coordinates."""
+    resp = state.resp
+    K = resp.shape[1]
+    one = torch.ones_like(state.from_old[..., :1])
+    phi, psi = torch.cat([one, state.from_old], -1), torch.cat([one, state.from_new], -1)
+    rows = []
+    for k in range(K):
+        left = resp[:, k, :, None] * psi[:, k]
+        selects = torch.zeros(K, dtype=resp.dtype, device=resp.device)
+        selects[k] = 1.0
+        right = (selects[:, None] - resp)[..., None] * phi * scale_in[:, :, None, None]
+        blocks = left.mT[:, None] @ right
+        inverse = torch.where(state.mass[:, k] > 0, scale_out[:, k] / state.mass[:, k], 0.0)
+        rows.append(blocks.transpose(1, 2).flatten(2) * inverse[:, None, None])
+    return torch.cat(rows, 1)
+
+
+def _block_movement(state: _State, reach: Tensor) -> Tensor:
+    """(B, K, K) bound on the operator norm of ``J'_kj - J_kj`` over the ball.
+
+    ``reach`` (B, K) is how far component k can move. The logit of (i, k) then moves by at most
+    ``reach_k sqrt(1 + |x_i - mu_k|^2) + reach_k^2 / 2``.
+    """
+    data = state.data
+    real, present = data.token_mask[:, None, :], data.component_mask[:, :, None]
+    old, new = state.from_old.square().sum(-1), state.from_new.square().sum(-1)
+    phi, psi = (1 + old).sqrt(), (1 + new).sqrt()
+    eta = reach[:, :, None] * phi + reach[:, :, None].square() / 2
+    low, high = _resp_range(state.log_resp, torch.where(present, eta, 0.0))
+    low, high = torch.where(real & present, low, 0.0), torch.where(real & present, high, 0.0)
+    mass_low, mass_high = low.sum(-1), high.sum(-1)
+    shift = best_scaled_distance(low, high, state.resp, new.sqrt()) / mass_low
+    rows = []
+    for k in range(low.shape[1]):
+        w, lo, hi = state.resp[:, k, None], low[:, k, None], high[:, k, None]
+        at = (w * state.resp / state.mass[:, k, None, None]).clone()
+        least = lo * low / mass_high[:, k, None, None]
+        most = hi * high / mass_low[:, k, None, None]
+        at[:, k] = (w * (1 - w))[:, 0] / state.mass[:, k, None]
+        least[:, k] = (lo * (1 - hi))[:, 0] / mass_high[:, k, None]
+        most[:, k] = (hi * (1 - lo))[:, 0] / mass_low[:, k, None]
+        change = torch.maximum(most - at, at - least)
+        psi_k, shift_k = psi[:, k, None], shift[:, k, None, None]
+        rows.append(
+            (change * psi_k * phi + most * (shift_k * phi + (psi_k + shift_k) * reach[:, :, None])).sum(-1)
+        )
+    moved = torch.stack(rows, 1)
+    absent = ~(data.component_mask[:, :, None] & data.component_mask[:, None, :])
+    return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
+
+
+def _resp_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``."""
+    low, high = [], []
+    for k in range(log_resp.shape[1]):
+        own = torch.zeros_like(eta)
+        own[:, k] = 2 * eta[:, k]
+        low.append((log_resp[:, k] - eta[:, k]) - torch.logsumexp(log_resp + eta - own, 1))
+        high.append((log_resp[:, k] + eta[:, k]) - torch.logsumexp(log_resp - eta + own, 1))
+    return torch.stack(low, 1).exp(), torch.stack(high, 1).exp()

@@ -1,0 +1,257 @@
+"""Parts of an MLP layer ``h <- h + relu(h W_1 + b_1) W_2 + b_2``, each a formula on named blocks.
+
+``relu(a) - relu(-a) = a`` carries a value through the ReLU unchanged, in floating point too, so moving and
+clearing are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constructions.language.curves import Array
+from constructions.language.piecewise import PiecewiseLinear
+from constructions.language.stream import Block
+
+Columns = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Hidden units, each writing one column, and the constants they add.
+
+    Attributes:
+        reads, writes: (H,) column indices.
+        gains: (H,) entry of W_1. biases: (H,) entry of b_1. weights: (H,) entry of W_2.
+        offsets: column -> amount added to b_2.
+        second_reads, second_gains: (H,) a second column that each unit reads, or empty.
+    """
+
+    reads: Columns
+    writes: Columns
+    gains: Array
+    biases: Array
+    weights: Array
+    offsets: dict[int, float]
+    second_reads: Columns = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    second_gains: Array = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class Apply:
+    """``write += scale * f(read)``, entry by entry; summed over the entries where ``write`` is a scalar.
+
+    Use :func:`apply`.
+    """
+
+    function: PiecewiseLinear
+    read: Block
+    write: Block
+    scale: float
+    clears: tuple[Block, ...]
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks read."""
+        return (self.read,)
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return (self.write,)
+
+    @property
+    def approximation_error(self) -> float:
+        """Largest error of one entry written, in exact arithmetic."""
+        summed = self.read.width // self.write.width
+        return abs(self.scale) * summed * self.function.approximation_error
+
+    def units(self) -> list[Units]:
+        """The hidden units."""
+        f = self.function
+        width = self.read.width
+        targets = list(self.write.columns) * (1 if self.write.width == width else width)
+        offsets: dict[int, float] = {}
+        for column in targets:
+            offsets[column] = offsets.get(column, 0.0) + self.scale * f.offset
+        hinge = Units(
+            reads=np.repeat(np.array(self.read.columns), f.units),
+            writes=np.repeat(np.array(targets), f.units),
+            gains=np.tile(f.hinge_signs, width),
+            biases=np.tile(-f.hinge_signs * f.hinge_knots, width),
+            weights=np.tile(self.scale * f.hinge_weights, width),
+            offsets=offsets,
+        )
+        return [hinge, *(_carry(block, block, -1.0) for block in self.clears)]
+
+    def __str__(self) -> str:
+        scale = "" if self.scale == 1 else f"{self.scale:g} "
+        total = "sum " if self.write.width != self.read.width else ""
+        return f"{scale}{total}{self.function}({self.read.name})"
+
+
+@dataclass(frozen=True)
+class Carry:
+    """``write += scale * read`` exactly, then ``read`` set to 0 where it is in ``clears``.
+
+    Use :func:`move` or :func:`clear`.
+    """
+
+    read: Block
+    write: Block | None
+    scale: float
+    clears: tuple[Block, ...]
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks whose value is used."""
+        return () if self.write is None else (self.read,)
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return () if self.write is None else (self.write,)
+
+    @property
+    def approximation_error(self) -> float:
+        """0: carrying a value through the ReLU is exact."""
+        return 0.0
+
+    def units(self) -> list[Units]:
+        """The hidden units."""
+        carried = [] if self.write is None else [_carry(self.read, self.write, self.scale)]
+        return carried + [_carry(block, block, -1.0) for block in self.clears]
+
+    def __str__(self) -> str:
+        scale = "" if self.scale == 1 else f"{self.scale:g} "
+        return "0" if self.write is None else f"{scale}{self.read.name}"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """``write += sum_k by_k read_k`` for ``by`` in {0, 1}: the entry that ``by`` points at.
+
+    Use :func:`pick`.
+    """
+
+    read: Block
+    by: Block
+    write: Block
+    bound: float
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks read."""
+        return (self.read, self.by)
+
+    @property
+    def clears(self) -> tuple[Block, ...]:
+        """No block."""
+        return ()
+
+    @property
+    def approximation_error(self) -> float:
+        """0: exact within the bound."""
+        return 0.0
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return (self.write,)
+
+    def units(self) -> list[Units]:
+        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
+        width = self.read.width
+        signs = np.tile([1.0, -1.0], width)
+        return [
+            Units(
+                reads=np.repeat(np.array(self.read.columns), 2),
+                writes=np.full(2 * width, self.write.start),
+                gains=signs,
+                biases=np.full(2 * width, -self.bound),
+                weights=signs,
+                offsets={},
+                second_reads=np.repeat(np.array(self.by.columns), 2),
+                second_gains=np.full(2 * width, self.bound),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"<{self.by.name}, {self.read.name}> for |{self.read.name}| <= {self.bound:g}"
+
+
+MLPPart = Apply | Carry | Pick
+
+
+def apply(
+    function: PiecewiseLinear, read: Block, write: Block, scale: float = 1.0, overwrite: bool = False
+) -> Apply:
+    """``write += scale * function(read)``, entry by entry.
+
+    Where ``write`` has width 1 and ``read`` more, the results are summed. With ``overwrite`` the old value
+    of ``write`` is subtracted in the same layer.
+
+    Raises:
+        ValueError: widths that are neither equal nor many to one, or a scale that is not finite.
+    """
+    if write.width not in (read.width, 1):
+        raise ValueError(
+            f"apply reads {read!r} and writes {write!r}; the widths must agree or the second be 1"
+        )
+    _check_scale(scale)
+    return Apply(function, read, write, scale, (write,) if overwrite else ())
+
+
+def move(read: Block, write: Block, scale: float = 1.0) -> Carry:
+    """``write += scale * read; read = 0``, exactly.
+
+    Raises:
+        ValueError: blocks of different width, the same block twice, or a scale that is not finite.
+    """
+    if read.width != write.width or read == write:
+        raise ValueError(f"move needs two blocks of one width, got {read!r} and {write!r}")
+    _check_scale(scale)
+    return Carry(read, write, scale, (read,))
+
+
+def pick(read: Block, by: Block, write: Block, bound: float) -> Pick:
+    """``write += <by, read>`` for ``by`` in {0, 1}^n and ``|read_k| <= bound``, exactly.
+
+    It is a product of two parts of one token, which attention cannot form; outside the bound it is wrong.
+
+    Raises:
+        ValueError: ``read`` and ``by`` of different width, ``write`` not of width 1, or a bound that is not
+            positive and finite.
+    """
+    if read.width != by.width or write.width != 1:
+        raise ValueError(
+            f"pick reads {read!r} by {by!r} and writes {write!r}; two equal widths and 1 are needed"
+        )
+    if not 0 < bound < math.inf:
+        raise ValueError(f"pick's bound is {bound}; it must be positive and finite")
+    return Pick(read, by, write, bound)
+
+
+def clear(block: Block) -> Carry:
+    """``block = 0``, exactly."""
+    return Carry(block, None, 1.0, (block,))
+
+
+def _check_scale(scale: float) -> None:
+    if not math.isfinite(scale):
+        raise ValueError(f"scale is {scale}; it must be finite")
+
+
+def _carry(read: Block, write: Block, scale: float) -> Units:
+    signs = np.tile([1.0, -1.0], read.width)
+    return Units(
+        reads=np.repeat(np.array(read.columns), 2),
+        writes=np.repeat(np.array(write.columns), 2),
+        gains=signs,
+        biases=np.zeros(2 * read.width),
+        weights=scale * signs,
+        offsets={},
+    )

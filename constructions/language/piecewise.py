@@ -1,0 +1,222 @@
+"""Piecewise-linear functions as sums of ReLUs, with a proven error in two parts.
+
+    f(x) = offset + sum_m c_m relu(s_m (x - t_m)),       s_m in {-1, +1}
+
+All hinges open away from one knot, the anchor, so that each is zero there and the terms add up without
+cancelling. For the logarithm the anchor is the right end of its domain: summed from the left, the terms of
+a steep start cancel later and float32 loses every digit.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from constructions.language.curves import Array, Curve
+from constructions.language.rounding import gamma, unit_roundoff
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear:
+    """``f`` interpolates ``curve`` at ``knots`` and stays constant outside of them.
+
+    Attributes:
+        curve: the function approximated.
+        knots: (M + 1,) increasing; the domain is ``[knots[0], knots[-1]]``.
+        values: (M + 1,) the curve at the knots.
+        anchor: index of the knot from which the hinges open.
+        inputs: interval of the arguments for which the rounding bound holds.
+        hinge_knots, hinge_signs, hinge_weights: (H,) the ``t_m``, ``s_m`` and ``c_m`` above.
+    """
+
+    curve: Curve
+    knots: Array
+    values: Array
+    anchor: int
+    inputs: tuple[float, float]
+    hinge_knots: Array
+    hinge_signs: Array
+    hinge_weights: Array
+
+    @property
+    def pieces(self) -> int:
+        """Number M of linear pieces on the domain."""
+        return len(self.knots) - 1
+
+    @property
+    def units(self) -> int:
+        """Number H of hidden ReLU units that one scalar takes."""
+        return len(self.hinge_knots)
+
+    @property
+    def offset(self) -> float:
+        """The value at the anchor."""
+        return float(self.values[self.anchor])
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Where the error bound holds."""
+        return float(self.knots[0]), float(self.knots[-1])
+
+    @property
+    def slopes(self) -> Array:
+        """(M,) slope of each piece."""
+        return np.diff(self.values) / np.diff(self.knots)
+
+    @property
+    def lipschitz(self) -> float:
+        """The largest absolute slope."""
+        return float(np.abs(self.slopes).max())
+
+    @functools.cached_property
+    def error_interval(self) -> tuple[float, float]:
+        """Smallest and largest value of ``f - curve`` on the domain, in exact arithmetic.
+
+        On every piece the extreme is at the point whose tangent is parallel to the chord, and 0 at the
+        ends. A concave curve gives ``[-e, 0]``, a convex one ``[0, e]``.
+        """
+        slopes = self.slopes
+        at = np.clip(self.curve.parallel(slopes), self.knots[:-1], self.knots[1:])
+        errors = self.values[:-1] + slopes * (at - self.knots[:-1]) - self.curve.value(at)
+        return min(0.0, float(errors.min())), max(0.0, float(errors.max()))
+
+    @property
+    def approximation_error(self) -> float:
+        """``max |f - curve|`` on the domain, in exact arithmetic."""
+        low, high = self.error_interval
+        return max(-low, high)
+
+    def rounding_error(self, dtype: torch.dtype) -> float:
+        """Bound on ``|computed f - f|`` when the ReLU layer runs in ``dtype``, for x in ``inputs``.
+
+        With u the unit roundoff, H hinges, ``V = max_x sum_m |c_m| relu(s_m (x - t_m))`` and
+        ``T = sum_m |c_m t_m|``:
+
+            gamma_{H+4}(u) (V + |offset|) + u T + 4 M u_64 max|values| + tiny (sum_m |c_m| + H (1 + r))
+
+        V is reached at an end of ``inputs``, since each term only grows away from the anchor. The first part
+        is the product, the weight's own rounding, the difference ``x - t_m`` and the sum;
+        the second the rounding of the knots to ``dtype``; the third the slopes, computed once in float64:
+        each knot value carries a relative error u_64, and a slope error of one piece shifts every value
+        beyond that piece by at most ``4 u_64 max|values|``; the fourth what flushing below the smallest
+        normal number, tiny, can take: a difference (times its weight), a weight (times r, the largest
+        ``|x - t_m|``), a product.
+        """
+        u = unit_roundoff(dtype)
+        reach = max(self._hinge_mass(x) for x in self.inputs)
+        knot_mass = float(np.abs(self.hinge_weights * self.hinge_knots).sum())
+        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * float(np.abs(self.values).max())
+        rounding = gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
+        return rounding + self._flushed(dtype)
+
+    def _flushed(self, dtype: torch.dtype) -> float:
+        low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
+        masses = float(np.abs(self.hinge_weights).sum()) + self.units * (1 + high - low)
+        return torch.finfo(dtype).tiny * masses
+
+    def rounding_error_at(self, dtype: torch.dtype, x: Array) -> Array:
+        """The bound of :meth:`rounding_error` at each x alone, a number of ``dtype``.
+
+        Open hinges lie between the anchor and x, so the sums V and T run over these, and the slopes that
+        matter are those of the pieces between the anchor and x. A hinge that is closed at x adds nothing: its
+        knot is not before x, and rounding is monotone, so the rounded knot is not before x either.
+        """
+        u = unit_roundoff(dtype)
+        distance = self.hinge_signs * (x[..., None] - self.hinge_knots)
+        reach = (np.abs(self.hinge_weights) * np.maximum(distance, 0.0)).sum(-1)
+        knot_mass = np.where(distance > 0, np.abs(self.hinge_weights * self.hinge_knots), 0.0).sum(-1)
+        sizes, at = np.abs(self.values), self.anchor
+        outward = np.concatenate(
+            [np.maximum.accumulate(sizes[at::-1])[::-1], np.maximum.accumulate(sizes[at:])[1:]]
+        )
+        left = np.searchsorted(self.knots, x, side="right") - 1
+        beyond = np.clip(np.where(x < self.knots[at], left, left + 1), 0, self.pieces)
+        largest = outward[beyond]
+        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
+        rounding = gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
+        return rounding + self._flushed(dtype)
+
+    def _hinge_mass(self, x: float) -> float:
+        opened = np.maximum(self.hinge_signs * (x - self.hinge_knots), 0.0)
+        return float((np.abs(self.hinge_weights) * opened).sum())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``f(x)`` by interpolation between the two knots around ``x``; any shape, computed in float64."""
+        knots = torch.as_tensor(self.knots, device=x.device)
+        values = torch.as_tensor(self.values, device=x.device)
+        inside = x.to(torch.float64).clamp(*self.domain)
+        right = torch.searchsorted(knots, inside).clamp(1, self.pieces)
+        fraction = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+        return values[right - 1] + fraction * (values[right] - values[right - 1])
+
+    def __str__(self) -> str:
+        low, high = self.domain
+        return f"{self.curve.name}~{self.pieces} on [{low:g}, {high:g}]"
+
+
+def geometric(low: float, high: float, pieces: int) -> Array:
+    """(pieces + 1,) knots ``low (high/low)^(m/pieces)``.
+
+    Raises:
+        ValueError: unless ``0 < low < high`` and ``pieces >= 1``.
+    """
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"geometric knots need 0 < low < high, got low={low:g}, high={high:g}")
+    _check_pieces(pieces)
+    knots = low * (high / low) ** (np.arange(pieces + 1) / pieces)
+    knots[-1] = high
+    return knots
+
+
+def uniform(low: float, high: float, pieces: int) -> Array:
+    """(pieces + 1,) equally spaced knots.
+
+    Raises:
+        ValueError: unless ``low < high`` are finite and ``pieces >= 1``.
+    """
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"uniform knots need finite low < high, got low={low:g}, high={high:g}")
+    _check_pieces(pieces)
+    return np.linspace(low, high, pieces + 1)
+
+
+def chords(
+    curve: Curve, knots: Array, anchor: int = -1, inputs: tuple[float, float] | None = None
+) -> PiecewiseLinear:
+    """The chord interpolant of ``curve`` at ``knots``, held constant outside them.
+
+    Args:
+        curve: function to approximate.
+        knots: increasing, at least two.
+        anchor: index of the knot from which the hinges open (default: the right end).
+        inputs: interval in which the arguments will lie (default: from the first knot to the last). It
+            may reach beyond the knots, where the function is held.
+
+    Raises:
+        ValueError: knots that do not increase, or a value of the curve that is not finite.
+    """
+    if len(knots) < 2 or not bool(np.all(np.diff(knots) > 0)):
+        raise ValueError(f"knots must increase and be at least two, got {len(knots)} from {knots[0]:g}")
+    values = curve.value(knots)
+    if not bool(np.isfinite(values).all()):
+        raise ValueError(f"{curve.name} is not finite on the knots from {knots[0]:g} to {knots[-1]:g}")
+    anchor = range(len(knots))[anchor]
+    padded = np.concatenate([[0.0], np.diff(values) / np.diff(knots), [0.0]])
+    # padded[m] and padded[m + 1] are the slopes left and right of knot m: a hinge makes the change.
+    left = np.append(padded[1 : anchor + 1], 0.0) - padded[: anchor + 1]
+    right = np.diff(padded[anchor + 1 :], prepend=0.0)
+    weights = np.concatenate([left, right])
+    hinges = np.concatenate([knots[: anchor + 1], knots[anchor:]])
+    signs = np.concatenate([-np.ones(len(left)), np.ones(len(right))])
+    keep = weights != 0
+    inputs = (float(knots[0]), float(knots[-1])) if inputs is None else inputs
+    return PiecewiseLinear(curve, knots, values, anchor, inputs, hinges[keep], signs[keep], weights[keep])
+
+
+def _check_pieces(pieces: int) -> None:
+    if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1:
+        raise ValueError(f"pieces is {pieces!r}; it is a whole number, at least 1")

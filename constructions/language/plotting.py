@@ -1,0 +1,72 @@
+"""Pictures of the dense weights, with the named blocks on the axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from constructions.language.stream import Block
+
+if TYPE_CHECKING:
+    from constructions.language.assembly import Construction
+
+MAX_DRAWN = 400
+"""Hidden units drawn at most: of a wider MLP, every so many-th."""
+
+
+def plot_weights(construction: Construction) -> list[Figure]:
+    """One figure a layer: ``W_Q``, ``W_K``, ``W_V``, ``W_O^T`` of every head, and the MLP.
+
+    Rows are the columns of the stream, under the names of their blocks. ``W_1`` has ``b_1`` as its last row,
+    ``W_2^T`` has ``b_2`` as its first column. Colours are on a signed logarithmic scale, white is exactly 0.
+    """
+    blocks = construction.stream.blocks
+    figures = []
+    for number, (layer, module) in enumerate(
+        zip(construction.layers, construction.to_transformer().layers, strict=True), 1
+    ):
+        names = {name: p.detach() for name, p in module.named_parameters()}
+        heads = len(layer.all_heads)
+        rows = heads + (1 if layer.mlp else 0)
+        figure = Figure(figsize=(14, 4.6 * rows), layout="constrained")
+        figure.suptitle(f"{construction.name}: layer {number}, {layer.name}")
+        grid = figure.add_gridspec(rows, 4)
+        for index in range(heads):
+            q, k, v, o = (names[f"attention.{n}"][index] for n in ("query", "key", "value", "output"))
+            for column, (title, matrix) in enumerate((("W_Q", q), ("W_K", k), ("W_V", v), ("W_O^T", o.T))):
+                axes = figure.add_subplot(grid[index, column])
+                _heat_map(axes, f"head {index + 1}: ${title}$", matrix, blocks, "head dimension")
+        if layer.mlp:
+            first = torch.cat([names["mlp.w1"], names["mlp.b1"][None]])
+            second = torch.cat([names["mlp.b2"][None], names["mlp.w2"]]).T
+            step = max(1, -(-first.shape[1] // MAX_DRAWN))
+            unit = "hidden unit" if step == 1 else f"every {step}th of {first.shape[1]:,} hidden units"
+            bias = Block("b_1", construction.stream.width, 1)
+            _heat_map(
+                figure.add_subplot(grid[-1, :2]), "$W_1$, $b_1$", first[:, ::step], (*blocks, bias), unit
+            )
+            _heat_map(figure.add_subplot(grid[-1, 2:]), "$b_2$, $W_2^T$", second[:, ::step], blocks, unit)
+        figures.append(figure)
+    return figures
+
+
+def _heat_map(axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block], across: str) -> None:
+    sizes = matrix.abs()[matrix != 0]
+    smallest, largest = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)
+    norm = SymLogNorm(linthresh=smallest, linscale=0.5, vmin=-largest, vmax=largest)
+    image = axes.imshow(matrix.numpy(), norm=norm, cmap="RdBu_r", aspect="auto", interpolation="nearest")
+    axes.set_title(title)
+    axes.set_yticks([b.start + (b.width - 1) / 2 for b in rows], [b.name for b in rows], fontsize=8)
+    edges = [block.start - 0.5 for block in rows]
+    axes.hlines(edges, 0, 1, transform=axes.get_yaxis_transform(), color="0.8", linewidth=0.5)
+    axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure = axes.get_figure()
+    if isinstance(figure, Figure):
+        figure.colorbar(image, ax=axes, shrink=0.8)

@@ -1,0 +1,212 @@
+"""What the tensor power constructions share: compiling, embedding a batch, running step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from constructions.language.arguments import check_whole
+from constructions.language.assembly import Construction
+from constructions.language.compiled import Compiled
+from constructions.language.hypotheses import HypothesisError, LostDirectionError
+from constructions.language.resources import Resources
+from constructions.language.rounding import unit_roundoff
+from constructions.language.transformer import Transformer
+from constructions.tensor_power.relu_bounds import PathBound, StepError, contract, natural_scale, path_bound
+from constructions.tensor_power.run import TensorPowerRun
+from constructions.tensor_power.tensors import TensorBatch, Tensors, gather_tensors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class PowerIteration(ABC):
+    """A construction that iterates ``v <- T(I, v, v)``, normalised or not, on tokens of its own layout.
+
+    Attributes:
+        construction: the layers as formulas. One pass through them is one step.
+        max_dim: d0.
+        normalised: whether a step ends with ``v / |v|``.
+    """
+
+    construction: Construction
+    max_dim: int
+    normalised: bool
+    _compiled: dict[object, Transformer] = field(default_factory=Compiled, init=False, repr=False)
+
+    @property
+    def steps(self) -> int:
+        """L."""
+        return self.construction.loops
+
+    @abstractmethod
+    def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        """The tokens (B, N, D) that the first layer sees, and which of them are real (B, N)."""
+
+    @abstractmethod
+    def decode(self, h: Tensor) -> Tensor:
+        """(B, N, D) -> (B, d0), the vector that the stream holds between steps."""
+
+    @abstractmethod
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        """Refuse a dtype in which the weights cannot be written."""
+
+    @abstractmethod
+    def _check_before(self, h: Tensor, step: int) -> None:
+        """Refuse a state that the layers would take a wrong step from."""
+
+    @abstractmethod
+    def _check_within(self, states: list[Tensor], step: int) -> None:
+        """Refuse what the layers met inside the step."""
+
+    @abstractmethod
+    def step_error(
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+    ) -> StepError:
+        """Errors of one step from v, run in ``dtype``.
+
+        Args:
+            T: (B, d, d, d), v: (B, d), float64.
+            first: v was read in, and not left by an earlier step.
+            dims: (B,) the true d of each; d unless said.
+        """
+
+    def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
+        """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``.
+
+        T and the dtype of the run are taken on trust; its start is compared.
+
+        Raises:
+            ValueError: a run that started from other vectors.
+        """
+        batch = self.gather(T, v, dtype, "cpu")
+        d = batch.tokens
+        start = run.path[..., 0, :].cpu()
+        if start.numel() != len(batch.v) * d or not torch.equal(
+            start.reshape(-1, d).to(dtype), batch.v[:, :d]
+        ):
+            raise ValueError(
+                f"the run, of shape {tuple(run.path.shape)}, did not start from these v in {dtype}"
+            )
+        tensors = batch.T[:, :d, :d, :d].to(torch.float64)
+        path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
+        steps = [
+            self.step_error(tensors, path[:, t], dtype, t == 0, batch.dims.cpu())
+            for t in range(path.shape[1] - 1)
+        ]
+        return path_bound(tensors, path, steps, self.normalised)
+
+    def to_transformer(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
+    ) -> Transformer:
+        """The dense weights; see :meth:`Construction.to_transformer`."""
+        return self.construction.to_transformer(dtype, device, looped)
+
+    def explain(self) -> str:
+        """The layer table."""
+        return self.construction.explain()
+
+    def resources(self) -> Resources:
+        """Layers, heads, widths, parameters and weight norms of the compiled transformer."""
+        return self.construction.resources()
+
+    def plot_weights(self) -> list[Figure]:
+        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
+        return self.construction.plot_weights()
+
+    def gather(
+        self,
+        T: Tensors,
+        v: Tensors,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> TensorBatch:
+        """The batch that :meth:`run` makes of tensors and starts; see :func:`gather_tensors`."""
+        return gather_tensors(T, v, self.max_dim, dtype, device)
+
+    def run(
+        self,
+        T: Tensors,
+        v: Tensors,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        steps: int | None = None,
+    ) -> TensorPowerRun:
+        """Run the layers on one tensor or a batch, also of mixed sizes.
+
+        Args:
+            T: (d, d, d), (B, d, d, d), or B arrays (d_b, d_b, d_b), symmetric or not.
+            v: (d,), (B, d), or B arrays (d_b,): the starts. They need not have length 1.
+            dtype, device: of weights and tokens; T and v are rounded to ``dtype`` first.
+            steps: how often the block is applied; L unless said.
+
+        Raises:
+            HypothesisError: an input outside the theorem's hypotheses, or a step that leaves them: a vector
+                that is 0 or leaves the range of ``dtype``, an offset, amplitude or norm range too small. The
+                message names the step and the value.
+            ValueError: ``steps`` not a whole number from 1 on.
+        """
+        steps = self.steps if steps is None else steps
+        check_whole(steps=steps)
+        batch = self.gather(T, v, dtype, device)
+        self._check_dtype(dtype)
+        key = (dtype, str(device))
+        if key not in self._compiled:
+            self._compiled[key] = self.to_transformer(dtype, device)
+        with torch.no_grad():
+            path = self._path(self._compiled[key], batch, steps)
+        d = batch.tokens
+        run = TensorPowerRun(torch.stack(path, 1)[..., :d], batch.dims)
+        return TensorPowerRun(run.path[0], batch.dims[0]) if batch.single else run
+
+    def _path(self, transformer: Transformer, batch: TensorBatch, steps: int) -> list[Tensor]:
+        h, mask = self.embed(batch)
+        padding = None if bool(mask.all()) else mask
+        path = [batch.v]
+        for step in range(1, steps + 1):
+            self._check_before(h, step)
+            states = transformer.block(h, padding)
+            self._check_within(states, step)
+            h = states[-1]
+            path.append(self.decode(h))
+            self._check_range(batch.T, path, step)
+        return path
+
+    def _check_range(self, T: Tensor, path: list[Tensor], step: int) -> None:
+        """Refuse a vector that is not finite, or 0 unless T(I, v, v) is, or 0 where it is normalised."""
+        for task, row in enumerate(path[-1]):
+            finite = bool(row.isfinite().all())
+            if finite and bool(row.any()):
+                continue
+            contracts = _contracts(T[task], path[-2][task])
+            where = f"step {step} of tensor {task}: T(I, v, v)"
+            if self.normalised and contracts:
+                why = (
+                    f"is not 0, but leaves the range of {row.dtype} in the layers: scale T, or the start to 1"
+                )
+                raise LostDirectionError(f"{where} {why}", step, task)
+            if self.normalised:
+                raise HypothesisError(f"{where} is 0: it has no direction, take another start")
+            if finite and not contracts:
+                continue
+            what = "is rounded to 0" if finite else "overflows"
+            raise HypothesisError(
+                f"step {step} of tensor {task}: v {what} in {row.dtype}; the plain iteration grows or "
+                f"shrinks like lambda^(2^L - 1): {'' if step == 1 else f'take fewer than {step} steps, '}"
+                "scale T, or normalise"
+            )
+
+
+def _contracts(T: Tensor, v: Tensor) -> bool:
+    """Whether T(I, v, v) is not 0, whatever the scale of T and v; what rounding may have left counts as 0."""
+    if not bool(T.any() and v.any()):
+        return False
+    unit_T, unit_v = (x.to(torch.float64)[None] / x.abs().max().to(torch.float64) for x in (T, v))
+    rounding = (2 * len(v) + 1) * unit_roundoff(torch.float64) * natural_scale(unit_T, unit_v)
+    return bool((contract(unit_T, unit_v).abs() > rounding).any())

@@ -1,0 +1,84 @@
+"""The norm in which a path of EM is bounded, by hand: what a step disturbs, and what a radius allows."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from constructions import em_construction
+from constructions.em.bounds import StepData
+from constructions.em.path_bounds import _block_movement, _disturbance, _State, path_bound
+
+X = torch.tensor([[[-2.0], [-1.0], [1.0], [3.0]]], dtype=torch.float64)
+EVERYTHING = {
+    "token_mask": torch.ones(1, 4, dtype=torch.bool),
+    "component_mask": torch.ones(1, 2, dtype=torch.bool),
+    "n_features": torch.ones(1, dtype=torch.long),
+}
+
+
+def path_of(em, weights, means):
+    """Bounds of the steps of a run whose states are given."""
+    weights, means = (torch.tensor(v, dtype=torch.float64)[None] for v in (weights, means))
+    everything = dict(EVERYTHING)
+    return weights, path_bound(em, X, path_weights=weights, path_means=means[..., None], **everything)
+
+
+def test_a_step_disturbs_means_and_logarithms_of_weights():
+    """sum_k p_k (dmu_k^2 + da_k^2), p = (1/4, 3/4); mu off by 0.3 and 0, pi of 1/2 by 1/4: a by log 2."""
+    given = {"exact_weights": [[0.5, 0.5]], "weight_instance": [[0.25, 0.25]], "mean_instance": [[0.3, 0.0]]}
+    bound = SimpleNamespace(**{name: torch.tensor(v, dtype=torch.float64) for name, v in given.items()})
+    then = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
+    found = _disturbance(bound, then, EVERYTHING["component_mask"])
+    assert found.item() == pytest.approx(math.sqrt(0.25 * 0.09 + math.log(2) ** 2))
+
+
+def test_a_radius_allows_every_component_its_share():
+    """|dmu_k| and |da_k| are at most r / sqrt(p_k), so |dpi_k| is at most p_k (e^(r / sqrt(p_k)) - 1)."""
+    em = em_construction(1, 2, 1, 16, radius=4.0)
+    weights, bound = path_of(em, [[0.5, 0.5], [0.2, 0.8]], [[-1.0, 1.0], [-1.5, 1.5]])
+    radius = bound.radius[0, 1].item()
+    assert radius > 0.01
+    for k, p in enumerate(weights[0, 1].tolist()):
+        assert bound.mean[0, 0, k].item() == pytest.approx(radius / math.sqrt(p))
+        assert bound.weight[0, 0, k].item() == pytest.approx(p * math.expm1(radius / math.sqrt(p)))
+
+
+@pytest.mark.parametrize(("floor", "holds"), [(0.1, True), (0.3, False), (0.2, False)])
+def test_nothing_is_claimed_once_a_weight_is_not_above_the_floor(floor, holds):
+    em = em_construction(1, 2, 1, 4096, floor=floor, radius=4.0)
+    _, bound = path_of(em, [[0.5, 0.5], [0.2, 0.8]], [[-1.0, 1.0], [-1.5, 1.5]])
+    assert bound.holds.tolist() == [[holds]]
+    assert bound.radius[0, 1].isfinite().item() == holds
+
+
+def test_how_far_the_derivative_moves_in_a_ball():
+    """Points -1 and 1, both means 0, weights 1/2: w = 1/2, W = 1, psi = phi = sqrt 2, every block alike.
+
+    With reach r a logit moves by e = r phi + r^2/2, so w lies in [l, h] = [s(-2 e), s(2 e)], s the logistic
+    function, and the new mean within t = (h - l)/(2 l). An entry w_ik w_ij / W_k = 1/4 moves by at most
+    c = max(h^2/(2 l) - 1/4, 1/4 - l^2/(2 h)), so the block, two points, by 2 (c psi phi +
+    h^2/(2 l) (t phi + (psi + t) r)).
+    """
+    X = torch.tensor([[[-1.0], [1.0]]], dtype=torch.float64)
+    two, r = torch.ones(1, 2, dtype=torch.bool), 0.1
+    data = StepData(
+        X,
+        two,
+        torch.full((1, 2), 0.5).double(),
+        torch.zeros(1, 2, 1).double(),
+        two,
+        torch.ones(1).long(),
+        True,
+    )
+    state = _State.at(data, SimpleNamespace(exact_means=data.means))
+    found = _block_movement(state, torch.full((1, 2), r, dtype=torch.float64))
+    e = r * math.sqrt(2) + r * r / 2
+    low, high = 1 / (1 + math.exp(2 * e)), 1 / (1 + math.exp(-2 * e))
+    shift, most = (high - low) / (2 * low), high * high / (2 * low)
+    change = max(most - 1 / 4, 1 / 4 - low * low / (2 * high))
+    expected = 2 * (change * 2 + most * (shift * math.sqrt(2) + (math.sqrt(2) + shift) * r))
+    torch.testing.assert_close(
+        found, torch.full((1, 2, 2), expected, dtype=torch.float64), rtol=1e-12, atol=0
+    )

@@ -1,0 +1,185 @@
+"""Figures of tasks against hand-made ones; that everybody gets the same tasks; who is left out, and why."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.em import em
+from baselines.methods import MAX_ITER, TOL, MethodResult
+from baselines.metrics import errors
+from baselines.mixture import Mixture
+from training.evaluation import measure as evaluation
+from training.evaluation.contenders import method_contenders, network_contenders
+from training.evaluation.grids import cells_of
+from training.evaluation.measure import measure_cell, slices_of, task_figures, total_summary
+from training.model.tgmm import TGMM, ModelConfig
+from training.tasks import TaskDistribution, sample_tasks
+
+PAIR = torch.tensor([[-4.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+WEIGHTS = torch.tensor([0.25, 0.75], dtype=torch.float64)
+
+
+def cell(d=2, K=3, N=32, grid="main"):
+    return cells_of(grid, [d], [K], [N])[0]
+
+
+def network(**changes):
+    torch.manual_seed(0)
+    return TGMM(
+        ModelConfig(**{"n_features": 2, "components": (2, 3), "layers": 1, "heads": 1, "width": 8} | changes)
+    )
+
+
+def timeless(row):
+    return replace(row, milliseconds=0.0, cpu_milliseconds=0.0)
+
+
+def test_figures_of_three_tasks():
+    """Exact, shifted by (1, 0) and failed: errors by hand, NaN where there is no estimate."""
+    generator = torch.Generator().manual_seed(0)
+    batch = sample_tasks(TaskDistribution(2), 3, 2, 40, generator, dtype=torch.float64)
+    truth = Mixture(WEIGHTS.expand(3, 2), PAIR.expand(3, 2, 2))
+    labels = torch.arange(40).expand(3, 40) % 2
+    batch = replace(batch, X=truth.means[0][labels] + 0.1, labels=labels, truth=truth)
+    shifted = PAIR + torch.tensor([1.0, 0.0], dtype=torch.float64)
+    estimate = Mixture(WEIGHTS.flip(0).expand(2, 2), torch.stack([PAIR.flip(0), shifted.flip(0)]))
+    failed = torch.tensor([False, False, True])
+    best = Mixture(truth.weights, truth.means + 1)
+    found = task_figures(MethodResult(estimate, failed, ~failed), batch, best)
+    nan = math.nan
+    for name, wanted in {
+        "total": [0, 0.5, nan],  # |(1, 0)|^2 / d = 1/2
+        "means": [0, 0.5, nan],
+        "weights": [0, 0, nan],
+        "algorithmic": [1, 0.5, nan],  # |(1, 1)|^2 / d = 1, |(0, 1)|^2 / d = 1/2
+        "adjusted_rand_index": [1, 1, nan],
+        # The points are off by (0.1, 0.1) from the truth, by (-0.9, 0.1) from the shifted: (0.02 - 0.82) / 2;
+        # the other component is 8 away and adds less than exp(-20).
+        "log_likelihood": [0, -0.4, nan],
+    }.items():
+        torch.testing.assert_close(
+            getattr(found, name),
+            torch.tensor(wanted, dtype=torch.float64),
+            atol=1e-8,  # exp(-20) = 2e-9; rounding is below 1e-14
+            rtol=0,
+            equal_nan=True,
+        )
+
+
+def test_all_failed():
+    batch = sample_tasks(TaskDistribution(2), 3, 2, 40, torch.Generator(), dtype=torch.float64)
+    failed = torch.ones(3, dtype=torch.bool)
+    found = task_figures(MethodResult(None, failed, ~failed), batch, batch.truth)
+    assert found.total.isnan().all()
+    assert total_summary(found.total, torch.ones(3)) is None
+
+
+def test_failed_tasks_are_bad_and_in_no_mean():
+    total = torch.tensor([1.0, math.nan, 3.0, 20.0], dtype=torch.float64)
+    summary = total_summary(total, torch.ones(4, dtype=torch.float64))
+    assert summary is not None
+    assert (summary.mean, summary.median, summary.n_tasks) == (8.0, 3.0, 3)
+    assert summary.percent_bad == 50.0
+
+
+def test_oracle_is_em_from_the_truth():
+    result = measure_cell(cell(), [], 6, seed=5)
+    D = cell().distribution
+    assert D is not None
+    generator = torch.Generator().manual_seed(cell().seed(5, 0, evaluation.DATA))
+    batch = sample_tasks(D, 6, 3, 32, generator, dtype=torch.float64)
+    mixture = em(batch.X, init=batch.truth, max_iter=MAX_ITER, tol=TOL).mixture
+    [row] = result.rows
+    assert row.total is not None
+    assert row.total.mean == float(errors(mixture, batch.truth).total.mean())
+    assert (row.algorithmic, row.n_tasks, row.n_failed) == (0.0, 6, 0)
+    assert result.statistical == row.total
+
+
+def test_what_else_is_measured_changes_nothing(monkeypatch):
+    monkeypatch.setattr(evaluation, "NUMBERS_AT_ONCE", 4 * 32 * 2)
+    assert slices_of(cell(), 6) == [4, 2]
+    alone = measure_cell(cell(), method_contenders(["em"]), 6, seed=1).rows
+    beside = measure_cell(cell(), method_contenders(["k-means", "em", "em-restarts"]), 6, seed=1).rows
+    assert [row.method for row in beside] == ["em-truth", "k-means", "em", "em-restarts"]
+    assert timeless(alone[1]) == timeless(beside[2])
+    assert timeless(alone[0]) == timeless(beside[0])
+    other = measure_cell(cell(), [], 6, seed=2).rows[0]
+    assert other.total != alone[0].total
+
+
+def test_a_slow_method_sees_the_first_tasks_only(monkeypatch):
+    monkeypatch.setattr(evaluation, "NUMBERS_AT_ONCE", 4 * 32 * 2)
+    monkeypatch.setattr(evaluation, "SLOW_TASKS", 5)
+    called = []
+    rows = measure_cell(cell(), method_contenders(["bayesian", "em"]), 12, 0, called.append).rows
+    assert [row.n_tasks for row in rows] == [12, 5, 12]
+    assert rows[1].covariance_type == "spherical"
+    assert called == ["em-truth", "bayesian", "em"] * 3
+
+
+def test_network_alone_and_with_em_layers():
+    model = network()
+    contenders = network_contenders(model, 2)
+    rows = measure_cell(cell(), contenders, 4, seed=1).rows
+    assert [row.method for row in rows] == ["em-truth", "network", "network + 2 EM layers"]
+    D = cell().distribution
+    assert D is not None
+    generator = torch.Generator().manual_seed(cell().seed(1, 0, evaluation.DATA))
+    batch = sample_tasks(D, 4, 3, 32, generator, dtype=torch.float64)
+    for row, estimator in zip(rows[1:], (model, model.with_polish(2)), strict=True):
+        total = errors(estimator.estimate(batch.X, 3), batch.truth).total
+        assert row.total is not None
+        # The same arithmetic, but for the order of sums in products of batches cut in another place.
+        assert row.total.mean == pytest.approx(float(total.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "reason"),
+    [
+        ({}, {"d": 3}, "this model serves d = 2"),
+        ({}, {"K": 4}, "this model serves K = 2, 3"),
+        ({"max_positions": 16}, {}, "this model serves at most N = 16 points"),
+    ],
+)
+def test_cells_that_a_network_does_not_serve(changes, where, reason):
+    contenders = network_contenders(network(**changes), 1)
+    result = measure_cell(cell(**where), contenders, 2, seed=0)
+    assert result.absent == {"network": reason, "network + 1 EM layers": reason}
+    assert [row.method for row in result.rows] == ["em-truth"]
+
+
+def test_a_network_with_scales_has_no_em_layers():
+    result = measure_cell(cell(), network_contenders(network(scales=True), 3), 2, seed=0)
+    assert [row.covariance_type for row in result.rows] == ["unit", "diagonal"]
+    assert "needs unit covariances" in result.absent["network + 3 EM layers"].replace("need ", "needs ")
+
+
+def test_spectral_beyond_d_is_marked_impossible():
+    result = measure_cell(cell(d=2, K=3), method_contenders(["spectral", "em"]), 2, seed=0)
+    assert result.absent == {"spectral": "impossible: needs K <= d = 2, linearly independent means"}
+
+
+def test_diagonal_tasks_are_fitted_both_ways():
+    contenders = method_contenders(["em", "k-means", "em-truth"], "diagonal")
+    assert [one.name for one in contenders] == ["em", "em, diagonal", "k-means"]
+    rows = measure_cell(cell(N=64, grid="diagonal"), contenders, 4, seed=0).rows
+    assert [row.covariance_type for row in rows] == ["diagonal", "unit", "diagonal", "unit"]
+
+
+def test_a_cell_without_tasks():
+    impossible = cells_of("separation", [2], [3, 4])[-1]
+    called = []
+    result = measure_cell(impossible, method_contenders(["em"]), 4, 0, called.append)
+    assert result.rows == []
+    assert set(result.absent) == set(called) == {"em-truth", "em"}
+    assert result.statistical is None
+
+
+def test_refused():
+    with pytest.raises(ValueError, match="the number of tasks is 1, needs an integer of at least 2"):
+        measure_cell(cell(), [], 1, 0)
+    with pytest.raises(ValueError, match="no method 'magic'; there are em"):
+        method_contenders(["magic"])

@@ -1,0 +1,1 @@
+"""Does the network adapt its work to how hard the task is?"""

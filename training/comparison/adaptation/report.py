@@ -1,0 +1,214 @@
+"""The section of `adaptation`: worth in EM steps, in words, tables and pictures, from its numbers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.comparison.adaptation.figures import START_LABELS, pictures
+from training.comparison.common.parts import Section, Table
+from training.comparison.common.phrases import interval, listed, number, percent
+from training.comparison.common.regimes import SHUFFLED
+
+
+def render(values: dict[str, Any]) -> Section:
+    """Finding first, then what it rests on."""
+    paragraphs = [_worth(values), _needed(values), _polish(values["polish"]), _reading(values)]
+    tables = [_worth_table(values), _needed_table(values), _polish_table(values["polish"])]
+    return Section(paragraphs, [table for table in tables if table.rows], pictures(values))
+
+
+def steps_text(value: float | None) -> str:
+    """A number of EM steps; None, as infinity comes back from JSON, is never."""
+    return "never" if value is None or value == float("inf") else f"{value:.0f}"
+
+
+def steps_interval(values: list[float | None]) -> str:
+    """[t, low, high] as "3 (2 to never)"."""
+    value, low, high = (steps_text(v) for v in values[:3])
+    return value if value == low == high else f"{value} ({low} to {high})"
+
+
+def _worth(values: dict[str, Any]) -> str:
+    parts = []
+    for start in values["regimes"][0]["worth"]["learned"]:
+        means, medians = [], []
+        for regime in values["regimes"]:
+            found = regime["worth"]["learned"][start]
+            means.append(steps_text(found["mean"][0]))
+            medians.append(steps_text(found["median"][0]))
+        parts.append(
+            f"from {START_LABELS[start]}, {listed(means)} by the mean, {listed(medians)} by the median"
+        )
+    names = listed([str(r["K"]) for r in values["regimes"]])
+    zero = [
+        found["mean"][0] == 0
+        for r in values["regimes"]
+        for kind in ("untrained", SHUFFLED)
+        for found in r["worth"][kind].values()
+    ]
+    return (
+        f"EM steps until EM alone is no worse than the network alone, at K = {names}: "
+        f"{'; '.join(parts)}. 'Never' means not within {values['steps']} steps: {_levels(values)}. The "
+        f"controls, an untrained network and another task's output, are worth 0 steps in {sum(zero)} of "
+        f"{len(zero)} cases. The network's {values['layers']} layers are as many as "
+        f"{values['layers'] // 2} constructed EM steps have."
+    )
+
+
+def _levels(values: dict[str, Any]) -> str:
+    """How often a start that never is as good leaves tasks failed."""
+    shares = [
+        regime["curves"][start]["failed"]
+        for regime in values["regimes"]
+        for start, found in regime["worth"]["learned"].items()
+        if steps_text(found["mean"][0]) == "never"
+    ]
+    if not shares:
+        return "that is nowhere the case by the mean"
+    return (
+        f"by the mean, those starts leave {percent([min(shares), None, None])} to "
+        f"{percent([max(shares), None, None])} of the tasks failed"
+    )
+
+
+def _needed(values: dict[str, Any]) -> str:
+    parts = []
+    for regime in values["regimes"]:
+        found, curve = regime["needed"]["learned"], regime["curves"]["learned"]
+        text = f"K = {regime['K']}: {steps_interval(found['mean'])}"
+        if curve["failed"] > 0:
+            text += (
+                f" over all tasks, {steps_interval(found['solved'])} without the "
+                f"{percent([curve['failed'], None, None])} that stay failed"
+            )
+        parts.append(text)
+    below = [
+        str(r["K"])
+        for r in values["regimes"]
+        if (r["curves"]["learned"]["mean"][-1][2] or 0) < (r["floor"][0] or 0)
+    ]
+    text = (
+        f"EM steps behind the network until its mean error is within {100 * (values['near'] - 1):.0f} % "
+        f"of EM from the truth: {'; '.join(parts)}."
+    )
+    if below:
+        text += f" At K = {listed(below)} it ends below EM from the truth, which is itself only an optimum."
+    return text
+
+
+def _polish(polish: dict[str, Any]) -> str:
+    if polish["refusal"]:
+        return f"The constructed layers were not compared with exact steps: {polish['refusal']}."
+    worst = max(row["most"] for row in polish["rows"])
+    return (
+        "The curves are made with exact EM steps. The constructed layers give the same on "
+        f"{polish['tasks']} tasks ({polish['title']}) up to {number(worst)} in the paper's metric at "
+        f"most, {number(worst / polish['floor'])} times the error of EM from the truth there."
+    )
+
+
+def _reading(values: dict[str, Any]) -> str:
+    failed = [f"K = {r['K']}: {percent([1 - r['own_solved'], None, None])}" for r in values["regimes"]]
+    return (
+        f"The paper's tasks, {values['regimes'][0]['tasks']} of each K, seed {values['seed']}; random "
+        "starts are one draw a task with equal weights, k-means is the best of ten. Means are ruled by "
+        "the tasks that a start fails (more than ten times the error of EM from the truth), medians "
+        "are not; both are given, and means without the tasks that the start itself fails. The network "
+        f"alone fails {'; '.join(failed)}. Worth by the mean compares a network that fails few tasks "
+        "with a start that fails many: it is no measure of how precise the network is where both solve "
+        "the task."
+    )
+
+
+def _worth_table(values: dict[str, Any]) -> Table:
+    rows = []
+    for regime in values["regimes"]:
+        for start, found in regime["worth"]["learned"].items():
+            task = found["task"]
+            controls = [
+                steps_interval(regime["worth"][kind][start]["mean"]) for kind in ("untrained", SHUFFLED)
+            ]
+            n = found["solved"][3]
+            rows.append(
+                [
+                    f"{regime['title']}, {regime['tasks']} tasks",
+                    START_LABELS[start],
+                    steps_interval(found["mean"]),
+                    steps_interval(found["median"]),
+                    f"{steps_interval(found['solved'])}, {n:.0f} tasks",
+                    " / ".join(steps_text(q) for q in task["quartiles"]),
+                    percent([task["never"], None, None]),
+                    *controls,
+                ]
+            )
+    return Table(
+        "How many EM steps the network alone is worth",
+        [
+            "tasks",
+            "EM from",
+            "by the mean error",
+            "by the median error",
+            "by the mean, tasks that the start solves",
+            "task by task: quartiles",
+            "tasks where EM never is as good",
+            "control, by the mean: untrained network",
+            "control, by the mean: another task's output",
+        ],
+        rows,
+        "The smallest number of EM steps (two constructed layers each) after which EM from that start "
+        "is no worse than the network without EM layers, with 95 % intervals over tasks.",
+    )
+
+
+def _needed_table(values: dict[str, Any]) -> Table:
+    rows = []
+    for regime in values["regimes"]:
+        for name, found in regime["needed"].items():
+            curve = regime["curves"][name]
+            rows.append(
+                [
+                    regime["title"],
+                    START_LABELS[name],
+                    interval(curve["mean"][0]),
+                    interval(curve["mean"][-1]),
+                    interval(regime["floor"]),
+                    percent([curve["failed"], None, None]),
+                    steps_interval(found["mean"]),
+                    f"{steps_interval(found['solved'])}, {found['solved'][3]:.0f} tasks",
+                ]
+            )
+    return Table(
+        "EM steps until the floor",
+        [
+            "tasks",
+            "start",
+            "mean error before",
+            f"after {values['steps']} steps",
+            "floor: EM from the truth",
+            "failed after these",
+            f"steps until within {100 * (values['near'] - 1):.0f} % of the floor",
+            "the same, tasks that the start solves",
+        ],
+        rows,
+        "The untrained network and another task's output, as starts of EM, are the controls.",
+    )
+
+
+def _polish_table(polish: dict[str, Any]) -> Table:
+    rows = []
+    if not polish["refusal"]:
+        for row in polish["rows"]:
+            rows.append(
+                [
+                    str(row["steps"]),
+                    str(polish["tasks"]),
+                    number(row["mean"]),
+                    number(row["most"]),
+                    number(row["control"]),
+                ]
+            )
+    return Table(
+        "Constructed EM layers against exact EM steps behind the network",
+        ["steps", "tasks", "mean distance", "largest distance", "control: distance to no step at all, mean"],
+        rows,
+    )

@@ -1,0 +1,1 @@
+"""Does attention weigh as the E step does?"""

@@ -1,0 +1,199 @@
+"""Do heads attend by responsibility? Every head against what the theorem's heads would attend to.
+
+The patterns are those of training.comparison.attention.patterns, the statistic and its permutation test
+those of training.comparison.attention.row_correlation. Uniform attention of the tokens over the points, the M
+layer's second head, is measured by entropy / log N. The hand-built EM goes through the same statistic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.comparison.attention.figures import PICTURES
+from training.comparison.attention.patterns import (
+    Pattern,
+    all_scores,
+    constructed_patterns,
+    patterns_of,
+    point_patterns,
+    token_patterns,
+    uniformity,
+)
+from training.comparison.attention.report import render
+from training.comparison.attention.row_correlation import correlation, permutation_test
+from training.comparison.common.component_counts import refusal_of_components
+from training.comparison.common.em_answers import (
+    Tasks,
+    components_of,
+    draw_tasks,
+    interval,
+    points_of,
+    responsibilities,
+)
+from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.recording import Recording, attention_of, head_weights, layers_of, record
+from training.model.tgmm import TGMM
+
+Answer = dict[str, Any]
+
+SHOWN = 48
+"""Points of the example map."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed: tasks, points a task, permutations."""
+
+    tasks: int
+    points: int
+    permutations: int
+
+
+def size_of(subject: Subject) -> Size:
+    """Small with little effort."""
+    if subject.effort.quick:
+        return Size(min(32, subject.effort.tasks), points_of(subject, 64), 299)
+    return Size(min(32, subject.effort.tasks), points_of(subject, 128), 299)
+
+
+def against_chance(
+    patterns: dict[str, Pattern], permutations: int, generator: torch.Generator, shape: tuple[int, int]
+) -> Answer:
+    """rho with interval, p corrected for the number of heads, threshold, a layer a row: for JSON."""
+    found = {}
+    for name, pattern in patterns.items():
+        test = permutation_test(
+            pattern.heads, pattern.target, pattern.mask, pattern.moves, permutations, generator
+        )
+        found[name] = _grid(test.observed, shape) | {
+            "p": test.p_largest.reshape(shape).tolist(),
+            "threshold": test.threshold,
+        }
+    return found
+
+
+def _grid(values: Tensor, shape: tuple[int, int]) -> Answer:
+    names = ("mean", "low", "high")
+    return {
+        name: part.reshape(shape).tolist()
+        for name, part in zip(names, interval(values.double()), strict=True)
+    }
+
+
+def _token_rows(model: TGMM, recording: Recording) -> Answer:
+    """Of the attention of component tokens: how even over points, and its share on them; for JSON."""
+    scores = all_scores(model, recording)[:, :, recording.token_places].double()
+    own = scores[..., recording.point_places]
+    outside = scores.logsumexp(-1)
+    if model.config.causal:  # the tokens stand last: they see every point, and the tokens before them
+        T = recording.states.shape[2]
+        later = torch.ones(T, T, dtype=torch.bool).triu(1)[recording.token_places]
+        outside = scores.masked_fill(later, -torch.inf).logsumexp(-1)
+    share = (own.logsumexp(-1) - outside).exp().mean(-1)
+    shape = (model.config.layers, model.config.heads)
+    return {"uniform": _grid(uniformity(own), shape), "share": _grid(share, shape)}
+
+
+def _example(model: TGMM, control: TGMM, tasks: Tasks, found: Answer) -> Answer:
+    """Attention of the head with the largest `points` rho in the first task, its points by component."""
+    mean = torch.tensor(found["points"]["mean"])
+    layer, head = divmod(int(mean.argmax()), mean.shape[1])
+    task = tasks[:1]
+    maps: dict[str, list[list[float]]] = {}
+    w = responsibilities(task.X, task.reference)[0]
+    labels = w.argmax(1)
+    shown = torch.arange(min(SHOWN, len(w)))
+    order = shown[labels[shown].argsort(stable=True)]
+    for name, network in (("learned", model), ("untrained", control)):
+        recording = record(network, task.X, tasks.reference.n_components)
+        module = layers_of(network)[layer]
+        weights = head_weights(attention_of(module), module.norm1(recording.states[layer]))[0, head]
+        points = weights[recording.point_places, recording.point_places]
+        maps[name] = _rounded(points[order][:, order] * len(w))
+    maps["c"] = _rounded((w @ w.mT)[order][:, order])
+    return {
+        "layer": layer + 1,
+        "head": head + 1,
+        "rho": float(mean[layer, head]),
+        "sizes": labels[order].unique_consecutive(return_counts=True)[1].tolist(),
+        "maps": maps,
+    }
+
+
+def _rounded(values: Tensor) -> list[list[float]]:
+    return [[float(f"{value:.3g}") for value in row] for row in values.tolist()]
+
+
+@torch.no_grad()
+def compute(subject: Subject, start: Start) -> Answer:
+    """Every pattern of every head, learned and untrained, and of the construction, for each K."""
+    size, regimes = size_of(subject), []
+    shape = (subject.model.config.layers, subject.model.config.heads)
+    for K in components_of(subject):
+        start(f"attention, K = {K}: tasks and constructed heads")
+        tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(301, K))
+        chance = subject.generator(302, K)
+        patterns, even = constructed_patterns(tasks)
+        constructed = against_chance(patterns, size.permutations, chance, (1, 3))
+        constructed["uniform"] = _grid(even, (1, 3))
+        networks: Answer = {}
+        for name, model in subject.networks().items():
+            start(f"attention, K = {K}: heads of the {name} network")
+            recording = record(model, tasks.X, K)
+            patterns = patterns_of(model, recording, tasks)
+            found = against_chance(patterns, size.permutations, chance, shape)
+            networks[name] = found | (_token_rows(model, recording) if recording.n_tokens else {})
+        regimes.append(
+            {
+                "K": K,
+                "N": size.points,
+                "tasks": len(tasks),
+                "drawn": size.tasks,
+                "permutations": size.permutations,
+                "networks": networks,
+                "constructed": constructed,
+                "example": _example(subject.model, subject.untrained, tasks, networks["learned"]),
+                "distance": distance_alone(tasks),
+            }
+        )
+    return {"d": subject.model.config.n_features, "seed": subject.effort.seed, "regimes": regimes}
+
+
+def distance_alone(tasks: Tasks) -> Answer:
+    """The statistics of two heads that attend by distance r alone, exp(-r^2 / 2) and exp(-r).
+
+    r is |x_i - x_j| among points, and |x_i - mu_k| from tokens, mu the reference's means.
+    """
+    X, means = tasks.X, tasks.reference.means
+    w = responsibilities(X, tasks.reference)
+    among, to_means = (
+        torch.stack([-r.square() / 2, -r], 1) for r in (torch.cdist(X, X), torch.cdist(means, X))
+    )
+    patterns = point_patterns(among, X, w) | token_patterns(to_means.mT, to_means, X, w, means)
+    return {
+        name: _grid(correlation(pattern.heads, pattern.target[:, None]), (1, 2))
+        for name, pattern in patterns.items()
+        if name != "E"  # there distance to a mean is the responsibility itself
+    }
+
+
+def refusal(subject: Subject) -> str:
+    """Why there is no attention to look at."""
+    if subject.model.config.backbone != "transformer":
+        return f"the backbone is {subject.model.config.backbone!r}: it has no attention"
+    return refusal_of_components(subject.model.config)
+
+
+PART = Part(
+    key="attention",
+    title="Do heads attend by responsibility?",
+    compute=compute,
+    render=render,
+    pieces=lambda subject: 3 * len(components_of(subject)),
+    pictures=PICTURES,
+    refusal=refusal,
+)

@@ -1,0 +1,226 @@
+"""What the attention part shows: findings and tables; figures in attention_figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
+from training.comparison.common.parts import Section, Table
+
+Answer = dict[str, Any]
+
+MEANING = {
+    "points": "points to points ~ c_ij",
+    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
+    "points, like distance": "points to points ~ c_ij, at like distance",
+    "E": "points to tokens ~ w_ik (E layer)",
+    "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
+    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
+}
+EVEN = {
+    "uniform": "tokens to points, entropy / log N (M layer, weights: 1)",
+    "share": "tokens to points, share of the attention",
+}
+PLACE = {"E": 0, "M": 1, "M, like distance": 1}
+"""Which constructed head is that of a pattern."""
+CONSTRUCTED = ("E head", "M head, means", "M head, weights")
+
+
+def render(answer: Answer) -> Section:
+    """The section."""
+    details = _details(answer)
+    section = Section([_finding(answer), *details, _method(answer)])
+    for regime, suffix in zip(answer["regimes"], ("_K3", ""), strict=False):
+        section.tables.append(_heads_table(regime))
+        section.tables.append(_constructed_table(regime))
+        section.pictures.append(heads_figure(answer, regime, "attention_heads" + suffix))
+        section.pictures.append(example_figure(answer, regime, "attention_example" + suffix))
+    return section
+
+
+def _finding(answer: Answer) -> str:
+    """How many heads stand above every control, pattern by pattern."""
+    regimes = answer["regimes"]
+    learned = regimes[-1]["networks"]["learned"]
+    counts = []
+    for name in [name for name in MEANING if name in learned]:
+        above = []
+        for regime in regimes:
+            own, other = (Heads(regime["networks"][key][name]) for key in ("learned", "untrained"))
+            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime['K']}")
+        counts.append(f"{MEANING[name]}: {', '.join(above)}")
+    heads = Heads(learned["points"]).mean.size
+    return (
+        f"Heads, of {heads}, whose log attention correlates with responsibilities above the strongest "
+        f"untrained head and, where the pattern has a distance, above distance alone: {'; '.join(counts)}."
+    )
+
+
+def _details(answer: Answer) -> list[str]:
+    """A paragraph for each K."""
+    said = []
+    for regime in answer["regimes"]:
+        learned, control = (regime["networks"][name] for name in ("learned", "untrained"))
+        parts = []
+        for name in [name for name in MEANING if name in learned]:
+            own, other = Heads(learned[name]), Heads(control[name])
+            layer, head = own.strongest
+            best = own.text((layer, head))
+            sure = own.significant[layer, head]
+            controls = [other, *_distance(regime, name)]
+            count = own.above(*controls)
+            named = "the strongest untrained head" + (
+                "" if len(controls) == 1 else " and above distance alone"
+            )
+            verdict = (
+                f"{count} of {own.mean.size} heads lie above {named}"
+                if count
+                else f"no head lies above {named}"
+            )
+            alone = "".join(f", distance alone {_both(heads)}" for heads in controls[1:])
+            parts.append(
+                f"{MEANING[name]}: strongest learned head {best} (layer {layer + 1}, head {head + 1}"
+                f"{'' if sure else ', not told from chance'}), untrained "
+                f"{other.text(other.strongest)}{alone}{_exact(regime, name)}; {verdict}"
+                f"{_last_layer(name, layer, learned)}"
+            )
+        said.append(
+            f"K = {regime['K']}, within-row correlation of log attention, mean over tasks with 95 % "
+            f"interval. {'. '.join(parts)}."
+        )
+    return said
+
+
+def _distance(regime: Answer, name: str) -> list[Heads]:
+    """The heads that attend by distance alone, where the pattern has a distance."""
+    return [Heads(regime["distance"][name])] if name in regime["distance"] else []
+
+
+def _constructed(regime: Answer, name: str) -> str:
+    """What the constructed head of this pattern reaches; a dash where it has none."""
+    return Heads(regime["constructed"][name]).text((0, PLACE[name])) if name in PLACE else "-"
+
+
+def _exact(regime: Answer, name: str) -> str:
+    return f", the constructed head {_constructed(regime, name)}" if name in PLACE else ""
+
+
+def _both(heads: Heads) -> str:
+    return f"{heads.mean[0, 0]:.2f}, {heads.mean[0, 1]:.2f}"
+
+
+def _last_layer(name: str, layer: int, learned: Answer) -> str:
+    """What the points read in the last layer is not read out where tokens are."""
+    last = layer + 1 == len(learned[name]["mean"])
+    idle = last and "M" in learned and not name.startswith("M")
+    return " (what points read in the last layer does not reach the answer)" if idle else ""
+
+
+def _method(answer: Answer) -> str:
+    first = answer["regimes"][0]
+    near = ", ".join(
+        f"{Heads(r['distance']['points']).text((0, 0))} at K = {r['K']}" for r in answer["regimes"]
+    )
+    return (
+        f"Tasks of the paper's distribution, d = {answer['d']}, N = {first['N']}, seed "
+        f"{answer['seed']}; responsibilities w_ik of EM run to its end from the truth, its components "
+        "in the order of the network's tokens. The statistic is Pearson's correlation of log "
+        "attention (the score, up to a number a row) with the target inside each query's row, over "
+        "all rows of a task, a point and itself left out. Not Spearman's: responsibilities are "
+        "nearly 0 or 1, and the ranks among the near zeros are those of the distance. p: points "
+        f"permuted within each task ({first['permutations']} permutations), largest |mean| of all "
+        "heads, two-sided, so corrected for the number of heads but not for the number of patterns. "
+        f"A head is told from chance when p < {LEVEL} and 0 lies outside its interval over tasks: the "
+        "permutations alone also reject a head whose rows depend on responsibility in another way in "
+        "each task, with no correlation on average. Permutation breaks the link with distance too, "
+        "so a small p alone does not tell responsibility from distance: c_ij itself correlates with "
+        f"-|x_i - x_j|^2 by {near}, and heads of the untrained network reach small p as well. What "
+        "training put there is what stands above the untrained network. What goes beyond distance is "
+        "what is left at like distance: in each row, among eight neighbours in the order of "
+        "distance, with their mean and their regression on it taken out. Two heads that attend by "
+        "distance alone, exp(-|x|^2 / 2) and exp(-|x|), show how much of distance each statistic "
+        "lets through: from tokens |x_i - mu_k|, to converged EM's means. Heads that correlate need "
+        "not matter for the estimate: that is the next section. The control is one untrained network "
+        "of the same shape, not a population of them."
+    )
+
+
+def _heads_table(regime: Answer) -> Table:
+    rows = []
+    networks = regime["networks"]
+    for name in [name for name in MEANING if name in networks["learned"]]:
+        own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
+        alone = _distance(regime, name)
+        layer, head = own.strongest
+        rows.append(
+            (
+                MEANING[name],
+                f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}",
+                f"{own.p[layer, head]:.3f}",
+                _counts(own),
+                other.text(other.strongest),
+                _counts(other),
+                _both(alone[0]) if alone else "-",
+                f"{networks['learned'][name]['threshold']:.3f}",
+                _constructed(regime, name),
+                f"{own.above(other, *alone)}",
+            )
+        )
+    for name, label in EVEN.items():
+        if name in networks["learned"]:
+            own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
+            layer, head = own.strongest
+            best = f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
+            beyond = str(own.above(other))
+            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", "-", beyond))
+    header = (
+        "attention",
+        "strongest learned head [95 %]",
+        "p, corrected",
+        "learned heads told from chance: +, -",
+        "control: strongest untrained head",
+        "untrained heads told from chance: +, -",
+        "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
+        "control: 95 % of the largest |rho|, responsibilities permuted",
+        "the constructed head",
+        "learned heads above the controls",
+    )
+    return Table(
+        f"Heads and responsibilities, K = {regime['K']}",
+        header,
+        rows,
+        f"{regime['tasks']} of {regime['drawn']} tasks (EM has an answer), N = {regime['N']}. A head "
+        "is above the controls when its interval lies above those of the strongest untrained head "
+        "and of both heads of distance. Uniform attention, and the share of the tokens' attention "
+        "that falls on points, are the same under every permutation: they have no p, only the "
+        "untrained network beside them. What the statistics above say of a head that leaves the "
+        "points a share near 0 does not reach the stream.",
+    )
+
+
+def _counts(heads: Heads) -> str:
+    above, below = heads.count()
+    return f"{above}, {below} of {heads.mean.size}"
+
+
+def _constructed_table(regime: Answer) -> Table:
+    found = regime["constructed"]
+    rows = []
+    for index, label in enumerate(CONSTRUCTED):
+        cells = [label]
+        for name in ("E", "M", "M, like distance", "points"):
+            heads = Heads(found[name])
+            cells += [heads.text((0, index)), f"{heads.p[0, index]:.3f}"]
+        rows.append((*cells, Heads(found["uniform"]).text((0, index))))
+    names = ("E pattern", "M pattern", "M at like distance", "points to points")
+    header = ("constructed head", *(cell for name in names for cell in (name, "p")), "entropy / log N")
+    return Table(
+        f"Positive control: the heads of the hand-built EM step, K = {regime['K']}",
+        header,
+        rows,
+        "The same tasks and the same statistic, from the same responsibilities. The E head must show "
+        "in the E column, the first M head in the M column, the second in the entropy. Exact "
+        "responsibilities do not give 1, for the statistic compares their log with themselves. Point "
+        "i holds the slot i mod K, whatever its component, so the construction has no "
+        "points-to-points pattern.",
+    )

@@ -1,0 +1,100 @@
+"""The picture of the directions: the network's cosine beside all controls', reference by reference."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from console.output import Picture
+from training.comparison.behaviour.directions import CONTROLS, leaning, shown
+from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES
+from training.comparison.common.regimes import SHUFFLED
+
+DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
+STYLES = {
+    "learned": ("#d62728", "o"),
+    "k-means": ("#8c564b", "P"),
+    "early 3": ("#1f77b4", "s"),
+    "em noise": ("#ff7f0e", "^"),
+    "truth noise": ("#2ca02c", "D"),
+    SHUFFLED: ("0.35", "x"),
+    "untrained": ("0.6", "+"),
+}
+LABELS = {"learned": "the network"} | {key: f"control: {CONTROL_NAMES[key]}" for key in CONTROLS}
+
+
+def directions_figure(values: dict[str, Any]) -> list[Picture]:
+    """One panel a reference, one line a regime; no picture without a direction to show."""
+    regimes = values["regimes"]
+    drawn = [name for name in DRAWN if any(name in shown(regime) for regime in regimes)]
+    if not drawn:
+        return []
+    about = f"Network {values['name']}, d = {values['d']}, seed {values['seed']}."
+    columns = min(2, len(drawn))
+    rows = math.ceil(len(drawn) / columns)
+    figure = Figure(figsize=(7.2 * columns, rows * (0.78 * len(regimes) + 1.2) + 1.4), layout="constrained")
+    figure.suptitle(f"Does the network lean from EM towards a reference? {about}", fontsize=12)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, name in zip(panels, drawn, strict=False):
+        _panel(panel, name, regimes)
+    for panel in panels[len(drawn) :]:
+        panel.set_axis_off()
+    found: dict[str, Any] = {}
+    for panel in panels[: len(drawn)]:
+        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(text, handle)
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=4, fontsize=10)
+    caption = (
+        f"{about} Average cosine of (network less EM) and (reference less EM) with 95 % intervals over "
+        "the tasks whose number stands behind the regime. Both differences share EM, so that "
+        "estimators that know no prior (in colour) have positive cosines too: the network leans to a "
+        "reference only where its interval (red) lies above 0 and above those of all controls, marked "
+        "by a star. Grey: another task's direction and the untrained network, which break the link. An "
+        "empty line: the reference is not measured there, or has too few such tasks."
+    )
+    return [Picture("behaviour-directions", caption, figure)]
+
+
+def _panel(panel: Axes, name: str, regimes: list[dict[str, Any]]) -> None:
+    ticks = []
+    for place, regime in enumerate(reversed(regimes)):
+        found = shown(regime).get(name)
+        if found is None:
+            ticks.append(regime["title"])
+            continue
+        ticks.append(f"{regime['title']} ({found['n']})")
+        for i, (key, (colour, marker)) in enumerate(STYLES.items()):
+            value, low, high = found["learned"]["cosine"] if key == "learned" else _of(found, key)
+            if math.isnan(value):
+                continue
+            panel.errorbar(
+                [value],
+                [place + 0.33 - 0.11 * i],
+                xerr=[[value - low], [high - value]],
+                color=colour,
+                marker=marker,
+                markersize=6 if key == "learned" else 5,
+                capsize=2,
+                linestyle="none",
+                label=LABELS[key],
+            )
+        if leaning(found) == "towards":
+            panel.text(1.0, place, "*", transform=panel.get_yaxis_transform(), ha="right", va="center",
+                       fontsize=18, color="#d62728")  # fmt: skip
+    for line in range(1, len(regimes)):
+        panel.axhline(line - 0.5, color="0.85", linewidth=0.8)
+    panel.axvline(0.0, color="0.3", linewidth=1)
+    panel.set_yticks(range(len(regimes)), ticks, fontsize=9)
+    panel.set_ylim(-0.5, len(regimes) - 0.5)
+    panel.set_title(f"towards {DIRECTION_NAMES[name]}", fontsize=11)
+    panel.set_xlabel("cosine")
+    panel.grid(axis="x", alpha=0.3)
+
+
+def _of(found: dict[str, Any], key: str) -> list[float]:
+    """Of a control; NaN three times where there is none."""
+    values = found["controls"][key]["cosine"] if key in found["controls"] else [None] * 3
+    return [math.nan if value is None else value for value in values]

@@ -1,0 +1,1 @@
+"""Which heads and values does the estimate depend on?"""

@@ -1,0 +1,176 @@
+"""Every patch of one network at every layer, with its controls; see training.comparison.causal.patching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.metrics import errors
+from training.comparison.causal.ablation import resume, rotation
+from training.comparison.causal.patching import (
+    along,
+    em_from,
+    estimate_values,
+    fit,
+    mixture_values,
+    point_values,
+    ratio,
+    to_mixture,
+    weighted_means,
+)
+from training.comparison.common.em_answers import Tasks, triple
+from training.comparison.common.recording import Recording, record
+from training.model.tgmm import TGMM, Estimate
+
+Answer = dict[str, Any]
+
+MEAN_SHIFT, LOG_WEIGHT_SHIFT = 1.0, 0.3
+"""Standard deviations, per coordinate, of the counterfactual change of the network's own estimate."""
+EM_STEPS = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One network with what is fitted on, what is patched, and random numbers."""
+
+    model: TGMM
+    fitted: Tasks
+    fitted_record: Recording
+    tasks: Tasks
+    recording: Recording
+    generator: torch.Generator
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.tasks.truth.n_components
+
+    @property
+    def token_places(self) -> slice:
+        """Those component tokens that are read out."""
+        first = self.recording.token_places.start
+        return slice(first, first + self.n_components)
+
+    def run(self, layer: int, places: slice, replaced: Tensor) -> Estimate:
+        """The estimate with the stream at `places` (B, S, D) replaced after `layer` layers."""
+        state = self.recording.states[layer].clone()
+        state[:, places] = replaced
+        return resume(self.model, self.tasks.X, self.n_components, layer, state)
+
+
+def patches(model: TGMM, fitted: Tasks, tasks: Tasks, generator: torch.Generator) -> Answer:
+    """What arrives of patches at tokens (after layers 1..L) and points (after 1..L-1); for JSON."""
+    K = tasks.truth.n_components
+    bench = Bench(model, fitted, record(model, fitted.X, K), tasks, record(model, tasks.X, K), generator)
+    own = estimate_values(bench.recording.estimate)
+    noise = torch.randn(own.shape, generator=generator, dtype=torch.float64)
+    scale = torch.full((own.shape[-1],), MEAN_SHIFT, dtype=torch.float64)
+    scale[-1] = LOG_WEIGHT_SHIFT
+    shifted = own + scale * noise
+    layers = model.config.layers
+    return {
+        "tokens": [token_patches(bench, layer, own, shifted) for layer in range(1, layers + 1)],
+        "points": [point_patches(bench, layer, own) for layer in range(1, layers)],
+        "em": {"shift": em_keeps(tasks, own, shifted), "other": em_keeps(tasks, own, own.roll(1, 0))},
+        "error": triple(_error(bench.recording.estimate, tasks)),
+    }
+
+
+def em_keeps(tasks: Tasks, own: Tensor, put_in: Tensor) -> list[list[float]]:
+    """The fraction of the shift to other values that exact EM keeps after each of EM_STEPS steps."""
+    t = (put_in - own)[..., :-1]
+    return [
+        ratio(along((em_from(tasks, put_in, s) - em_from(tasks, own, s))[..., :-1], t), along(t, t))
+        for s in EM_STEPS
+    ]
+
+
+def token_patches(bench: Bench, layer: int, own: Tensor, shifted: Tensor) -> Answer:
+    """At the component tokens after `layer` layers: fractions that arrive, errors after patches, R^2."""
+    tasks, places = bench.tasks, bench.token_places
+    known = mixture_values(bench.fitted.in_order_of(bench.fitted_record.estimate))
+    wanted = mixture_values(tasks.in_order_of(bench.recording.estimate))
+    fit_states, states = (
+        bench.fitted_record.states[layer][:, places],
+        bench.recording.states[layer][:, places],
+    )
+    encoder, decoder = fit(known, fit_states, True), fit(fit_states, known, True)
+    chance = fit(known.roll(1, 0), fit_states, True)
+    decoded = decoder.predicted(states)
+    stepped = em_from(tasks, decoded, 1)
+    turn = rotation(states.shape[-1], bench.generator, torch.float64).to(states.dtype)
+
+    def out(replaced: Tensor) -> Estimate:
+        return bench.run(layer, places, replaced)
+
+    at_own = encoder.replaced(states, own)
+    by_step = encoder.replaced(states, stepped)
+    base = out(at_own)
+    other = own.roll(1, 0)
+    t, far = (shifted - own)[..., :-1], (other - own)[..., :-1]
+    turned = at_own + (encoder.replaced(states, shifted) - at_own) @ turn
+    runs = {"step": out(by_step), "decoded": out(encoder.replaced(states, decoded)), "own": base}
+    runs["random"] = out(states + (by_step - states) @ turn)
+    before = _error(bench.recording.estimate, tasks)
+    moved = (base.means - bench.recording.estimate.means).double()
+    return {
+        "layer": layer,
+        "explained": encoder.explained(wanted, states),
+        "explained_chance": chance.explained(wanted, states),
+        "decoded_explained": decoder.explained(states, wanted),
+        "rank": len(encoder.basis),
+        "shift": _arrives(out(encoder.replaced(states, shifted)), base, t),
+        "random": _arrives(out(turned), base, t),
+        "other": _arrives(out(encoder.replaced(states, other)), base, far),
+        "own": ratio(along(moved, moved), along(t, t)),
+        "error": {name: triple(_error(run, tasks) - before) for name, run in runs.items()},
+        "step_gain": triple(_error(runs["step"], tasks) - _error(runs["decoded"], tasks)),
+        "decoded_error": float(errors(to_mixture(decoded), tasks.truth).total.mean()),
+        "step_error": float(errors(to_mixture(stepped), tasks.truth).total.mean()),
+    }
+
+
+def point_patches(bench: Bench, layer: int, own: Tensor) -> Answer:
+    """After `layer` layers, at the points: log responsibilities of another task's mixture put in."""
+    tasks, places = bench.tasks, bench.recording.point_places
+    d = tasks.X.shape[-1]
+    seen = bench.fitted.X
+    known = point_values(seen, bench.fitted.in_order_of(bench.fitted_record.estimate))
+    wanted = _beside(point_values(tasks.X, tasks.in_order_of(bench.recording.estimate)), tasks.X)
+    fit_states = bench.fitted_record.states[layer][:, places]
+    states = bench.recording.states[layer][:, places]
+    encoder = fit(_beside(known, seen), fit_states, False, held=d)
+    chance = fit(_beside(known.roll(1, 1), seen), fit_states, False, held=d)
+    place = fit(seen, fit_states, False)
+    u, v = (point_values(tasks.X, to_mixture(values)) for values in (own, own.roll(1, 0)))
+    t = weighted_means(tasks.X, v) - weighted_means(tasks.X, u)
+    turn = rotation(states.shape[-1], bench.generator, torch.float64).to(states.dtype)
+    at_own = encoder.replaced(states, _beside(u, tasks.X))
+    base = bench.run(layer, places, at_own)
+    at_other = encoder.replaced(states, _beside(v, tasks.X))
+    moved = (base.means - bench.recording.estimate.means).double()
+    return {
+        "layer": layer,
+        "explained": encoder.explained(wanted, states),
+        "explained_chance": chance.explained(wanted, states),
+        "explained_place": place.explained(tasks.X, states),
+        "rank": len(encoder.basis),
+        "other": _arrives(bench.run(layer, places, at_other), base, t),
+        "random": _arrives(bench.run(layer, places, at_own + (at_other - at_own) @ turn), base, t),
+        "own": ratio(along(moved, moved), along(t, t)),
+    }
+
+
+def _beside(values: Tensor, X: Tensor) -> Tensor:
+    return torch.cat([values, X], dim=-1)
+
+
+def _arrives(run: Estimate, base: Estimate, target: Tensor) -> list[float]:
+    return ratio(along((run.means - base.means).double(), target), along(target, target))
+
+
+def _error(estimate: Estimate, tasks: Tasks) -> Tensor:
+    return errors(estimate.to_mixture(), tasks.truth).total

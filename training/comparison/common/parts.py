@@ -1,0 +1,120 @@
+"""The parts of a comparison: each computes plain numbers, and draws its section of the report from them.
+
+What a part computes is JSON (no tensors), so that it can be kept on disk and a stopped comparison goes on
+with the next part. Its section is made from those numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from console.output import Picture
+from training.model.tgmm import TGMM
+from training.serving.loading import Released
+
+Start = Callable[[str], None]
+"""Called with the name of each piece of work as it starts."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is computed.
+
+    quick  within a minute in all; otherwise within ten.
+    seed   of every random draw.
+    tasks  tasks of a regime (one K, N and separation), before a part takes fewer because its tasks are large.
+    """
+
+    quick: bool
+    seed: int
+    tasks: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The network under examination, its control, and how much is computed.
+
+    released   the learned network and what is known of it.
+    untrained  a network of the same configuration with fresh random weights: what training did not put there.
+    """
+
+    released: Released
+    untrained: TGMM
+    effort: Effort
+
+    @property
+    def model(self) -> TGMM:
+        """The learned network."""
+        return self.released.model
+
+    def networks(self) -> dict[str, TGMM]:
+        """Learned, then the control."""
+        return {"learned": self.model, "untrained": self.untrained}
+
+    def generator(self, *path: int) -> torch.Generator:
+        """Random numbers for one purpose of one part; paths that differ give others, the same every time."""
+        return torch.Generator().manual_seed(_seed(self.effort.seed, *path))
+
+
+CONTROL = 1
+"""Tells the weights of the control from other draws, and from the start of a training of that seed."""
+
+
+def _seed(*path: int) -> int:
+    state = 0
+    for value in path:
+        state = (state * 1_000_003 + value + 1) % (2**63 - 1)
+    return state
+
+
+def subject_of(released: Released, effort: Effort) -> Subject:
+    """The network with its untrained control, drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_seed(effort.seed, CONTROL))  # modules draw their weights from it
+        untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
+    return Subject(released, untrained.eval().requires_grad_(False), effort)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report; cells are text, the first column is the label. The note says how to read it."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """What a part shows: paragraphs, tables, pictures, in this order. The first paragraph is the finding."""
+
+    paragraphs: list[str]
+    tables: list[Table] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One question that a comparison answers.
+
+    key       its name in results.json and on the command line.
+    title     of its section.
+    compute   (subject, start) -> JSON values; NaN and infinity come back as None.
+    render    those values -> the section.
+    pieces    how often `compute` calls `start`.
+    pictures  names of the pictures that `render` may make.
+    refusal   why a network of this kind cannot be asked this, or "".
+    """
+
+    key: str
+    title: str
+    compute: Callable[[Subject, Start], dict[str, Any]]
+    render: Callable[[dict[str, Any]], Section]
+    pieces: Callable[[Subject], int]
+    pictures: tuple[str, ...]
+    refusal: Callable[[Subject], str] = lambda subject: ""

@@ -1,0 +1,323 @@
+"""The tasks that a network is compared with the algorithms on, and what is computed once for all parts.
+
+A regime is one K, one N and one law of the means. Its tasks and the estimates on them are functions of the
+seed and of the regime alone: which part asks first makes no difference, and a second part finds them made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from baselines.em import em
+from baselines.map_em import map_em
+from baselines.methods import MAX_ITER, METHODS, RESTARTS, TOL
+from baselines.metrics import errors
+from baselines.mixture import Mixture
+from baselines.points import prepare
+from baselines.starts import start_means
+from training.comparison.common.component_counts import components_served, refusal_of_components
+from training.comparison.common.parts import Subject
+from training.model.tgmm import ModelConfig
+from training.tasks import TaskBatch, TaskDistribution, sample_tasks
+
+N_SAMPLES = 128
+SAMPLES = (32, 512)
+SEPARATIONS = (2.0, 4.0, 8.0)
+"""In standard deviations of a component: overlapping, touching, apart."""
+SIMPLEX_K = 3
+"""Components at one distance are so many, or the nearest number of them that is served and possible."""
+RANDOM_STARTS = ("random-points", "k-means++", "normal")
+STARTS = (*RANDOM_STARTS, "spectral", "truth")
+"""Where EM is started; "normal" is the paper's N(0, I)."""
+START_NAMES = {
+    "random-points": "random points",
+    "k-means++": "k-means++",
+    "normal": "N(0, I)",
+    "spectral": "the spectral estimate",
+    "truth": "the truth",
+}
+NETWORKS = ("learned", "untrained")
+SHUFFLED = "another task's"
+RESTART_NAME = f"converged EM, likeliest of {RESTARTS} k-means++ starts"
+BAD = 10.0
+"""A task is failed when its total error is above so many times that of EM from the truth."""
+
+_TASKS, _DRAWS = 1, 2  # which random numbers of a regime
+_PLACE = "_regimes"  # where a subject keeps them
+
+
+class Estimator(Protocol):
+    """What is asked of a network here."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    def estimate(self, X: Tensor, n_components: int) -> Mixture: ...
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Tasks of one kind. separation None: the paper's means; a number: corners of a simplex so far apart."""
+
+    n_features: int
+    n_components: int
+    n_samples: int = N_SAMPLES
+    separation: float | None = None
+
+    @property
+    def title(self) -> str:
+        """As in "K = 5, N = 128, separation 2"."""
+        apart = "" if self.separation is None else f", separation {self.separation:g}"
+        return f"K = {self.n_components}, N = {self.n_samples}{apart}"
+
+    @property
+    def distribution(self) -> TaskDistribution:
+        """Of the tasks."""
+        return TaskDistribution(self.n_features, (self.n_components,), separation=self.separation)
+
+    @property
+    def spectral_refusal(self) -> str:
+        """Why moments say nothing here, or ""."""
+        if self.n_components > self.n_features:
+            return f"K = {self.n_components} > d = {self.n_features}: the means are linearly dependent"
+        if self.separation is not None:
+            return "the corners of a simplex about 0 are linearly dependent"
+        return ""
+
+    def path(self, *more: int) -> tuple[int, ...]:
+        """For Subject.generator."""
+        apart = 0 if self.separation is None else round(1000 * self.separation)
+        return (3, self.n_components, self.n_samples, apart, *more)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Estimates of the first n tasks of a regime; a task that is `missing` (n,) has the truth there."""
+
+    mixture: Mixture
+    missing: Tensor
+
+
+@dataclass(eq=False)
+class RegimeTasks:
+    """T tasks of a regime and the estimates on them, each made when it is first asked for."""
+
+    subject: Subject
+    regime: Regime
+    n_tasks: int
+    stream: int
+    _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def generator(self, *path: int) -> torch.Generator:
+        """Random numbers of this regime."""
+        return self.subject.generator(*self.regime.path(self.n_tasks, self.stream, *path))
+
+    @property
+    def batch(self) -> TaskBatch:
+        """The tasks, float64."""
+        r = self.regime
+        return self._once(
+            ("batch",),
+            lambda: sample_tasks(
+                r.distribution,
+                self.n_tasks,
+                r.n_components,
+                r.n_samples,
+                self.generator(_TASKS),
+                dtype=torch.float64,
+            ),
+        )
+
+    @property
+    def truth(self) -> Mixture:
+        """The mixtures that the points came from."""
+        return self.batch.truth
+
+    def network(self, name: str) -> Mixture:
+        """Weights and means that a network of Subject.networks() puts out; a shuffled copy is of task t + 1.
+
+        Variances, where a network estimates them, are left out: the tasks have unit covariances.
+        """
+        if name == SHUFFLED:
+            learned = self.network("learned")
+            return learned[torch.arange(self.n_tasks).roll(-1)]
+        model: Estimator = self.subject.networks()[name]
+        return self._once(("network", name), lambda: estimate_of(model, self.batch.X, self.regime))
+
+    def start(self, name: str) -> Found:
+        """Where EM starts, one of STARTS: equal weights for the random ones. ValueError if impossible."""
+        return self._once(("start", name), lambda: self._start(name))
+
+    def _start(self, name: str) -> Found:
+        nothing = torch.zeros(self.n_tasks, dtype=torch.bool)
+        if name == "truth":
+            return Found(self.truth, nothing)
+        if name == "spectral":
+            return self.method("spectral")
+        means = random_means(self.batch.X, self.regime, name, self.generator(_DRAWS, STARTS.index(name)))
+        return Found(Mixture(torch.full_like(means[..., 0], 1 / means.shape[1]), means), nothing)
+
+    def iterates(self, name: str, steps: int) -> list[Mixture]:
+        """The start `name`, then EM after 1, ..., `steps` steps of it."""
+        return self._once(
+            ("iterates", name, steps), lambda: em_iterates(self.batch.X, self.start(name).mixture, steps)
+        )
+
+    def converged(self, name: str) -> Found:
+        """EM from the start `name` until its own stopping rule."""
+        return self._once(("converged", name), lambda: self._converged(name))
+
+    def _converged(self, name: str) -> Found:
+        start = self.start(name)
+        return Found(em(self.batch.X, init=start.mixture, max_iter=MAX_ITER, tol=TOL).mixture, start.missing)
+
+    @property
+    def best_em(self) -> Mixture:
+        """Converged EM: the likeliest of RESTARTS greedy k-means++ starts."""
+        return self.method("em-restarts").mixture
+
+    @property
+    def mode(self) -> Mixture:
+        """The posterior mode under the prior of the paper's tasks: MAP-EM from two starts, the more probable.
+
+        They have the means of `best_em` and those of k-means, and equal weights (those of EM may be
+        impossible under the prior). The truth is no start: EM has no such help either.
+        """
+        return self._once(("mode",), self._mode)
+
+    def _mode(self) -> Mixture:
+        X = self.batch.X
+        equal = torch.full_like(self.truth.weights, 1 / self.regime.n_components)
+        one, other = (
+            map_em(X, init=Mixture(equal, start.means), max_iter=MAX_ITER, tol=TOL)
+            for start in (self.best_em, self.method("k-means").mixture)
+        )
+        better = other.objective_per_point > one.objective_per_point
+        return Mixture(
+            torch.where(better[:, None], other.mixture.weights, one.mixture.weights),
+            torch.where(better[:, None, None], other.mixture.means, one.mixture.means),
+        )
+
+    @property
+    def floor(self) -> Tensor:
+        """(T,) total error of EM from the truth."""
+        return self._once(("floor",), lambda: errors(self.converged("truth").mixture, self.truth).total)
+
+    def failed(self, mixture: Mixture) -> Tensor:
+        """(T,) booleans: the total error is above BAD times the floor."""
+        return errors(mixture, self.truth).total > BAD * self.floor
+
+    def method(self, name: str, n_tasks: int | None = None) -> Found:
+        """A method of baselines.methods, by its name, on the first n_tasks tasks; None for all."""
+        n = self.n_tasks if n_tasks is None else min(n_tasks, self.n_tasks)
+        return self._once(("method", name, n), lambda: self._method(name, n))
+
+    def _method(self, name: str, n: int) -> Found:
+        X, truth = self.batch.X[:n], self.truth[:n]
+        place = list(METHODS).index(name)
+        result = METHODS[name].fit(
+            X, self.regime.n_components, self.generator(_DRAWS, 100 + place), truth=truth
+        )
+        if not bool(result.failed.any()):
+            if result.mixture is None:
+                raise ValueError(f"{name} gave no estimates, needs one for each of {n} tasks")
+            return Found(Mixture(result.mixture.weights, result.mixture.means), result.failed)
+        weights, means = truth.weights.clone(), truth.means.clone()
+        if result.mixture is not None:
+            weights[~result.failed], means[~result.failed] = result.mixture.weights, result.mixture.means
+        return Found(Mixture(weights, means), result.failed)
+
+
+def regime_tasks(subject: Subject, regime: Regime, n_tasks: int, stream: int = 0) -> RegimeTasks:
+    """T tasks of the regime for this subject, made once; another `stream` gives other tasks."""
+    if n_tasks < 4:
+        raise ValueError(f"the number of tasks is {n_tasks}, needs at least 4 to compare anything")
+    kept: dict[tuple[Any, ...], RegimeTasks] = vars(subject).setdefault(_PLACE, {})
+    key = (regime, n_tasks, stream)
+    if key not in kept:
+        kept[key] = RegimeTasks(subject, regime, n_tasks, stream)
+    return kept[key]
+
+
+def component_regimes(subject: Subject) -> list[Regime]:
+    """The paper's tasks, N = 128 (fewer where the network has fewer positions), each K that it serves."""
+    config = subject.model.config
+    N = min(N_SAMPLES, config.max_positions or N_SAMPLES)
+    chosen = components_served(config)
+    if subject.effort.quick and len(chosen) > 2:
+        chosen = [chosen[0], chosen[-1]]
+    return [Regime(config.n_features, K, N) for K in chosen]
+
+
+def refusal(subject: Subject) -> str:
+    """Why there are no regimes for a network, or ""."""
+    return refusal_of_components(subject.model.config)
+
+
+def all_regimes(subject: Subject) -> list[Regime]:
+    """`component_regimes`, other N at the largest K, then fixed separations."""
+    config = subject.model.config
+    regimes = component_regimes(subject)
+    K, N = regimes[-1].n_components, regimes[-1].n_samples
+    quick = subject.effort.quick
+    for n in SAMPLES[:1] if quick else SAMPLES:
+        if n >= K and n != N and (not config.max_positions or n <= config.max_positions):
+            regimes.append(Regime(config.n_features, K, n))
+    simplex = [k for k in components_served(config) if k <= config.n_features + 1]
+    if simplex:
+        k = min(simplex, key=lambda k: abs(k - SIMPLEX_K))
+        for apart in SEPARATIONS[1:2] if quick else SEPARATIONS:
+            regimes.append(Regime(config.n_features, k, N, apart))
+    return regimes
+
+
+def tasks_of(regime: Regime, tasks: int) -> int:
+    """Tasks of this regime where the paper's with N_SAMPLES points have `tasks`: half as many of the others
+    (EM is slow where components overlap), fewer of longer ones."""
+    if regime.separation is not None or regime.n_samples != N_SAMPLES:
+        tasks //= 2
+    return max(4, min(tasks, tasks * N_SAMPLES // regime.n_samples))
+
+
+def estimate_of(model: Estimator, X: Tensor, regime: Regime) -> Mixture:
+    """The network's weights and means, unit covariances, float64; ValueError where it has none."""
+    try:
+        found = model.estimate(X, regime.n_components)
+    except ValueError as error:
+        raise ValueError(f"the network has no estimate of a task of {regime.title}: {error}") from error
+    return Mixture(found.weights, found.means)
+
+
+def random_means(X: Tensor, regime: Regime, name: str, generator: torch.Generator) -> Tensor:
+    """Starting means (T, K, d) by a rule of baselines.starts."""
+    points = prepare(X, None, None)
+    return start_means(points, regime.n_components, name, generator) + points.centre
+
+
+def em_iterates(X: Tensor, start: Mixture, steps: int) -> list[Mixture]:
+    """[start, EM(start), EM(EM(start)), ...], steps + 1 mixtures; exact steps of baselines.em.
+
+    A task stays where a component has lost all its points: the step is not defined there.
+    """
+    found = [start]
+    for _ in range(steps):
+        found.append(em(X, init=found[-1], max_iter=1, tol=0.0).mixture)
+    return found
+
+
+def distance(estimate: Mixture, reference: Found | Mixture) -> Tensor:
+    """(n,) the paper's metric e(estimate, reference), exact alignment; NaN where a reference is missing."""
+    if isinstance(reference, Mixture):
+        return errors(estimate, reference).total
+    n = len(reference.missing)
+    return errors(estimate[:n], reference.mixture).total.masked_fill(reference.missing, torch.nan)

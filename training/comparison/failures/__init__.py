@@ -1,0 +1,1 @@
+"""Does the network fail where EM fails?"""

@@ -1,0 +1,168 @@
+"""The pictures of `failures`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from console.output import Picture
+from training.comparison.common.regimes import SHUFFLED, START_NAMES
+from training.comparison.failures.kinds import KIND_NAMES, KINDS
+
+METHOD_NAMES = {
+    "network": "the network",
+    **{f"em {name}": f"EM once from {START_NAMES[name]}" for name in START_NAMES},
+    "k-means": "k-means",
+    "spectral": "spectral",
+    "untrained": "control: untrained network",
+    "reference": "EM from N(0, I) with EM from random points",
+}
+SCORE_NAMES = {
+    "closest": "two true means are close",
+    "least": "few points in the smallest component",
+    "moment": "small K-th eigenvalue of the second moment, true",
+    "sample": "small K-th eigenvalue of the second moment, of the points",
+    "floor": "large error of EM from the truth",
+    "em": "EM from random points fails often",
+}
+AXES = {
+    "closest": "smallest distance of two true means, standard deviations",
+    "least": "N times the smallest weight, points",
+    "floor": "total error of EM from the truth",
+}
+STYLES = {
+    "network": ("#d62728", "-", "o"),
+    "em k-means++": ("#1f77b4", "-", "s"),
+    "em normal": ("#ff7f0e", "-", "^"),
+    "em random-points": ("#9467bd", "-", "v"),
+    "spectral": ("#2ca02c", "-", "D"),
+    "k-means": ("#8c564b", "-", "P"),
+    "untrained": ("0.6", ":", "+"),
+    SHUFFLED: ("0.35", "--", "x"),
+}
+
+
+def pictures(values: dict[str, Any]) -> list[Picture]:
+    """Where, together with whom, of what kind."""
+    n = sum(s["tasks"] for s in values["strata"])
+    about = f"Network {values['name']}, d = {values['d']}, {n} tasks, seed {values['seed']}."
+    return [_where(values, about), _together(values, about), _kinds(values, about)]
+
+
+def _finite(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _where(values: dict[str, Any], about: str) -> Picture:
+    found = values["bins"]
+    figure = Figure(figsize=(5.0 * len(found), 5.2), layout="constrained")
+    figure.suptitle(f"Share of failed tasks against what may make a task hard. {about}", fontsize=11)
+    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    for panel, (score, bins) in zip(panels, found.items(), strict=True):
+        for name, shares in bins["shares"].items():
+            colour, line, marker = STYLES[name]
+            label = "control: network, another task's failures" if name == SHUFFLED else METHOD_NAMES[name]
+            y, low, high = ([100 * _finite(s[i]) for s in shares] for i in range(3))
+            bars = [[max(0.0, a - b) for a, b in zip(y, low, strict=True)]]
+            bars.append([max(0.0, b - a) for a, b in zip(y, high, strict=True)])
+            panel.errorbar(
+                bins["centres"],
+                y,
+                bars,
+                color=colour,
+                linestyle=line,
+                marker=marker,
+                capsize=2,
+                elinewidth=0.8,
+                linewidth=2.2 if name == "network" else 1.2,
+                label=label,
+            )
+        panel.set_xlabel(AXES[score])
+        panel.set_yscale("symlog", linthresh=1.0)
+        panel.set_yticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
+        panel.set_ylim(-0.1, 130)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("failed tasks, % (linear below 1)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    caption = (
+        f"{about} Tasks of every K in {len(next(iter(found.values()))['centres'])} groups of equal size "
+        "by each property, hardest at the left in the first two panels and at the right in the last; "
+        "share that fails, with 95 % intervals. Controls: the untrained network fails all alike, and "
+        "the network's failures of another task must give a flat line. A line that is no steeper than "
+        "that control does not depend on the property."
+    )
+    return Picture("failures-where", caption, figure)
+
+
+def _together(values: dict[str, Any], about: str) -> Picture:
+    names = [name for name, pair in values["pairs"].items() if pair["odds"][1] is not None]
+    figure = Figure(figsize=(9.5, 0.75 * max(3, len(names)) + 1.9), layout="constrained")
+    figure.suptitle(f"Does the network fail where others fail? {about}", fontsize=11)
+    panel = figure.subplots()
+    for place, name in enumerate(reversed(names)):
+        for control, offset in ((False, 0.12), (True, -0.12)):
+            pair = values["pairs"][name]
+            value, low, high = (_finite(v) for v in (pair[SHUFFLED] if control else pair)["odds"])
+            label = None
+            if place == len(names) - 1:
+                label = "control: the failures of another task" if control else "same task"
+            panel.errorbar(
+                [value],
+                [place + offset],
+                xerr=[[value - low], [high - value]],
+                color="0.5" if control else ("#1f77b4" if name == "reference" else "#d62728"),
+                marker="x" if control else "o",
+                capsize=3,
+                linestyle="none",
+                label=label,
+            )
+    panel.axvline(1.0, color="0.3", linewidth=1)
+    panel.set_xscale("log")
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.set_yticks(
+        range(len(names)),
+        [METHOD_NAMES[n] if n == "reference" else f"network with {METHOD_NAMES[n]}" for n in reversed(names)],
+    )
+    panel.set_xlabel("odds ratio of failing on the same task, K fixed (1: unrelated)")
+    panel.set_ylim(-0.6, max(len(names), 1) - 0.4)
+    panel.grid(alpha=0.3)
+    handles, labels = panel.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    caption = (
+        f"{about} Mantel-Haenszel odds ratio of two failures on one task, with 95 % intervals; right of "
+        "1: both fail the same tasks. Grey: the same with the failures of another task, which must lie "
+        "about 1. Blue, for scale: two runs of EM from different random starts. Pairs with too few "
+        "failures are left out."
+    )
+    return Picture("failures-together", caption, figure)
+
+
+def _kinds(values: dict[str, Any], about: str) -> Picture:
+    counts = {name: c for name, c in values["kinds"]["counts"].items() if sum(c.values())}
+    figure = Figure(figsize=(9.5, 0.55 * max(2, len(counts)) + 1.9), layout="constrained")
+    figure.suptitle(f"Of what kind the failures are. {about}", fontsize=11)
+    panel = figure.subplots()
+    names = list(reversed(counts))
+    left = [0.0] * len(names)
+    for kind, colour in zip(KINDS, ("0.4", "#d62728", "#2ca02c", "#1f77b4"), strict=True):
+        widths = [100 * counts[name][kind] / sum(counts[name].values()) for name in names]
+        panel.barh(range(len(names)), widths, left=left, color=colour, label=KIND_NAMES[kind])
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    panel.set_yticks(
+        range(len(names)), [f"{METHOD_NAMES[name]} ({sum(counts[name].values())})" for name in names]
+    )
+    panel.set_xlabel("share of the failures, % (their number beside the name)")
+    panel.set_xlim(0, 100)
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    caption = (
+        f"{about} Failures by where the estimated means stand. Red is the signature of a bad optimum of "
+        "EM, as the failed fits of EM show; the untrained network is the control that has no idea of "
+        "the task."
+    )
+    return Picture("failures-kinds", caption, figure)

@@ -1,0 +1,1 @@
+"""Does training from the construction stay, and does training from elsewhere arrive at it?"""

@@ -1,0 +1,263 @@
+"""All runs of "one architecture, two origins", the curvature at their ends, and the lines between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import joblib
+import torch
+
+from constructions.language.transformer import Transformer
+from training.comparison.common.parts import Start
+from training.comparison.origins.curvature import curvature
+from training.comparison.origins.em_problem import CURVATURE, HELD_OUT, TARGETS, EMProblem, Examples, Target
+from training.comparison.origins.straight_lines import compare_lines
+from training.comparison.origins.training_runs import (
+    RunPlan,
+    TrainedRun,
+    measured_steps,
+    slot_blocks,
+    starting_network,
+    train,
+)
+from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.balance import balanced
+from training.comparison.symmetry.group import random_copy
+from training.comparison.symmetry.random_network import random_like
+from training.comparison.weights.blocks import compare_blocks, layer_inputs
+
+COPY = "a copy of the construction, symmetries drawn at random"
+SEEDS_APART = 1000
+"""Between the seeds of the runs of two experiments."""
+
+
+@dataclass(frozen=True)
+class OriginSettings:
+    """How much is trained.
+
+    steps, random_steps   a run from the construction (or near it), and from random weights.
+    rates                 learning rates from the construction itself, loss "em".
+    noise_rate            that of runs from the construction plus noise; truth_rate of all near-construction
+                          runs with loss "truth"; random_rate of random starts.
+    noises, truth_noises  sizes of noise for the two losses.
+    seeds, truth_seeds, random_seeds   how many of each.
+    tasks                 held-out tasks.
+    curvature_tasks, eigenvalues       tasks behind a Hessian, eigenvalues from each of its ends.
+    line_points           places on a line.
+    workers               processes.
+    seed                  of all that is random; runs have the seeds 1,000 seed, 1,000 seed + 1, ...
+    """
+
+    steps: int = 1000
+    random_steps: int = 5000
+    rates: tuple[float, ...] = (1e-5, 1e-4, 1e-3)
+    noise_rate: float = 3e-4
+    truth_rate: float = 3e-4
+    random_rate: float = 3e-3
+    noises: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    truth_noises: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
+    seeds: int = 5
+    truth_seeds: int = 3
+    random_seeds: int = 3
+    tasks: int = 256
+    curvature_tasks: int = 64
+    eigenvalues: int = 3
+    line_points: int = 21
+    workers: int = 2
+    seed: int = 0
+
+
+def run_plans(settings: OriginSettings) -> list[RunPlan]:
+    """Every run, the longest first so that two processes end together."""
+
+    def plans(count: int, steps: int, **fields: Any) -> Iterator[RunPlan]:
+        for place in range(count):
+            seed = SEEDS_APART * settings.seed + place
+            yield RunPlan(steps=steps, seed=seed, measured=measured_steps(steps), **fields)
+
+    s = settings
+    found: list[RunPlan] = []
+    for target in TARGETS:
+        found += plans(
+            s.random_seeds, s.random_steps, start="random", target=target, learning_rate=s.random_rate
+        )
+    for rate in s.rates:
+        found += plans(s.seeds, s.steps, start="constructed", target="em", learning_rate=rate)
+    for size in s.noises:
+        found += plans(s.seeds, s.steps, start="noise", target="em", learning_rate=s.noise_rate, noise=size)
+    found += plans(s.truth_seeds, s.steps, start="constructed", target="truth", learning_rate=s.truth_rate)
+    for size in s.truth_noises:
+        found += plans(
+            s.truth_seeds, s.steps, start="noise", target="truth", learning_rate=s.truth_rate, noise=size
+        )
+    return found
+
+
+def train_all(
+    problem: EMProblem, plans: Iterable[RunPlan], held_out: Examples, workers: int
+) -> Iterator[TrainedRun]:
+    """The trained networks as they are ready, on `workers` processes of one thread each."""
+    if workers == 1:
+        yield from (train(problem, plan, held_out) for plan in plans)
+        return
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        jobs = (joblib.delayed(train)(problem, plan, held_out) for plan in plans)
+        trained: Any = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+        yield from trained
+
+
+def pieces(settings: OriginSettings) -> int:
+    """How often :func:`measure_origins` calls `start`."""
+    return len(run_plans(settings)) + 3
+
+
+def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) -> dict[str, Any]:
+    """Train everything; the figures as JSON values."""
+    held_out = problem.examples(settings.tasks, HELD_OUT, settings.seed)
+    plans = run_plans(settings)
+    start(f"training {len(plans)} networks of the construction's shape")
+    runs: list[TrainedRun] = []
+    for run in train_all(problem, plans, held_out, settings.workers):
+        runs.append(run)
+        start(f"{run.plan.name}, loss {run.plan.target}, seed {run.plan.seed}")
+    order = {plan: place for place, plan in enumerate(plans)}
+    runs.sort(key=lambda run: order[run.plan])
+    chosen = _chosen(runs, SEEDS_APART * settings.seed)
+    start("curvature")
+    exact = replace(problem, dtype=torch.float64)
+    few = exact.examples(settings.curvature_tasks, CURVATURE, settings.seed)
+    bends = _curvatures(exact, settings, chosen, few)
+    start("straight lines and blocks")
+    return {
+        "problem": {name: value for name, value in asdict(problem).items() if name != "dtype"}
+        | {"dtype": str(problem.dtype).removeprefix("torch.")},
+        "settings": asdict(settings),
+        "levels": reference_levels(problem, held_out),
+        "unrelated_distance": _unrelated_distance(problem, settings.seeds),
+        "runs": [
+            asdict(run.plan) | {"name": run.plan.name, "curve": run.curve, "watched": run.watched}
+            for run in runs
+        ],
+        "curvature": bends,
+        "lines": _lines(exact, settings, chosen, few),
+        "blocks": _blocks(exact, chosen, few),
+        "counts": _counts(exact, settings, chosen, few),
+    }
+
+
+def reference_levels(problem: EMProblem, held_out: Examples) -> dict[str, dict[str, float]]:
+    """Mean losses of the construction, of a network that returns its start, and of exact EM."""
+    with torch.no_grad():
+        constructed = problem.constructed()
+        still = problem.constructed()
+        for weight in still.parameters():
+            weight.zero_()  # every layer adds nothing: the read-out sees the start
+        networks = {"construction": constructed, "the start itself": still}
+        found = {
+            name: {target: float(problem.losses(network, held_out, target).mean()) for target in TARGETS}
+            for name, network in networks.items()
+        }
+    found["exact EM"] = {"em": 0.0, "truth": problem.exact_truth_loss(held_out)}
+    return found
+
+
+def _unrelated_distance(problem: EMProblem, count: int) -> float:
+    """The mean aligned distance of weights of equal norms that have nothing to do with the construction."""
+    constructed, slots = problem.constructed(), slot_blocks(problem)
+    distances = [align(constructed, _unrelated(problem, seed), slots).distance for seed in range(count)]
+    return sum(distances) / count
+
+
+def _chosen(runs: list[TrainedRun], seed: int) -> dict[str, Transformer]:
+    """One network of each kind that the em loss trained, of this seed, by what it started from."""
+    found: dict[str, Transformer] = {}
+    for run in runs:
+        plan = run.plan
+        finite = all(bool(p.isfinite().all()) for p in run.network.parameters())
+        if plan.target != "em" or plan.seed != seed or not finite:
+            continue
+        rate = f", rate {plan.learning_rate:g}" if plan.start == "constructed" else ""
+        found[f"trained from {plan.name}{rate}"] = run.network.double()
+    return found
+
+
+def _curvatures(
+    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
+) -> list[dict[str, Any]]:
+    """At the construction for both losses, at a random start (the control), and where runs ended."""
+    fresh = RunPlan("random", "em", settings.random_rate, 1, SEEDS_APART * settings.seed)
+    places: list[tuple[str, Target, Transformer]] = [
+        ("construction", "em", balanced(problem.constructed())),
+        ("construction", "truth", balanced(problem.constructed())),
+        ("random weights, untrained", "em", starting_network(problem, fresh)),
+    ]
+    ends = [name for name in chosen if "noise" not in name]
+    for name in (*ends[:1], *ends[-1:]):
+        places.append((name, "em", balanced(chosen[name])))
+    found: list[dict[str, Any]] = []
+    for name, target, network in _different(places):
+        bend = curvature(
+            network,
+            lambda n, t=target: problem.losses(n, examples, t).mean(),
+            settings.eigenvalues,
+            settings.seed,
+        )
+        found.append({"at": name, "target": target, "stable_rate": bend.stable_rate} | asdict(bend))
+    return found
+
+
+def _different(places: list[tuple[str, Target, Transformer]]) -> list[tuple[str, Target, Transformer]]:
+    """Each (name, target) once."""
+    return list({place[:2]: place for place in places}.values())
+
+
+def _lines(
+    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
+) -> list[dict[str, Any]]:
+    """From the construction to a random copy of itself (the control), and to the trained networks."""
+    constructed, slots = problem.constructed(), slot_blocks(problem)
+
+    def loss(network: Transformer) -> float:
+        return float(problem.losses(network, examples, "em").mean())
+
+    copied = random_copy(constructed, torch.Generator().manual_seed(settings.seed))
+    others = {COPY: copied.transformer} | chosen
+    return [
+        {"to": name} | compare_lines(constructed, other, slots, loss, settings.line_points)
+        for name, other in others.items()
+    ]
+
+
+def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Examples) -> dict[str, Any]:
+    """The theorem's blocks in the network trained from random weights; control: nothing learned."""
+    constructed = problem.constructed()
+    return compare_blocks(
+        constructed,
+        chosen["trained from random"],
+        problem.construction.stream,
+        layer_inputs(constructed, examples.tokens),
+        slot_blocks(problem),
+        _unrelated(problem, 0),
+    )
+
+
+def _counts(
+    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
+) -> dict[str, dict[str, int]]:
+    """How many of the theorem's blocks each network has; a copy of the construction must have all."""
+    constructed, slots = problem.constructed(), slot_blocks(problem)
+    generator = torch.Generator().manual_seed(settings.seed)
+    states = layer_inputs(constructed, examples.tokens)
+    networks = {COPY: random_copy(constructed, generator, slots).transformer} | chosen
+    networks["unrelated weights of the same norms"] = _unrelated(problem, settings.seed)
+    stream = problem.construction.stream
+    return {
+        name: compare_blocks(constructed, network, stream, states, slots)["counts"]["learned"]
+        for name, network in networks.items()
+    }
+
+
+def _unrelated(problem: EMProblem, seed: int) -> Transformer:
+    return random_like(problem.constructed(), torch.Generator().manual_seed(seed))

@@ -1,0 +1,54 @@
+"""Loss along the straight line between two networks' weights, before and after alignment.
+
+    w(t) = (1 - t) a + t b,  t in [0, 1];   barrier = max_t loss(w(t)) / max(loss(a), loss(b))
+
+Two networks of one orbit of the symmetries compute one function, yet the line between them usually climbs;
+after alignment it must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from constructions.language.stream import Block
+from constructions.language.transformer import Transformer
+from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.balance import balanced, straight_line
+
+
+def line_losses(
+    a: Transformer, b: Transformer, loss: Callable[[Transformer], float], places: Sequence[float]
+) -> list[float]:
+    """The loss at each t of `places`; NaN or infinite where the network's output is."""
+    with torch.no_grad():
+        return [loss(straight_line(a, b, t)) for t in places]
+
+
+def barrier(losses: Sequence[float]) -> float:
+    """max over the line / the larger end: 1 where the line never rises above its ends."""
+    return max(losses) / max(losses[0], losses[-1])
+
+
+def compare_lines(
+    constructed: Transformer,
+    other: Transformer,
+    slots: Sequence[Block],
+    loss: Callable[[Transformer], float],
+    points: int,
+) -> dict[str, Any]:
+    """From the construction to `other`: the line between the balanced weights as they stand, and aligned."""
+    places = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
+    found = align(constructed, other, slots)
+    before = line_losses(balanced(constructed), balanced(other), loss, places)
+    after = line_losses(found.reference, found.other, loss, places)
+    return {
+        "t": places,
+        "before": before,
+        "after": after,
+        "barrier_before": barrier(before),
+        "barrier_after": barrier(after),
+        "distance": found.distance,
+    }

@@ -1,0 +1,1 @@
+"""What does the stream hold after each layer?"""

@@ -1,0 +1,1 @@
+"""Are the learned weights the constructed ones, up to symmetry?"""

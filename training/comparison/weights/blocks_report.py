@@ -1,0 +1,217 @@
+"""The tables and heat maps of a comparison block by block, from its JSON values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from console.output import Picture, significant
+from training.comparison.common.parts import Table
+
+MARKS = {"has": "\N{CHECK MARK}", "lacks": "\N{MULTIPLICATION X}", "in addition": "+"}
+COLOURS = {"has": "#1a7f37", "lacks": "#c1121f", "in addition": "#5a189a"}
+DECADES = 4
+"""The colour scale of a row of panels reaches so many powers of ten down at least, and to every block of the
+theorem that is not smaller than the theorem's largest by more."""
+MOST_ROWS = 12
+"""Blocks beyond the theorem listed in the table, the largest first."""
+
+
+def render_blocks(
+    found: dict[str, Any], name: str = "blocks", about: str = ""
+) -> tuple[list[Table], list[Picture]]:
+    """Tables and one picture a layer, named `{name}_1`, `{name}_2`, ...
+
+    Args:
+        found: what blocks.compare_blocks gave, fresh or back from disk.
+        name: of the pictures. about: which network, how it was trained, which tasks; goes into captions.
+    """
+    tables = [_counts(found, about), _theorem(found, about)]
+    beyond = _beyond(found, about)
+    if beyond is not None:
+        tables.append(beyond)
+    pictures = [_picture(found, layer, f"{name}_{layer['layer']}", about) for layer in found["layers"]]
+    return tables, pictures
+
+
+def _networks(found: dict[str, Any]) -> list[str]:
+    return list(found["counts"])
+
+
+def _measure(found: dict[str, Any], form: dict[str, Any]) -> tuple[str, str]:
+    """The key of the sizes that are shown, and what they are."""
+    if not found["data"]:
+        return "norm", "Frobenius norm" if form["kind"] != "MLP" else "norm of W_1, W_2 over units"
+    if form["kind"] == "A":
+        return "size", "std of the score over keys, nats"
+    return "size", "rms over tokens of what is written"
+
+
+def _entries(found: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any], int, int, str]]:
+    """Layer, form, row, column, and the label `a, b` or `r to w` of each block."""
+    names = found["blocks"]
+    for layer in found["layers"]:
+        for form in layer["forms"]:
+            for i, first in enumerate(names):
+                for j, second in enumerate(names):
+                    label = f"<{first}, {second}>" if form["kind"] == "A" else f"{first} \u2192 {second}"
+                    yield layer["layer"], form, i, j, label
+
+
+def _tokens(found: dict[str, Any]) -> str:
+    if not found["data"]:
+        return "Sizes are norms of weights: no tokens were given."
+    return f"Sizes by data: {max(found['tokens']):,} tokens of the constructed network a layer."
+
+
+def _counts(found: dict[str, Any], about: str) -> Table:
+    rows = []
+    for network in _networks(found):
+        counts = found["counts"][network]
+        theorem = counts["has"] + counts["lacks"]
+        beyond = counts["in addition"] + counts["neither"]
+        rows.append(
+            [
+                network,
+                f"{counts['has']} of {theorem}",
+                f"{counts['lacks']} of {theorem}",
+                f"{counts['in addition']} of {beyond}",
+                significant(found["distances"][network]["distance"]),
+            ]
+        )
+    limits = found["thresholds"]
+    note = (
+        f"{about} A block of the theorem is there if the network's block, regressed on it, has a "
+        "coefficient "
+        f"of at least {limits['half']:g} and a cosine of at least {limits['half']:g}. A block "
+        "beyond the "
+        f"theorem counts from {limits['nats']:g} nats of score (by norms: {limits['share']:.0%} of the "
+        f"theorem's largest), elsewhere from {limits['share']:.0%} of what the theorem writes there. "
+        f"{_tokens(found)} Distance: modulo the symmetries, relative; about 1.3 to 1.4 for "
+        "unrelated weights."
+    )
+    header = ["network", "has", "lacks", "in addition", "distance"]
+    return Table("Blocks of the theorem, counted", header, rows, note.strip())
+
+
+def _theorem(found: dict[str, Any], about: str) -> Table:
+    networks = _networks(found)
+    header = ["layer, part", "block", "constructed"]
+    for network in networks:
+        header += [network, "coefficient", "cosine", "verdict"]
+    rows = []
+    for layer, form, i, j, label in _entries(found):
+        verdicts = {n: v[i][j] for n, v in form["verdict"].items()}
+        if not verdicts or next(iter(verdicts.values())) not in ("has", "lacks"):
+            continue
+        key, _ = _measure(found, form)
+        row = [f"{layer}, {form['name']}", label, significant(form[key]["constructed"][i][j])]
+        for network in networks:
+            row += [
+                significant(form[key][network][i][j]),
+                significant(form["coefficient"][network][i][j]),
+                significant(form["cosine"][network][i][j]),
+                verdicts[network],
+            ]
+        rows.append(row)
+    note = (
+        f"{about} A: score of a head, <query block, key block>, in nats. V: what a head writes, "
+        "MLP: what "
+        f"the MLP writes, read \u2192 write. {_tokens(found)} A block with one or two entries has "
+        "a large "
+        "cosine by chance: compare with the control."
+    )
+    return Table("Each block of the theorem", header, rows, note.strip())
+
+
+def _beyond(found: dict[str, Any], about: str) -> Table | None:
+    """The largest blocks that the theorem has not, or None when there are none."""
+    rows = []
+    for layer, form, i, j, label in _entries(found):
+        if form["verdict"].get("learned", {}) and form["verdict"]["learned"][i][j] == "in addition":
+            key, _ = _measure(found, form)
+            largest = max(max(row) for row in form[key]["constructed"])
+            size = form[key]["learned"][i][j]
+            rows.append((size / largest if largest else float("inf"), layer, form, i, j, label))
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -row[0])
+    networks = _networks(found)
+    cells = [
+        [
+            f"{layer}, {form['name']}",
+            label,
+            *(significant(form[_measure(found, form)[0]][network][i][j]) for network in networks),
+            significant(share) if share < float("inf") else "the theorem has none",
+        ]
+        for share, layer, form, i, j, label in rows[:MOST_ROWS]
+    ]
+    header = ["layer, part", "block", *networks, "share of the theorem's largest there"]
+    note = f"{about} The {len(cells)} largest of {len(rows)}."
+    return Table("Blocks beyond the theorem", header, cells, note.strip())
+
+
+def _picture(found: dict[str, Any], layer: dict[str, Any], name: str, about: str) -> Picture:
+    networks = ["constructed", *_networks(found)]
+    forms, blocks = layer["forms"], found["blocks"]
+    figure = Figure(figsize=(3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), layout="constrained")
+    figure.suptitle("\n".join(wrap(f"Layer {layer['layer']}: blocks by name. {about}", 120)), fontsize=11)
+    grid = figure.subplots(len(forms), len(networks), squeeze=False)
+    for panels, form in zip(grid, forms, strict=True):
+        key, what = _measure(found, form)
+        sizes = [x for n in networks for row in form[key][n] for x in row if x]
+        top = max(sizes, default=1.0)
+        own = [x for row in form[key]["constructed"] for x in row if x]
+        largest = max(own, default=top)
+        norm = LogNorm(min([top / 10**DECADES, *(x / 2 for x in own if x > largest / 10**DECADES)]), top)
+        for panel, network in zip(panels, networks, strict=True):
+            _heat_map(panel, form[key][network], form["verdict"].get(network), norm, blocks)
+            partner = form.get("partner", {}).get(network)
+            head = f" (its head {partner})" if partner else ""
+            panel.set_title(f"{network}: {form['name']}{head}", fontsize=9)
+            first, second = ("query block", "key block") if form["kind"] == "A" else ("read", "written")
+            panel.set_ylabel(first, fontsize=9)
+            panel.set_xlabel(second, fontsize=9)
+        bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=list(panels), shrink=0.9)
+        bar.set_label(what, fontsize=8)
+    caption = (
+        f"{about} Layer {layer['layer']}: a row of panels for each part of it, a column for each "
+        "network. "
+        "Shade: size of every block, named on the axes, one logarithmic scale a row of panels "
+        "(white: 0 or "
+        "below the scale). Green check: the network has this block of the theorem; red cross: it "
+        "lacks it; "
+        "violet plus: a block that the theorem has not. Learning brought what tells the learned network "
+        f"from the control. {_tokens(found)}"
+    )
+    return Picture(name, caption.strip(), figure)
+
+
+def _heat_map(
+    panel: Axes,
+    values: list[list[float | None]],
+    verdicts: list[list[str]] | None,
+    norm: LogNorm,
+    blocks: list[str],
+) -> None:
+    shown = [[x if x else float("nan") for x in row] for row in values]
+    panel.imshow(shown, norm=norm, cmap="Greys", aspect="auto", interpolation="nearest")
+    ticks = range(len(blocks))
+    panel.set_xticks(ticks, blocks, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    panel.set_yticks(ticks, blocks, fontsize=8)
+    panel.set_xticks([i - 0.5 for i in ticks][1:], minor=True)
+    panel.set_yticks([i - 0.5 for i in ticks][1:], minor=True)
+    panel.grid(which="minor", color="0.9", linewidth=0.5)
+    panel.tick_params(which="minor", length=0)
+    for i, row in enumerate(verdicts or []):
+        for j, verdict in enumerate(row):
+            if verdict in MARKS:
+                mark = panel.text(j, i, MARKS[verdict], ha="center", va="center", fontsize=10, weight="bold")
+                mark.set_color(COLOURS[verdict])
+                mark.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})

@@ -1,0 +1,182 @@
+"""The pictures of a checkpoint's weights: how alike its layers are, and EM's score blocks head by head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from console.output import Picture
+from training.comparison.weights.encoder_verdicts import LABELS, Verdicts
+
+LAYERS, SCORES, READS = "weight_space_layers", "weight_space_scores", "weight_space_reads"
+TITLES = {
+    "learned": "learned",
+    "untrained": "control: untrained",
+    "shuffled": "control: other tasks' variables",
+    "random": "control: random directions",
+}
+SMALLEST = 0.01
+"""Nats, where the colours of score blocks begin."""
+
+
+def layers_picture(layers: dict[str, list[list[float | None]]]) -> Picture:
+    """Heat maps of the cosines between layers."""
+    figure = Figure(figsize=(4.4 * len(layers) + 1.4, 4.4), layout="constrained")
+    figure.suptitle("Cosine of two layers after alignment", fontsize=12)
+    panels = list(figure.subplots(1, len(layers), squeeze=False)[0])
+    norm = Normalize(0, 1)
+    for panel, (name, matrix) in zip(panels, layers.items(), strict=True):
+        _cells(panel, matrix, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
+        panel.set_title(TITLES[name], fontsize=11)
+        panel.set_xlabel("layer")
+        panel.set_ylabel("layer")
+    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=panels, shrink=0.85)
+    bar.set_label("cosine (1: the same layer)")
+    caption = (
+        "Cosine between the forms of two layers of one network (scores and values of matched "
+        "heads, matched "
+        "hidden units), modulo the symmetries. Weights reused in a loop of two layers, as in the "
+        "theorem, would "
+        "give 1 at every other place off the diagonal. Matching leaves unrelated layers somewhat "
+        "above 0: the "
+        "controls show how much, the last with the learned layers' sizes of heads and units."
+    )
+    return Picture(LAYERS, caption, figure)
+
+
+def scores_picture(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: int) -> Picture:
+    """A row of panels for each block, a column for each network; heads by layers."""
+    networks = blocks["networks"]
+    names = next(iter(verdicts.values())).names
+    figure, grid = _grid(len(LABELS), networks, _title("EM's score blocks, head by head", blocks))
+    largest = max(
+        h[k]["size"] for layers in networks.values() for la in layers for h in la["heads"] for k in LABELS
+    )
+    norm = LogNorm(SMALLEST, max(largest, 10 * SMALLEST))
+    for row, label in enumerate(LABELS):
+        for column, (name, layers) in enumerate(networks.items()):
+            panel = grid[row][column]
+            sizes = [[head[label]["size"] for head in layer["heads"]] for layer in layers]
+            cosines = [[head[label]["cosine"] for head in layer["heads"]] for layer in layers]
+            _cells(panel, sizes, norm, "Greys", None, 0)
+            _texts(panel, cosines, sizes, norm, verdicts[name].heads[label])
+            panel.set_title(f"{names[label]}\n{TITLES[name]}", fontsize=9)
+    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
+    bar.set_label("size: std of the block over the keys of a query, nats")
+    caption = (
+        f"{_about(blocks, seed)} Shade: size of each score block, found through linear encoders of "
+        "the named "
+        "variables (the network's own final estimate). Number: its cosine with EM's term; green "
+        "and bold where the "
+        "head has the block by the rules of the table. Columns: the learned network, "
+        "an untrained one with the same variables, the learned one with variables of other tasks. "
+        "E step: points "
+        "attend to component tokens; M step: component tokens attend to points."
+    )
+    return Picture(SCORES, caption, figure)
+
+
+def reads_picture(blocks: dict[str, Any], seed: int) -> Picture:
+    """Where attention goes, and how much of what tokens receive comes from x; each network by its own."""
+    networks = blocks["reads"]
+    rows: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
+        ("attention of points\non component tokens", lambda head: head["mass"]["E"]),
+        ("attention of component\ntokens on points", lambda head: head["mass"]["M"]),
+        ("share of what tokens\nreceive that is x", lambda head: _share(head["read_x"]["share"])),
+    ]
+    figure, grid = _grid(len(rows), networks, _title("What the heads attend to and read", blocks))
+    norm = Normalize(0, 1)
+    for row, (title, value) in enumerate(rows):
+        for column, (name, layers) in enumerate(networks.items()):
+            panel = grid[row][column]
+            values = [[value(head) for head in layer["heads"]] for layer in layers]
+            _cells(panel, values, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
+            panel.set_title(f"{title}\n{TITLES[name]}", fontsize=9)
+    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
+    bar.set_label("share")
+    caption = (
+        f"{_about(blocks, seed)} Columns: the learned network, an untrained one, and one of random "
+        "directions with the learned sizes of heads and units, each with its own attention. Top and middle: "
+        "mean attention weight. Bottom: of the variance over tasks of what a head writes at component tokens "
+        "from the points, the share explained by the encoded x (0 also where it explains less than nothing). "
+        "EM's E step needs attention of points on component tokens, its M step that of tokens on points, and "
+        "x read there."
+    )
+    return Picture(READS, caption, figure)
+
+
+def _share(value: float | None) -> float | None:
+    return None if value is None else max(value, 0.0)
+
+
+def _title(text: str, blocks: dict[str, Any]) -> str:
+    return f"{text} (d = {blocks['about']['d']}, K = {blocks['about']['K']})"
+
+
+def _about(blocks: dict[str, Any], seed: int) -> str:
+    about = blocks["about"]
+    measured = about["tasks"] - about["fit"]
+    return (
+        f"{measured} tasks of {about['N']} points, K = {about['K']}, d = {about['d']}, seed "
+        f"{seed}; encoders "
+        f"fitted on {about['fit']} others."
+    )
+
+
+def _grid(rows: int, networks: dict[str, Any], title: str) -> tuple[Figure, list[list[Axes]]]:
+    layers = next(iter(networks.values()))
+    width, height = 1.6 + 0.55 * len(layers[0]["heads"]), 1.1 + 0.3 * len(layers)
+    figure = Figure(figsize=(width * len(networks) + 1.6, height * rows + 0.8), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    grid = [list(row) for row in figure.subplots(rows, len(networks), squeeze=False)]
+    for row in grid:
+        row[0].set_ylabel("layer")
+    for panel in grid[-1]:
+        panel.set_xlabel("head")
+    return figure, grid
+
+
+def _cells(
+    panel: Axes,
+    values: list[list[float | None]],
+    norm: Normalize,
+    colours: str,
+    text: Callable[[float], str] | None,
+    dark: float,
+) -> None:
+    shown = [[float("nan") if x is None else x for x in row] for row in values]
+    panel.imshow(shown, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    panel.set_xticks(range(len(shown[0])), [str(i + 1) for i in range(len(shown[0]))])
+    panel.set_yticks(range(len(shown)), [str(i + 1) for i in range(len(shown))])
+    if text is None:
+        return
+    for i, row in enumerate(values):
+        for j, x in enumerate(row):
+            if x is not None:
+                colour = "white" if norm(x) > dark else "black"
+                panel.text(j, i, text(x), ha="center", va="center", fontsize=8, color=colour)
+
+
+def _texts(
+    panel: Axes,
+    cosines: list[list[float | None]],
+    sizes: list[list[float]],
+    norm: Normalize,
+    passed: list[tuple[int, int]],
+) -> None:
+    for i, row in enumerate(cosines):
+        for j, x in enumerate(row):
+            if x is None or sizes[i][j] < SMALLEST:
+                continue
+            has = (i + 1, j + 1) in passed
+            colour = "#1a7f37" if has else ("white" if norm(sizes[i][j]) > 0.6 else "black")
+            weight = "bold" if has else "normal"
+            mark = panel.text(j, i, f"{x:.1f}", ha="center", va="center", fontsize=8, weight=weight)
+            mark.set_color(colour)
+            if has:
+                mark.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})

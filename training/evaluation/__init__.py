@@ -1,0 +1,1 @@
+"""Networks and methods on the same grids of tasks."""

@@ -1,0 +1,239 @@
+"""The pictures of an evaluation: one line a method, one column of panels for each d (and K)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from textwrap import wrap
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+from console.output import Picture
+from training.evaluation.contenders import ORACLE
+from training.evaluation.grids import COMPONENTS, Axis
+from training.evaluation.measure import CellResult, Row
+
+NAMES = ("error", "split", "time")
+"""Of every picture that may be made."""
+
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p")
+SPAN = 3000.0
+"""A log axis reaches so many times its lowest value at most; what lies above is named in the caption."""
+DEPTH = 300.0
+"""An algorithmic error below the statistical one by this factor is drawn there, at the lower edge."""
+
+Column = list[CellResult]
+Style = dict[str, object]
+
+
+def pictures(results: Sequence[CellResult], axis: Axis, about: str) -> list[Picture]:
+    """Every figure; `about` (which tasks, how many, seed) goes into each caption. None where nothing ran."""
+    columns = _columns(results, axis)
+    if not columns:
+        return []
+    styles = _styles([row.method for column in columns for result in column for row in result.rows])
+    found = [_error(columns, axis, styles, about), _split(columns, axis, styles, about)]
+    return [*found, _time(columns, styles, about)]
+
+
+def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
+    """Cells that were measured, those of one panel together: of one d, or of one (d, K)."""
+    found: dict[tuple[int, ...], Column] = {}
+    for result in results:
+        if result.rows:
+            group = result.cell.group
+            found.setdefault(group[:1] if axis == COMPONENTS else group, []).append(result)
+    return list(found.values())
+
+
+def _styles(names: Sequence[str]) -> dict[str, Style]:
+    """Networks red, the oracle a broad grey dashed line below the rest, methods with hollow markers."""
+    styles: dict[str, Style] = {}
+    networks = iter(cycle((("#d62728", "-", "o"), ("#7b0d0e", "--", "o"))))
+    alone = iter(cycle((("#f4a3a3", "-", "*"), ("#b05050", ":", "*"))))
+    others = iter(cycle((c, m, line) for line in ("-", ":") for c, m in zip(COLOURS, MARKERS, strict=True)))
+    for name in dict.fromkeys(names):
+        if name == ORACLE:
+            styles[name] = {"color": "0.6", "linestyle": (0, (2, 1)), "linewidth": 5, "zorder": 1}
+            styles[name] |= {"marker": "_", "markersize": 14}
+        elif name.startswith("network"):
+            colour, line, marker = next(networks if "EM layers" in name else alone)
+            styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.4}
+            styles[name] |= {"markersize": 7, "zorder": 4}
+        else:
+            colour, marker, line = next(others)
+            styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 1.1}
+            styles[name] |= {"markersize": 7, "markerfacecolor": "none"}
+    return styles
+
+
+def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
+    figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 1.9), layout="constrained")
+    figure.suptitle("\n".join(wrap(title, 18 * n_columns + 60)), fontsize=10)
+    return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
+
+
+def _title(column: Column, axis: Axis) -> str:
+    cell = column[0].cell
+    parts = [f"d = {cell.n_features}"]
+    if axis != COMPONENTS:
+        parts.append(f"K = {cell.n_components}")
+    if axis.key != "N":
+        parts.append(f"N = {cell.n_samples}")
+    return ", ".join(parts)
+
+
+def _draw(
+    panel: Axes,
+    column: Column,
+    axis: Axis,
+    styles: dict[str, Style],
+    value: Callable[[Row], float],
+    error: Callable[[Row], float] | None = None,
+) -> None:
+    """A line a method over what the grid varies; broken where it has no value."""
+    x = [result.cell.value for result in column]
+    for name, style in styles.items():
+        rows = [next((row for row in result.rows if row.method == name), None) for result in column]
+        y = [math.nan if row is None else value(row) for row in rows]
+        if all(map(math.isnan, y)):
+            continue
+        bars = None if error is None else [0.0 if row is None else error(row) for row in rows]
+        panel.errorbar(x, y, bars, label=name, capsize=2, elinewidth=0.8, **style)  # pyright: ignore[reportArgumentType]
+    if axis.log:
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_minor_locator(NullLocator())
+    panel.set_xticks(x, [f"{value:g}" for value in x])
+    panel.set_xlabel(axis.label)
+    panel.grid(alpha=0.3)
+
+
+def _log(panel: Axes, values: Sequence[float], span: float = SPAN) -> bool:
+    """A log axis for these values, at most `span` times the lowest; whether something lies above."""
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    lowest, highest = min(values), max(values)
+    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, span * lowest))
+    return highest > span * lowest
+
+
+def _legend(figure: Figure, styles: dict[str, Style], panels: Sequence[Axes]) -> None:
+    """Below the panels, so that it hides nothing; every method that is drawn somewhere."""
+    handles = {
+        label: handle
+        for panel in panels
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    shown = [name for name in styles if name in handles]
+    figure.legend([handles[n] for n in shown], shown, loc="outside lower center", ncols=3, fontsize=8)
+
+
+def _total(row: Row) -> float:
+    return math.nan if row.total is None else row.total.mean
+
+
+def _statistical(row: Row) -> float:
+    return _total(row) if row.method == ORACLE else math.nan
+
+
+def _above(column: Column, value: Callable[[Row], float], limit: float) -> set[str]:
+    return {row.method for result in column for row in result.rows if value(row) > limit}
+
+
+def _positive(column: Column, value: Callable[[Row], float]) -> list[float]:
+    values = [value(row) for result in column for row in result.rows]
+    return [v for v in values if v > 0]
+
+
+def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: str) -> Picture:
+    figure, rows = _grid(f"Error against the truth. {about}", 3, len(columns))
+    above: set[str] = set()
+    for place, column in enumerate(columns):
+        total, bad, ari = (row[place] for row in rows)
+        _draw(
+            total, column, axis, styles, _total, lambda r: 0.0 if r.total is None else r.total.standard_error
+        )
+        if _log(total, _positive(column, _total)):
+            above |= _above(column, _total, total.get_ylim()[1])
+        total.set_title(_title(column, axis), fontsize=10)
+        total.set_ylabel("total error, mean")
+        _draw(bad, column, axis, styles, lambda r: math.nan if r.total is None else r.total.percent_bad)
+        bad.set_ylabel("bad tasks, %")
+        _draw(ari, column, axis, styles, lambda r: r.adjusted_rand_index)
+        ari.set_ylabel("adjusted Rand index")
+    _legend(figure, styles, rows[0])
+    caption = (
+        f"{about} Top: mean total error after the best permutation, bars one standard error; the grey dashed "
+        f"line ({ORACLE}) is EM started from the truth. Middle: tasks with more than ten times its error, "
+        "and failed ones. Bottom: adjusted Rand index of the grouping with the true components."
+    )
+    if above:
+        caption += f" Above the frame somewhere: {', '.join(sorted(above))}."
+    return Picture("error", caption, figure)
+
+
+def _split(columns: list[Column], axis: Axis, styles: dict[str, Style], about: str) -> Picture:
+    figure, [panels] = _grid(
+        f"Statistical error (dashed) and algorithmic error. {about}", 1, len(columns), 4.0
+    )
+    above: set[str] = set()
+    for panel, column in zip(panels, columns, strict=True):
+        floor = min(_positive([result], _statistical)[0] for result in column) / DEPTH
+
+        def value(row: Row, floor: float = floor) -> float:
+            return _total(row) if row.method == ORACLE else max(row.algorithmic, floor)
+
+        _draw(panel, column, axis, styles, value)
+        if _log(panel, _positive(column, value), SPAN * DEPTH):
+            above |= _above(column, value, panel.get_ylim()[1])
+        panel.set_title(_title(column, axis), fontsize=10)
+        panel.set_ylabel("error in the paper's metric")
+    _legend(figure, styles, panels)
+    caption = (
+        f"{about} Statistical error apart from algorithmic. Dashed: the error of EM from the truth, which no "
+        "amount of computing removes. Lines: mean distance, in the same metric, between a method's estimate "
+        "and that of EM from the truth. A line below the dashed one means that the sample, not the "
+        f"algorithm, decides the error; those of less than a {DEPTH:g}th of it are drawn at the lower edge."
+    )
+    if above:
+        caption += f" Above the frame somewhere: {', '.join(sorted(above))}."
+    return Picture("split", caption, figure)
+
+
+def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Picture:
+    figure, [panels] = _grid(f"Error and what it costs. {about}", 1, len(columns), 4.0)
+    above: set[str] = set()
+    for panel, column in zip(panels, columns, strict=True):
+        last = column[-1]
+        for row in last.rows:
+            style = {
+                k: v
+                for k, v in styles[row.method].items()
+                if k in ("color", "marker", "zorder", "markerfacecolor")
+            }
+            style["markersize"] = 9
+            panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        if _log(panel, _positive([last], _total)):
+            above |= _above([last], _total, panel.get_ylim()[1])
+        panel.set_title(last.cell.title, fontsize=10)
+        panel.set_xlabel("milliseconds of processor time a task")
+        panel.set_ylabel("total error, mean")
+        panel.grid(alpha=0.3)
+    _legend(figure, styles, panels)
+    caption = (
+        f"{about} What an error costs: mean total error against processor time a task, the tasks of a cell "
+        "worked through as one batch, the last cell of each column."
+    )
+    if above:
+        caption += f" Above the frame: {', '.join(sorted(above))}."
+    return Picture("time", caption, figure)

@@ -1,0 +1,1 @@
+"""The network: tokens in, mixture out, on the transformer of the constructions."""

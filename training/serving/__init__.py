@@ -1,0 +1,1 @@
+"""A released network, loaded and used: estimator, views, bounded EM layers, the range of its training."""

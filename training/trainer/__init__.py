@@ -1,0 +1,1 @@
+"""Training: settings, losses, steps, checkpoints, and the files that a run leaves."""

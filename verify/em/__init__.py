@@ -1,0 +1,1 @@
+"""Theorem 1 checked: what this theorem alone needs."""

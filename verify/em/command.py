@@ -1,0 +1,365 @@
+"""``python -m verify.em_construction``: EM as hand-built attention, run and measured against real EM.
+
+Without data it runs random tasks over a grid; with ``--data`` or ``--dataset`` the user's own. Exit code 0
+when every bound held, 1 when one is broken, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from torch import Tensor
+
+from console.errors import BROKEN, BadInputError, checking_input
+from console.folder import default_out, file_digest
+from console.options import (
+    as_typed,
+    at_least_one,
+    dtype_named,
+    folder,
+    real,
+    usable_device,
+    usable_seed,
+    whole,
+    whole_numbers,
+)
+from console.output import check_out, write_results
+from console.terminal import progress
+from constructions.em.weights import SOURCE, EMConstruction, em_construction
+from constructions.language.hypotheses import HypothesisError
+from verify.em.estimates import as_estimates, best_estimate, scale_remark
+from verify.em.figures import NAMES, pictures
+from verify.em.measure import Measurement, measure
+from verify.em.memory import check_memory
+from verify.em.options import Options, starts_named, usable_floor, usable_radius
+from verify.em.own_data import UserData, load_bundled, load_file, load_init
+from verify.em.problems import Problem, random_problem, started
+from verify.em.sweep import SweepPoint, as_rows, fitted_slope, sweep
+from verify.em.table import print_results
+
+COMMAND = "verify.em_construction"
+DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
+"""(d, K, N) of the default grid; in some of them K does not divide N."""
+GRID_TRIALS, DATA_TRIALS = 10, 1
+DEFAULT_START = "random-points"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    context: typer.Context,
+    data: Annotated[
+        Path | None, typer.Option(help="your points: .csv, .npy or .npz, N rows of d numbers")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="iris, wine, breast_cancer or digits")] = None,
+    header: Annotated[
+        bool | None, typer.Option(help="whether line 1 of your .csv names the columns; default: as it looks")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="columns of your data, by name or number, as in x,y or 1-3")
+    ] = None,
+    dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
+    components: Annotated[
+        str | None, typer.Option(help="numbers of components; one for your own data")
+    ] = None,
+    samples: Annotated[str | None, typer.Option(help="grid: numbers of points")] = None,
+    steps: Annotated[int, typer.Option(parser=whole, help="EM steps")] = 5,
+    pieces: Annotated[
+        str, typer.Option(help="linear pieces a function, several to compare")
+    ] = "32,128,512,2048",
+    start: Annotated[
+        str | None, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="start from JSON: weights (K) and means (K x d)")] = None,
+    trials: Annotated[
+        int | None, typer.Option(parser=whole, help="tasks a setting; for your own data, starts")
+    ] = None,
+    floor: Annotated[float, typer.Option(parser=real, help="responsibilities below it count as it")] = 1e-8,
+    radius: Annotated[
+        float | None, typer.Option(parser=real, help="largest coordinate; default: as the data need, centred")
+    ] = None,
+    max_dim: Annotated[
+        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the data's d")
+    ] = None,
+    max_components: Annotated[
+        int | None, typer.Option(parser=whole, help="K0 of the weights; default: K")
+    ] = None,
+    standardise: Annotated[bool | None, typer.Option(help="default: bundled data yes, your file no")] = None,
+    pca: Annotated[
+        int | None, typer.Option(parser=whole, help="reduce to this many principal components")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, help="folder for the results; default results/..., by the run"),
+    ] = None,
+) -> int:
+    """See the module's docstring."""
+    options = Options(
+        data=data,
+        dataset=dataset,
+        header=header,
+        columns=columns,
+        dims=whole_numbers("dims", dims),
+        components=whole_numbers("components", components),
+        samples=whole_numbers("samples", samples),
+        steps=at_least_one("steps", steps) or 1,
+        pieces=sorted(set(whole_numbers("pieces", pieces) or [])),
+        starts=None if start is None else starts_named(start),
+        init=init,
+        trials=at_least_one("trials", trials),
+        floor=usable_floor(floor, dtype_named(dtype)),
+        radius=None if radius is None else usable_radius(radius),
+        max_dim=at_least_one("max-dim", max_dim),
+        max_components=at_least_one("max-components", max_components),
+        standardise=standardise,
+        pca=pca,
+        dtype=dtype_named(dtype),
+        device=usable_device(device),
+        seed=usable_seed(seed),
+    )
+    out = out or default_out("em_construction", context, ("data", "dataset"))
+    return check(options, out, Console())
+
+
+def check(options: Options, out: Path, console: Console) -> int:
+    """Run the check that ``options`` describe and return the exit code.
+
+    Raises:
+        BadInputError: bad input, before anything is written.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    with checking_input():
+        user, problems, centre = _problems(options, generator)
+        problems = [problem.rounded(options.dtype) for problem in problems]
+        constructions = {
+            p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
+        }
+    settings = {name: _plain(value) for name, value in vars(options).items()}
+    run = settings | {"data": file_digest(options.data), "init": file_digest(options.init)}
+    check_out(out, COMMAND, NAMES, run)
+    if user is not None and user.read:
+        console.print(user.read, markup=False, highlight=False, soft_wrap=True)
+        for remark in user.remarks:
+            _warn(remark)
+    measurements: list[Measurement] = []
+    best: dict[str, list[SweepPoint]] = {}
+    equal: dict[str, list[SweepPoint]] = {}
+    swept = problems if len(options.pieces) > 1 else []
+    with progress(len(problems) * len(options.pieces) + 2 * len(swept)) as start:
+        for problem in problems:
+            for em in constructions[problem.label]:
+                start(f"{problem.label}, {em.pieces.total // 3} pieces")
+                measurements.append(measure(em, problem, options.dtype, options.device, options.seed))
+        for problem in swept:
+            start(f"{problem.label}, error against pieces, best split")
+            many = _more_trials(problem, generator) if user is None else problem
+            reach = many.smallest_radius()
+            counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
+            best[problem.label] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
+            start(f"{problem.label}, error against pieces, equal split")
+            equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
+    results = _results(options, measurements, best, equal, user, centre)
+    print_results(console, measurements, results)
+    if results["scale"]:
+        _warn(results["scale"])
+    context = {
+        "explanation": measurements[-1].em.explain(),
+        "resources": measurements[-1].em.resource_table(),
+        "norms": measurements[-1].em.resources().table(),
+        "last": [m.records[-1] for m in measurements],
+        "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
+    }
+    shown = pictures(measurements, best, equal)
+    write_results(out, COMMAND, run, results, shown, NAMES, Path(__file__).with_name("report.html"), context)
+    console.print(f"wrote {out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
+    return 0 if results["passed"] else BROKEN
+
+
+def _problems(
+    options: Options, generator: torch.Generator
+) -> tuple[UserData | None, list[Problem], Tensor | None]:
+    """The problems to run; for the user's own data also what was subtracted from the points."""
+    if options.data is None and options.dataset is None:
+        _refuse(options.init is not None, "--init needs --data or --dataset")
+        _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
+        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
+        trials, sizes = options.trials or GRID_TRIALS, _sizes(options)
+        check_memory(options, sizes, trials * len(options.starts or [DEFAULT_START]))
+        return (
+            None,
+            [
+                random_problem(d, k, n, start, trials, generator)
+                for d, k, n in sizes
+                for start in options.starts or [DEFAULT_START]
+            ],
+            None,
+        )
+    _refuse(options.data is not None and options.dataset is not None, "give --data or --dataset, not both")
+    _refuse(
+        options.dims is not None or options.samples is not None, "--dims, --samples are for the random grid"
+    )
+    if options.data is not None:
+        standardise = options.standardise or False
+        user = load_file(options.data, standardise, options.pca, options.header, options.columns)
+    else:
+        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
+        user = load_bundled(options.dataset or "", options.standardise is not False, options.pca)
+    centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
+    X = user.X - centre
+    if options.init is not None:
+        _refuse(
+            options.trials is not None or options.starts is not None, "--init leaves no --trials, --start"
+        )
+        weights, means = load_init(options.init)
+        _refuse(
+            means.shape[1] != X.shape[1],
+            f"--init {options.init}: means have {means.shape[1]} coordinates, the data {X.shape[1]}",
+        )
+        _refuse(
+            options.components is not None and options.components != [len(weights)],
+            f"--components {as_typed(options.components or [])}: --init {options.init} has {len(weights)}",
+        )
+        check_memory(options, [(X.shape[1], len(weights), len(X))], 1)
+        return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
+    counts = options.components or ([user.n_classes] if user.n_classes else None)
+    if counts is None or len(counts) != 1:
+        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
+        raise BadInputError(f"{given}: give one number of components for {user.name}, as in --components 3")
+    _refuse(
+        len(X) < counts[0],
+        f"{user.name} has N = {len(X)} points for K = {counts[0]} components; N >= K is needed",
+    )
+    trials = (options.trials or DATA_TRIALS) * len(options.starts or [DEFAULT_START])
+    check_memory(options, [(X.shape[1], counts[0], len(X))], trials)
+    copies = X.expand(options.trials or DATA_TRIALS, -1, -1)
+    return (
+        user,
+        [
+            started(user.name, copies, counts[0], start, generator)
+            for start in options.starts or [DEFAULT_START]
+        ],
+        centre,
+    )
+
+
+def _sizes(options: Options) -> list[tuple[int, int, int]]:
+    if options.dims is None and options.components is None and options.samples is None:
+        return list(DEFAULT_SIZES)
+    sizes = [
+        (d, k, n)
+        for d in options.dims or [2, 8]
+        for k in options.components or [3, 5]
+        for n in options.samples or [128]
+    ]
+    for _, k, n in sizes:
+        _refuse(n < k, f"--samples {n} is fewer than --components {k}; N >= K is needed")
+    return sizes
+
+
+def _construction(options: Options, problem: Problem, pieces: int) -> EMConstruction:
+    dim, components, _ = problem.sizes
+    radius = problem.smallest_radius() if options.radius is None else options.radius
+    # Rounding keeps order: a point within the radius is, after rounding, within the rounded radius.
+    rounded = float(torch.tensor(radius, dtype=torch.float64).to(options.dtype))
+    radius = rounded if radius < rounded < math.inf else radius
+    d0, k0 = options.max_dim or dim, options.max_components or components
+    _refuse(dim > d0, f"{problem.name} has d = {dim} coordinates; --max-dim {d0} allows d <= {d0}")
+    _refuse(
+        components > k0, f"K = {components} components were asked for; --max-components {k0} allows K <= {k0}"
+    )
+    em = em_construction(d0, k0, options.steps, pieces, options.floor, radius)
+    try:
+        em.check(problem.X, problem.weights, problem.means, options.dtype)
+    except HypothesisError as refusal:
+        raise BadInputError(f"{_at_fault(options, str(refusal))}: {refusal}") from None
+    return em
+
+
+def _at_fault(options: Options, refusal: str) -> str:
+    """The option that brought what the construction refuses."""
+    if "the radius is" in refusal and options.radius is not None:
+        return f"--radius {options.radius:g}"
+    if options.init is not None and not refusal.startswith("a point"):
+        return f"--init {options.init}"
+    if "floor" in refusal:
+        return f"--floor {options.floor:g}"
+    return f"--data {options.data}" if options.data is not None else "the random tasks"
+
+
+def _more_trials(problem: Problem, generator: torch.Generator) -> Problem:
+    dim, components, samples = problem.sizes
+    # A fitted slope needs many components: more tasks where one is cheap, in proportion to 1/(d + K)^2.
+    trials = min(200, max(10, 2500 // (dim + components) ** 2))
+    return random_problem(dim, components, samples, problem.start, trials, generator)
+
+
+def _refuse(condition: bool, message: str) -> None:
+    if condition:
+        raise BadInputError(message)
+
+
+def _results(
+    options: Options,
+    measurements: list[Measurement],
+    best: dict[str, list[SweepPoint]],
+    equal: dict[str, list[SweepPoint]],
+    user: UserData | None,
+    centre: Tensor | None,
+) -> dict[str, Any]:
+    settings = {name: _plain(value) for name, value in vars(options).items()}
+    broken = sum(sum(r["broken"].values()) for m in measurements for r in m.records)
+    results: dict[str, Any] = {
+        "source": SOURCE,
+        "passed": broken == 0,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": _plain(options.dtype),
+        "instances": sum(len(m.problem.X) for m in measurements),
+        "settings": settings,
+        "records": [r for m in measurements for r in m.records],
+        "slopes": {
+            name: {"slope": fitted_slope(points), "components": points[0].components}
+            for name, points in best.items()
+            if math.isfinite(fitted_slope(points))
+        },
+        "sweeps": {"optimal": [r for p in best.values() for r in as_rows(p)]}
+        | {"equal": [r for p in equal.values() for r in as_rows(p)]},
+        "resources": asdict(measurements[-1].em.resources()),
+        "estimates": None,
+        "data": None,
+        "remarks": [],
+        "scale": None,
+    }
+    if user is not None and centre is not None:
+        N, d = user.X.shape
+        results["data"] = (
+            f"{user.name}: N = {N}, d = {d}, {user.treatment}. Estimates are in these coordinates."
+        )
+        found = best_estimate(measurements)
+        results["estimates"] = as_estimates(found, centre)
+        results["remarks"] = list(user.remarks)
+        results["scale"] = None if found is None else scale_remark(found, "standardised" in user.treatment)
+    return results
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return value

@@ -1,0 +1,35 @@
+"""What the EM check takes in memory, estimated before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from console.memory import check_fits
+from verify.em.options import Options
+
+RECORD = 8000
+"""Bytes of what is reported of a step."""
+
+
+def check_memory(options: Options, sizes: Sequence[tuple[int, int, int]], trials: int) -> None:
+    """Refuse weights or tasks that cannot fit, all of them kept until the report.
+
+    Args:
+        sizes: (d, K, N) of every problem. trials: tasks of each.
+
+    Raises:
+        BadInputError: names --pieces, --trials, --steps or --samples, and what would fit.
+    """
+    for d, K, N in sizes:
+        d0, K0 = options.max_dim or d, options.max_components or K
+        width = 2 * d0 + 5 * K0 + 3
+        # Both matrices of each MLP: 16 bytes a unit and coordinate, 2.5 times that in the making (measured).
+        # Pieces of the logarithms stand in 2 K0 places, those of the square in d0.
+        check_fits("pieces", max(options.pieces), 40 * width * (2 * K0 + d0))
+        runs = len(options.pieces) * len(sizes)
+        # Per task: responsibilities and bounds of a point at every step, and its tokens, in float64.
+        step = runs * (160 * N * K + 80 * K * (d + 1))
+        task = runs * N * (32 * width + 150 * d + 200 * K)
+        check_fits("samples", N, 8 * (width + d + K))
+        check_fits("trials", trials, task + step)
+        check_fits("steps", options.steps, trials * step + runs * RECORD, trials * task)

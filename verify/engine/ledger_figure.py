@@ -1,0 +1,48 @@
+"""The picture of the ledger: how near each claim comes to its limit."""
+
+from __future__ import annotations
+
+import math
+from textwrap import shorten
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from console.figures import plain
+from console.output import Picture
+from verify.engine.record import Record, margin_text
+
+NAMES = ("ledger",)
+COLOURS = {"at most": "C0", "at least": "C1"}
+
+
+def margins(records: list[Record]) -> Picture:
+    """A bar from 1 to each margin, to the left and red where the claim failed."""
+    figure = Figure(figsize=(11, 1.6 + 0.42 * len(records)), layout="constrained")
+    axes = figure.subplots()
+    drawn = [r.margin if 0 < r.margin < math.inf else 1.0 for r in records]
+    colours = [COLOURS[r.limit] if r.passed else "C3" for r in records]
+    places = list(range(len(records)))
+    axes.barh(places, [m - 1 for m in drawn], left=1, color=colours)
+    for place, record, end in zip(places, records, drawn, strict=True):
+        text = margin_text(record.margin) if record.passed else f"FAILED, {margin_text(record.margin)}"
+        axes.text(max(end, 1), place, f"  {text}", va="center", fontsize=7)
+    axes.set_yticks(places, [plain(shorten(r.claim, 90, placeholder=" ...")) for r in records])
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.5, 0.7 * min(drawn, default=1)), 30 * max(10.0, *drawn))
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        "margin, larger is safer: bound / observed of an 'at most', observed / bound of an 'at least'"
+    )
+    axes.tick_params(axis="y", labelsize=7)
+    meanings = COLOURS | {"failed": "C3"}
+    handles = [Patch(color=colour, label=name) for name, colour in meanings.items()]
+    axes.legend(handles=handles, loc="lower right", fontsize=7)
+    caption = (
+        "How near each claim comes to its limit, at the nearest: how many times further the limit could be. "
+        "Left of the line a claim is broken. Exact: nothing was off. 1, attained: the limit is reached and "
+        "not passed, as by a bound that is sharp. Failed claims are red; one whose control failed may have "
+        "a margin above 1."
+    )
+    return Picture(NAMES[0], caption, figure)

@@ -1,0 +1,1 @@
+"""What is claimed of trained networks, as lines of the ledger."""

@@ -1,0 +1,1 @@
+"""The published levels of the reference algorithms, measured again."""

@@ -1,0 +1,1 @@
+"""Theorem 2 checked, in ReLU and in softmax form."""

@@ -1,0 +1,205 @@
+"""What the two tensor power checks ask at the command line, checked, and the problems it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from baselines.robust_tensor_power import tensor_power_iteration
+from console.errors import BadInputError
+from console.folder import file_digest
+from console.memory import check_fits
+from console.options import (
+    as_typed,
+    at_least_one,
+    dtype_named,
+    folder,
+    usable_device,
+    usable_seed,
+    whole,
+    whole_numbers,
+)
+from console.streams import printable
+from constructions.language.rounding import gamma, unit_roundoff
+from verify.tensor.data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
+
+TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
+StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
+Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
+MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
+Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
+Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
+DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
+DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
+Out = Annotated[
+    Path | None, typer.Option(parser=folder, help="folder for the results; default results/..., by the run")
+]
+
+MAX_WEIGHT_BYTES = 4 * 2**30
+"""Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""
+
+MAX_BATCH_BYTES = 8 * 2**30
+"""Batches beyond it are refused: what the heads of one instance read takes about 64 d^3 bytes."""
+
+
+ROW = 1000
+"""Bytes of what is reported of a step."""
+
+
+@dataclass(frozen=True)
+class TensorOptions:
+    """Options that both checks have. ``dims`` is None with a tensor of one's own."""
+
+    tensor: Path | None
+    start: Path | None
+    dims: list[int] | None
+    max_dim: int | None
+    steps: int
+    trials: int | None
+    dtype: torch.dtype
+    device: str
+    seed: int
+
+    @classmethod
+    def checked(
+        cls,
+        tensor: Path | None,
+        start: Path | None,
+        dims: str | None,
+        max_dim: int | None,
+        steps: int,
+        trials: int | None,
+        dtype: str,
+        device: str,
+        seed: int,
+    ) -> TensorOptions:
+        """The options as typed, checked.
+
+        Raises:
+            BadInputError: one that cannot be used, or two that do not go together.
+        """
+        return cls(
+            tensor=tensor,
+            start=start,
+            dims=whole_numbers("dims", dims),
+            max_dim=at_least_one("max-dim", max_dim),
+            steps=at_least_one("steps", steps) or 1,
+            trials=at_least_one("trials", trials),
+            dtype=dtype_named(dtype),
+            device=usable_device(device),
+            seed=usable_seed(seed),
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has them."""
+        return {name: plain_value(value) for name, value in vars(self).items()}
+
+    def run(self, **others: Any) -> dict[str, Any]:
+        """What decides the figures, with the contents of files."""
+        files = {"tensor": file_digest(self.tensor), "start": file_digest(self.start)}
+        return self.plain() | others | files
+
+    def __post_init__(self) -> None:
+        if self.tensor is not None and self.dims is not None:
+            raise BadInputError(
+                f"--dims {as_typed(self.dims)}: is for random tensors; --tensor {self.tensor} has its own d"
+            )
+        if self.start is not None and self.tensor is None:
+            raise BadInputError(f"--start {self.start}: needs --tensor")
+        if self.start is not None and self.trials is not None:
+            raise BadInputError(f"--trials {self.trials}: --start brings its own starts")
+
+
+def problems(
+    options: TensorOptions, dims: list[int], trials: int, generator: torch.Generator, weights: int = 1
+) -> list[TensorProblem]:
+    """One's own tensor with its starts or ``trials`` random ones, or a random problem for each of ``dims``.
+
+    ``weights`` says how many times 2 d heads there are.
+
+    Raises:
+        BadInputError: a d beyond --max-dim, weights or a batch that take too much memory, or numbers that are
+            0 or infinite in the dtype of the layers; a tensor of one's own with T(I, v, v) = 0 on the way.
+    """
+    count = options.trials or trials
+    if options.tensor is not None:
+        T = load_tensor(options.tensor)
+        d = T.shape[0]
+        given = None if options.start is None else load_start(options.start, d)
+        _check_size(
+            "--tensor", d, count if given is None else len(given), options.steps, options.max_dim, weights
+        )
+        v = unit_vectors(count, d, generator) if given is None else given
+        kind = symmetry(T)
+        name = f"{printable(options.tensor.name)}, d={d}, {kind}"
+        found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
+    else:
+        for d in options.dims or dims:
+            _check_size("--dims", d, count, options.steps, options.max_dim, weights)
+        found = [gaussian_problem(d, count, generator) for d in options.dims or dims]
+    for problem in found:
+        if not problem.fits(options.dtype):
+            raise BadInputError(
+                f"{problem.name}: T or a start is 0 in {options.dtype}, or beyond its range; scale it"
+            )
+    rounded = [problem.rounded(options.dtype) for problem in found]
+    if options.tensor is not None:
+        try:
+            tensor_power_iteration(rounded[0].T, rounded[0].v, options.steps)
+        except ValueError as problem:
+            raise BadInputError(f"--tensor {options.tensor}: {problem}") from None
+    return rounded
+
+
+def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | None, weights: int) -> None:
+    d0, option = max_dim or dim, option if max_dim is None else "--max-dim"
+    if dim > d0:
+        raise BadInputError(f"--max-dim {d0}: is smaller than d = {dim} of the tensors")
+    most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
+    if d0 > most:
+        raise BadInputError(
+            f"{option}: d = {d0} needs more than {MAX_WEIGHT_BYTES // 2**30} GiB of dense weights; "
+            f"at most d = {most} is taken"
+        )
+    most = MAX_BATCH_BYTES // (64 * d0**3)
+    if count > most:
+        raise BadInputError(
+            f"--trials {count}: tensors or starts with d = {d0} need more than "
+            f"{MAX_BATCH_BYTES // 2**30} GiB; at most {most} are taken"
+        )
+    check_fits("trials", count, 64 * d0**3)
+    # The path, its reference and their bounds, entry by entry, and a row of plain values for each step.
+    check_fits("steps", steps, 64 * count * dim + ROW)
+
+
+def source(options: TensorOptions) -> str:
+    """What brought the tensors, for a message about one of them."""
+    if options.tensor is None:
+        return f"random tensors, --seed {options.seed}"
+    return f"--tensor {options.tensor}" + ("" if options.start is None else f", --start {options.start}")
+
+
+def symmetry(T: Tensor) -> str:
+    """Whether (d, d, d) T is symmetric: exactly, up to the rounding of an average, or not."""
+    turned = [T.permute(p) for p in ((0, 2, 1), (1, 0, 2), (2, 1, 0))]
+    if all(torch.equal(T, other) for other in turned):
+        return "symmetric"
+    # A sum of six terms, in any order, and a division: gamma_6 of the largest entry on either side.
+    room = 2 * gamma(6, unit_roundoff(torch.float64)) * T.abs().max()
+    near = all(bool(((T - other).abs() <= room).all()) for other in turned)
+    return "symmetric up to rounding" if near else "not symmetric"
+
+
+def plain_value(value: object) -> object:
+    """An option as JSON has it."""
+    if isinstance(value, Path):
+        return printable(str(value))
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return value

@@ -1,0 +1,323 @@
+"""The measurements of the softmax tensor power check: error against eps, sink, pairs and dtype."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from constructions.language.hypotheses import LostDirectionError
+from constructions.tensor_power.relu_bounds import (
+    contract,
+    euclidean,
+    natural_scale,
+    path_bound,
+    reference_steps,
+)
+from constructions.tensor_power.softmax import (
+    UNIT_BOUND,
+    SoftmaxTensorPower,
+    softmax_tensor_power_construction,
+)
+from constructions.tensor_power.softmax_bounds import (
+    Heads,
+    best_epsilon,
+    expected_rounding,
+    predicted_error,
+    step_bound,
+)
+from verify.tensor.data import TensorProblem, orthogonal_problem
+from verify.tensor.measure import along_path
+from verify.tensor.relu_rows import Row, path_rows, recovery_row
+
+EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
+SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
+ROUNDING_SHARE, LARGEST_REACH = 0.05, 0.5
+"""A slope is fitted where rounding is predicted below this share of the error, which changes it by 0.1 %, and
+``p eps |a|`` below this size, where the next order of the error adds a few percent at most."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One plain step of every instance with one set of weights.
+
+    Attributes:
+        error, predicted, bound: |.|_2 over that of the natural scale, median over the instances; predicted is
+            the approximation and leakage of each instance with the rounding expected (a model, no bound).
+        largest: largest error. margin: least bound over error, entry by entry. ratio: its median.
+        rounding: share of the predicted error that is rounding, median. reach: median of ``p eps max |a|``.
+        broken: entries above their bound.
+    """
+
+    problem: str
+    dtype: str
+    pairs: int
+    epsilon: float
+    sink: float
+    instances: int
+    error: float
+    predicted: float
+    bound: float
+    largest: float
+    margin: float
+    ratio: float
+    rounding: float
+    reach: float
+    broken: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def one_step_construction(
+    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
+) -> SoftmaxTensorPower:
+    """One plain step; its bound on |v_k| covers the start and the result of ``problem``, error and all."""
+    error = step_bound(problem.T, problem.v, Heads(epsilon, pairs, sink), max_dim, dtype).total
+    reach = torch.maximum(problem.v.abs(), natural_scale(problem.T, problem.v) + error)
+    bound = 2.0 * max(1.0, float(reach.max()))
+    return softmax_tensor_power_construction(max_dim, 1, epsilon, pairs, sink, "none", bound)
+
+
+def step_errors(
+    power: SoftmaxTensorPower, problem: TensorProblem, dtype: torch.dtype, device: str
+) -> tuple[Tensor, Tensor]:
+    """(B, d) error of one plain step against float64, and the bound on it, both sides' rounding included.
+
+    The layers are called without the checks of a run: a result that is rounded to 0 is an error like others.
+    """
+    tokens, mask = power.embed(power.gather(problem.T, problem.v, dtype, device))
+    with torch.no_grad():
+        after = power.to_transformer(dtype, device)(tokens, mask)
+    found = power.decode(after)[:, : problem.dim].to("cpu", torch.float64)
+    path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
+    own = path_bound(problem.T, path, reference_steps(problem.T, path, False), False)
+    step = power.step_error(problem.T, problem.v, dtype, first=True)
+    return (found - path[:, 1]).abs(), step.heads + own.entries[:, 1]
+
+
+def measure_point(
+    problem: TensorProblem,
+    max_dim: int,
+    epsilon: float,
+    pairs: int,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+) -> Point:
+    """One plain step; ``problem`` holds numbers of ``dtype``."""
+    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
+    error, bound = step_errors(power, problem, dtype, device)
+    scale = natural_scale(problem.T, problem.v).norm(dim=-1)
+    heads = Heads(epsilon, pairs, sink)
+    expected = expected_rounding(problem.T, heads, dtype).norm(dim=-1)
+    predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
+    ratio = torch.where(error > 0, bound / error, math.inf)
+    sizes = error.norm(dim=-1) / scale
+    return Point(
+        problem.name,
+        str(dtype).removeprefix("torch."),
+        pairs,
+        epsilon,
+        sink,
+        len(error),
+        float(sizes.median()),
+        float((predicted / scale).median()),
+        float((bound.norm(dim=-1) / scale).median()),
+        float(sizes.max()),
+        float(ratio.min()),
+        float(ratio.median()),
+        float((expected / predicted).median()),
+        float(pairs * epsilon * problem.v.abs().amax(-1).square().median()),
+        int((~(error <= bound)).sum()),
+    )
+
+
+def predicted_epsilon(problem: TensorProblem, pairs: int, sink: float, dtype: torch.dtype) -> float:
+    """:func:`best_epsilon` at the amplitude of the products ``v_j v_m``; at most 1 over the largest."""
+    a = (problem.v[:, :, None] * problem.v[:, None, :]).abs()
+    power = 2 * pairs + 1
+    amplitude = float((a**power).mean((1, 2)).median() ** (1 / power))
+    best = best_epsilon(dtype, pairs, sink, amplitude, problem.dim**2)
+    return min(best, 1 / largest_product(problem))
+
+
+def largest_product(problem: TensorProblem) -> float:
+    """Largest ``|v_j v_m|``, or 1 if that is larger: step sizes are measured in its inverse."""
+    return max(1.0, float(problem.v.abs().max()) ** 2)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best step size for one number of pairs: measured on the grid, and predicted.
+
+    Attributes:
+        epsilon, error: best of the grid. predicted_epsilon, predicted_error, error_there: the prediction,
+            what it predicts, and what is measured at it. slope: of log error over log eps where rounding is
+            small (NaN with fewer than three points there).
+    """
+
+    problem: str
+    dtype: str
+    pairs: int
+    sink: float
+    heads: int
+    epsilon: float
+    error: float
+    predicted_epsilon: float
+    predicted_error: float
+    error_there: float
+    slope: float
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def sweep_epsilon(
+    problem: TensorProblem, max_dim: int, pairs: int, sink: float, dtype: torch.dtype, device: str
+) -> tuple[list[Point], Best]:
+    """Error against eps for one number of pairs; the last point is at the predicted best eps."""
+    epsilons = [e / largest_product(problem) for e in EPSILONS]
+    grid = [measure_point(problem, max_dim, e, pairs, sink, dtype, device) for e in epsilons]
+    chosen = predicted_epsilon(problem, pairs, sink, dtype)
+    there = measure_point(problem, max_dim, chosen, pairs, sink, dtype, device)
+    lowest = min(grid, key=lambda point: point.error)
+    best = Best(
+        problem.name,
+        lowest.dtype,
+        pairs,
+        sink,
+        2 * pairs * max_dim,
+        lowest.epsilon,
+        lowest.error,
+        chosen,
+        there.predicted,
+        there.error,
+        fitted_slope(grid),
+    )
+    return [*grid, there], best
+
+
+def fitted_slope(points: list[Point]) -> float:
+    """Least-squares slope of log error over log eps, between rounding and the next order of the error."""
+    used = [p for p in points if p.error > 0 and p.rounding < ROUNDING_SHARE and p.reach <= LARGEST_REACH]
+    if len(used) < 3:
+        return math.nan
+    x, y = (np.log([getattr(p, name) for p in used]) for name in ("epsilon", "error"))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def sweep_sink(
+    problem: TensorProblem, max_dim: int, pairs: int, dtype: torch.dtype, device: str
+) -> list[Point]:
+    """Error against the sink's height, each at its predicted best eps; at 0 it is a token like the others."""
+    points = []
+    for sink in SINKS:
+        epsilon = predicted_epsilon(problem, pairs, max(sink, 1.0), dtype)
+        points.append(measure_point(problem, max_dim, epsilon, pairs, sink, dtype, device))
+    return points
+
+
+def without_sink(
+    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
+) -> float:
+    """Median part of ``T(I, v, v)`` that is lost when the sink token is dropped, the weights left alone.
+
+    The result is first rescaled as well as can be, so that what is measured is the direction lost, not a
+    scale; 1 where nothing is left.
+    """
+    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
+    h, mask = power.embed(power.gather(problem.T, problem.v, dtype))
+    mask[:, 0] = False
+    with torch.no_grad():
+        after = power.to_transformer(dtype)(h, mask)
+    found = after[:, 1, power.construction.stream.v.slice].to(torch.float64)[:, : problem.dim]
+    exact = contract(problem.T, problem.v)
+    size = found.square().sum(-1, keepdim=True)
+    fit = torch.where(size > 0, (found * exact).sum(-1, keepdim=True) / size, 0.0)
+    return float((euclidean(fit * found - exact) / euclidean(exact)).nanmedian())
+
+
+def normalised_rows(
+    problem: TensorProblem,
+    max_dim: int,
+    steps: int,
+    pairs: list[int],
+    epsilon: float | None,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+) -> tuple[list[Row], list[str]]:
+    """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best.
+
+    And a line for each p whose products drown beside the sink before the last step: see :func:`drowns`.
+    """
+    rows, ended = [], []
+    for p in pairs:
+        step = predicted_epsilon(problem, p, sink, dtype) if epsilon is None else epsilon
+        start = max(UNIT_BOUND, float(problem.v.abs().max()))
+        power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
+        taken = steps
+        try:
+            found = along_path(power, problem, dtype, device, taken)
+        except LostDirectionError as lost:
+            if not drowns(power, problem, dtype, device, lost):
+                raise
+            taken = lost.step - 1
+            ended.append(
+                f"{problem.name}, p={p}: from step {lost.step} on T(I, v, v) is within rounding of 0 in "
+                f"{dtype}, for starts as long as these; scale the start to 1, or use float64"
+            )
+            found = along_path(power, problem, dtype, device, taken) if taken else None
+        rows += path_rows(problem, f"softmax, p={p}", found) if found else []
+    return rows, ended
+
+
+def drowns(
+    power: SoftmaxTensorPower,
+    problem: TensorProblem,
+    dtype: torch.dtype,
+    device: str,
+    lost: LostDirectionError,
+) -> bool:
+    """Whether the proved error of that step reaches every entry of ``T(I, v, v)``: the layers may write 0.
+
+    Which kernel computes the attention then decides between 0 and noise. A wrong construction that writes 0
+    where the bound allows none is not excused, nor a T whose squares leave the range: T must be scaled.
+    """
+    v, before = problem.v, lost.step - 1
+    T = problem.T.expand(len(v), -1, -1, -1)
+    if before:
+        v = power.run(T, v, dtype=dtype, device=device, steps=before).v.to("cpu", torch.float64)
+    allowed = power.step_error(T, v, dtype, first=before == 0).heads[lost.task]
+    exact = contract(T, v)[lost.task].abs()
+    range_of = torch.finfo(dtype)
+    in_range = math.sqrt(range_of.tiny) < float(exact.max()) < math.sqrt(range_of.max)
+    return in_range and bool((allowed.isfinite() & (exact <= allowed)).all())
+
+
+def recovery_rows(
+    dim: int,
+    components: int,
+    pairs: list[int],
+    epsilon: float | None,
+    sink: float,
+    dtype: torch.dtype,
+    device: str,
+    generator: torch.Generator,
+) -> list[Row]:
+    """Every component of a random orthogonally decomposable tensor, for each number of pairs."""
+    problem = orthogonal_problem(dim, components, generator).rounded(dtype)
+    rows = []
+    for p in pairs:
+        # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
+        settled = TensorProblem(problem.name, problem.T, problem.components)
+        step = predicted_epsilon(settled, p, sink, dtype) if epsilon is None else epsilon
+        power = softmax_tensor_power_construction(dim, 1, step, p, sink)
+        rows.append(recovery_row(f"softmax, p={p}", power, problem, dtype, device, generator))
+    return rows
