@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import math
@@ -97,6 +98,18 @@ def finite(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
+@functools.cache
+def _templates(folder: Path) -> jinja2.Environment:
+    """The templates of a folder and of this one; each is compiled once."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["sig"] = significant
+    return environment
+
+
 def write_results(
     out: Path,
     command: str,
@@ -123,13 +136,8 @@ def write_results(
         files[f"{picture.name}.png"] = buffer.getvalue()
         image = base64.b64encode(buffer.getvalue()).decode()
         shown.append({"name": picture.name, "caption": picture.caption, "data": image})
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["sig"] = significant
-    page = environment.get_template(template.name).render(results=content, pictures=shown, **context)
+    render = _templates(template.parent).get_template(template.name).render
+    page = render(results=content, pictures=shown, **context)
     _write_json(out, content)  # first: it marks the folder as ours
     for name, written in (files | {PAGE: printable(page).encode()}).items():
         write_whole(out / name, written)

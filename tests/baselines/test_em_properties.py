@@ -204,13 +204,13 @@ def test_chunks_change_nothing(covariance_type, chunk_size):
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_a_batch_is_a_loop(covariance_type, monkeypatch):
     """Tasks stop after different numbers of steps, so finished ones leave the batch while others go on."""
-    X, start = instance(6, 2, 3, 60, covariance_type, batch=(2, 9))
+    X, start = instance(6, 2, 3, 60, covariance_type, batch=(2, 6))
     monkeypatch.setattr("baselines.em.NUMBERS_AT_ONCE", 60 * 10 * 7)
     together = em(X, init=start, tol=1e-5, max_iter=60)
     assert len(together.n_iter.unique()) > 4
-    assert together.history.shape == (2, 9, int(together.n_iter.max()) + 1)
+    assert together.history.shape == (2, 6, int(together.n_iter.max()) + 1)
     for i in range(2):
-        for j in range(9):
+        for j in range(6):
             alone = em(X[i, j], init=start[i, j], tol=1e-5, max_iter=60)
             assert alone.n_iter == together.n_iter[i, j]
             assert alone.status == together.status[i, j]

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from training_runs import forking
@@ -10,6 +12,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def nothing_waits_for_the_disk():
+    """Thousands of checkpoints here are read by the system that wrote them: fsync changes none of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

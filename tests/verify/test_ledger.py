@@ -30,8 +30,9 @@ def a_record(**changes) -> Record:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Sizes for which sympy needs half a second."""
+    """Sizes for which sympy needs half a second, and searches on at most 64 points a task."""
     monkeypatch.setattr(em_checks, "SYMBOLIC_SIZES", ((1, 1, 2), (1, 2, 3)))
+    monkeypatch.setattr(em_search, "MOST_SAMPLES", 64)
 
 
 def lines_of(outcome):

@@ -32,7 +32,7 @@ def test_the_error_at_the_predicted_step_is_near_the_least(pairs: int, d: int, d
     predicted = best_epsilon(dtype, pairs, sink, amplitude, d * d)
 
     def error(epsilon: float) -> float:
-        run = softmax_form(epsilon, pairs, sink, "none", 64.0).run(T, v, dtype=dtype)
+        run = softmax_form(epsilon, pairs, sink, "none", 64.0, max_dim=d).run(T, v, dtype=dtype)
         return float((run.v.double() - contraction(T, v)).norm(dim=-1).median())
 
     grid = [predicted * f for f in 2.0 ** np.arange(-5, 5.5, 0.5) if predicted * f <= 1]
