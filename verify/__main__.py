@@ -25,7 +25,7 @@ from constructions.language.hypotheses import HypothesisError
 from training.serving.loading import SHIPPED
 from verify.engine.ledger_figure import NAMES, margins
 from verify.engine.record import Record, shown
-from verify.registry import CHECKS
+from verify.registry import CHECKS, Check, own_checks
 
 COMMAND = "verify"
 ROOMS = ("constructions", "baselines", "training", "verify")
@@ -44,31 +44,38 @@ def main(
         int, typer.Option(parser=whole, help="one-step instances of the search")
     ] = INSTANCES,
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+    theorems: Annotated[
+        str | None,
+        typer.Option(help="theorems of your own, FILE.py:NAME, separated by commas: their lines too"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(parser=folder, help="folder for the results; default results/ledger_...")
     ] = None,
 ) -> int:
     """See the module's docstring."""
-    names = list(CHECKS) if only is None else only.split(",")
+    places = [] if theorems is None else theorems.split(",")
+    checks = CHECKS | own_checks(places)
+    names = list(checks) if only is None else only.split(",")
     for name in names:
-        if name not in CHECKS:
-            raise BadInputError(f"--only {name}: it is one of {', '.join(CHECKS)}")
+        if name not in checks:
+            raise BadInputError(f"--only {name}: it is one of {', '.join(checks)}")
     if instances < 1:
         raise BadInputError(f"--instances {instances}: at least 1 is needed")
     check_fits("instances", instances, 100)  # ratios of bound and error, kept for their median
     usable_seed(seed)
     run = {"instances": instances, "seed": seed}
     run |= {f"network {name}": file_digest(path) for name, path in SHIPPED.items()}
+    run |= {f"theorem {place}": file_digest(Path(place.rpartition(":")[0])) for place in places}
     out = out or default_out("ledger", context, leave=("only",))
     check_out(out, COMMAND, NAMES, run)
     cells = Cells(out, COMMAND, run, ROOMS)
     with cells.stopping(names):
-        records = _records(names, seed, instances, cells)
+        records = _records(checks, names, seed, instances, cells)
         passed = all(record.passed for record in records)
         results = {
             "passed": passed,
             "seed": seed,
-            "settings": {"only": only, "instances": instances, "seed": seed},
+            "settings": {"only": only, "instances": instances, "seed": seed, "theorems": theorems},
             "records": [record.as_dict() for record in records],
         }
         template = Path(__file__).with_name("ledger.html")
@@ -78,15 +85,17 @@ def main(
     return 0 if passed else BROKEN
 
 
-def _records(names: list[str], seed: int, instances: int, cells: Cells) -> list[Record]:
+def _records(
+    checks: dict[str, Check], names: list[str], seed: int, instances: int, cells: Cells
+) -> list[Record]:
     """Of the checks of these names and those that the folder has already; prints each line as it comes."""
     missing = cells.missing(names)
-    listed = [name for name in CHECKS if name in names or cells.load(name) is not None]
+    listed = [name for name in checks if name in names or cells.load(name) is not None]
     records: list[Record] = []
 
     def compute(name: str) -> list[dict[str, Any]]:
         start(name)
-        return [record.as_dict() for record in _checked(name, seed, instances)]
+        return [record.as_dict() for record in _checked(name, checks[name], seed, instances)]
 
     with progress(len(missing)) as start:
         for _, kept in cells.all_of(listed, compute):
@@ -97,11 +106,11 @@ def _records(names: list[str], seed: int, instances: int, cells: Cells) -> list[
     return records
 
 
-def _checked(name: str, seed: int, instances: int) -> list[Record]:
+def _checked(name: str, check: Check, seed: int, instances: int) -> list[Record]:
     """The records of one check; a construction that refuses an instance of ours has failed its claim."""
     began = time.perf_counter()
     try:
-        return CHECKS[name](seed, instances)
+        return check(seed, instances)
     except HypothesisError as problem:
         return [
             Record(

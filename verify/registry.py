@@ -1,11 +1,17 @@
-"""Every claim that the ledger checks, in the order in which it prints them."""
+"""Every theorem and every claim that the ledger checks, in the order in which it prints them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from console.errors import BadInputError
 from verify.em import checks as em_checks
+from verify.engine.claims import check_paths, check_search
+from verify.engine.loading import load_theorem
 from verify.engine.record import Record
+from verify.engine.theorem import Theorem
 from verify.learned import networks as learned_networks
 from verify.learned import weights as learned
 from verify.levels.check import check_reference_levels
@@ -42,3 +48,26 @@ CHECKS: dict[str, Check] = {
     "learned-patches": learned_networks.check_patches,
     "learned-worth": learned_networks.check_worth,
 }
+
+
+def own_checks(places: Sequence[str]) -> dict[str, Check]:
+    """The two lines of each theorem that stands in a file of somebody's own, FILE.py:NAME, by their names.
+
+    Raises:
+        BadInputError: a file that holds no such theorem, or one with the key of another.
+    """
+    found: dict[str, Check] = {}
+    for place in places:
+        lines = checks_of(load_theorem(place, "--theorems"))
+        if taken := sorted(lines.keys() & (found.keys() | CHECKS.keys())):
+            raise BadInputError(f"--theorems {place}: the ledger has {taken[0]} already; choose another key")
+        found |= lines
+    return found
+
+
+def checks_of(theorem: Theorem[Any]) -> dict[str, Check]:
+    """The lines that every theorem has in the ledger: a search, and paths of several steps."""
+    return {
+        f"{theorem.key}-search": partial(check_search, theorem),
+        f"{theorem.key}-paths": partial(check_paths, theorem),
+    }

@@ -1,0 +1,270 @@
+"""What every theorem must pass, in one line of somebody's test file:
+
+    TestMine = conformance(MINE)
+
+Each property is one test, run in float32 and float64 where numbers are compared. A theorem that has not got a
+property says so, with the reason, in ``Theorem.without``; its test is then skipped with these words.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import pickle
+from collections.abc import Callable
+from typing import Any
+from unittest import SkipTest
+
+import torch
+from torch import Tensor
+
+from constructions.language.assembly import Construction
+from constructions.language.counts import count
+from constructions.language.hypotheses import HypothesisError
+from verify.engine.measure import Measured, drawn, measure
+from verify.engine.theorem import Theorem
+
+DTYPES = (torch.float64, torch.float32)
+TASKS, STEPS = 3, 2
+
+
+def formulas(weights: Any) -> Construction:
+    """The layers of what :meth:`Theorem.construct` gave."""
+    return weights if isinstance(weights, Construction) else weights.construction
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A theorem at one size: its finest weights, and an instance of its first family."""
+
+    theorem: Theorem[Any]
+    weights: Any
+    instance: Any
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, theorem: Theorem[Any], dtype: torch.dtype = torch.float64, family: str | None = None) -> Case:
+        sizes = theorem.sizes[0]
+        accuracy = None if theorem.accuracy is None else theorem.accuracy.values[-1]
+        name = family or next(iter(theorem.families))
+        g = torch.Generator().manual_seed(0)
+        instance = drawn(theorem, name, sizes, TASKS, dtype, g)
+        return cls(theorem, theorem.construct(sizes, STEPS, accuracy), instance, dtype)
+
+    def measured(self) -> Measured:
+        return measure(self.theorem, self.weights, self.instance, self.dtype, steps=STEPS)
+
+    def tokens(self) -> tuple[Tensor, Tensor]:
+        return self.theorem.embed(self.weights, self.instance, self.dtype)
+
+    def outside(self, stream: Tensor) -> dict[str, int]:
+        """How many items of a final stream are further from the reference than the bound allows."""
+        measured = self.measured()
+        found = self.theorem.decode(self.weights, self.instance, stream)
+        off = {}
+        for name, value in found.items():
+            error = torch.linalg.vector_norm(value.double() - measured.reference[name][:, -1], dim=-1)
+            kept = error <= measured.bound[name].total[:, -1]
+            off[name] = int((~kept & measured.compared[name][:, -1]).sum())
+        return off
+
+
+def every_family_and_size_is_within_its_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """Also the bounds say something: most are finite."""
+    steps, claimed = 0, 0
+    for sizes in theorem.sizes:
+        for accuracy in (None,) if theorem.accuracy is None else theorem.accuracy.values:
+            weights = theorem.construct(sizes, STEPS, accuracy)
+            for name in theorem.families:
+                instance = drawn(theorem, name, sizes, TASKS, dtype, torch.Generator().manual_seed(1))
+                try:
+                    found = measure(theorem, weights, instance, dtype, steps=STEPS)
+                except HypothesisError:
+                    continue
+                assert not bool(found.broken().any()), (name, dict(sizes), accuracy, found.margin())
+                steps, claimed = steps + found.claimed().numel(), claimed + int(found.claimed().sum())
+    assert steps, "every family was refused"
+    assert claimed >= steps / 2, f"{claimed} of {steps} bounds are finite"
+
+
+def a_task_alone_is_within_the_bounds_of_the_batch(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    case = Case.of(theorem, dtype)
+    for index in range(TASKS):
+        alone = dataclasses.replace(case, instance=theorem.task(case.instance, index))
+        assert not bool(alone.measured().broken().any())
+
+
+def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    case = Case.of(theorem, dtype)
+    tokens, mask = case.tokens()
+    for looped in (True, False):
+        transformer = case.weights.to_transformer(dtype, "cpu", looped)
+        with torch.no_grad():
+            off = case.outside(transformer(tokens, mask))
+        assert not any(off.values()), off
+
+
+def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """Two tokens of large numbers behind the real ones, masked."""
+    case = Case.of(theorem, dtype)
+    tokens, mask = case.tokens()
+    padded = torch.cat([tokens, torch.full_like(tokens[:, :2], 1e3)], 1)
+    behind = torch.cat([mask, torch.zeros_like(mask[:, :2])], 1)
+    with torch.no_grad():
+        off = case.outside(case.weights.to_transformer(dtype)(padded, behind)[:, : tokens.shape[1]])
+    assert not any(off.values()), off
+
+
+def the_bounds_tell_a_missing_head(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """Each head in turn writes nothing: some family leaves its bounds, or is no number any more."""
+    for layer, index in _heads(Case.of(theorem, dtype).weights):
+        assert any(_without_head(Case.of(theorem, dtype, name), layer, index) for name in theorem.families), (
+            f"head {index + 1} of layer {layer + 1} is not needed by any family"
+        )
+
+
+def _heads(weights: Any) -> list[tuple[int, int]]:
+    layers = formulas(weights).layers
+    return [(number, index) for number, layer in enumerate(layers) for index in range(len(layer.all_heads))]
+
+
+def _without_head(case: Case, layer: int, index: int) -> bool:
+    transformer = case.weights.to_transformer(case.dtype)
+    tokens, mask = case.tokens()
+    with torch.no_grad():
+        transformer.layers[layer].attention.output[index].zero_()
+        return any(case.outside(transformer(tokens, mask)).values())
+
+
+def a_number_that_is_none_is_refused(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    case = Case.of(theorem, dtype)
+    for field in dataclasses.fields(case.instance):
+        value = getattr(case.instance, field.name)
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() == 0:
+            continue
+        broken = value.clone()
+        broken.view(-1)[0] = torch.nan
+        try:
+            theorem.run(case.weights, dataclasses.replace(case.instance, **{field.name: broken}), dtype)
+        except HypothesisError:
+            continue
+        raise AssertionError(f"{field.name} with NaN in it was taken")
+
+
+def a_run_leaves_the_instance_as_it_was(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    case = Case.of(theorem, dtype)
+    before = copy.deepcopy(case.instance)
+    case.measured()
+    for field in dataclasses.fields(case.instance):
+        value, old = getattr(case.instance, field.name), getattr(before, field.name)
+        assert not isinstance(value, Tensor) or torch.equal(value, old), field.name
+
+
+def a_seed_decides_every_number(theorem: Theorem[Any]) -> None:
+    for name in theorem.families:
+        one, again = (Case.of(theorem, family=name).instance for _ in range(2))
+        for field in dataclasses.fields(one):
+            value = getattr(one, field.name)
+            assert not isinstance(value, Tensor) or torch.equal(value, getattr(again, field.name)), name
+
+
+def weights_survive_copying_and_pickling(theorem: Theorem[Any]) -> None:
+    case = Case.of(theorem)
+    state = case.weights.to_transformer().state_dict()
+    for twin in (copy.deepcopy(case.weights), pickle.loads(pickle.dumps(case.weights))):  # noqa: S301
+        for name, value in twin.to_transformer().state_dict().items():
+            assert torch.equal(value, state[name]), name
+
+
+def the_layer_table_names_every_block_that_is_read(theorem: Theorem[Any]) -> None:
+    weights = Case.of(theorem).weights
+    text = weights.explain()
+    heads = [head for layer in formulas(weights).layers for head in layer.all_heads]
+    read = {block.whole.name for head in heads for block in (head.read, *head.score.reads)}
+    assert all(name in text for name in read), sorted(read)
+    assert theorem.source.split(",")[0] in text
+
+
+def counts_from_the_formulas_are_those_of_the_weights(theorem: Theorem[Any]) -> None:
+    weights = Case.of(theorem).weights
+    counted, measured = count(formulas(weights)), weights.resources()
+    for name in ("layers", "heads", "head_dim", "width", "hidden", "parameters", "nonzeros"):
+        assert getattr(counted, name) == getattr(measured, name), name
+    assert f"{measured.layers:,}" in theorem.resource_table(weights)
+
+
+def one_figure_a_layer(theorem: Theorem[Any]) -> None:
+    weights = Case.of(theorem).weights
+    assert len(weights.plot_weights()) == len(formulas(weights).layers)
+
+
+def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
+    """From the coarsest to the finest accuracy the median bound on approximation falls as it should."""
+    accuracy = theorem.accuracy
+    if accuracy is None:
+        raise ValueError(f"{theorem.key} is exact, there is no order")
+    ends = []
+    for value in (accuracy.values[0], accuracy.values[-1]):
+        case = Case.of(theorem)
+        case = dataclasses.replace(case, weights=theorem.construct(theorem.sizes[0], 1, value))
+        found = measure(theorem, case.weights, case.instance, torch.float64, steps=1)
+        parts = torch.cat([bound.approximation[:, 0].flatten() for bound in found.bound.values()])
+        ends.append(float(parts[parts > 0].median()))
+    fallen = ends[1] / ends[0]
+    wanted = (accuracy.values[-1] / accuracy.values[0]) ** -accuracy.order
+    assert wanted / 4 <= fallen <= wanted * 4, (fallen, wanted)
+
+
+PROPERTIES: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (
+        every_family_and_size_is_within_its_bounds,
+        a_task_alone_is_within_the_bounds_of_the_batch,
+        looped_and_unrolled_weights_are_within_the_bounds,
+        padding_changes_nothing,
+        the_bounds_tell_a_missing_head,
+        a_number_that_is_none_is_refused,
+        a_run_leaves_the_instance_as_it_was,
+        a_seed_decides_every_number,
+        weights_survive_copying_and_pickling,
+        the_layer_table_names_every_block_that_is_read,
+        counts_from_the_formulas_are_those_of_the_weights,
+        one_figure_a_layer,
+        the_error_falls_at_the_order_claimed,
+    )
+}
+
+
+def conformance(theorem: Theorem[Any]) -> type:
+    """A class of tests for pytest, one a property and dtype.
+
+    Raises:
+        ValueError: ``without`` names what is no property.
+    """
+    if unknown := sorted(theorem.without.keys() - PROPERTIES.keys()):
+        raise ValueError(f"without names {unknown}; the properties are {', '.join(PROPERTIES)}")
+    tests: dict[str, Any] = {"__doc__": f"{theorem.name} in the conformance suite."}
+    without = dict(theorem.without)
+    if theorem.accuracy is None:
+        without[the_error_falls_at_the_order_claimed.__name__] = "exact in real arithmetic"
+    for name, prove in PROPERTIES.items():
+        if "dtype" in inspect.signature(prove).parameters:
+            for dtype in DTYPES:
+                label = str(dtype).removeprefix("torch.")
+                tests[f"test_{name}_in_{label}"] = _test(theorem, without.get(name), prove, dtype)
+        else:
+            tests[f"test_{name}"] = _test(theorem, without.get(name), prove)
+    return type("Conformance", (), tests)
+
+
+def _test(
+    theorem: Theorem[Any], reason: str | None, prove: Callable[..., None], *dtype: torch.dtype
+) -> Callable[[Any], None]:
+    def test(self: Any) -> None:
+        if reason is not None:
+            raise SkipTest(f"{theorem.key}: {reason}")
+        prove(theorem, *dtype)
+
+    test.__doc__ = prove.__doc__
+    return test

@@ -1,0 +1,115 @@
+"""The pictures that every theorem has: error against accuracy and against steps, with bounds; the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from console.figures import on_log_axis, plain
+from console.output import Picture
+from verify.engine.measure import Measured
+from verify.engine.theorem import Theorem
+
+MAX_SCATTERED = 4000
+"""Dots drawn at most in a scatter, evenly spaced among all."""
+
+
+def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    """A figure of so many axes, three in a row."""
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def against_steps(measured: dict[str, Measured]) -> Picture:
+    """Largest error and its bound after every step, a panel an instance and a colour a quantity."""
+    figure, axes_of = panels(len(measured))
+    for axes, (name, found) in zip(axes_of, measured.items(), strict=True):
+        steps = range(1, found.steps + 1)
+        for color, quantity in enumerate(found.error):
+            rows = [next(r for r in found.at(s) if r["quantity"] == quantity) for s in steps]
+            total = [None if r["error"] is None else r["approximation"] + r["rounding"] for r in rows]
+            axes.semilogy(steps, on_log_axis(total), "s--", color=f"C{color}", markersize=4)
+            errors = on_log_axis(r["error"] for r in rows)
+            axes.semilogy(steps, errors, "o-", color=f"C{color}", label=plain(quantity), markersize=4)
+        axes.set_title(plain(name), fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    axes_of[0].set_ylabel("|layers - reference|")
+    axes_of[0].legend(fontsize=8)
+    caption = (
+        "Largest error over the tasks after each step (line with dots), and the bound on that very error "
+        "(dashed), against the exact algorithm from the same start. What is exactly 0 is not drawn."
+    )
+    return Picture("error_against_steps", caption, figure)
+
+
+def against_accuracy(theorem: Theorem[Any], sweep: list[dict[str, Any]]) -> Picture:
+    """Median error of one step and both parts of its bound, against the accuracy."""
+    figure, (axes,) = panels(1, 6.4, 4.4)
+    accuracy = theorem.accuracy
+    name = "" if accuracy is None else accuracy.name
+    for color, quantity in enumerate(dict.fromkeys(row["quantity"] for row in sweep)):
+        rows = [row for row in sweep if row["quantity"] == quantity]
+        at = [row["accuracy"] for row in rows]
+        for key, style, what in (
+            ("error", "o-", "measured"),
+            ("approximation", "s--", "bound, approximation"),
+            ("rounding", "^:", "bound, rounding"),
+        ):
+            label = f"{plain(quantity)}: {what}"
+            axes.loglog(at, on_log_axis(row[key] for row in rows), style, color=f"C{color}", label=label)
+    axes.set_xlabel(name)
+    axes.set_ylabel("|layers - reference|, one step, median")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    caption = (
+        f"Error of one step against {name}, median over the items of all tasks, with both parts of the bound."
+    )
+    return Picture("error_against_accuracy", caption, figure)
+
+
+def bound_against_error(measured: Iterable[Measured]) -> Picture:
+    """A dot for each item at each step."""
+    figure, (axes,) = panels(1, 6.4, 5.2)
+    pairs: dict[str, list[torch.Tensor]] = {}
+    for found in measured:
+        for name, error in found.error.items():
+            both = torch.stack([error, found.bound[name].total], -1)[found.compared[name]]
+            pairs.setdefault(name, []).append(both[(both > 0).all(-1) & both.isfinite().all(-1)])
+    total = sum(len(part) for parts in pairs.values() for part in parts)
+    every = max(1, total // MAX_SCATTERED)
+    for name, parts in pairs.items():
+        dots = torch.cat(parts)[::every]
+        axes.loglog(dots[:, 0], dots[:, 1], ".", markersize=3, alpha=0.5, label=plain(name))
+    low, high = axes.get_xlim()
+    axes.loglog([low, high], [low, high], color="black", linewidth=1, label="bound = error")
+    axes.set_xlabel("measured |layers - reference|")
+    axes.set_ylabel("bound")
+    axes.legend(fontsize=8, markerscale=3)
+    axes.grid(alpha=0.3)
+    shown = "every one" if every == 1 else f"one in {every}"
+    caption = (
+        f"Each dot is an item after a step ({total:,} in all, {shown} drawn). Below the line one is broken."
+    )
+    return Picture("bound_against_error", caption, figure)
+
+
+def weight_pictures(figures: list[Figure], what: str) -> list[Picture]:
+    """The dense matrices of a small construction, one picture a layer."""
+    caption = "Dense weights of layer {} of {}, with the named blocks on the axes. White is exactly 0."
+    return [
+        Picture(f"weights_layer_{number}", caption.format(number, what), figure)
+        for number, figure in enumerate(figures, 1)
+    ]

@@ -1,0 +1,223 @@
+"""``python -m verify.theorem FILE.py:NAME``: a theorem from a file of one's own, run, bounded and searched.
+
+Measures every size and family of the theorem beside its bounds, step by step, sweeps its accuracy, searches
+for a counterexample, and writes a page. Exit code 0 when every bound held, 1 when one is broken, 2 for bad
+input. paper_notes/your_own_theorem.md writes such a file from nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from console.errors import BROKEN, checking_input, run_command
+from console.folder import default_out, file_digest
+from console.memory import check_fits
+from console.options import at_least_one, dtype_named, folder, usable_device, usable_seed, whole
+from console.output import check_out, significant, write_results
+from console.terminal import marked, print_table, print_verdict, progress, widen
+from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
+from verify.engine.loading import load_theorem
+from verify.engine.measure import Measured, drawn, measure
+from verify.engine.search import Found, described, search
+from verify.engine.theorem import Theorem
+
+COMMAND = "verify.theorem"
+MOST_LAYERS = 12
+"""Layers whose weights are drawn."""
+NAMES = (
+    *("error_against_steps", "error_against_accuracy", "bound_against_error"),
+    *(f"weights_layer_{number}" for number in range(1, MOST_LAYERS + 1)),
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of one call, checked."""
+
+    steps: int
+    trials: int
+    instances: int
+    dtype: torch.dtype
+    device: str
+    seed: int
+
+
+@app.command(help=__doc__)
+def main(
+    context: typer.Context,
+    theorem: Annotated[str, typer.Argument(help="FILE.py:NAME, as in my_theorem.py:MINE")],
+    steps: Annotated[int, typer.Option(parser=whole, help="L, steps of a path")] = 5,
+    trials: Annotated[int, typer.Option(parser=whole, help="tasks of a size and family")] = 10,
+    instances: Annotated[int, typer.Option(parser=whole, help="instances that are searched")] = 2000,
+    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, help="folder for the results; default results/..., by the run"),
+    ] = None,
+) -> int:
+    """See the module's docstring."""
+    options = Options(
+        steps=at_least_one("steps", steps) or 1,
+        trials=at_least_one("trials", trials) or 1,
+        instances=at_least_one("instances", instances) or 1,
+        dtype=dtype_named(dtype),
+        device=usable_device(device),
+        seed=usable_seed(seed),
+    )
+    check_fits("trials", options.trials, 1000 * options.steps)
+    check_fits("instances", options.instances, 100)
+    found = load_theorem(theorem)
+    path = Path(theorem.rpartition(":")[0])
+    out = out or default_out(f"theorem_{found.key}", context, leave=("theorem",))
+    run = {"file": file_digest(path), "theorem": theorem.rpartition(":")[2]}
+    run |= {name: str(value).removeprefix("torch.") for name, value in vars(options).items()}
+    return check(found, options, out, run, Console())
+
+
+def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any], console: Console) -> int:
+    """Measure, sweep and search ``theorem``, write the results, and return the exit code.
+
+    Raises:
+        BadInputError: a folder that cannot be written, a size that the theorem itself refuses.
+    """
+    check_out(out, COMMAND, NAMES, run)
+    generator = torch.Generator().manual_seed(options.seed)
+    finest = None if theorem.accuracy is None else theorem.accuracy.values[-1]
+    paths: dict[str, Measured] = {}
+    sweep: list[dict[str, Any]] = []
+    with checking_input(theorem.key), progress(len(theorem.sizes) + 2) as start:
+        for sizes in theorem.sizes:
+            start(described(sizes))
+            weights = theorem.construct(sizes, options.steps, finest)
+            for family in theorem.families:
+                instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
+                name = f"{described(sizes)}, {family}"
+                paths[name] = measure(
+                    theorem, weights, instance, options.dtype, options.device, options.steps
+                )
+        start("accuracy")
+        sweep = swept(theorem, options, generator)
+        start("search")
+        found = search(theorem, options.instances, options.dtype, options.seed, options.device)
+    shown = theorem.construct(theorem.sizes[0], options.steps, finest)
+    results = _results(theorem, options, paths, sweep, found)
+    _print(console, theorem, results, theorem.resource_table(shown))
+    layers = shown.plot_weights()[:MOST_LAYERS]
+    largest = dict(list(paths.items())[-6:])
+    pictures = [against_steps(largest), bound_against_error(paths.values())]
+    pictures += [against_accuracy(theorem, sweep)] if sweep else []
+    pictures += weight_pictures(layers, f"{theorem.name} at {described(theorem.sizes[0])}")
+    page = {
+        "theorem": theorem,
+        "explanation": shown.explain(),
+        "resources": theorem.resource_table(shown),
+        "settings": "\n".join(f"{name}: {value}" for name, value in results["settings"].items()),
+    }
+    template = Path(__file__).with_name("theorem_report.html")
+    write_results(out, COMMAND, run, results, pictures, NAMES, template, page)
+    console.print(f"wrote {out / 'index.html'}, results.json, {len(pictures)} figures", markup=False)
+    return 0 if results["passed"] else BROKEN
+
+
+def swept(theorem: Theorem[Any], options: Options, generator: torch.Generator) -> list[dict[str, Any]]:
+    """One step of the first family at every accuracy, medians over all items; nothing where it is exact."""
+    if theorem.accuracy is None:
+        return []
+    sizes, family = theorem.sizes[0], next(iter(theorem.families))
+    instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
+    rows = []
+    for value in theorem.accuracy.values:
+        weights = theorem.construct(sizes, 1, value)
+        found = measure(theorem, weights, instance, options.dtype, options.device, 1)
+        for name, error in found.error.items():
+            bound = found.bound[name]
+            parts = {"error": error, "approximation": bound.approximation, "rounding": bound.rounding}
+            medians = {key: float(part[found.compared[name]].median()) for key, part in parts.items()}
+            rows.append({"quantity": name, "accuracy": value} | medians)
+    return rows
+
+
+def _results(
+    theorem: Theorem[Any],
+    options: Options,
+    paths: dict[str, Measured],
+    sweep: list[dict[str, Any]],
+    found: Found,
+) -> dict[str, Any]:
+    broken = sum(int(measured.broken().sum()) for measured in paths.values())
+    steps = range(1, options.steps + 1)
+    return {
+        "theorem": theorem.name,
+        "source": theorem.source,
+        "hypotheses": list(theorem.hypotheses),
+        "passed": broken == 0 and not found.broken,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": str(options.dtype).removeprefix("torch."),
+        "settings": {name: str(value).removeprefix("torch.") for name, value in vars(options).items()},
+        "paths": [
+            {"instance": name} | row
+            for name, measured in paths.items()
+            for s in steps
+            for row in measured.at(s)
+        ],
+        "sweep": sweep,
+        "search": found.as_dict(),
+    }
+
+
+def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], resources: str) -> None:
+    widen(console)
+    console.print(f"{theorem.name} ({theorem.source})", markup=False)
+    last = [row for row in results["paths"] if row["step"] == results["paths"][-1]["step"]]
+    columns = ("instance", "quantity", "error", "bound", "of it rounding", "bound/error, least", "")
+    rows = [
+        (
+            row["instance"],
+            row["quantity"],
+            significant(row["error"]),
+            significant(None if row["error"] is None else row["approximation"] + row["rounding"]),
+            significant(row["rounding"]),
+            significant(row["margin"], 3),
+            marked(row["broken"] or 0),
+        )
+        for row in last
+    ]
+    print_table(console, f"After {last[0]['step']} steps, largest over the tasks", columns, rows)
+    if theorem.accuracy is not None:
+        columns = (theorem.accuracy.name, "quantity", "error", "bound, approximation", "bound, rounding")
+        rows = [
+            (
+                f"{r['accuracy']:g}",
+                r["quantity"],
+                *(significant(r[k]) for k in ("error", "approximation", "rounding")),
+            )
+            for r in results["sweep"]
+        ]
+        print_table(console, "One step, medians", columns, rows)
+    searched = results["search"]
+    console.print(
+        f"search: {searched['instances']} instances of {len(searched['families'])} families, "
+        f"{len(searched['broken'])} broken draws, least bound/error {significant(searched['margin'], 3)}, "
+        f"{searched['claimed']} of {searched['steps']} bounds finite, {searched['refused']} refused",
+        markup=False,
+    )
+    for line in searched["broken"][:5]:
+        console.print(f"BROKEN: {line}", style="red", markup=False)
+    console.print(resources, markup=False, highlight=False)
+    print_verdict(console, results["passed"])
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app))
