@@ -18,9 +18,16 @@ from verify.levels.check import check_reference_levels
 from verify.tensor import exact_checks as tensor_power_exact_checks
 from verify.tensor import relu_checks as tensor_power_checks
 from verify.tensor import softmax_checks as softmax_tensor_checks
+from verify.tensor import theorem as tensor_power
 
 Check = Callable[[int, int], list[Record]]
 """(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""
+
+THEOREMS: dict[str, Theorem[Any]] = {
+    "tensor-power": tensor_power.RELU,
+    "softmax-tensor-power": tensor_power.SOFTMAX,
+}
+"""By their keys."""
 
 CHECKS: dict[str, Check] = {
     "em-exact": em_checks.check_exactness,

@@ -15,6 +15,8 @@ from constructions.language.compiled import Compiled
 from constructions.language.hypotheses import HypothesisError, LostDirectionError
 from constructions.language.resources import Resources
 from constructions.language.rounding import unit_roundoff
+from constructions.language.stream import Stream
+from constructions.language.tables import text_table
 from constructions.language.transformer import Transformer
 from constructions.tensor_power.relu_bounds import PathBound, StepError, contract, natural_scale, path_bound
 from constructions.tensor_power.run import TensorPowerRun
@@ -38,6 +40,11 @@ class PowerIteration(ABC):
     max_dim: int
     normalised: bool
     _compiled: dict[object, Transformer] = field(default_factory=Compiled, init=False, repr=False)
+
+    @property
+    def stream(self) -> Stream:
+        """The residual stream."""
+        return self.construction.stream
 
     @property
     def steps(self) -> int:
@@ -76,10 +83,21 @@ class PowerIteration(ABC):
             dims: (B,) the true d of each; d unless said.
         """
 
-    def error_bounds(self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype) -> PathBound:
+    @abstractmethod
+    def step_approximation(self, T: Tensor, v: Tensor, dims: Tensor | None = None) -> StepError:
+        """The part of :meth:`step_error` that is left in real arithmetic; arguments as there."""
+
+    @abstractmethod
+    def _promises(self) -> dict[str, tuple[str, str]]:
+        """Resource -> its formula, and what the theorem promises; names as in :meth:`resource_table`."""
+
+    def error_bounds(
+        self, T: Tensors, v: Tensors, run: TensorPowerRun, dtype: torch.dtype, rounding: bool = True
+    ) -> PathBound:
         """Bounds on every step of ``run``, which :meth:`run` made of the same T and v in ``dtype``.
 
-        T and the dtype of the run are taken on trust; its start is compared.
+        T and the dtype of the run are taken on trust; its start is compared. Without ``rounding`` the step
+        errors are :meth:`step_approximation`, propagated along the same path.
 
         Raises:
             ValueError: a run that started from other vectors.
@@ -95,9 +113,12 @@ class PowerIteration(ABC):
             )
         tensors = batch.T[:, :d, :d, :d].to(torch.float64)
         path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
+        dims = batch.dims.cpu()
         steps = [
-            self.step_error(tensors, path[:, t], dtype, t == 0, batch.dims.cpu())
-            for t in range(path.shape[1] - 1)
+            self.step_error(tensors, state, dtype, t == 0, dims)
+            if rounding
+            else self.step_approximation(tensors, state, dims)
+            for t, state in enumerate(path[:, :-1].unbind(1))
         ]
         return path_bound(tensors, path, steps, self.normalised)
 
@@ -119,6 +140,22 @@ class PowerIteration(ABC):
         """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
         return self.construction.plot_weights()
 
+    def resource_table(self) -> str:
+        """What the weights take, the formula for it, and what the theorem and earlier work promise."""
+        found = self.resources()
+        here = {
+            "layers": f"{found.layers:,}",
+            "heads a layer": f"{found.heads:,}, the most",
+            "width": f"{found.width:,}",
+            "hidden units": " + ".join(f"{layer.shape.hidden:,}" for layer in self.construction.layers),
+            "parameters": f"{found.parameters:,}",
+            "of them not 0": f"{found.nonzeros:,}",
+            "largest weight": f"{max(entry for entry, _ in found.norms.values()):.3g}",
+        }
+        promised = {"parameters": ("one block, whatever L", "-")} | self._promises()
+        rows = [(name, value, *promised.get(name, ("", "-")), "none known") for name, value in here.items()]
+        return text_table(("resource", "here", "formula", "theorem", "earlier work"), rows)
+
     def gather(
         self,
         T: Tensors,
@@ -128,6 +165,15 @@ class PowerIteration(ABC):
     ) -> TensorBatch:
         """The batch that :meth:`run` makes of tensors and starts; see :func:`gather_tensors`."""
         return gather_tensors(T, v, self.max_dim, dtype, device)
+
+    def check(self, T: Tensors, v: Tensors, dtype: torch.dtype = torch.float64) -> None:
+        """Check the theorem's hypotheses on tensors and starts as :meth:`run` would, without running.
+
+        Raises:
+            HypothesisError: an input outside them.
+        """
+        self._check_dtype(dtype)
+        self._check_before(self.embed(self.gather(T, v, dtype))[0], 1)
 
     def run(
         self,

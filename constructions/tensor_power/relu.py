@@ -47,6 +47,7 @@ from constructions.tensor_power.relu_bounds import (
     offset_rounding,
     pair_rounding,
     piecewise_length_error,
+    relative_chord_error,
     rms_entries,
 )
 from constructions.tensor_power.tensors import TensorBatch
@@ -237,6 +238,27 @@ class TensorPowerConstruction(PowerIteration):
                 length = piecewise_length_error(self.inverse_sqrt, norm, euclidean(heads), d, dtype)
             length = torch.where(norm_resolved(norm - euclidean(heads), d, dtype), length, math.inf)
         return StepError(heads, entries, length)
+
+    def step_approximation(self, T: Tensor, v: Tensor, dims: Tensor | None = None) -> StepError:
+        """Nothing but the chords of the piecewise norm, which lengthen v and leave its direction."""
+        chord = 0.0 if self.inverse_sqrt is None else relative_chord_error(self.inverse_sqrt)
+        return StepError(torch.zeros_like(v), 0.0, torch.full_like(v[:, 0], chord))
+
+    def _promises(self) -> dict[str, tuple[str, str]]:
+        piecewise = self.inverse_sqrt
+        width, hidden, most = "d0^2 + 3 d0 + 2", "(2 d0 + 2) + 4 d0", "1"
+        if piecewise is not None:
+            width, hidden = f"{width} + 2", f"(2 d0 + 2) + ({piecewise.units} + 2) + (2 d0 + 2)"
+            most = "slope of 1/sqrt at the low end"
+        if self.offset is not None:
+            width, most = f"{width} + d0 + 1", "the offset, or 1"
+        return {
+            "layers": (f"{len(self.construction.layers)} L, L = {self.steps}", "2 L"),
+            "heads a layer": ("2 d0" if self.offset is None else "d0 + 1", "about d"),
+            "width": (f"{width}, d0 = {self.max_dim}", "polynomial in d"),
+            "hidden units": (hidden, "-"),
+            "largest weight": (most, "-"),
+        }
 
     def decode(self, h: Tensor) -> Tensor:
         """The v of the first token."""

@@ -245,6 +245,11 @@ def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError
     return steps
 
 
+def reference_bound(T: Tensor, path: Tensor, normalised: bool) -> PathBound:
+    """How far a ``path`` that was computed in float64 may be from the exact one, rounding alone."""
+    return path_bound(T, path, reference_steps(T, path, normalised), normalised)
+
+
 def required_offset(
     T: Tensor,
     v: Tensor,

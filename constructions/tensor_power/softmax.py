@@ -177,6 +177,21 @@ class SoftmaxTensorPower(PowerIteration):
         resolved = norm_resolved(euclidean(contract(T, v)) - euclidean(heads), d, dtype)
         return StepError(heads, entries, torch.where(resolved, entries, math.inf))
 
+    def step_approximation(self, T: Tensor, v: Tensor, dims: Tensor | None = None) -> StepError:
+        """The pairs' error and what leaks to the sink, at exact products: the same in every dtype."""
+        parts = self.one_step_error(T, v, torch.float64, dims=dims)
+        return StepError(parts.approximation + parts.leakage, 0.0, torch.zeros_like(v[:, 0]))
+
+    def _promises(self) -> dict[str, tuple[str, str]]:
+        d0, p = f"d0 = {self.max_dim}", f"p = {self.pairs}"
+        return {
+            "layers": (f"2 L, L = {self.steps}", "left open"),
+            "heads a layer": (f"2 p d0, {p}", "left open"),
+            "width": (f"d0^2 + 3 d0 + 3, {d0}", "left open"),
+            "hidden units": ("(2 d0 + 2) + 4 d0", "left open"),
+            "largest weight": ("e^c |alpha| / (2 eps), or the sharpness of the copy", "left open"),
+        }
+
     def one_step_error(
         self,
         T: Tensor,

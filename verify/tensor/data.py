@@ -37,6 +37,9 @@ class TensorProblem:
     T: Tensor
     v: Tensor
 
+    def __len__(self) -> int:
+        return len(self.v)
+
     @property
     def dim(self) -> int:
         """d."""

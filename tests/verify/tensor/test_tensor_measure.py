@@ -15,6 +15,7 @@ import verify.tensor.softmax_search as searching
 from constructions.tensor_power.relu import tensor_power_construction
 from constructions.tensor_power.softmax_bounds import best_epsilon
 from verify.tensor.data import TensorProblem, gaussian_problem, orthogonal_problem, unit_vectors
+from verify.tensor.families import STARTS, TENSORS
 from verify.tensor.measure import PathErrors, along_path, exact_contract, one_step, steps_in_range
 from verify.tensor.recover import recover
 from verify.tensor.relu_rows import last_steps, one_step_rows, path_rows
@@ -28,7 +29,7 @@ from verify.tensor.softmax_rows import (
     sweep_epsilon,
     without_sink,
 )
-from verify.tensor.softmax_search import GROUP, STARTS, TENSORS, search
+from verify.tensor.softmax_search import GROUP, search
 
 F64, F32 = torch.float64, torch.float32
 
