@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from constructions.em.pieces import log_chord_error
-from constructions.em.step_rounding import Rounding, StepData, step_rounding
+from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
 from constructions.em.weights import EMConstruction
-from constructions.language.rounding import length
+from constructions.language.rounding import gamma, length, unit_roundoff
+
+U64 = unit_roundoff(torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,8 @@ class StepBound:
         undefined: the component's share of the points is below the smallest normal number, so EM itself is
             0/0 for it.
         dying: ``N floor > W_k / 100``: the floor, and not only the pieces, can decide the error.
+        share_error, centre_error: (B, 1) of the exact responsibilities (relative) and ``exact_means``
+            (Euclidean), which are computed in float64 (lemma 6, (vii)).
     """
 
     exact_weights: Tensor
@@ -43,6 +47,8 @@ class StepBound:
     weight_rounding: Tensor
     undefined: Tensor
     dying: Tensor
+    share_error: Tensor
+    centre_error: Tensor
 
 
 DYING_FRACTION = 0.01
@@ -86,6 +92,8 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
         weight_rounding=at_components(with_rounding[1] - exact_arithmetic[1]),
         undefined=undefined,
         dying=present & (data.samples * em.floor > DYING_FRACTION * geometry.mass),
+        share_error=rounding.shares,
+        centre_error=rounding.centre,
     )
 
 
@@ -180,9 +188,11 @@ def _instance_bound(
     top = log_high.amax(-1, keepdim=True)
     u_low = torch.where(real, torch.exp(em.log_resp(low) - top - rounding.log_resp), 0.0)
     u_high = torch.where(real, torch.exp(log_high - top + rounding.log_resp), 0.0)
-    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, geometry.distance)
-    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low, top)
-    mean_bound = torch.minimum(pointwise, expanded) / u_low.sum(-1)
+    distance = torch.where(real, reach_of_points(geometry.distance, rounding.centre, data), 0.0)
+    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, distance, rounding.shares)
+    expanded = _expanded_numerator(em, data, geometry, rounding, spread, low, top, distance)
+    # The layers' mean is an average of the points, as the exact one is.
+    mean_bound = torch.minimum(torch.minimum(pointwise, expanded) / u_low.sum(-1), distance.amax(-1))
     largest = _largest_norm(data)
     above = high.sum(-1) / data.samples - geometry.new_weights
     below = geometry.new_weights - low.sum(-1) / data.samples
@@ -193,6 +203,11 @@ def _instance_bound(
     return mean_bound + 2 * rounding.pooling * largest + lost, weight_bound
 
 
+def reach_of_points(distance: Tensor, centre_error: Tensor, data: StepData) -> Tensor:
+    """(B, K, N) at least ``|x_i - mu_k|`` for the exact mean, from the distance to the computed one."""
+    return distance * (1 + gamma(float(data.dims.max()) + 8, U64)) + centre_error[:, :, None]
+
+
 def _lost_to_underflow(data: StepData, geometry: _Geometry, rounding: Rounding) -> Tensor:
     """(B, K) underflow in the layers' average of the points, and in the reference's, which divides by W_k.
 
@@ -200,7 +215,7 @@ def _lost_to_underflow(data: StepData, geometry: _Geometry, rounding: Rounding) 
 
         t (sqrt(d) + X) + min(s sqrt(d), X + D) + D min(s, 1)
     """
-    root, largest, diameter = data.dims.sqrt(), _largest_norm(data), _diameter(data)
+    root, largest, diameter = data.dims.sqrt(), _largest_norm(data), box_diagonal(data)
     kept = geometry.mass - rounding.reference_underflow
     share = torch.where(kept > 0, rounding.reference_underflow / kept, math.inf)
     share = torch.where(rounding.reference_underflow > 0, share, 0.0)
@@ -213,13 +228,6 @@ def _largest_norm(data: StepData) -> Tensor:
     return length(data.X).amax(-1, keepdim=True)
 
 
-def _diameter(data: StepData) -> Tensor:
-    """(B, 1) diagonal of the box around the points, at least their diameter."""
-    real = data.token_mask[:, :, None]
-    high, low = data.X.masked_fill(~real, -math.inf).amax(1), data.X.masked_fill(~real, math.inf).amin(1)
-    return length(high - low)[:, None]
-
-
 def _expanded_numerator(
     em: EMConstruction,
     data: StepData,
@@ -228,6 +236,7 @@ def _expanded_numerator(
     spread: Tensor,
     low: Tensor,
     top: Tensor,
+    distance: Tensor,
 ) -> Tensor:
     """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` over e^top, to first order in the logit errors (lemma 5).
 
@@ -243,13 +252,15 @@ def _expanded_numerator(
         v_i = a (t_i + S^2/8 + r_i) + (rounding of f)
 
     and s_i is how far the slope of f against log can be from 1, or a where ``lo_i`` is below the floor.
+    ``distance`` is at least g_i. The offsets are taken from the computed mean, off by at most ``centre``.
     """
     real = data.token_mask[:, None, :]
     log_w = torch.log_softmax(geometry.logits, dim=1)
     w = torch.where(real, log_w.exp(), 0.0)
     u0 = torch.where(real, (em.log_resp(w) - top).exp(), 0.0)
     constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
-    own_rounding = (rounding.resp + 2 * rounding.logits + rounding.log_underflow)[:, None, :]
+    own = rounding.resp + 2 * rounding.logits + rounding.log_underflow + rounding.shares
+    own_rounding = own[:, None, :]
     z = -math.log(em.floor) / em.pieces.log_resp
     steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
     above = low >= em.floor
@@ -269,19 +280,24 @@ def _expanded_numerator(
         others = w * (u0 * above)[:, k, None]
         others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
         linear = (length(others.sum(1)) + length(others).sum(1)) * constant[:, 0, 0] / 2
-        apart = geometry.distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
-        rest = torch.where(apart, (u0 * remainder * geometry.distance)[:, k], 0.0).sum(-1)
-        numerators.append(base + linear + rest)
+        apart = distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
+        rest = torch.where(apart, (u0 * remainder * distance)[:, k], 0.0).sum(-1)
+        off = rounding.centre[:, 0] * u0[:, k].sum(-1) * (1 + constant[:, 0, 0])
+        numerators.append(base + linear + rest + off)
     return torch.stack(numerators, 1)
 
 
-def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor) -> Tensor:
+def best_scaled_distance(
+    u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor, share_error: Tensor
+) -> Tensor:
     """``min_c sum_i max(|u_high_i - c w_i|, |u_low_i - c w_i|) g_i`` over the last dimension.
 
     With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so
-    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``. It is taken between
-    ``sum u_low / sum w`` and ``sum u_high / sum w``: every c gives a valid bound, but beyond these the
-    rounding of ``g_i``, times c, would not be small beside it.
+    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``. Every c gives a valid bound for exact
+    w and g; here w is off by ``share_error`` and by underflow, which c multiplies (lemma 6, (vii)).
+
+    Args:
+        u_low, u_high, w: (B, K, N). distance: (B, K, N), at least g. share_error: (B, 1), relative, of w.
     """
     middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
     pull = w * distance
@@ -292,7 +308,9 @@ def best_scaled_distance(u_low: Tensor, u_high: Tensor, w: Tensor, distance: Ten
     mass = w.sum(-1, keepdim=True)
     least, most = (torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0) for u in (u_low, u_high))
     c = torch.minimum(torch.maximum(ratio.gather(-1, order.gather(-1, place)), least), most)
-    return (((middle - c * w).abs() + half) * distance).sum(-1)
+    lost = torch.where(share_error > 0, torch.finfo(torch.float64).tiny, 0.0)[..., None]
+    off = c * ((share_error[..., None] + 4 * U64) * w + lost)
+    return (((middle - c * w).abs() + half + off) * distance).sum(-1)
 
 
 def _apriori_bound(
@@ -308,7 +326,7 @@ def _apriori_bound(
     relative = torch.where(real, rounding.resp, 0.0).amax(1, keepdim=True)
     entry = torch.tanh(spread / 4) + torch.expm1(relative)
     averaging = 2 * rounding.pooling * _largest_norm(data) + _lost_to_underflow(data, geometry, rounding)
-    mean_bound = _diameter(data) * (torch.tanh(rho / 4) + share) + averaging
+    mean_bound = box_diagonal(data) * (torch.tanh(rho / 4) + share) + averaging
     flushed = 2 * rounding.underflow + rounding.reference_underflow
     weight_bound = entry + rounding.pooling * (geometry.new_weights + entry) + flushed
     return mean_bound, weight_bound

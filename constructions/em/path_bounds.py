@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound
+from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound, reach_of_points
 from constructions.em.step_rounding import StepData
 from constructions.em.weights import EMConstruction
 
@@ -135,6 +135,7 @@ class _State:
     """Exact responsibilities (B, K, N) at the state, and the offsets of each point from old and new means."""
 
     data: StepData
+    bound: StepBound
     log_resp: Tensor
     resp: Tensor
     mass: Tensor
@@ -147,7 +148,7 @@ class _State:
         log_resp = torch.log_softmax(inner.masked_fill(~data.component_mask[:, :, None], -math.inf), dim=1)
         resp = torch.where(data.token_mask[:, None, :], log_resp.exp(), 0.0)
         from_old, from_new = (data.X[:, None] - m[:, :, None] for m in (data.means, bound.exact_means))
-        return cls(data, log_resp, resp, resp.sum(-1), from_old, from_new)
+        return cls(data, bound, log_resp, resp, resp.sum(-1), from_old, from_new)
 
 
 def _scaled_jacobian(state: _State, scale_out: Tensor, scale_in: Tensor) -> Tensor:
@@ -182,7 +183,8 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     low, high = _resp_range(state.log_resp, torch.where(present, eta, 0.0))
     low, high = torch.where(real & present, low, 0.0), torch.where(real & present, high, 0.0)
     mass_low, mass_high = low.sum(-1), high.sum(-1)
-    shift = best_scaled_distance(low, high, state.resp, new.sqrt()) / mass_low
+    away = reach_of_points(new.sqrt(), state.bound.centre_error, data)
+    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error) / mass_low
     rows = []
     for k in range(low.shape[1]):
         w, lo, hi = state.resp[:, k, None], low[:, k, None], high[:, k, None]

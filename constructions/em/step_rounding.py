@@ -61,6 +61,8 @@ class Rounding:
         underflow: (B, 1) absolute error of a sum over all points, each of whose terms may have been flushed
             to 0, in the dtype of the layers; reference_underflow: in float64.
         log_underflow: (B, 1) how far that moves the log of a number above the floor.
+        shares: (B, 1) relative error of the exact responsibilities, as the bounds compute them in float64.
+        centre: (B, 1) Euclidean error of the exact means that follow from them.
     """
 
     logits: Tensor
@@ -72,12 +74,21 @@ class Rounding:
     underflow: Tensor
     reference_underflow: Tensor
     log_underflow: Tensor
+    shares: Tensor
+    centre: Tensor
 
     @classmethod
     def none(cls, data: StepData) -> Rounding:
         """Exact arithmetic."""
         per_task = data.X.new_zeros(len(data.X), 1)
-        return cls(per_task, per_task, 0.0, 0.0, per_task, per_task, per_task, per_task, per_task)
+        return cls(per_task, per_task, 0.0, 0.0, *[per_task] * 7)
+
+
+def box_diagonal(data: StepData) -> Tensor:
+    """(B, 1) diagonal of the box around the points, at least their diameter."""
+    real = data.token_mask[:, :, None]
+    high, low = data.X.masked_fill(~real, -math.inf).amax(1), data.X.masked_fill(~real, math.inf).amin(1)
+    return length(high - low)[:, None]
 
 
 def sum_underflow(samples: Tensor, dtype: torch.dtype) -> Tensor:
@@ -117,6 +128,8 @@ def step_rounding(em: EMConstruction, data: StepData, log_odds_reach: Tensor, dt
     underflow = sum_underflow(samples, dtype)
     log_underflow = torch.log1p(underflow / em.floor)
     farthest = norm.amax(-1, keepdim=True)
+    shares = 2 * reference.amax(1, keepdim=True) + gamma(most, u64) + 4 * u64 * reach.amax(1, keepdim=True)
+    lost = samples * torch.finfo(torch.float64).tiny
     # After an M layer each token holds its own rounded copy of its mean and of the weights.
     apart = 4 * (pooled * farthest + underflow * (d.sqrt() + farthest))
     copies = 4 * (pooled + log_underflow) + apart * (norm + farthest)
@@ -134,4 +147,6 @@ def step_rounding(em: EMConstruction, data: StepData, log_odds_reach: Tensor, dt
         underflow=underflow,
         reference_underflow=sum_underflow(samples, torch.float64),
         log_underflow=log_underflow,
+        shares=shares,
+        centre=(shares + lost) * box_diagonal(data) + gamma(most, u64) * farthest,
     )

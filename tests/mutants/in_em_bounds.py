@@ -5,7 +5,28 @@ from .mutant import Mutant
 TABLE = "tests/constructions/em/test_em_bound_terms.py::test_every_term_of_lemma_6_is_the_one_of_its_table"
 APRIORI = "tests/constructions/em/test_em_bound_terms.py::test_the_apriori_bound_is_the_one_of_lemma_3"
 
+AT_A_POINT = (
+    "tests/constructions/em/test_constructed_em_underflow.py"
+    "::test_a_mean_that_is_a_point_up_to_less_than_rounding_keeps_its_bound"
+)
+
 EM_BOUNDS: tuple[Mutant, ...] = (
+    Mutant(
+        "a mean that is exact where its point is",
+        "constructions/em/bounds.py",
+        " + centre_error[:, :, None]",
+        "",
+        (AT_A_POINT,),
+        "lemma 6, (vii): c times the distance that floats lose",
+    ),
+    Mutant(
+        "exact responsibilities without rounding",
+        "constructions/em/step_rounding.py",
+        "        shares=shares,",
+        "        shares=0 * shares,",
+        (TABLE,),
+        "lemma 6, (vii)",
+    ),
     Mutant(
         "a-priori bound of twice the angle",
         "constructions/em/bounds.py",

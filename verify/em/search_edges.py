@@ -82,12 +82,23 @@ def _corners(g: torch.Generator, edges: Edges, group: Group, count: int) -> tupl
     return X, edges.radius * uniform_box(g, (count, group.components, group.dim), 1.0).sign()
 
 
+def _few_places(g: torch.Generator, edges: Edges, group: Group, count: int) -> tuple[Tensor, Tensor]:
+    """Points at the corners of a smaller box, many at one place: most of a mass stands where its mean is.
+
+    Then the exact mean is a point up to a distance below rounding, which the mass still multiplies.
+    """
+    size = edges.radius * 10.0 ** (-torch.rand((), generator=g, dtype=DTYPE))
+    X = size * uniform_box(g, (count, group.samples, group.dim), 1.0).sign()
+    return X, size * uniform_box(g, (count, group.components, group.dim), 1.0)
+
+
 FAMILIES: dict[str, Callable[[torch.Generator, Edges, Group, int], tuple[Tensor, Tensor]]] = {
     "means at a tail": _at_a_tail,
     "even line": _even_line,
     "clusters": _clusters,
     "whole radius": _whole_radius,
     "corners": _corners,
+    "few places": _few_places,
 }
 
 

@@ -99,3 +99,28 @@ def test_a_radius_whose_squares_leave_float32_is_refused(dim: int) -> None:
     ):
         outside.run(X, torch.ones(1), means, dtype=torch.float32)
     assert bool(outside.run(X, torch.ones(1), means).path_means.isfinite().all())
+
+
+def test_a_mean_that_is_a_point_up_to_less_than_rounding_keeps_its_bound() -> None:
+    """Found by Hypothesis: half of the points are at (-12, 12), and so is mean 3, up to 24 * 5e-23.
+
+    The float64 mean is the point itself. That distance, times responsibilities of 4e-15, is still what the
+    far points' 2e-37 pull with; in the layers every weight is the floor, 1e-12, and the mean is (0, 12).
+    """
+    X = torch.tensor([[-12.0, 12], [12, 12], [12, 12], [-12, 12]], dtype=torch.float64)
+    weights = ("0x1.0b73ce58b6e70p-1", "0x1.2a2a788dcf8e4p-2", "0x1.46b401e6b97f9p-9", "0x1.78c10579ea615p-3")
+    means = (
+        ("-0x1.e781c9d233f6cp-1", "-0x1.94c821a4bd21ep+0"),
+        ("0x1.445e413fae08ep+0", "0x1.663814944dd86p-8"),
+        ("-0x1.337ce07ce7433p+1", "-0x1.14985db4e944ap+1"),
+        ("-0x1.1061a08e5f3cap-2", "0x1.432802b3669bep+1"),
+    )
+    start = (
+        torch.tensor(list(map(float.fromhex, weights)), dtype=torch.float64),
+        torch.tensor([list(map(float.fromhex, row)) for row in means], dtype=torch.float64),
+    )
+    em = em_construction(3, 5, 1, Pieces(1, 2, 7), floor=1e-12, radius=50.0)
+    check = check_step(em, Task(X, *start), refreshed=True)
+    assert float(check.mean_error[2]) == pytest.approx(12, abs=1e-12)
+    assert check.broken() == []
+    assert bool((check.bound.mean_instance <= 24.0001).all())  # never more than the points are apart

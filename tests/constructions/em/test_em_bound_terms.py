@@ -65,6 +65,10 @@ class Terms:
             self.logits.append(own + reference[-1] + flushed + (copies if refreshed else 0.0))
             reach = max(row) - min(row) + math.log(2)
             self.resp.append(gamma(4 * N + 10, u) + gamma(4 * N + 10, u64) + 2 * (u + u64) * reach)
+        D = math.hypot(*(max(c) - min(c) for c in zip(*X, strict=True)))
+        widest = max(max(row) - min(row) for row in logits) + math.log(2)
+        self.shares = 2 * max(reference) + gamma(4 * N + 10, u64) + 4 * u64 * widest
+        self.centre = (self.shares + N * tiny64) * D + gamma(4 * N + 10, u64) * largest
         self.pooling = pooled + gamma(4 * N + 10, u64) + 2 * max(reference)
         square, R = em.square, em.radius
         self.half_norm2 = (
@@ -90,7 +94,8 @@ def test_every_term_of_lemma_6_is_the_one_of_its_table(seed, kind, sizes, refres
     expected = Terms(em, task, refreshed, dtype)
     assert found.logits.expand(1, len(task.X))[0].tolist() == pytest.approx(expected.logits, **CLOSE)
     assert found.resp.expand(1, len(task.X))[0].tolist() == pytest.approx(expected.resp, **CLOSE)
-    for name in ("pooling", "underflow", "reference_underflow", "log_underflow", "half_norm2"):
+    names = ("pooling", "underflow", "reference_underflow", "log_underflow", "half_norm2", "shares", "centre")
+    for name in names:
         assert float(getattr(found, name)) == pytest.approx(getattr(expected, name), **CLOSE), name
     assert found.log_resp == em.log_resp.rounding_error(dtype)
     assert found.log_pi == em.log_pi.rounding_error(dtype)

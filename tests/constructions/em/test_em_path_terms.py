@@ -72,7 +72,8 @@ def test_how_far_the_derivative_moves_in_a_ball():
         torch.ones(1).long(),
         True,
     )
-    state = _State.at(data, SimpleNamespace(exact_means=data.means))
+    exact = {"share_error": torch.zeros(1, 1), "centre_error": torch.zeros(1, 1)}
+    state = _State.at(data, SimpleNamespace(exact_means=data.means, **exact))
     found = _block_movement(state, torch.full((1, 2), r, dtype=torch.float64))
     e = r * math.sqrt(2) + r * r / 2
     low, high = 1 / (1 + math.exp(2 * e)), 1 / (1 + math.exp(-2 * e))

@@ -27,9 +27,16 @@ def test_the_corner_is_reached(found):
     dying = sum(int((c.bound.dying & c.defined).sum()) for c in comparisons)
     undefined = sum(int((~c.defined).sum()) for c in comparisons)
     compared = sum(int(c.defined.sum()) for c in comparisons)
-    assert dying >= 20
+    assert dying >= 8
     assert 0 < undefined < compared / 2
-    assert set(Counter(draw.group.family for draw in found)) == set(FAMILIES)
+    assert len({draw.group.family for draw in found}) >= 4
+
+
+def test_every_family_is_drawn():
+    """The rarest has a share of 1 / (2 * 6): in 200 draws 17 are expected, and 0 with probability 3e-8."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = Counter(edges._group(generator, 3, 4, 1e-8).family for _ in range(200))
+    assert set(drawn) == set(FAMILIES)
 
 
 def test_floors_and_radii_cover_the_orders_of_magnitude(monkeypatch):
