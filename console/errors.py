@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import typer
 
+from console.starting import leave_stops_to_the_command
 from console.streams import lasting_output
 
 BROKEN, BAD_INPUT, STOPPED = 1, 2, 130
@@ -34,6 +35,7 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int
     A reader of the output that goes away (``| head -1``) stops nothing and changes no code. An exception of
     another kind is a fault of ours and keeps its traceback.
     """
+    leave_stops_to_the_command()
     with lasting_output():
         return _run(typer.main.get_command(app), arguments)
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from types import TracebackType
+from types import FrameType
+
+STOPPED_EARLY = "stopped before it began; nothing of this call is saved\n"
 
 
 def answer_early_stops() -> None:
     """Where ``python -m`` is about to run one of our modules, Ctrl-C meanwhile is one line, no traceback.
 
-    The process still ends by the signal, which a shell shows as 130. An import from elsewhere changes
-    nothing: ``sys.argv[0]`` is "-m" only while Python looks for the module that it was asked to run.
+    The process ends at once by the signal, which a shell shows as 130. A KeyboardInterrupt would not do: some
+    of what is being imported catches it and goes on half loaded. An import from elsewhere changes nothing:
+    ``sys.argv[0]`` is "-m" only while Python looks for the module that it was asked to run. Nor does it where
+    somebody else answers the signal, or it is ignored.
     """
-    if sys.argv[:1] != ["-m"]:
-        return
-    before = sys.excepthook
+    if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
 
-    def hook(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            print("stopped before it began; nothing of this call is saved", file=sys.stderr)
-        else:
-            before(kind, problem, trace)
 
-    sys.excepthook = hook
+def leave_stops_to_the_command() -> None:
+    """From here on Ctrl-C is a KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, STOPPED_EARLY.encode())
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
