@@ -44,8 +44,10 @@ class Measured:
         return self.compared[name] & ~(self.error[name] <= self.bound[name].total)
 
     def claimed(self) -> Tensor:
-        """(B, L) tasks whose bounds are all finite after that step."""
-        return torch.stack([b.total.isfinite().all(-1) for b in self.bound.values()]).all(0)
+        """(B, L) tasks of which something is compared after that step, all of it with a finite bound."""
+        finite = [b.total.isfinite() | ~self.compared[name] for name, b in self.bound.items()]
+        some = torch.stack([compared.any(-1) for compared in self.compared.values()]).any(0)
+        return torch.stack([each.all(-1) for each in finite]).all(0) & some
 
     def margin(self) -> float:
         """The smallest bound / error of all that was compared; inf where nothing was off."""

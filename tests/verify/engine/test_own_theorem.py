@@ -8,6 +8,7 @@ from commands import invoke, snapshot, strict_json
 from own_theorems import GRADIENT_DESCENT, NAME, SOURCE, TEXT, changed, theorem_of
 
 from verify.__main__ import app as ledger
+from verify.engine.claims import check_search
 from verify.engine.conformance import conformance
 from verify.engine.measure import drawn, measure
 from verify.engine.search import search
@@ -96,6 +97,16 @@ def test_a_bound_that_forgets_its_dtype_is_broken_in_float32():
     )
     assert search(wrong, 60, torch.float32, seed=0).broken
     assert search(wrong, 60, torch.float64, seed=0).broken == []
+
+
+def test_a_reference_that_is_nowhere_defined_claims_nothing():
+    """Nothing is compared with NaN, so nothing may be said to have held."""
+    wrong = theorem_of(
+        changed("torch.stack([y - x @ w for w in path], 1)", "torch.stack([y * torch.nan] * len(path), 1)")
+    )
+    found = search(wrong, 60, torch.float64, seed=0)
+    assert (found.claimed, found.broken) == (0, [])
+    assert not check_search(wrong, 0, 60)[0].passed
 
 
 def test_the_ledger_gets_two_lines(file, tmp_path):
