@@ -9,7 +9,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
         "knot_mass = float(np.abs(self.hinge_weights * self.hinge_knots).sum())",
         "knot_mass = 0.0",
         (
-            "tests/constructions/language/test_piecewise.py::test_the_compiled_sum_is_within_its_rounding_for_uneven_knots",
+            "tests/constructions/language/test_piecewise.py::test_a_knot_that_is_large_beside_its_values_is_stored_with_its_own_rounding",
         ),
         "the bound on what float32 makes of a piecewise function",
     ),

@@ -156,6 +156,16 @@ def test_the_compiled_sum_is_within_its_rounding_for_uneven_knots(
     check_rounding(f, dense(f, 5).ravel(), dtype)
 
 
+def test_a_knot_that_is_large_beside_its_values_is_stored_with_its_own_rounding() -> None:
+    """log on [1 + 2e-7, 1.001]: values of 1e-3, and a first knot that float32 moves by up to 6e-8 of 1."""
+    f = chords(curves.log, np.array([1.0000002, 1.0004, 1.001]), anchor=0)
+    x = torch.as_tensor(dense(f, 20).ravel()).float()
+    x = x[(x.double() >= f.knots[0]) & (x.double() <= f.knots[-1])]
+    error = float((hinge_sum(f, x).double() - f(x)).abs().max())
+    assert error > 10 * gamma(f.units + 4, unit_roundoff(torch.float32)) * 1e-3  # all that the values explain
+    check_rounding(f, x.double().numpy(), torch.float32)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pieces", [1, 2, 3, 8, 9, 4096])
 def test_the_square_of_any_number_of_pieces_is_flat_or_sharp_in_the_middle(
