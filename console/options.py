@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
 
 from console.errors import BadInputError
+from console.streams import printable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -72,6 +74,13 @@ def folder(text: str | Path) -> Path:
     return Path(text)
 
 
+def plain_value(value: object) -> object:
+    """An option as JSON has it."""
+    if isinstance(value, Path):
+        return printable(str(value))
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
 def usable_seed(seed: int) -> int:
     """A seed that torch takes.
 
@@ -128,3 +137,12 @@ def at_least_one(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise BadInputError(f"--{name} {value}: at least 1 is needed")
     return value
+
+
+DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
+DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
+Out = Annotated[
+    Path | None, typer.Option(parser=folder, help="folder for the results; default results/..., by the run")
+]
+"""Options that most checks have."""

@@ -16,16 +16,29 @@ import torch
 import typer
 from rich.console import Console
 
-from console.errors import BROKEN, checking_input, run_command
+from console.errors import checking_input, run_command
 from console.folder import default_out, file_digest
 from console.memory import check_fits
-from console.options import at_least_one, dtype_named, folder, usable_device, usable_seed, whole
-from console.output import check_out, significant, write_results
-from console.terminal import marked, print_table, print_verdict, progress, widen
+from console.options import (
+    DeviceName,
+    DtypeName,
+    Out,
+    Seed,
+    at_least_one,
+    dtype_named,
+    plain_value,
+    usable_device,
+    usable_seed,
+    whole,
+)
+from console.output import significant
+from console.terminal import print_verdict, progress, widen
 from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
 from verify.engine.loading import load_theorem
 from verify.engine.measure import Measured, drawn, measure
+from verify.engine.report import Report
 from verify.engine.search import Found, described, search
+from verify.engine.tables import print_rows
 from verify.engine.theorem import Theorem
 
 COMMAND = "verify.theorem"
@@ -34,6 +47,14 @@ MOST_LAYERS = 12
 NAMES = (
     *("error_against_steps", "error_against_accuracy", "bound_against_error"),
     *(f"weights_layer_{number}" for number in range(1, MOST_LAYERS + 1)),
+)
+LAST = (
+    *(("instance", "instance"), ("quantity", "quantity"), ("error", "error"), ("bound", "bound")),
+    *(("of it rounding", "rounding"), ("bound/error, least", "margin", 3), ("", "broken")),
+)
+SWEEP = (
+    *(("quantity", "quantity"), ("error", "error"), ("bound, approximation", "approximation")),
+    ("bound, rounding", "rounding"),
 )
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -58,13 +79,10 @@ def main(
     steps: Annotated[int, typer.Option(parser=whole, help="L, steps of a path")] = 5,
     trials: Annotated[int, typer.Option(parser=whole, help="tasks of a size and family")] = 10,
     instances: Annotated[int, typer.Option(parser=whole, help="instances that are searched")] = 2000,
-    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=folder, help="folder for the results; default results/..., by the run"),
-    ] = None,
+    dtype: DtypeName = "float64",
+    device: DeviceName = "cpu",
+    seed: Seed = 0,
+    out: Out = None,
 ) -> int:
     """See the module's docstring."""
     options = Options(
@@ -81,7 +99,7 @@ def main(
     path = Path(theorem.rpartition(":")[0])
     out = out or default_out(f"theorem_{found.key}", context, leave=("theorem",))
     run = {"file": file_digest(path), "theorem": theorem.rpartition(":")[2]}
-    run |= {name: str(value).removeprefix("torch.") for name, value in vars(options).items()}
+    run |= {name: str(plain_value(value)) for name, value in vars(options).items()}
     return check(found, options, out, run, Console())
 
 
@@ -91,7 +109,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     Raises:
         BadInputError: a folder that cannot be written, a size that the theorem itself refuses.
     """
-    check_out(out, COMMAND, NAMES, run)
+    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("theorem_report.html"))
     generator = torch.Generator().manual_seed(options.seed)
     finest = None if theorem.accuracy is None else theorem.accuracy.values[-1]
     paths: dict[str, Measured] = {}
@@ -122,12 +140,8 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
         "theorem": theorem,
         "explanation": shown.explain(),
         "resources": theorem.resource_table(shown),
-        "settings": "\n".join(f"{name}: {value}" for name, value in results["settings"].items()),
     }
-    template = Path(__file__).with_name("theorem_report.html")
-    write_results(out, COMMAND, run, results, pictures, NAMES, template, page)
-    console.print(f"wrote {out / 'index.html'}, results.json, {len(pictures)} figures", markup=False)
-    return 0 if results["passed"] else BROKEN
+    return report.write(console, results, pictures, page)
 
 
 def swept(theorem: Theorem[Any], options: Options, generator: torch.Generator) -> list[dict[str, Any]]:
@@ -180,32 +194,12 @@ def _results(
 def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], resources: str) -> None:
     widen(console)
     console.print(f"{theorem.name} ({theorem.source})", markup=False)
-    last = [row for row in results["paths"] if row["step"] == results["paths"][-1]["step"]]
-    columns = ("instance", "quantity", "error", "bound", "of it rounding", "bound/error, least", "")
-    rows = [
-        (
-            row["instance"],
-            row["quantity"],
-            significant(row["error"]),
-            significant(None if row["error"] is None else row["approximation"] + row["rounding"]),
-            significant(row["rounding"]),
-            significant(row["margin"], 3),
-            marked(row["broken"] or 0),
-        )
-        for row in last
-    ]
-    print_table(console, f"After {last[0]['step']} steps, largest over the tasks", columns, rows)
+    end = results["paths"][-1]["step"]
+    last = [r | {"bound": _total(r)} for r in results["paths"] if r["step"] == end]
+    print_rows(console, f"After {end} steps, largest over the tasks", LAST, last)
     if theorem.accuracy is not None:
-        columns = (theorem.accuracy.name, "quantity", "error", "bound, approximation", "bound, rounding")
-        rows = [
-            (
-                f"{r['accuracy']:g}",
-                r["quantity"],
-                *(significant(r[k]) for k in ("error", "approximation", "rounding")),
-            )
-            for r in results["sweep"]
-        ]
-        print_table(console, "One step, medians", columns, rows)
+        rows = [row | {"accuracy": f"{row['accuracy']:g}"} for row in results["sweep"]]
+        print_rows(console, "One step, medians", ((theorem.accuracy.name, "accuracy"), *SWEEP), rows)
     searched = results["search"]
     console.print(
         f"search: {searched['instances']} instances of {len(searched['families'])} families, "
@@ -217,6 +211,10 @@ def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], res
         console.print(f"BROKEN: {line}", style="red", markup=False)
     console.print(resources, markup=False, highlight=False)
     print_verdict(console, results["passed"])
+
+
+def _total(row: dict[str, Any]) -> float | None:
+    return None if row["error"] is None else row["approximation"] + row["rounding"]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from verify.engine.theorem import Theorem
 MAX_SCATTERED = 4000
 """Dots drawn at most in a scatter, evenly spaced among all."""
 
+Values = Iterable[float | None]
+
 
 def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
     """A figure of so many axes, three in a row."""
@@ -31,6 +33,32 @@ def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Figure,
     return figure, axes[:count]
 
 
+def curve(
+    axes: Axes, x: Sequence[float], values: Values, style: str, color: int, label: str = "", size: float = 4
+) -> None:
+    """A line on a logarithmic axis, in a colour of the cycle; what is not above 0 is not drawn.
+
+    Without a label it is a thin one that has none, as a bound beside what was measured.
+    """
+    width = None if label else 1.0
+    shown = plain(label) if label else "_"
+    axes.plot(x, on_log_axis(values), style, color=f"C{color}", label=shown, markersize=size, linewidth=width)
+
+
+def finish(axes: Axes, x: str, y: str = "", title: str = "", steps: bool = False, scale: str = "log") -> None:
+    """Names, the scale of errors, a grid; ``steps``: whole numbers along x; a legend where ``y`` is named."""
+    axes.set_yscale(scale)
+    axes.set_xlabel(x)
+    axes.grid(alpha=0.3)
+    if title:
+        axes.set_title(plain(title), fontsize=10)
+    if steps:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if y:
+        axes.set_ylabel(y)
+        axes.legend(fontsize=8)
+
+
 def against_steps(measured: dict[str, Measured]) -> Picture:
     """Largest error and its bound after every step, a panel an instance and a colour a quantity."""
     figure, axes_of = panels(len(measured))
@@ -39,15 +67,10 @@ def against_steps(measured: dict[str, Measured]) -> Picture:
         for color, quantity in enumerate(found.error):
             rows = [next(r for r in found.at(s) if r["quantity"] == quantity) for s in steps]
             total = [None if r["error"] is None else r["approximation"] + r["rounding"] for r in rows]
-            axes.semilogy(steps, on_log_axis(total), "s--", color=f"C{color}", markersize=4)
-            errors = on_log_axis(r["error"] for r in rows)
-            axes.semilogy(steps, errors, "o-", color=f"C{color}", label=plain(quantity), markersize=4)
-        axes.set_title(plain(name), fontsize=10)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-    axes_of[0].set_ylabel("|layers - reference|")
-    axes_of[0].legend(fontsize=8)
+            curve(axes, steps, total, "s--", color)
+            curve(axes, steps, (r["error"] for r in rows), "o-", color, quantity)
+        y = "|layers - reference|" if axes is axes_of[0] else ""
+        finish(axes, "step", y, name, steps=True)
     caption = (
         "Largest error over the tasks after each step (line with dots), and the bound on that very error "
         "(dashed), against the exact algorithm from the same start. What is exactly 0 is not drawn."
@@ -68,12 +91,9 @@ def against_accuracy(theorem: Theorem[Any], sweep: list[dict[str, Any]]) -> Pict
             ("approximation", "s--", "bound, approximation"),
             ("rounding", "^:", "bound, rounding"),
         ):
-            label = f"{plain(quantity)}: {what}"
-            axes.loglog(at, on_log_axis(row[key] for row in rows), style, color=f"C{color}", label=label)
-    axes.set_xlabel(name)
-    axes.set_ylabel("|layers - reference|, one step, median")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+            curve(axes, at, (row[key] for row in rows), style, color, f"{quantity}: {what}", 6)
+    axes.set_xscale("log")
+    finish(axes, name, "|layers - reference|, one step, median")
     caption = (
         f"Error of one step against {name}, median over the items of all tasks, with both parts of the bound."
     )
@@ -95,10 +115,7 @@ def bound_against_error(measured: Iterable[Measured]) -> Picture:
         axes.loglog(dots[:, 0], dots[:, 1], ".", markersize=3, alpha=0.5, label=plain(name))
     low, high = axes.get_xlim()
     axes.loglog([low, high], [low, high], color="black", linewidth=1, label="bound = error")
-    axes.set_xlabel("measured |layers - reference|")
-    axes.set_ylabel("bound")
-    axes.legend(fontsize=8, markerscale=3)
-    axes.grid(alpha=0.3)
+    finish(axes, "measured |layers - reference|", "bound")
     shown = "every one" if every == 1 else f"one in {every}"
     caption = (
         f"Each dot is an item after a step ({total:,} in all, {shown} drawn). Below the line one is broken."

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import torch
 
 from console.output import significant
 
@@ -96,6 +99,53 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the records of one check have in common. Its clock starts when it is made.
+
+    Attributes:
+        source, seed, dtype, evidence: as in :class:`Record`. began: by ``time.perf_counter``.
+    """
+
+    source: str
+    seed: int
+    dtype: str | torch.dtype = "float64"
+    evidence: Evidence = "sampled"
+    began: float = field(default_factory=time.perf_counter)
+
+    def record(
+        self,
+        claim: str,
+        bound: float,
+        observed: float,
+        instances: int,
+        passed: bool,
+        note: str = "",
+        limit: Limit = "at most",
+        source: str = "",
+    ) -> Record:
+        """A line of the ledger, with the time until now; ``source`` is put behind the common one."""
+        return Record(
+            claim=claim,
+            source=f"{self.source}{source}",
+            evidence=self.evidence,
+            bound=bound,
+            observed=observed,
+            instances=instances,
+            dtype=str(self.dtype).removeprefix("torch."),
+            seed=self.seed,
+            seconds=time.perf_counter() - self.began,
+            passed=passed,
+            note=note,
+            limit=limit,
+        )
+
+
+def proof(source: str, seed: int) -> Check:
+    """A check in exact arithmetic."""
+    return Check(source, seed, "exact", "proved")
 
 
 def shown(record: Record) -> tuple[str, str, str]:

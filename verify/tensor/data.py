@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,12 +11,7 @@ import torch
 from torch import Tensor
 
 from console.errors import BadInputError
-
-UNREADABLE = (
-    *(ValueError, TypeError, OSError, EOFError, MemoryError, OverflowError, RecursionError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
-"""What numpy raises for files that are none of its own, or only begin like one."""
+from console.npy_file import as_finite, read_npy
 
 START_SIZES = (1e-4, 1e4)
 """Least and largest size of the largest entry of a start: powers of the products ``v_j v_m`` are taken."""
@@ -98,10 +90,10 @@ def load_tensor(path: Path) -> Tensor:
     Raises:
         BadInputError: not such a file, or a value that is not a finite number.
     """
-    values = _load(path, "tensor")
+    values = read_npy(path, "--tensor")
     if values.ndim != 3 or len(set(values.shape)) != 1 or values.size == 0:
         raise BadInputError(f"--tensor {path}: has shape {values.shape}; a cubic one, (d, d, d), is needed")
-    return _finite(path, "tensor", values)
+    return torch.from_numpy(as_finite(path, "--tensor", values))
 
 
 def load_start(path: Path, dim: int) -> Tensor:
@@ -110,10 +102,10 @@ def load_start(path: Path, dim: int) -> Tensor:
     Raises:
         BadInputError: not such a file, or a vector that is zero, not finite, or outside :data:`START_SIZES`.
     """
-    values = _load(path, "start")
+    values = read_npy(path, "--start")
     if values.ndim not in (1, 2) or values.shape[-1] != dim or values.size == 0:
         raise BadInputError(f"--start {path}: has shape {values.shape}; ({dim},) or (B, {dim}) is needed")
-    starts = _finite(path, "start", np.atleast_2d(values))
+    starts = torch.from_numpy(as_finite(path, "--start", np.atleast_2d(values)))
     if not bool(starts.any(dim=1).all()):
         raise BadInputError(f"--start {path}: holds the zero vector; a start is not 0")
     low, high = START_SIZES
@@ -124,31 +116,3 @@ def load_start(path: Path, dim: int) -> Tensor:
                 f"it lies between {low:g} and {high:g}: scale it"
             )
     return starts
-
-
-def _load(path: Path, option: str) -> np.ndarray:
-    if path.suffix != ".npy":
-        raise BadInputError(f"--{option} {path}: the suffix is {path.suffix!r}; a .npy file is needed")
-    try:
-        if not path.is_file():
-            raise BadInputError(f"--{option} {path}: there is no such file")
-        with path.open("rb") as file:
-            values = np.load(file, allow_pickle=False)
-    except BadInputError:
-        raise
-    except UNREADABLE as problem:
-        reason = str(problem) or type(problem).__name__
-        raise BadInputError(f"--{option} {path}: cannot be read ({reason})") from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        kind = getattr(values, "dtype", type(values).__name__)
-        raise BadInputError(f"--{option} {path}: holds {kind}; real numbers are needed")
-    return values
-
-
-def _finite(path: Path, option: str, values: np.ndarray) -> Tensor:
-    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, and is refused as that
-        as_float = values.astype(np.float64)
-    if not np.isfinite(as_float).all():
-        place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(as_float)))
-        raise BadInputError(f"--{option} {path}: entry {list(place)} is {as_float[place]}; values are finite")
-    return torch.from_numpy(as_float)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.robust_tensor_power import growth, tensor_power_iteration
 from constructions.tensor_power.iteration import PowerIteration
-from constructions.tensor_power.relu_bounds import euclidean, natural_scale, path_bound, reference_steps
+from constructions.tensor_power.relu_bounds import euclidean, natural_scale, reference_bound
 from verify.tensor.data import TensorProblem
 
 
@@ -64,27 +64,16 @@ def _over(top: Tensor, bottom: Tensor) -> Tensor:
     return torch.where(top == 0, 0.0, top / bottom)
 
 
-def one_step(
-    power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, exact: bool = True
-) -> StepErrors:
-    """One plain step of every tensor in ``problem``, whose T and v are numbers of ``dtype``.
-
-    With ``exact`` the reference is rational; otherwise float64, its own rounding added to the bound.
-    """
+def one_step(power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str) -> StepErrors:
+    """One plain step of every tensor in ``problem``, whose T and v are numbers of ``dtype``."""
     run = power.run(problem.T, problem.v, dtype=dtype, device=device, steps=1)
     bound = power.error_bounds(problem.T, problem.v, run, dtype).entries[:, 1]
     found = run.v.to("cpu", torch.float64)
-    if exact:
-        errors = [
-            [float(abs(Fraction(float(a)) - b)) for a, b in zip(row, exact_contract(T, v), strict=True)]
-            for row, T, v in zip(found, problem.T, problem.v, strict=True)
-        ]
-        error = torch.tensor(errors, dtype=torch.float64)
-    else:
-        reference = tensor_power_iteration(problem.T, problem.v, 1, normalise=False).path
-        error = (found - reference[:, 1]).abs()
-        own = path_bound(problem.T, reference, reference_steps(problem.T, reference, False), False)
-        bound = bound + own.entries[:, 1]
+    errors = [
+        [float(abs(Fraction(float(a)) - b)) for a, b in zip(row, exact_contract(T, v), strict=True)]
+        for row, T, v in zip(found, problem.T, problem.v, strict=True)
+    ]
+    error = torch.tensor(errors, dtype=torch.float64)
     return StepErrors(error, bound, natural_scale(problem.T, problem.v))
 
 
@@ -102,11 +91,6 @@ class PathErrors:
     length: Tensor
     last: Tensor
 
-    @property
-    def broken(self) -> int:
-        """Vectors whose error exceeds the bound."""
-        return int((~(self.error <= self.bound)).sum())
-
 
 def along_path(
     power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, steps: int
@@ -115,7 +99,7 @@ def along_path(
     T = problem.T.expand(len(problem.v), -1, -1, -1)
     run = power.run(T, problem.v, dtype=dtype, device=device, steps=steps)
     path = tensor_power_iteration(T, problem.v, steps, normalise=power.normalised).path
-    own = path_bound(T, path, reference_steps(T, path, power.normalised), power.normalised)
+    own = reference_bound(T, path, power.normalised)
     bound = power.error_bounds(T, problem.v, run, dtype).error + own.error
     found = run.path.to("cpu", torch.float64)
     return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1])

@@ -18,7 +18,7 @@ from console.options import (
     as_typed,
     at_least_one,
     dtype_named,
-    folder,
+    plain_value,
     usable_device,
     usable_seed,
     whole,
@@ -26,7 +26,10 @@ from console.options import (
 )
 from console.streams import printable
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.tensor_power.iteration import PowerIteration
+from verify.resource_rows import HEADER
 from verify.tensor.data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
+from verify.tensor.relu_rows import Row, last_steps
 
 TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
 StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
@@ -34,12 +37,6 @@ Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,
 MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
 Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
 Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
-DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
-DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
-Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
-Out = Annotated[
-    Path | None, typer.Option(parser=folder, help="folder for the results; default results/..., by the run")
-]
 
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""
@@ -104,6 +101,12 @@ class TensorOptions:
         """What decides the figures, with the contents of files."""
         files = {"tensor": file_digest(self.tensor), "start": file_digest(self.start)}
         return self.plain() | others | files
+
+    def results(self, source: str, broken: int, others: dict[str, Any], **found: Any) -> dict[str, Any]:
+        """What a check writes: what both have, then what it ``found``; ``others``: its own options."""
+        head = {"source": source, "passed": broken == 0, "broken": broken, "seed": self.seed}
+        settings = {"dtype": plain_value(self.dtype), "settings": self.plain() | others}
+        return head | settings | found
 
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
@@ -178,6 +181,16 @@ def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | No
     check_fits("steps", steps, 64 * count * dim + ROW)
 
 
+def page_of(shown: PowerIteration, paths: list[Row]) -> dict[str, Any]:
+    """What both pages need beside the results: a small construction, and where the paths end."""
+    return {
+        "explanation": shown.explain(),
+        "shown_dim": shown.max_dim,
+        "header": HEADER,
+        "last": last_steps(paths),
+    }
+
+
 def source(options: TensorOptions) -> str:
     """What brought the tensors, for a message about one of them."""
     if options.tensor is None:
@@ -194,12 +207,3 @@ def symmetry(T: Tensor) -> str:
     room = 2 * gamma(6, unit_roundoff(torch.float64)) * T.abs().max()
     near = all(bool(((T - other).abs() <= room).all()) for other in turned)
     return "symmetric up to rounding" if near else "not symmetric"
-
-
-def plain_value(value: object) -> object:
-    """An option as JSON has it."""
-    if isinstance(value, Path):
-        return printable(str(value))
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    return value

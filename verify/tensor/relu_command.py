@@ -7,47 +7,35 @@ code 0 when every claim held, 1 when one is broken, 2 for bad input.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
 
-from console.errors import BROKEN, BadInputError, checking_input
+from console.errors import BadInputError, checking_input
 from console.folder import default_out
-from console.options import at_least_one, whole
-from console.output import check_out, write_results
+from console.options import DeviceName, DtypeName, Out, Seed, at_least_one, whole
 from console.terminal import progress
 from constructions.tensor_power.relu import SOURCE, tensor_power_construction
-from verify.resource_rows import HEADER, tensor_power_resources
-from verify.tensor.data import TensorProblem
+from verify.engine.report import Report
+from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
 from verify.tensor.options import (
-    DeviceName,
     Dims,
-    DtypeName,
     MaxDim,
-    Out,
-    Seed,
     StartFile,
     Steps,
     TensorFile,
     TensorOptions,
     Trials,
-    plain_value,
+    page_of,
     problems,
     source,
 )
 from verify.tensor.relu_figures import NAMES, pictures
-from verify.tensor.relu_rows import (
-    Row,
-    last_steps,
-    normalised_rows,
-    one_step_rows,
-    plain_rows,
-    recovery_rows,
-)
-from verify.tensor.relu_table import print_results
+from verify.tensor.relu_rows import Row, normalised_rows, one_step_rows, plain_rows, recovery_rows
+from verify.tensor.tables import print_relu
 
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
@@ -96,81 +84,44 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     """
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
-    own = options.tensor is not None
+    own, dtype, device = options.tensor is not None, options.dtype, options.device
     run = options.run(pieces=pieces, instances=instances)
-    check_out(out, COMMAND, NAMES, run)
+    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("relu_report.html"))
     one_step: list[Row] = []
     paths: list[Row] = []
     growth: list[Row] = []
     recovered: list[Row] = []
-    with (
-        checking_input(source(options)),
-        progress(len(given) + (0 if own else len(RECOVERED)) + 2) as start,
-    ):
+    deflated = () if own else RECOVERED
+    with checking_input(source(options)), progress(len(given) + len(deflated) + 2) as start:
         for problem in given:
             start(problem.name)
-            _measure(problem, options, pieces, one_step, paths, growth)
-        for dim, components in () if own else RECOVERED:
+            d0 = options.max_dim or problem.dim
+            one_step += one_step_rows(problem, d0, dtype, device)
+            if problem.dim > MOST_STEPWISE_DIM and not own and options.dims is None:
+                continue
+            rows, grown = plain_rows(problem, d0, options.steps, dtype, device)
+            growth.append(grown)
+            paths += [*rows, *normalised_rows(problem, d0, options.steps, pieces, dtype, device)]
+        for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
-            recovered += recovery_rows(dim, components, pieces, options.dtype, options.device, generator)
+            recovered += recovery_rows(dim, components, pieces, dtype, device, generator)
         start("identities for all real T and v")
         exact = check_symbolic(options.seed, instances)
         start("rational instances")
         exact += check_rational(options.seed, instances)
     broken = sum(row["broken"] for row in (*one_step, *paths, *recovered))
-    broken += sum(not record.passed for record in exact)
     shown = tensor_power_construction(SHOWN_DIM, options.steps)
-    resources = tensor_power_resources(sorted({problem.dim for problem in given}), options.steps, pieces)
-    results: dict[str, Any] = {
-        "source": SOURCE,
-        "passed": broken == 0,
-        "broken": broken,
-        "seed": options.seed,
-        "dtype": plain_value(options.dtype),
-        "settings": options.plain() | {"pieces": pieces, "instances": instances},
-        "exact": [record.as_dict() for record in exact],
-        "one_step": one_step,
-        "paths": paths,
-        "growth": growth,
-        "recovery": recovered,
-        "resources": resources,
-    }
-    print_results(console, results)
-    figures = pictures(one_step, paths, growth, shown)
-    context = {
-        "explanation": shown.explain(),
-        "shown_dim": SHOWN_DIM,
-        "header": HEADER,
-        "last": last_steps(paths),
-        "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
-    }
-    write_results(
-        out,
-        COMMAND,
-        run,
-        results,
-        figures,
-        NAMES,
-        Path(__file__).with_name("relu_report.html"),
-        context,
+    dims = sorted({problem.dim for problem in given})
+    results = options.results(
+        SOURCE,
+        broken + sum(not record.passed for record in exact),
+        {"pieces": pieces, "instances": instances},
+        exact=[record.as_dict() for record in exact],
+        one_step=one_step,
+        paths=paths,
+        growth=growth,
+        recovery=recovered,
+        resources=tensor_power_resources(dims, options.steps, pieces),
     )
-    console.print(f"wrote {out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
-    return 0 if results["passed"] else BROKEN
-
-
-def _measure(
-    problem: TensorProblem,
-    options: TensorOptions,
-    pieces: int,
-    one_step: list[Row],
-    paths: list[Row],
-    growth: list[Row],
-) -> None:
-    d0, dtype, device = options.max_dim or problem.dim, options.dtype, options.device
-    one_step += one_step_rows(problem, d0, dtype, device)
-    if problem.dim > MOST_STEPWISE_DIM and options.tensor is None and options.dims is None:
-        return
-    rows, grown = plain_rows(problem, d0, options.steps, dtype, device)
-    growth.append(grown)
-    paths += rows
-    paths += normalised_rows(problem, d0, options.steps, pieces, dtype, device)
+    print_relu(console, results)
+    return report.write(console, results, pictures(one_step, paths, growth, shown), page_of(shown, paths))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from typing import Any
 
 import torch
 
 from constructions.tensor_power.relu_bounds import euclidean
 from constructions.tensor_power.softmax import SOURCE
-from verify.engine.record import Record, quotient
+from verify.engine.record import Check, Record, quotient
 from verify.resource_rows import SINK
 from verify.tensor.data import TensorProblem, gaussian_problem
 from verify.tensor.softmax_rows import (
@@ -39,7 +37,8 @@ LOST = 0.1
 """Error over the natural scale with a sink of score 0, and part lost without one, that count as a failure."""
 TIGHTNESS_FROM = {torch.float64: 2000, torch.float32: 500}
 """Instances from which a median is claimed: fewer are few sizes, and one eps for fifty of them."""
-NOTE = "paper_notes/softmax_is_enough.md"
+RECOVERED = ((2, 2), (8, 8), (16, 16), (32, 4))
+NOTE = f"{SOURCE}; paper_notes/softmax_is_enough.md"
 
 
 def check_search(seed: int, instances: int) -> list[Record]:
@@ -53,12 +52,11 @@ def check_search_float32(seed: int, instances: int) -> list[Record]:
 
 
 def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Record]:
-    began = time.perf_counter()
-    searched, broken = 0, 0
+    check = Check(f"{NOTE}, lemmas 1 to 4", seed, dtype)
+    broken = 0
     least, worst = math.inf, (0.0, 0.0)
     ratios, shares = [], []
     for draw in search(instances, seed, dtype):
-        searched += len(draw.error)
         broken += int((~(draw.error <= draw.bound)).sum())
         ratio = torch.where(draw.error > 0, draw.bound / draw.error, math.inf)
         if float(ratio.min()) < least:
@@ -69,39 +67,26 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         ratios.append(torch.where(error > 0, whole / error, math.inf))
         shares.append(draw.rounding)
     found, share = torch.cat(ratios), torch.cat(shares)
-    limit = TIGHT[dtype]
+    kept = check.record(
+        "softmax tensor power: one step keeps its bound, entry by entry",
+        *worst,
+        len(found),
+        broken == 0,
+        f"{broken} entries broken",
+    )
+    limit, median = TIGHT[dtype], float(found.median())
     exact, rounded = found[share < 0.5], found[share >= 0.5]
-    median = float(found.median())
-    name, seconds = str(dtype).removeprefix("torch."), time.perf_counter() - began
-    kept = Record(
-        claim="softmax tensor power: one step keeps its bound, entry by entry",
-        source=f"{SOURCE}; {NOTE}, lemmas 1 to 4",
-        evidence="sampled",
-        bound=worst[0],
-        observed=worst[1],
-        instances=searched,
-        dtype=name,
-        seed=seed,
-        seconds=seconds,
-        passed=broken == 0,
-        note=f"{broken} entries broken",
+    tight = check.record(
+        f"softmax tensor power: bound over error of one step is at most {limit:g} in the median",
+        limit,
+        median,
+        len(found),
+        median <= limit,
+        f"median {_median(exact):.3g} in the {len(exact)} where approximation and leakage are most of the "
+        f"bound, {_median(rounded):.3g} in the {len(rounded)} where rounding is; an error of 0 counts as an "
+        "infinite ratio",
     )
-    tight = Record(
-        claim=f"softmax tensor power: bound over error of one step is at most {limit:g} in the median",
-        source=f"{SOURCE}; {NOTE}, lemmas 1 to 4",
-        evidence="sampled",
-        bound=limit,
-        observed=median,
-        instances=len(found),
-        dtype=name,
-        seed=seed,
-        seconds=seconds,
-        passed=median <= limit,
-        note=f"median {_median(exact):.3g} in the {len(exact)} where approximation and leakage are most of "
-        f"the bound, {_median(rounded):.3g} in the {len(rounded)} where rounding is; an error of 0 counts "
-        "as an infinite ratio",
-    )
-    return [kept, tight] if searched >= TIGHTNESS_FROM[dtype] else [kept]
+    return [kept, tight] if len(found) >= TIGHTNESS_FROM[dtype] else [kept]
 
 
 def _median(values: torch.Tensor) -> float:
@@ -110,7 +95,7 @@ def _median(values: torch.Tensor) -> float:
 
 def check_best(seed: int, instances: int) -> list[Record]:
     """The best error for each p and dtype, the slopes, and the predicted step size."""
-    began = time.perf_counter()
+    check, both = Check(NOTE, seed), Check(NOTE, seed, "float64, float32")
     best: dict[tuple[torch.dtype, int], Best] = {}
     broken = 0
     for dtype in (torch.float64, torch.float32):
@@ -119,51 +104,38 @@ def check_best(seed: int, instances: int) -> list[Record]:
         for p in PAIRS:
             points, best[dtype, p] = sweep_epsilon(problem, DIM, p, SINK[dtype], dtype, "cpu")
             broken += sum(point.broken for point in points)
-    seconds = time.perf_counter() - began
     reached = {key: best[key].error / target for key, target in TARGETS.items()}
     worst = max(reached, key=lambda key: reached[key])
     slopes = {p: best[torch.float64, p].slope for p in PAIRS}
     furthest = max(PAIRS, key=lambda p: abs(slopes[p] / (2 * p) - 1))
     off = abs(slopes[furthest] / (2 * furthest) - 1)
     lost = max(quotient(b.error_there, b.error) for b in best.values())
-    common: dict[str, Any] = {
-        "source": f"{SOURCE}; {NOTE}",
-        "evidence": "sampled",
-        "seed": seed,
-        "seconds": seconds,
-    }
+    steps = ", ".join(f"{b.predicted_epsilon:.2g}/{b.epsilon:.2g}" for b in best.values())
     return [
-        Record(
-            claim="softmax tensor power, d = 6: best error of p = 1, 2, 3 is below 1e-10, 1e-11, 1e-12; "
+        both.record(
+            "softmax tensor power, d = 6: best error of p = 1, 2, 3 is below 1e-10, 1e-11, 1e-12; "
             "float32, p = 1: 1e-4",
-            bound=TARGETS[worst],
-            observed=best[worst].error,
-            instances=TRIALS,
-            dtype="float64, float32",
-            passed=max(reached.values()) <= 1 and broken == 0,
-            note="over the natural scale, median: " + ", ".join(f"{best[key].error:.2g}" for key in TARGETS),
-            **common,
+            TARGETS[worst],
+            best[worst].error,
+            TRIALS,
+            max(reached.values()) <= 1 and broken == 0,
+            "over the natural scale, median: " + ", ".join(f"{best[key].error:.2g}" for key in TARGETS),
         ),
-        Record(
-            claim="softmax tensor power: the error falls like eps^(2p), slope within 10 %",
-            bound=SLOPE_TOLERANCE,
-            observed=off,
-            instances=TRIALS,
-            dtype="float64",
-            passed=off <= SLOPE_TOLERANCE,
-            note="slopes " + ", ".join(f"{slopes[p]:.3f}" for p in PAIRS),
-            **common,
+        check.record(
+            "softmax tensor power: the error falls like eps^(2p), slope within 10 %",
+            SLOPE_TOLERANCE,
+            off,
+            TRIALS,
+            off <= SLOPE_TOLERANCE,
+            "slopes " + ", ".join(f"{slopes[p]:.3f}" for p in PAIRS),
         ),
-        Record(
-            claim="softmax tensor power: at the predicted eps the error is within 2 times the best of a grid",
-            bound=PREDICTION,
-            observed=lost,
-            instances=TRIALS,
-            dtype="float64, float32",
-            passed=lost <= PREDICTION,
-            note="predicted against best eps: "
-            + ", ".join(f"{b.predicted_epsilon:.2g}/{b.epsilon:.2g}" for b in best.values()),
-            **common,
+        both.record(
+            "softmax tensor power: at the predicted eps the error is within 2 times the best of a grid",
+            PREDICTION,
+            lost,
+            TRIALS,
+            lost <= PREDICTION,
+            f"predicted against best eps: {steps}",
         ),
     ]
 
@@ -175,24 +147,10 @@ def check_sink(seed: int, instances: int) -> list[Record]:
         ("with a sink of score 0 the error is above 10 % of the scale", _error_at_zero),
         ("without a sink, rescaled, 10 % of T(I, v, v) is lost", _lost_without),
     ):
-        began = time.perf_counter()
+        check = Check(f"{NOTE}, section 4", seed)
         lost = lost_at(gaussian_problem(DIM, TRIALS, torch.Generator().manual_seed(seed)))
-        records.append(
-            Record(
-                claim=f"softmax tensor power fails: {claim}",
-                source=f"{SOURCE}; {NOTE}, section 4",
-                evidence="sampled",
-                bound=LOST,
-                observed=lost,
-                limit="at least",
-                instances=TRIALS,
-                dtype="float64",
-                seed=seed,
-                seconds=time.perf_counter() - began,
-                passed=lost >= LOST,
-                note="median; observed must be above the bound here",
-            )
-        )
+        claim, note = f"softmax tensor power fails: {claim}", "median; observed must be above the bound here"
+        records.append(check.record(claim, LOST, lost, TRIALS, lost >= LOST, note, limit="at least"))
     return records
 
 
@@ -206,48 +164,33 @@ def _lost_without(problem: TensorProblem) -> float:
 
 def check_paths(seed: int, instances: int) -> list[Record]:
     """L normalised steps, and every component of orthogonal tensors with deflation, within their bounds."""
-    began = time.perf_counter()
+    check = Check(NOTE, seed)
     generator = torch.Generator().manual_seed(seed)
     problem = gaussian_problem(DIM, TRIALS, generator)
     sink = SINK[torch.float64]
     paths, ended = normalised_rows(problem, DIM, 10, list(PAIRS), None, sink, torch.float64, "cpu")
-    seconds = time.perf_counter() - began
-    tightest = min(paths, key=lambda row: row["margin"])
-    records = [
-        Record(
-            claim="softmax tensor power: ten normalised steps keep their bounds, p = 1, 2, 3",
-            source=f"{SOURCE}; {NOTE}; theorem_2_tensor_power.md, path lemma",
-            evidence="sampled",
-            bound=1.0,
-            observed=quotient(1.0, tightest["margin"]),
-            instances=TRIALS,
-            dtype="float64",
-            seed=seed,
-            seconds=seconds,
-            passed=not ended and not any(row["broken"] for row in paths),
-            note=f"observed: largest error/bound; bound claimed for {min(r['claimed'] for r in paths)} of "
-            f"{TRIALS} at every step",
-        )
-    ]
-    began = time.perf_counter()
+    tightest, claimed = min(paths, key=lambda row: row["margin"]), min(row["claimed"] for row in paths)
+    kept = check.record(
+        "softmax tensor power: ten normalised steps keep their bounds, p = 1, 2, 3",
+        1.0,
+        quotient(1.0, tightest["margin"]),
+        TRIALS,
+        not ended and not any(row["broken"] for row in paths),
+        f"observed: largest error/bound; bound claimed for {claimed} of {TRIALS} at every step",
+        source="; theorem_2_tensor_power.md, path lemma",
+    )
+    check = Check(NOTE, seed)
     rows = []
-    for dim, components in ((2, 2), (8, 8), (16, 16), (32, 4)):
+    for dim, components in RECOVERED:
         rows += recovery_rows(dim, components, [2], None, sink, torch.float64, "cpu", generator)
     worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
-    records.append(
-        Record(
-            claim="softmax tensor power, deflation: every component of orthogonal tensors within its bound",
-            source=f"{SOURCE}; {NOTE}",
-            evidence="sampled",
-            bound=worst["bound"],
-            observed=worst["error"],
-            instances=sum(row["components"] for row in rows),
-            dtype="float64",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=all(row["claimed"] and not row["broken"] for row in rows),
-            note="(d, K) = (2, 2), (8, 8), (16, 16), (32, 4), p = 2; furthest from a true component: "
-            f"{max(row['distance'] for row in rows):.2g}",
-        )
+    furthest = max(row["distance"] for row in rows)
+    found = check.record(
+        "softmax tensor power, deflation: every component of orthogonal tensors within its bound",
+        worst["bound"],
+        worst["error"],
+        sum(row["components"] for row in rows),
+        all(row["claimed"] and not row["broken"] for row in rows),
+        f"(d, K) = {', '.join(map(str, RECOVERED))}, p = 2; furthest from a true component: {furthest:.2g}",
     )
-    return records
+    return [kept, found]

@@ -6,43 +6,36 @@ every bound held, 1 when one is broken, 2 for bad input.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
 
-from console.errors import BROKEN, BadInputError, checking_input
+from console.errors import BadInputError, checking_input
 from console.folder import default_out
-from console.options import (
-    DTYPES,
-    real,
-    whole_numbers,
-)
-from console.output import check_out, write_results
+from console.options import DTYPES, DeviceName, DtypeName, Out, Seed, plain_value, real, whole_numbers
 from console.terminal import progress
 from constructions.tensor_power.sinh_pairs import MAX_PAIRS
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
-from verify.resource_rows import HEADER, SINK, softmax_resources
+from verify.engine.report import Report
+from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
 from verify.tensor.options import (
-    DeviceName,
     Dims,
-    DtypeName,
     MaxDim,
-    Out,
-    Seed,
     StartFile,
     Steps,
     TensorFile,
     TensorOptions,
     Trials,
-    plain_value,
+    page_of,
     problems,
     source,
 )
-from verify.tensor.relu_rows import Row, last_steps
+from verify.tensor.relu_rows import Row
 from verify.tensor.softmax_figures import NAMES, pictures
 from verify.tensor.softmax_rows import (
     Best,
@@ -54,7 +47,7 @@ from verify.tensor.softmax_rows import (
     sweep_sink,
     without_sink,
 )
-from verify.tensor.softmax_table import print_results
+from verify.tensor.tables import print_softmax
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
@@ -120,9 +113,10 @@ def check(
     score = SINK[options.dtype] if sink is None else sink
     if epsilon is not None:
         _check_epsilon(epsilon, max(pairs), score, options.dtype, given)
-    run = options.run(pairs=pairs, epsilon=epsilon, sink=score)
-    check_out(out, COMMAND, NAMES, run)
-    own, dtype, device = options.tensor is not None, options.dtype, options.device
+    chosen = {"pairs": pairs, "epsilon": epsilon, "sink": score}
+    template = Path(__file__).with_name("softmax_report.html")
+    report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
+    dtype, device = options.dtype, options.device
     points: list[Point] = []
     best: list[Best] = []
     sinks: list[Point] = []
@@ -131,15 +125,19 @@ def check(
     recovered: list[Row] = []
     dropped: list[Row] = []
     others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
-    deflated = () if own else RECOVERED
+    deflated = () if options.tensor is not None else RECOVERED
+
+    def sweep(problem: TensorProblem, d0: int, score: float, dtype: torch.dtype) -> None:
+        for p in pairs:
+            found, lowest = sweep_epsilon(problem, d0, p, score, dtype, device)
+            points.extend(found)
+            best.append(lowest)
+
     with checking_input(source(options)), progress(len(given) + len(others) + len(deflated)) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
-            for p in pairs:
-                found, lowest = sweep_epsilon(problem, d0, p, score, dtype, device)
-                points += found
-                best.append(lowest)
+            sweep(problem, d0, score, dtype)
             sinks += sweep_sink(problem, d0, pairs[-1], dtype, device)
             lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
             dropped.append({"problem": problem.name, "lost": lost})
@@ -148,55 +146,29 @@ def check(
             ended += lines
         for other in others:
             start(f"{given[0].name} in {plain_value(other)}")
-            d0, rounded = options.max_dim or given[0].dim, given[0].rounded(other)
-            for p in pairs:
-                found, lowest = sweep_epsilon(rounded, d0, p, SINK[other], other, device)
-                points += found
-                best.append(lowest)
+            sweep(given[0].rounded(other), options.max_dim or given[0].dim, SINK[other], other)
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
             recovered += recovery_rows(dim, components, pairs, epsilon, score, dtype, device, generator)
     broken = sum(p.broken for p in (*points, *sinks)) + sum(row["broken"] for row in (*paths, *recovered))
     shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
     dims = sorted({problem.dim for problem in given})
-    results: dict[str, Any] = {
-        "source": SOURCE,
-        "passed": broken == 0,
-        "broken": broken,
-        "seed": options.seed,
-        "dtype": plain_value(dtype),
-        "instances": sum(p.instances for p in (*points, *sinks)),
-        "settings": options.plain() | {"pairs": pairs, "epsilon": epsilon, "sink": score},
-        "best": [b.as_dict() for b in best],
-        "epsilon": [p.as_dict() for p in points],
-        "sink": [p.as_dict() for p in sinks],
-        "without_sink": dropped,
-        "paths": paths,
-        "ended": ended,
-        "recovery": recovered,
-        "resources": softmax_resources(dims, options.steps, pairs, dtype),
-    }
-    print_results(console, results)
-    figures = pictures(points, best, sinks, paths)
-    context = {
-        "explanation": shown.explain(),
-        "shown_dim": SHOWN_DIM,
-        "header": HEADER,
-        "last": last_steps(paths),
-        "settings": "\n".join(f"{k}: {v}" for k, v in results["settings"].items()),
-    }
-    write_results(
-        out,
-        COMMAND,
-        run,
-        results,
-        figures,
-        NAMES,
-        Path(__file__).with_name("softmax_report.html"),
-        context,
+    results = options.results(
+        SOURCE,
+        broken,
+        chosen,
+        instances=sum(p.instances for p in (*points, *sinks)),
+        best=list(map(asdict, best)),
+        epsilon=list(map(asdict, points)),
+        sink=list(map(asdict, sinks)),
+        without_sink=dropped,
+        paths=paths,
+        ended=ended,
+        recovery=recovered,
+        resources=softmax_resources(dims, options.steps, pairs, dtype),
     )
-    console.print(f"wrote {out / 'index.html'}, results.json, {len(figures)} figures", markup=False)
-    return 0 if results["passed"] else BROKEN
+    print_softmax(console, results)
+    return report.write(console, results, pictures(points, best, sinks, paths), page_of(shown, paths))
 
 
 def _check_epsilon(

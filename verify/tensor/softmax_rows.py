@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from constructions.tensor_power.relu_bounds import (
     contract,
     euclidean,
     natural_scale,
-    path_bound,
-    reference_steps,
+    reference_bound,
 )
 from constructions.tensor_power.softmax import (
     UNIT_BOUND,
@@ -68,10 +67,6 @@ class Point:
     reach: float
     broken: int
 
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
-
 
 def one_step_construction(
     problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
@@ -95,7 +90,7 @@ def step_errors(
         after = power.to_transformer(dtype, device)(tokens, mask)
     found = power.decode(after)[:, : problem.dim].to("cpu", torch.float64)
     path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
-    own = path_bound(problem.T, path, reference_steps(problem.T, path, False), False)
+    own = reference_bound(problem.T, path, False)
     step = power.step_error(problem.T, problem.v, dtype, first=True)
     return (found - path[:, 1]).abs(), step.heads + own.entries[:, 1]
 
@@ -172,10 +167,6 @@ class Best:
     predicted_error: float
     error_there: float
     slope: float
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 def sweep_epsilon(

@@ -1,6 +1,7 @@
 """``python -m verify.tensor_power``: what it writes and returns; a person's own tensor; broken layers."""
 
 import base64
+import math
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import verify.tensor.relu_command as command
 import verify.tensor.relu_rows as rows
 from console.output import significant
 from constructions import Construction
+from verify.engine.record import proof
 
 SECTIONS = {"exact", "one_step", "paths", "growth", "recovery", "resources"}
 
@@ -508,11 +510,7 @@ def test_components_that_are_missed_are_reported(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_a_failed_exact_claim_breaks_the_command(monkeypatch, tmp_path):
-    import dataclasses
-
-    from verify.tensor.exact_checks import _record
-
-    false = dataclasses.replace(_record("two is three", False, 1, 0, 0.0, "2 < 3"), bound=1.0)
+    false = proof("arithmetic", 0).record("two is three", 1.0, math.nan, 1, False, "2 < 3")
     monkeypatch.setattr(command, "check_rational", lambda seed, instances: [false])
     outcome = invoke(command.app, *RELU, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")

@@ -87,9 +87,6 @@ def test_the_error_of_one_step_is_that_of_its_definition():
         found, error=found.bound * torch.tensor([1.0, 1.0 + 1e-12, torch.nan], dtype=F64)
     )
     assert worse.broken == 8
-    rounded = one_step(em, problem, F64, "cpu", exact=False)
-    assert (rounded.bound > found.bound).all()
-    assert rounded.broken == 0
 
 
 # ---- ranges
@@ -167,7 +164,6 @@ def test_a_row_for_each_step():
     assert (first["largest_error"], first["margin"]) == (0.2, 2.0)
     assert (second["step"], second["claimed"], second["broken"]) == (2, 2, 1)
     assert (second["largest_error"], second["margin"]) == (0.4, 0.5)
-    assert found.broken == 1
 
 
 def test_what_is_not_a_number_is_broken():
@@ -194,10 +190,11 @@ def test_the_last_rows_carry_what_broke_before():
 def test_a_path_is_compared_with_the_iteration():
     problem = gaussian_problem(3, 5, generator(1))
     good = along_path(tensor_power_construction(3, 4, normalise="rms"), problem, F64, "cpu", 4)
-    assert good.broken == 0
+    assert (good.error <= good.bound).all()
     assert good.error[:, 0].eq(0).all()
     wrong = wrong_slice(tensor_power_construction(3, 4, normalise="rms"))
-    assert along_path(wrong, problem, F64, "cpu", 4).broken == 5 * 4
+    bad = along_path(wrong, problem, F64, "cpu", 4)
+    assert int((bad.error > bad.bound).sum()) == 5 * 4
 
 
 # ---- recovery

@@ -1,0 +1,49 @@
+"""The folder of results of a command, refused before the work if it cannot serve; and its last act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from console.errors import BROKEN
+from console.output import Picture, check_out, write_results
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where and what a command writes.
+
+    Attributes:
+        out: the folder. command: who writes. names: of every picture that may be made.
+        run: what decides the figures. template: of the page.
+
+    Raises:
+        BadInputError: when it is made, for a folder that cannot be written or that holds another run.
+    """
+
+    out: Path
+    command: str
+    names: Sequence[str]
+    run: Mapping[str, Any]
+    template: Path
+
+    def __post_init__(self) -> None:
+        check_out(self.out, self.command, self.names, self.run)
+
+    def write(
+        self, console: Console, results: dict[str, Any], pictures: list[Picture], page: dict[str, Any]
+    ) -> int:
+        """Results, pictures and page, a line that says so, and the exit code by ``results["passed"]``.
+
+        ``page`` is what the template needs beside results and pictures; the settings go there as lines.
+        """
+        settings = "\n".join(f"{name}: {value}" for name, value in results["settings"].items())
+        content = {"settings": settings} | page
+        write_results(self.out, self.command, self.run, results, pictures, self.names, self.template, content)
+        written = f"wrote {self.out / 'index.html'}, results.json, {len(pictures)} figures"
+        console.print(written, markup=False)
+        return 0 if results["passed"] else BROKEN
