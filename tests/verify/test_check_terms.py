@@ -14,7 +14,7 @@ from verify.em.measure import _spread
 from verify.em.problems import Problem
 from verify.em.sweep import sweep
 from verify.tensor.data import TensorProblem
-from verify.tensor.measure import along_path
+from verify.tensor.measure import Runtime, along_path
 
 F64 = torch.float64
 
@@ -66,5 +66,5 @@ def test_a_path_allows_for_the_rounding_of_its_reference():
     power = tensor_power_construction(1, 1)
     run = power.run(problem.T, problem.v)
     own = float(power.error_bounds(problem.T, problem.v, run, F64).error[0, 1])
-    assert float(along_path(power, problem, F64, "cpu", 1).bound[0, 1]) >= own + 2 * unit_roundoff(F64)
+    assert float(along_path(power, problem, Runtime(), 1).bound[0, 1]) >= own + 2 * unit_roundoff(F64)
     assert math.isfinite(own)

@@ -8,9 +8,9 @@ Every layer empties padding, which no token reads.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import torch
@@ -179,7 +179,12 @@ def rational_equality(instances: int, seed: int) -> RationalOutcome:
     steps = embeddings = 0
     for start in range(0, instances, GROUPED):
         tasks = [draw_task(i, rng) for i in range(start, min(start + GROUPED, instances))]
-        for built, exact, served in _with_weights(tasks):
+        groups: dict[tuple[Form, int, int], list[Task]] = {}
+        for task in tasks:
+            groups.setdefault((task.form, task.max_dim, task.steps), []).append(task)
+        for (form, max_dim, length), served in groups.items():
+            built = form.build(max_dim, length, float_integer(max(t.required_offset for t in served)))
+            exact = ExactTransformer(built.to_transformer())
             for task in served:
                 differences = [first_difference(exact, built, task)]
                 if task.dyadic:
@@ -195,19 +200,6 @@ def rational_equality(instances: int, seed: int) -> RationalOutcome:
 def _need_instances(instances: int) -> None:
     if instances < 1:
         raise ValueError(f"instances is {instances}; at least 1 is needed")
-
-
-def _with_weights(
-    tasks: list[Task],
-) -> Iterator[tuple[TensorPowerConstruction, ExactTransformer, list[Task]]]:
-    """The tasks in groups that share weights."""
-    groups: dict[tuple[Form, int, int], list[Task]] = {}
-    for task in tasks:
-        groups.setdefault((task.form, task.max_dim, task.steps), []).append(task)
-    for (form, max_dim, steps), served in groups.items():
-        bound = float_integer(max(task.required_offset for task in served))
-        built = form.build(max_dim, steps, bound)
-        yield built, ExactTransformer(built.to_transformer()), served
 
 
 def growth_holds(scale: Fraction, steps: int, form: Form) -> bool:
@@ -232,22 +224,17 @@ def piecewise_direction(instances: int, seed: int, pieces: int = 16) -> str | No
     _need_instances(instances)
     rng = np.random.default_rng(seed)
     indices = [i for i in range(2 * instances + 2) if not FORMS[i % len(FORMS)].offset][:instances]
-    weights: dict[tuple[Form, int, int], tuple[TensorPowerConstruction, ExactTransformer]] = {}
-    for task in (draw_task(index, rng) for index in indices):
-        name = (task.form, task.max_dim, task.steps)
-        if name not in weights:
-            built = tensor_power_construction(
-                task.max_dim,
-                task.steps,
-                normalise="piecewise",
-                pieces=pieces,
-                divide_by_tokens=task.form.mean,
-            )
-            weights[name] = (built, ExactTransformer(built.to_transformer()))
-        difference = _direction_difference(*weights[name], task)
-        if difference is not None:
-            return difference
-    return None
+
+    @cache
+    def weights(form: Form, max_dim: int, steps: int) -> tuple[TensorPowerConstruction, ExactTransformer]:
+        built = tensor_power_construction(
+            max_dim, steps, normalise="piecewise", pieces=pieces, divide_by_tokens=form.mean
+        )
+        return built, ExactTransformer(built.to_transformer())
+
+    tasks = (draw_task(index, rng) for index in indices)
+    differences = (_direction_difference(*weights(t.form, t.max_dim, t.steps), t) for t in tasks)
+    return next((found for found in differences if found is not None), None)
 
 
 def _direction_difference(built: TensorPowerConstruction, exact: ExactTransformer, task: Task) -> str | None:

@@ -15,6 +15,14 @@ from constructions.tensor_power.relu_bounds import euclidean, natural_scale, ref
 from verify.tensor.data import TensorProblem
 
 
+@dataclass(frozen=True)
+class Runtime:
+    """What the layers run in."""
+
+    dtype: torch.dtype = torch.float64
+    device: str = "cpu"
+
+
 def exact_contract(T: Tensor, v: Tensor) -> list[Fraction]:
     """``T(I, v, v)`` without rounding, in whole numbers times a power of 2: float64 (d, d, d) and (d,)."""
     tensor, tensor_exponent = _as_integers(T)
@@ -64,10 +72,10 @@ def _over(top: Tensor, bottom: Tensor) -> Tensor:
     return torch.where(top == 0, 0.0, top / bottom)
 
 
-def one_step(power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str) -> StepErrors:
-    """One plain step of every tensor in ``problem``, whose T and v are numbers of ``dtype``."""
-    run = power.run(problem.T, problem.v, dtype=dtype, device=device, steps=1)
-    bound = power.error_bounds(problem.T, problem.v, run, dtype).entries[:, 1]
+def one_step(power: PowerIteration, problem: TensorProblem, on: Runtime) -> StepErrors:
+    """One plain step of every tensor in ``problem``, whose T and v are numbers of its dtype."""
+    run = power.run(problem.T, problem.v, dtype=on.dtype, device=on.device, steps=1)
+    bound = power.error_bounds(problem.T, problem.v, run, on.dtype).entries[:, 1]
     found = run.v.to("cpu", torch.float64)
     errors = [
         [float(abs(Fraction(float(a)) - b)) for a, b in zip(row, exact_contract(T, v), strict=True)]
@@ -92,15 +100,13 @@ class PathErrors:
     last: Tensor
 
 
-def along_path(
-    power: PowerIteration, problem: TensorProblem, dtype: torch.dtype, device: str, steps: int
-) -> PathErrors:
-    """``steps`` steps of every tensor in ``problem``, whose T and v are numbers of ``dtype``."""
+def along_path(power: PowerIteration, problem: TensorProblem, on: Runtime, steps: int) -> PathErrors:
+    """``steps`` steps of every tensor in ``problem``, whose T and v are numbers of its dtype."""
     T = problem.T.expand(len(problem.v), -1, -1, -1)
-    run = power.run(T, problem.v, dtype=dtype, device=device, steps=steps)
+    run = power.run(T, problem.v, dtype=on.dtype, device=on.device, steps=steps)
     path = tensor_power_iteration(T, problem.v, steps, normalise=power.normalised).path
     own = reference_bound(T, path, power.normalised)
-    bound = power.error_bounds(T, problem.v, run, dtype).error + own.error
+    bound = power.error_bounds(T, problem.v, run, on.dtype).error + own.error
     found = run.path.to("cpu", torch.float64)
     return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1])
 

@@ -29,6 +29,7 @@ from constructions.language.rounding import gamma, unit_roundoff
 from constructions.tensor_power.iteration import PowerIteration
 from verify.resource_rows import HEADER
 from verify.tensor.data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
+from verify.tensor.measure import Runtime
 from verify.tensor.relu_rows import Row, last_steps
 
 TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
@@ -92,6 +93,11 @@ class TensorOptions:
             device=usable_device(device),
             seed=usable_seed(seed),
         )
+
+    @property
+    def runtime(self) -> Runtime:
+        """Of the layers."""
+        return Runtime(self.dtype, self.device)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has them."""

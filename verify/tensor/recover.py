@@ -15,7 +15,7 @@ from torch import Tensor
 from baselines.robust_tensor_power import contract
 from constructions.tensor_power.iteration import PowerIteration
 from verify.tensor.data import OrthogonalProblem, TensorProblem, unit_vectors
-from verify.tensor.measure import along_path
+from verify.tensor.measure import Runtime, along_path
 
 POLISHING_STEPS = 4
 
@@ -45,8 +45,7 @@ def recover(
     problem: OrthogonalProblem,
     starts: int,
     steps: int,
-    dtype: torch.dtype,
-    device: str,
+    on: Runtime,
     generator: torch.Generator,
 ) -> Recovery:
     """Find the components of ``problem``.
@@ -54,25 +53,20 @@ def recover(
     Args:
         power: a normalised construction. starts: random starts a component; the one with the largest
             T(u, u, u) is kept. steps: of the search for each component.
-        dtype, device: of the layers. generator: of the starts.
+        on: what the layers run in. generator: of the starts.
     """
     T, left, truth = problem.T[0], problem.T[0].clone(), problem.components
     found = []
     for _ in truth:
         v = unit_vectors(starts, problem.dim, generator)
-        run = power.run(left.expand(starts, -1, -1, -1), v, dtype=dtype, device=device, steps=steps)
+        run = power.run(left.expand(starts, -1, -1, -1), v, dtype=on.dtype, device=on.device, steps=steps)
         candidates = run.v.to("cpu", torch.float64)
         candidates = candidates / candidates.norm(dim=-1, keepdim=True)
         u = candidates[(candidates * contract(left, candidates)).sum(-1).argmax()]
         found.append(u)
         left = left - (u @ contract(left, u)) * torch.einsum("i,j,m->ijm", u, u, u)
-    polished = along_path(
-        power,
-        TensorProblem(problem.name, problem.T, torch.stack(found)).rounded(dtype),
-        dtype,
-        device,
-        POLISHING_STEPS,
-    )
+    ends = TensorProblem(problem.name, problem.T, torch.stack(found)).rounded(on.dtype)
+    polished = along_path(power, ends, on, POLISHING_STEPS)
     nearest = (truth @ polished.last.mT).argmax(1)
     match = polished.last[nearest]
     values = torch.einsum("ijm,ki,kj,km->k", T, match, match, match) / match.norm(dim=-1) ** 3

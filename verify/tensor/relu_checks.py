@@ -7,7 +7,7 @@ import torch
 from constructions.tensor_power.relu import SOURCE, tensor_power_construction
 from verify.engine.record import Check, Record, quotient
 from verify.tensor.data import gaussian_problem
-from verify.tensor.measure import one_step
+from verify.tensor.measure import Runtime, one_step
 from verify.tensor.relu_rows import normalised_rows, plain_rows, recovery_rows
 
 SCALE_LIMIT, ROUNDING_DIM, ROUNDING_TRIALS = 1e-12, 32, 20
@@ -25,7 +25,7 @@ def check_rounding(seed: int, instances: int) -> list[Record]:
     bound, error = 0.0, 0.0
     for dim, trials in SIZES:
         problem = gaussian_problem(dim, trials, generator)
-        found = one_step(tensor_power_construction(dim, 1), problem, torch.float64, "cpu")
+        found = one_step(tensor_power_construction(dim, 1), problem, Runtime())
         broken += found.broken
         positive = found.error > 0
         least = min(least, float((found.bound / found.error)[positive].min()) if positive.any() else least)
@@ -57,8 +57,8 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     rows, sizes = [], ((1, 50), (2, 100), (5, 100), (16, 20))
     for dim, trials in sizes:
         problem = gaussian_problem(dim, trials, generator)
-        rows += normalised_rows(problem, dim, 8, 1024, torch.float64, "cpu")
-        rows += plain_rows(problem, dim, 8, torch.float64, "cpu")[0]
+        rows += normalised_rows(problem, dim, 8, 1024, Runtime())
+        rows += plain_rows(problem, dim, 8, Runtime())[0]
     tightest = min(rows, key=lambda row: row["margin"])
     found = check.record(
         "tensor power: up to eight steps keep their bounds, plain, RMS norm and piecewise norm",
@@ -82,7 +82,7 @@ def check_recovery(seed: int, instances: int) -> list[Record]:
         generator = torch.Generator().manual_seed(seed)
         rows = []
         for dim, components in sizes:
-            rows += recovery_rows(dim, components, 1024, torch.float64, "cpu", generator, (form,))
+            rows += recovery_rows(dim, components, 1024, Runtime(), generator, (form,))
         distance = max(row["distance"] for row in rows)
         worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
         within = all(row["claimed"] and not row["broken"] for row in rows)

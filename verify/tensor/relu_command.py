@@ -84,7 +84,7 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     """
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
-    own, dtype, device = options.tensor is not None, options.dtype, options.device
+    own, on = options.tensor is not None, options.runtime
     run = options.run(pieces=pieces, instances=instances)
     report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("relu_report.html"))
     one_step: list[Row] = []
@@ -96,15 +96,15 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
-            one_step += one_step_rows(problem, d0, dtype, device)
+            one_step += one_step_rows(problem, d0, on)
             if problem.dim > MOST_STEPWISE_DIM and not own and options.dims is None:
                 continue
-            rows, grown = plain_rows(problem, d0, options.steps, dtype, device)
+            rows, grown = plain_rows(problem, d0, options.steps, on)
             growth.append(grown)
-            paths += [*rows, *normalised_rows(problem, d0, options.steps, pieces, dtype, device)]
+            paths += [*rows, *normalised_rows(problem, d0, options.steps, pieces, on)]
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
-            recovered += recovery_rows(dim, components, pieces, dtype, device, generator)
+            recovered += recovery_rows(dim, components, pieces, on, generator)
         start("identities for all real T and v")
         exact = check_symbolic(options.seed, instances)
         start("rational instances")

@@ -13,7 +13,7 @@ from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power.relu_bounds import relative_chord_error, required_offset
 from verify.tensor.data import OrthogonalProblem, TensorProblem, orthogonal_problem
-from verify.tensor.measure import PathErrors, along_path, one_step, steps_in_range
+from verify.tensor.measure import PathErrors, Runtime, along_path, one_step, steps_in_range
 from verify.tensor.recover import recover
 
 Row = dict[str, Any]
@@ -27,15 +27,15 @@ MOST_GROWTH_STEPS, MOST_GROWTH_SHOWN = 12, 32
 RECOVERY_STARTS, RECOVERY_STEPS = 2, 12
 
 
-def one_step_rows(problem: TensorProblem, max_dim: int, dtype: torch.dtype, device: str) -> list[Row]:
+def one_step_rows(problem: TensorProblem, max_dim: int, on: Runtime) -> list[Row]:
     """One plain step against exact arithmetic: pairs of heads, the least offset, attention that averages."""
     offset = max(
-        required_offset(T, v, 1, False, dtype=dtype) for T, v in zip(problem.T, problem.v, strict=True)
+        required_offset(T, v, 1, False, dtype=on.dtype) for T, v in zip(problem.T, problem.v, strict=True)
     )
     rows = []
     for form, value, mean in (("pairs", None, False), ("offset", offset, False), ("pairs, 1/N", None, True)):
         power = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
-        found = one_step(power, problem, dtype, device)
+        found = one_step(power, problem, on)
         rows.append(
             {
                 "problem": problem.name,
@@ -69,23 +69,19 @@ def normalised_construction(
     return made
 
 
-def normalised_rows(
-    problem: TensorProblem, max_dim: int, steps: int, pieces: int, dtype: torch.dtype, device: str
-) -> list[Row]:
+def normalised_rows(problem: TensorProblem, max_dim: int, steps: int, pieces: int, on: Runtime) -> list[Row]:
     """Every step of the normalised iteration, by both norms."""
     norms = tensor_power_iteration(problem.T, problem.v, steps).norms
     rows = []
     for form in ("rms", "piecewise"):
         power = normalised_construction(form, max_dim, steps, pieces, norms)
-        rows.extend(path_rows(problem, form, along_path(power, problem, dtype, device, steps)))
+        rows.extend(path_rows(problem, form, along_path(power, problem, on, steps)))
     return rows
 
 
-def plain_rows(
-    problem: TensorProblem, max_dim: int, steps: int, dtype: torch.dtype, device: str
-) -> tuple[list[Row], Row]:
+def plain_rows(problem: TensorProblem, max_dim: int, steps: int, on: Runtime) -> tuple[list[Row], Row]:
     """Every step of the plain iteration that stays in range, and how it grows."""
-    levels, possible = steps_in_range(problem, max(steps, MOST_GROWTH_STEPS), dtype)
+    levels, possible = steps_in_range(problem, max(steps, MOST_GROWTH_STEPS), on.dtype)
     taken, levels = min(steps, possible), levels[:, : MOST_GROWTH_SHOWN + 1]
     growth = {
         "problem": problem.name,
@@ -95,12 +91,12 @@ def plain_rows(
         "largest": levels.max(0).values.tolist(),
         "steps_asked": steps,
         "steps_taken": taken,
-        "reason": None if taken == steps else f"step {taken + 1} leaves the range of {dtype}",
+        "reason": None if taken == steps else f"step {taken + 1} leaves the range of {on.dtype}",
     }
     if taken == 0:
         return [], growth
     power = tensor_power_construction(max_dim, taken)
-    found = along_path(power, problem, dtype, device, taken)
+    found = along_path(power, problem, on, taken)
     return path_rows(problem, "plain", found), growth
 
 
@@ -142,33 +138,23 @@ def recovery_rows(
     dim: int,
     components: int,
     pieces: int,
-    dtype: torch.dtype,
-    device: str,
+    on: Runtime,
     generator: torch.Generator,
     forms: tuple[str, ...] = ("rms", "piecewise"),
 ) -> list[Row]:
     """Every component of a random orthogonally decomposable tensor, by each norm."""
-    problem = orthogonal_problem(dim, components, generator).rounded(dtype)
+    problem = orthogonal_problem(dim, components, generator).rounded(on.dtype)
     # What is left after deflation can be small along a random start: the range is wide on that side.
     norms = torch.tensor([1e-5, 2.0])
-    return [
-        recovery_row(
-            form, normalised_construction(form, dim, 1, pieces, norms), problem, dtype, device, generator
-        )
-        for form in forms
-    ]
+    built = {form: normalised_construction(form, dim, 1, pieces, norms) for form in forms}
+    return [recovery_row(form, power, problem, on, generator) for form, power in built.items()]
 
 
 def recovery_row(
-    form: str,
-    power: PowerIteration,
-    problem: OrthogonalProblem,
-    dtype: torch.dtype,
-    device: str,
-    generator: torch.Generator,
+    form: str, power: PowerIteration, problem: OrthogonalProblem, on: Runtime, generator: torch.Generator
 ) -> Row:
     """How well ``power`` finds the components of ``problem`` with restarts and deflation."""
-    found = recover(power, problem, RECOVERY_STARTS, RECOVERY_STEPS, dtype, device, generator)
+    found = recover(power, problem, RECOVERY_STARTS, RECOVERY_STEPS, on, generator)
     claimed = bool(found.bound.isfinite().all())
     return {
         "d": problem.dim,

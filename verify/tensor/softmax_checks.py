@@ -8,9 +8,11 @@ import torch
 
 from constructions.tensor_power.relu_bounds import euclidean
 from constructions.tensor_power.softmax import SOURCE
+from constructions.tensor_power.softmax_bounds import Heads
 from verify.engine.record import Check, Record, quotient
 from verify.resource_rows import SINK
 from verify.tensor.data import TensorProblem, gaussian_problem
+from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import (
     Best,
     measure_point,
@@ -102,7 +104,7 @@ def check_best(seed: int, instances: int) -> list[Record]:
         generator = torch.Generator().manual_seed(seed)
         problem = gaussian_problem(DIM, TRIALS, generator).rounded(dtype)
         for p in PAIRS:
-            points, best[dtype, p] = sweep_epsilon(problem, DIM, p, SINK[dtype], dtype, "cpu")
+            points, best[dtype, p] = sweep_epsilon(problem, DIM, p, SINK[dtype], Runtime(dtype))
             broken += sum(point.broken for point in points)
     reached = {key: best[key].error / target for key, target in TARGETS.items()}
     worst = max(reached, key=lambda key: reached[key])
@@ -155,11 +157,11 @@ def check_sink(seed: int, instances: int) -> list[Record]:
 
 
 def _error_at_zero(problem: TensorProblem) -> float:
-    return measure_point(problem, DIM, 1e-3, 2, 0.0, torch.float64, "cpu").error
+    return measure_point(problem, DIM, Heads(1e-3, 2, 0.0), Runtime()).error
 
 
 def _lost_without(problem: TensorProblem) -> float:
-    return without_sink(problem, DIM, 1e-3, 2, SINK[torch.float64], torch.float64)
+    return without_sink(problem, DIM, Heads(1e-3, 2, SINK[torch.float64]), torch.float64)
 
 
 def check_paths(seed: int, instances: int) -> list[Record]:
@@ -168,7 +170,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     generator = torch.Generator().manual_seed(seed)
     problem = gaussian_problem(DIM, TRIALS, generator)
     sink = SINK[torch.float64]
-    paths, ended = normalised_rows(problem, DIM, 10, list(PAIRS), None, sink, torch.float64, "cpu")
+    paths, ended = normalised_rows(problem, DIM, 10, list(PAIRS), None, sink, Runtime())
     tightest, claimed = min(paths, key=lambda row: row["margin"]), min(row["claimed"] for row in paths)
     kept = check.record(
         "softmax tensor power: ten normalised steps keep their bounds, p = 1, 2, 3",
@@ -182,7 +184,7 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     check = Check(NOTE, seed)
     rows = []
     for dim, components in RECOVERED:
-        rows += recovery_rows(dim, components, [2], None, sink, torch.float64, "cpu", generator)
+        rows += recovery_rows(dim, components, [2], None, sink, Runtime(), generator)
     worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
     furthest = max(row["distance"] for row in rows)
     found = check.record(

@@ -20,9 +20,11 @@ from console.options import DTYPES, DeviceName, DtypeName, Out, Seed, plain_valu
 from console.terminal import progress
 from constructions.tensor_power.sinh_pairs import MAX_PAIRS
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
+from constructions.tensor_power.softmax_bounds import Heads
 from verify.engine.report import Report
 from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
+from verify.tensor.measure import Runtime
 from verify.tensor.options import (
     Dims,
     MaxDim,
@@ -116,7 +118,7 @@ def check(
     chosen = {"pairs": pairs, "epsilon": epsilon, "sink": score}
     template = Path(__file__).with_name("softmax_report.html")
     report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
-    dtype, device = options.dtype, options.device
+    dtype, on = options.dtype, options.runtime
     points: list[Point] = []
     best: list[Best] = []
     sinks: list[Point] = []
@@ -127,9 +129,9 @@ def check(
     others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
     deflated = () if options.tensor is not None else RECOVERED
 
-    def sweep(problem: TensorProblem, d0: int, score: float, dtype: torch.dtype) -> None:
+    def sweep(problem: TensorProblem, d0: int, score: float, on: Runtime) -> None:
         for p in pairs:
-            found, lowest = sweep_epsilon(problem, d0, p, score, dtype, device)
+            found, lowest = sweep_epsilon(problem, d0, p, score, on)
             points.extend(found)
             best.append(lowest)
 
@@ -137,19 +139,25 @@ def check(
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
-            sweep(problem, d0, score, dtype)
-            sinks += sweep_sink(problem, d0, pairs[-1], dtype, device)
-            lost = without_sink(problem, d0, best[-1].predicted_epsilon, pairs[-1], score, dtype)
+            sweep(problem, d0, score, on)
+            sinks += sweep_sink(problem, d0, pairs[-1], on)
+            heads = Heads(best[-1].predicted_epsilon, pairs[-1], score)
+            lost = without_sink(problem, d0, heads, dtype)
             dropped.append({"problem": problem.name, "lost": lost})
-            rows, lines = normalised_rows(problem, d0, options.steps, pairs, epsilon, score, dtype, device)
+            rows, lines = normalised_rows(problem, d0, options.steps, pairs, epsilon, score, on)
             paths += rows
             ended += lines
         for other in others:
             start(f"{given[0].name} in {plain_value(other)}")
-            sweep(given[0].rounded(other), options.max_dim or given[0].dim, SINK[other], other)
+            sweep(
+                given[0].rounded(other),
+                options.max_dim or given[0].dim,
+                SINK[other],
+                Runtime(other, on.device),
+            )
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
-            recovered += recovery_rows(dim, components, pairs, epsilon, score, dtype, device, generator)
+            recovered += recovery_rows(dim, components, pairs, epsilon, score, on, generator)
     broken = sum(p.broken for p in (*points, *sinks)) + sum(row["broken"] for row in (*paths, *recovered))
     shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
     dims = sorted({problem.dim for problem in given})

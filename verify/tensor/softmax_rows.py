@@ -29,7 +29,7 @@ from constructions.tensor_power.softmax_bounds import (
     step_bound,
 )
 from verify.tensor.data import TensorProblem, orthogonal_problem
-from verify.tensor.measure import along_path
+from verify.tensor.measure import Runtime, along_path
 from verify.tensor.relu_rows import Row, path_rows, recovery_row
 
 EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
@@ -69,56 +69,47 @@ class Point:
 
 
 def one_step_construction(
-    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
+    problem: TensorProblem, max_dim: int, heads: Heads, dtype: torch.dtype
 ) -> SoftmaxTensorPower:
     """One plain step; its bound on |v_k| covers the start and the result of ``problem``, error and all."""
-    error = step_bound(problem.T, problem.v, Heads(epsilon, pairs, sink), max_dim, dtype).total
+    error = step_bound(problem.T, problem.v, heads, max_dim, dtype).total
     reach = torch.maximum(problem.v.abs(), natural_scale(problem.T, problem.v) + error)
     bound = 2.0 * max(1.0, float(reach.max()))
-    return softmax_tensor_power_construction(max_dim, 1, epsilon, pairs, sink, "none", bound)
+    return softmax_tensor_power_construction(
+        max_dim, 1, heads.epsilon, heads.pairs, heads.sink, "none", bound
+    )
 
 
-def step_errors(
-    power: SoftmaxTensorPower, problem: TensorProblem, dtype: torch.dtype, device: str
-) -> tuple[Tensor, Tensor]:
+def step_errors(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime) -> tuple[Tensor, Tensor]:
     """(B, d) error of one plain step against float64, and the bound on it, both sides' rounding included.
 
     The layers are called without the checks of a run: a result that is rounded to 0 is an error like others.
     """
-    tokens, mask = power.embed(power.gather(problem.T, problem.v, dtype, device))
+    tokens, mask = power.embed(power.gather(problem.T, problem.v, on.dtype, on.device))
     with torch.no_grad():
-        after = power.to_transformer(dtype, device)(tokens, mask)
+        after = power.to_transformer(on.dtype, on.device)(tokens, mask)
     found = power.decode(after)[:, : problem.dim].to("cpu", torch.float64)
     path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
     own = reference_bound(problem.T, path, False)
-    step = power.step_error(problem.T, problem.v, dtype, first=True)
+    step = power.step_error(problem.T, problem.v, on.dtype, first=True)
     return (found - path[:, 1]).abs(), step.heads + own.entries[:, 1]
 
 
-def measure_point(
-    problem: TensorProblem,
-    max_dim: int,
-    epsilon: float,
-    pairs: int,
-    sink: float,
-    dtype: torch.dtype,
-    device: str,
-) -> Point:
-    """One plain step; ``problem`` holds numbers of ``dtype``."""
-    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
-    error, bound = step_errors(power, problem, dtype, device)
+def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtime) -> Point:
+    """One plain step; ``problem`` holds numbers of the dtype."""
+    power = one_step_construction(problem, max_dim, heads, on.dtype)
+    error, bound = step_errors(power, problem, on)
     scale = natural_scale(problem.T, problem.v).norm(dim=-1)
-    heads = Heads(epsilon, pairs, sink)
-    expected = expected_rounding(problem.T, heads, dtype).norm(dim=-1)
+    expected = expected_rounding(problem.T, heads, on.dtype).norm(dim=-1)
     predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
     ratio = torch.where(error > 0, bound / error, math.inf)
     sizes = error.norm(dim=-1) / scale
     return Point(
         problem.name,
-        str(dtype).removeprefix("torch."),
-        pairs,
-        epsilon,
-        sink,
+        str(on.dtype).removeprefix("torch."),
+        heads.pairs,
+        heads.epsilon,
+        heads.sink,
         len(error),
         float(sizes.median()),
         float((predicted / scale).median()),
@@ -127,7 +118,7 @@ def measure_point(
         float(ratio.min()),
         float(ratio.median()),
         float((expected / predicted).median()),
-        float(pairs * epsilon * problem.v.abs().amax(-1).square().median()),
+        float(heads.pairs * heads.epsilon * problem.v.abs().amax(-1).square().median()),
         int((~(error <= bound)).sum()),
     )
 
@@ -170,13 +161,13 @@ class Best:
 
 
 def sweep_epsilon(
-    problem: TensorProblem, max_dim: int, pairs: int, sink: float, dtype: torch.dtype, device: str
+    problem: TensorProblem, max_dim: int, pairs: int, sink: float, on: Runtime
 ) -> tuple[list[Point], Best]:
     """Error against eps for one number of pairs; the last point is at the predicted best eps."""
     epsilons = [e / largest_product(problem) for e in EPSILONS]
-    grid = [measure_point(problem, max_dim, e, pairs, sink, dtype, device) for e in epsilons]
-    chosen = predicted_epsilon(problem, pairs, sink, dtype)
-    there = measure_point(problem, max_dim, chosen, pairs, sink, dtype, device)
+    grid = [measure_point(problem, max_dim, Heads(e, pairs, sink), on) for e in epsilons]
+    chosen = predicted_epsilon(problem, pairs, sink, on.dtype)
+    there = measure_point(problem, max_dim, Heads(chosen, pairs, sink), on)
     lowest = min(grid, key=lambda point: point.error)
     best = Best(
         problem.name,
@@ -203,26 +194,22 @@ def fitted_slope(points: list[Point]) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def sweep_sink(
-    problem: TensorProblem, max_dim: int, pairs: int, dtype: torch.dtype, device: str
-) -> list[Point]:
+def sweep_sink(problem: TensorProblem, max_dim: int, pairs: int, on: Runtime) -> list[Point]:
     """Error against the sink's height, each at its predicted best eps; at 0 it is a token like the others."""
     points = []
     for sink in SINKS:
-        epsilon = predicted_epsilon(problem, pairs, max(sink, 1.0), dtype)
-        points.append(measure_point(problem, max_dim, epsilon, pairs, sink, dtype, device))
+        epsilon = predicted_epsilon(problem, pairs, max(sink, 1.0), on.dtype)
+        points.append(measure_point(problem, max_dim, Heads(epsilon, pairs, sink), on))
     return points
 
 
-def without_sink(
-    problem: TensorProblem, max_dim: int, epsilon: float, pairs: int, sink: float, dtype: torch.dtype
-) -> float:
+def without_sink(problem: TensorProblem, max_dim: int, heads: Heads, dtype: torch.dtype) -> float:
     """Median part of ``T(I, v, v)`` that is lost when the sink token is dropped, the weights left alone.
 
     The result is first rescaled as well as can be, so that what is measured is the direction lost, not a
     scale; 1 where nothing is left.
     """
-    power = one_step_construction(problem, max_dim, epsilon, pairs, sink, dtype)
+    power = one_step_construction(problem, max_dim, heads, dtype)
     h, mask = power.embed(power.gather(problem.T, problem.v, dtype))
     mask[:, 0] = False
     with torch.no_grad():
@@ -241,8 +228,7 @@ def normalised_rows(
     pairs: list[int],
     epsilon: float | None,
     sink: float,
-    dtype: torch.dtype,
-    device: str,
+    on: Runtime,
 ) -> tuple[list[Row], list[str]]:
     """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best.
 
@@ -250,32 +236,26 @@ def normalised_rows(
     """
     rows, ended = [], []
     for p in pairs:
-        step = predicted_epsilon(problem, p, sink, dtype) if epsilon is None else epsilon
+        step = predicted_epsilon(problem, p, sink, on.dtype) if epsilon is None else epsilon
         start = max(UNIT_BOUND, float(problem.v.abs().max()))
         power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
         taken = steps
         try:
-            found = along_path(power, problem, dtype, device, taken)
+            found = along_path(power, problem, on, taken)
         except LostDirectionError as lost:
-            if not drowns(power, problem, dtype, device, lost):
+            if not drowns(power, problem, on, lost):
                 raise
             taken = lost.step - 1
             ended.append(
                 f"{problem.name}, p={p}: from step {lost.step} on T(I, v, v) is within rounding of 0 in "
-                f"{dtype}, for starts as long as these; scale the start to 1, or use float64"
+                f"{on.dtype}, for starts as long as these; scale the start to 1, or use float64"
             )
-            found = along_path(power, problem, dtype, device, taken) if taken else None
+            found = along_path(power, problem, on, taken) if taken else None
         rows += path_rows(problem, f"softmax, p={p}", found) if found else []
     return rows, ended
 
 
-def drowns(
-    power: SoftmaxTensorPower,
-    problem: TensorProblem,
-    dtype: torch.dtype,
-    device: str,
-    lost: LostDirectionError,
-) -> bool:
+def drowns(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime, lost: LostDirectionError) -> bool:
     """Whether the proved error of that step reaches every entry of ``T(I, v, v)``: the layers may write 0.
 
     Which kernel computes the attention then decides between 0 and noise. A wrong construction that writes 0
@@ -284,10 +264,11 @@ def drowns(
     v, before = problem.v, lost.step - 1
     T = problem.T.expand(len(v), -1, -1, -1)
     if before:
-        v = power.run(T, v, dtype=dtype, device=device, steps=before).v.to("cpu", torch.float64)
-    allowed = power.step_error(T, v, dtype, first=before == 0).heads[lost.task]
+        run = power.run(T, v, dtype=on.dtype, device=on.device, steps=before)
+        v = run.v.to("cpu", torch.float64)
+    allowed = power.step_error(T, v, on.dtype, first=before == 0).heads[lost.task]
     exact = contract(T, v)[lost.task].abs()
-    range_of = torch.finfo(dtype)
+    range_of = torch.finfo(on.dtype)
     in_range = math.sqrt(range_of.tiny) < float(exact.max()) < math.sqrt(range_of.max)
     return in_range and bool((allowed.isfinite() & (exact <= allowed)).all())
 
@@ -298,17 +279,16 @@ def recovery_rows(
     pairs: list[int],
     epsilon: float | None,
     sink: float,
-    dtype: torch.dtype,
-    device: str,
+    on: Runtime,
     generator: torch.Generator,
 ) -> list[Row]:
     """Every component of a random orthogonally decomposable tensor, for each number of pairs."""
-    problem = orthogonal_problem(dim, components, generator).rounded(dtype)
+    problem = orthogonal_problem(dim, components, generator).rounded(on.dtype)
     rows = []
     for p in pairs:
         # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
         settled = TensorProblem(problem.name, problem.T, problem.components)
-        step = predicted_epsilon(settled, p, sink, dtype) if epsilon is None else epsilon
+        step = predicted_epsilon(settled, p, sink, on.dtype) if epsilon is None else epsilon
         power = softmax_tensor_power_construction(dim, 1, step, p, sink)
-        rows.append(recovery_row(f"softmax, p={p}", power, problem, dtype, device, generator))
+        rows.append(recovery_row(f"softmax, p={p}", power, problem, on, generator))
     return rows

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from constructions.tensor_power.sinh_pairs import MAX_PAIRS
 from constructions.tensor_power.softmax import highest_sink
+from constructions.tensor_power.softmax_bounds import Heads
 from verify.tensor.data import TensorProblem
 from verify.tensor.families import STARTS, TENSORS, hostile_starts, hostile_tensors
+from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import one_step_construction, step_errors
 
 GROUP = 50
@@ -59,8 +61,8 @@ def search(instances: int, seed: int, dtype: torch.dtype) -> Iterator[Draw]:
         starts = STARTS[int(uniform[3] * len(STARTS))]
         T = hostile_tensors(tensors, GROUP, dim, generator) * 10 ** (12 * uniform[4] - 6)
         problem = TensorProblem("search", T, hostile_starts(starts, GROUP, dim, generator)).rounded(dtype)
-        power = one_step_construction(problem, dim + number // CYCLE % 2, epsilon, pairs, sink, dtype)
-        error, bound = step_errors(power, problem, dtype, "cpu")
+        power = one_step_construction(problem, dim + number // CYCLE % 2, Heads(epsilon, pairs, sink), dtype)
+        error, bound = step_errors(power, problem, Runtime(dtype))
         parts = power.one_step_error(problem.T, problem.v, dtype)
         share = parts.rounding.norm(dim=-1) / parts.total.norm(dim=-1)
         yield Draw(pairs, epsilon, sink, tensors, starts, error, bound, share)

@@ -27,6 +27,7 @@ import verify.tensor.softmax_rows as rows
 from console.output import significant
 from constructions.language.hypotheses import LostDirectionError
 from verify.tensor.data import TensorProblem
+from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import EPSILONS, SINKS
 
 OTHER = {"float64": "float32", "float32": "float64"}
@@ -231,7 +232,7 @@ def drowned(size: float, step: int, dtype: torch.dtype) -> bool:
     problem = TensorProblem("T", T, size * v).rounded(dtype)
     bound = max(rows.UNIT_BOUND, float(problem.v.abs().max()))
     power = rows.softmax_tensor_power_construction(3, 3, 1e-3, 1, 10.0, bound=bound)
-    return rows.drowns(power, problem, dtype, "cpu", LostDirectionError("", step, 0))
+    return rows.drowns(power, problem, Runtime(dtype), LostDirectionError("", step, 0))
 
 
 def test_only_what_the_bound_allows_to_be_lost_is_excused():
@@ -248,10 +249,10 @@ def test_steps_whose_products_drown_are_said_and_not_shown(step, monkeypatch):
     """Whether a kernel rounds them to 0 or to noise, the run ends well; planted here at either step."""
     real = rows.along_path
 
-    def lose(power, problem, dtype, device, steps):
+    def lose(power, problem, on, steps):
         if steps >= step:
             raise LostDirectionError("planted", step, 0)
-        return real(power, problem, dtype, device, steps)
+        return real(power, problem, on, steps)
 
     monkeypatch.setattr(rows, "along_path", lose)
     monkeypatch.setattr(rows, "drowns", lambda *_: True)
@@ -351,9 +352,9 @@ def test_components_within_no_bound_are_reported(monkeypatch, tmp_path):
 def test_a_sweep_in_the_other_dtype_counts(monkeypatch, tmp_path):
     errors = rows.step_errors
 
-    def wrong_in_float32(em, problem, dtype, device):
-        error, bound = errors(em, problem, dtype, device)
-        return (error, bound) if str(dtype) == "torch.float64" else (error + math.inf, bound)
+    def wrong_in_float32(em, problem, on):
+        error, bound = errors(em, problem, on)
+        return (error, bound) if on.dtype == torch.float64 else (error + math.inf, bound)
 
     monkeypatch.setattr(rows, "step_errors", wrong_in_float32)
     outcome = invoke(command.app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")

@@ -15,6 +15,7 @@ import verify.tensor.softmax_rows as softmax_rows
 from verify.__main__ import app
 from verify.engine.record import Record
 from verify.registry import CHECKS
+from verify.resource_rows import SINK
 
 NAMES = {
     "tensor-symbolic": 2,
@@ -141,9 +142,12 @@ def test_wrong_softmax_heads_fail_their_claims(edit, monkeypatch):
 
 
 def test_a_sink_that_is_not_needed_fails_its_claim(monkeypatch):
-    measure = softmax.measure_point
-    with_sink = [36.0]
-    monkeypatch.setattr(softmax, "measure_point", lambda *a: measure(*a[:4], with_sink[0], *a[5:]))
+    measure, needed = softmax.measure_point, SINK[torch.float64]
+
+    def with_sink(problem, max_dim, heads, on):
+        return measure(problem, max_dim, dataclasses.replace(heads, sink=needed), on)
+
+    monkeypatch.setattr(softmax, "measure_point", with_sink)
     assert len(failed("softmax-sink")) == 1
     monkeypatch.setattr(softmax, "without_sink", lambda *_: 0.0)
     assert len(failed("softmax-sink")) == 2

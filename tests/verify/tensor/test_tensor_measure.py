@@ -13,10 +13,10 @@ from tensor_commands import missing_norm, wrong_slice
 
 import verify.tensor.softmax_search as searching
 from constructions.tensor_power.relu import tensor_power_construction
-from constructions.tensor_power.softmax_bounds import best_epsilon
+from constructions.tensor_power.softmax_bounds import Heads, best_epsilon
 from verify.tensor.data import TensorProblem, gaussian_problem, orthogonal_problem, unit_vectors
 from verify.tensor.families import STARTS, TENSORS
-from verify.tensor.measure import PathErrors, along_path, exact_contract, one_step, steps_in_range
+from verify.tensor.measure import PathErrors, Runtime, along_path, exact_contract, one_step, steps_in_range
 from verify.tensor.recover import recover
 from verify.tensor.relu_rows import last_steps, one_step_rows, path_rows
 from verify.tensor.softmax_rows import (
@@ -75,7 +75,7 @@ def test_a_zero_tensor_contracts_to_zero():
 def test_the_error_of_one_step_is_that_of_its_definition():
     problem = gaussian_problem(3, 4, generator())
     em = tensor_power_construction(4, 1)
-    found = one_step(em, problem, F64, "cpu")
+    found = one_step(em, problem, Runtime())
     run = em.run(problem.T, problem.v, steps=1)
     for b in range(4):
         exact = by_definition(problem.T[b], problem.v[b])
@@ -146,7 +146,7 @@ def test_a_problem_fits_a_dtype_or_not(dtype):
 @pytest.mark.parametrize("seed", range(30))
 def test_the_offset_covers_what_float32_rounds(seed):
     problem = gaussian_problem(3, 10, generator(seed)).rounded(F32)
-    assert [r["broken"] for r in one_step_rows(problem, 3, F32, "cpu")] == [0, 0, 0]
+    assert [r["broken"] for r in one_step_rows(problem, 3, Runtime(F32))] == [0, 0, 0]
 
 
 # ---- rows
@@ -189,11 +189,11 @@ def test_the_last_rows_carry_what_broke_before():
 
 def test_a_path_is_compared_with_the_iteration():
     problem = gaussian_problem(3, 5, generator(1))
-    good = along_path(tensor_power_construction(3, 4, normalise="rms"), problem, F64, "cpu", 4)
+    good = along_path(tensor_power_construction(3, 4, normalise="rms"), problem, Runtime(), 4)
     assert (good.error <= good.bound).all()
     assert good.error[:, 0].eq(0).all()
     wrong = wrong_slice(tensor_power_construction(3, 4, normalise="rms"))
-    bad = along_path(wrong, problem, F64, "cpu", 4)
+    bad = along_path(wrong, problem, Runtime(), 4)
     assert int((bad.error > bad.bound).sum()) == 5 * 4
 
 
@@ -204,7 +204,7 @@ def test_a_path_is_compared_with_the_iteration():
 def test_all_components_are_found(seed):
     problem = orthogonal_problem(6, 4, generator(seed))
     em = tensor_power_construction(6, 1, normalise="rms")
-    found = recover(em, problem, 2, 12, F64, "cpu", generator(seed))
+    found = recover(em, problem, 2, 12, Runtime(), generator(seed))
     assert found.distinct
     assert float((found.found - problem.components).norm(dim=-1).max()) < 1e-12
     assert float(found.distance.max()) < 1e-12
@@ -214,7 +214,7 @@ def test_all_components_are_found(seed):
 
 def test_one_component_and_one_coordinate():
     problem = orthogonal_problem(1, 1, generator())
-    found = recover(tensor_power_construction(1, 1, normalise="rms"), problem, 1, 2, F64, "cpu", generator())
+    found = recover(tensor_power_construction(1, 1, normalise="rms"), problem, 1, 2, Runtime(), generator())
     assert found.distinct
     assert float(found.distance) < 1e-15
 
@@ -222,7 +222,7 @@ def test_one_component_and_one_coordinate():
 def test_a_wrong_construction_recovers_nothing():
     problem = orthogonal_problem(4, 4, generator(3))
     em = wrong_slice(tensor_power_construction(4, 1, normalise="rms"))
-    found = recover(em, problem, 2, 12, F64, "cpu", generator(3))
+    found = recover(em, problem, 2, 12, Runtime(), generator(3))
     assert not (found.error <= found.bound).all()
     assert float(found.distance.max()) > 1e-3
 
@@ -231,7 +231,7 @@ def test_without_its_norm_nothing_is_recovered_either():
     problem = orthogonal_problem(4, 2, generator(3))
     em = missing_norm(tensor_power_construction(4, 1, normalise="rms"))
     with pytest.raises(ValueError, match=r"is not 0, but leaves the range of torch\.float64"):
-        recover(em, problem, 2, 12, F64, "cpu", generator(3))
+        recover(em, problem, 2, 12, Runtime(), generator(3))
 
 
 def test_the_problems_are_what_they_say():
@@ -287,22 +287,22 @@ def test_one_long_start_among_many_lowers_epsilon():
 
 def test_a_sweep_covers_the_grid_and_the_prediction():
     problem = gaussian_problem(2, 3, generator())
-    points, best = sweep_epsilon(problem, 3, 2, 36.0, F64, "cpu")
+    points, best = sweep_epsilon(problem, 3, 2, 36.0, Runtime())
     assert [p.epsilon for p in points] == [*EPSILONS, best.predicted_epsilon]
     assert best.heads == 12
     assert best.error == min(p.error for p in points[:-1])
     long = dataclasses.replace(problem, v=10 * problem.v / problem.v.abs().max())
-    assert [p.epsilon for p in sweep_epsilon(long, 2, 2, 36.0, F64, "cpu")[0][:-1]] == pytest.approx(
+    assert [p.epsilon for p in sweep_epsilon(long, 2, 2, 36.0, Runtime())[0][:-1]] == pytest.approx(
         [e / 100 for e in EPSILONS]
     )
 
 
 def test_without_its_sink_the_direction_is_lost():
     problem = gaussian_problem(4, 20, generator())
-    with_sink = measure_point(problem, 4, 1e-3, 2, 36.0, F64, "cpu")
+    with_sink = measure_point(problem, 4, Heads(1e-3, 2, 36.0), Runtime())
     assert with_sink.error < 1e-11
     assert with_sink.broken == 0
-    assert without_sink(problem, 4, 1e-3, 2, 36.0, F64) > 0.01
+    assert without_sink(problem, 4, Heads(1e-3, 2, 36.0), F64) > 0.01
 
 
 # ---- the search
