@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-import torch
 import typer
 
 from console.starting import leave_stops_to_the_command
@@ -51,13 +50,19 @@ def _run(command: Any, arguments: Sequence[str] | None) -> int:
     except MemoryError as problem:
         return _refuse(f"there is not enough memory ({problem}); ask for less")
     except RuntimeError as problem:
-        if not (isinstance(problem, torch.OutOfMemoryError) or "allocate memory" in str(problem)):
+        if not _is_of_memory(problem):
             raise
         return _refuse(f"there is not enough memory ({str(problem).splitlines()[0]}); ask for less")
     except StoppedError as stop:
         print(stop, file=sys.stderr)
         return STOPPED
     return result if isinstance(result, int) else 0
+
+
+def _is_of_memory(problem: RuntimeError) -> bool:
+    """Whether torch had no more memory; no command that did not load it is made to."""
+    torchs = getattr(sys.modules.get("torch"), "OutOfMemoryError", ())
+    return isinstance(problem, torchs) or "allocate memory" in str(problem)
 
 
 @contextmanager

@@ -1,18 +1,23 @@
-"""Checked values of command-line options, and the errors they give."""
+"""Checked values of command-line options, and the errors they give.
+
+torch is imported only by the checks that need it: a command reads its options first (console.starting).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 from console.errors import BadInputError
 from console.streams import printable
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float64")
 
 
 def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | None:
@@ -76,6 +81,8 @@ def folder(text: str | Path) -> Path:
 
 def plain_value(value: object) -> object:
     """An option as JSON has it."""
+    import torch
+
     if isinstance(value, Path):
         return printable(str(value))
     return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
@@ -100,7 +107,9 @@ def dtype_named(name: str) -> torch.dtype:
     """
     if name not in DTYPES:
         raise BadInputError(f"--dtype {name}: it is one of {', '.join(DTYPES)}")
-    return DTYPES[name]
+    import torch
+
+    return getattr(torch, name)
 
 
 def usable_device(name: str) -> str:
@@ -109,6 +118,8 @@ def usable_device(name: str) -> str:
     Raises:
         BadInputError: an unknown device, or one that this machine has not got.
     """
+    import torch
+
     try:
         float(torch.zeros(1, device=name))
     except (RuntimeError, AssertionError, ImportError) as problem:

@@ -11,67 +11,16 @@ model has no other way to know the scale. Their likelihood is that of the data b
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
 
-from baselines.em_estimator import EMMixture
-from baselines.real_data import RealData, RealDataRow, real_data_estimators, real_data_sets, real_data_table
-from console.errors import checking_input, run_command
+from console.errors import run_command
 from console.options import folder, usable_seed, whole
-from console.output import RESULTS, check_out, significant, write_json
-from console.terminal import print_table, widen
-from training.model.tgmm import TGMM
-from training.serving.estimator import TGMMMixture
-from training.serving.loading import load_released
-
-COMMAND = "training.real_data"
+from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@dataclass(frozen=True)
-class Rescaled:
-    """A data set divided by the standard deviation within a group, and the log of that, per point."""
-
-    data: RealData
-    log_volume: float
-
-
-def rescaled(data: RealData, seed: int) -> Rescaled:
-    """X / sigma, sigma^2 the one variance that EM with tied spherical covariances finds."""
-    found = EMMixture(data.n_classes, covariance_type="tied_spherical", n_init=10, random_state=seed).fit(
-        data.X
-    )
-    sigma = float(np.sqrt(found.covariances_[0]))
-    return Rescaled(replace(data, X=data.X / sigma), data.X.shape[1] * float(np.log(sigma)))
-
-
-def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[RealDataRow]:
-    """The learned estimators on every data set; where the model does not serve its K, the row says so."""
-    shared: dict[str, Any] = {"model": model, "n_views": 8, "random_state": seed}
-    unit = {
-        "network alone, rescaled": TGMMMixture(**shared, polish_steps=0),
-        "TGMM, unit, rescaled": TGMMMixture(**shared),
-        "EM, unit, rescaled": EMMixture(n_init=10, random_state=seed),
-    }
-    free = {
-        f"TGMM then EM, {kind}": TGMMMixture(**shared, covariance_type=kind, polish_steps=100)
-        for kind in ("spherical", "full")
-    }
-    rows = []
-    for one in data:
-        scaled = rescaled(one, seed)
-        rows += [
-            replace(row, log_likelihood=row.log_likelihood - scaled.log_volume)
-            for row in real_data_table(unit, [scaled.data])
-        ]
-        rows += real_data_table(free, [one])
-    return rows
 
 
 @app.command()
@@ -82,34 +31,9 @@ def main(
 ) -> int:
     """Measure; see the module's docstring."""
     usable_seed(seed)
-    with checking_input():
-        # A model that cannot be read is said before minutes of other rows.
-        network = model if model == "auto" else load_released(model).sha256
-    run = {"network": network, "seed": seed}
-    if out is not None:
-        check_out(out, COMMAND, (), run)
-    data = real_data_sets()
-    with checking_input():
-        rows = real_data_table(real_data_estimators(seed), data) + learned_rows(data, model, seed)
-    console = Console()
-    widen(console)
-    for one in data:
-        N, d = one.X.shape
-        print_table(
-            console,
-            f"{one.name}: N = {N}, d = {d}, K = {one.n_classes} ({one.treatment})",
-            ("estimator", "ARI", "log-likelihood a point", "parameters", "remark"),
-            [_cells(row) for row in rows if row.data == one.name],
-        )
-    if out is not None:
-        write_json(out, COMMAND, run, {"model": model, "seed": seed, "rows": [asdict(row) for row in rows]})
-        console.print(f"wrote {out / RESULTS}", markup=False)
-    return 0
-
-
-def _cells(row: RealDataRow) -> list[str]:
-    figures = [significant(value, 3) for value in (row.adjusted_rand_index, row.log_likelihood)]
-    return [row.estimator, *figures, str(row.n_parameters or "-"), row.problem[:60]]
+    with loading():
+        from training.serving.real_data import measure
+    return measure(model, seed, out)
 
 
 if __name__ == "__main__":

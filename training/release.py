@@ -9,32 +9,18 @@ very model, grid main. Writes tgmm_NAME.safetensors, tgmm_NAME.json and tgmm_NAM
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import jinja2
 import typer
 
-from console.errors import checking_input, run_command
+from console.errors import run_command
 from console.options import folder
-from training.serving.loading import WEIGHTS, load_released
-from training.trainer.checkpoint import load_model, save_model
-from training.trainer.config import RunConfig, load_preset
-from training.trainer.run_folder import METRICS, MODEL, read_metrics
-
-TEMPLATE = "model_card.md.j2"
+from console.starting import loading
+from training.serving.shipped import WEIGHTS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-class Missing(jinja2.StrictUndefined):
-    """An entry that is not there; formatting it raises jinja2.UndefinedError with its name."""
-
-    def __format__(self, spec: str) -> str:
-        return str(self)
 
 
 @app.command()
@@ -45,116 +31,9 @@ def main(
     out: Annotated[Path, typer.Option(parser=folder, help="folder of released models")] = WEIGHTS,
 ) -> int:
     """Release; see the module's docstring."""
-    with checking_input():
-        if not re.fullmatch("[A-Za-z0-9_-]+", name):
-            raise ValueError(f"--name {name}: needs letters, digits, '-' and '_' only")
-        path = out / f"tgmm_{name}.safetensors"
-        tensors, config, facts = load_model(run / MODEL)
-        card = model_card(name, run, evaluation)
-        _refuse_another(path, load_released(run / MODEL).sha256)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            save_model(path, tensors, config, facts)
-            path.with_suffix(".md").write_text(card, encoding="utf-8")
-        except OSError as problem:
-            raise ValueError(f"--out {out}: cannot be written ({problem.strerror})") from None
-    print(f"wrote {path}, its .json and its .md")
-    return 0
-
-
-def _refuse_another(path: Path, sha256: str) -> None:
-    """ValueError where a model of other weights has the name already."""
-    if path.exists() and load_released(path).sha256 != sha256:
-        raise ValueError(
-            f"{path}: is another model (SHA-256 differs); give another --out, or move it away first"
-        )
-
-
-def model_card(name: str, run: Path, evaluation: Path) -> str:
-    """The card as Markdown.
-
-    Raises ValueError for files that are missing or damaged, a run of other settings than the preset's, and
-    an evaluation of another model or grid.
-    """
-    released = load_released(run / MODEL)
-    facts = released.training
-    config = _settings(name, run / MODEL, facts)
-    measured = _evaluation(evaluation / "results.json", released.sha256, run / MODEL)
-    curve = learning_curve(run / METRICS)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=Missing,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        autoescape=False,  # noqa: S701  Markdown from our own files
-    )
-    template = environment.get_template(TEMPLATE)
-    try:
-        return template.render(
-            name=f"tgmm_{name}",
-            preset=name,
-            sha256=released.sha256,
-            kilobytes=round((run / MODEL).stat().st_size / 1000),
-            facts=facts,
-            evaluation=measured,
-            curve=curve,
-            **config.to_dict(),
-        )
-    except (jinja2.UndefinedError, TypeError, ValueError, OverflowError) as problem:
-        raise ValueError(
-            f"{run} or {evaluation}: an entry that the card needs is missing or of another kind ({problem})"
-        ) from None
-
-
-def learning_curve(metrics: Path) -> list[dict[str, Any]]:
-    """One entry for each evaluation of a run: step, network, polished, and the loss logged last before it.
-
-    Raises ValueError for a file that is missing or that training.train did not write.
-    """
-    try:
-        lines = read_metrics(metrics)
-    except (OSError, ValueError, RecursionError) as problem:
-        raise ValueError(f"{metrics}: cannot be read as lines of JSON ({problem})") from None
-    found, loss = [], float("nan")
-    for line in lines:
-        if not (isinstance(line, dict) and "step" in line and isinstance(line.get("evaluation", {}), dict)):
-            raise ValueError(f"{metrics}: has a line that training.train does not write: {str(line)[:60]!r}")
-        loss = line.get("loss", loss)
-        if "evaluation" in line:
-            found.append({"step": line["step"], "loss": loss, **line["evaluation"]})
-    return found
-
-
-def _settings(name: str, model: Path, facts: dict[str, Any]) -> RunConfig:
-    """Those of the run, which are the preset's; ValueError otherwise."""
-    wanted = load_preset(name)
-    try:
-        found = RunConfig.from_dict(facts.get("config"))
-    except ValueError as problem:
-        raise ValueError(f"{model}: has no settings of a run in its training facts ({problem})") from None
-    if found != wanted:
-        raise ValueError(f"{model}: is a run of other settings than preset {name}")
-    return found
-
-
-def _evaluation(path: Path, digest: str, model: Path) -> dict[str, Any]:
-    """The results of the grid main, the model's of this digest among them; ValueError otherwise."""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise ValueError(f"{path}: cannot be read as JSON ({problem})") from None
-    kinds = {"models": list, "settings": dict, "cells": list}
-    for key, kind in kinds.items():
-        if not (isinstance(measured, dict) and isinstance(measured.get(key), kind)):
-            raise ValueError(f"{path}: has no {key!r} as training.evaluate writes them")
-    if digest not in [one.get("sha256") for one in measured["models"] if isinstance(one, dict)]:
-        raise ValueError(f"{path.parent}: is no evaluation of {model}; run training.evaluate on it")
-    settings = measured["settings"]
-    if settings.get("grid") != "main":
-        raise ValueError(f"{path}: is of the grid {settings.get('grid')!r}, needs 'main'")
-    if not isinstance(settings.get("command"), str):
-        raise ValueError(f"{path}: has the command {settings.get('command')!r}, needs a string")
-    return measured
+    with loading():
+        from training.serving.release import release
+    return release(run, evaluation, name, out)
 
 
 if __name__ == "__main__":

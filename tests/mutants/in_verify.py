@@ -85,7 +85,7 @@ VERIFY: tuple[Mutant, ...] = (
     ),
     Mutant(
         "exit code 0 where a claim failed",
-        "verify/__main__.py",
+        "verify/ledger/command.py",
         "return 0 if passed else BROKEN",
         "return 0",
         ("tests/verify/test_ledger.py::test_a_failing_check_fails_the_ledger",),
@@ -93,7 +93,7 @@ VERIFY: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the ledger passes with one claim",
-        "verify/__main__.py",
+        "verify/ledger/command.py",
         "passed = all(record.passed for record in records)",
         "passed = any(record.passed for record in records)",
         ("tests/verify/test_ledger.py::test_a_failing_check_fails_the_ledger",),

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from console.errors import run_command
-from training import evaluate
 from training.evaluate import app
+from training.evaluation import command
 from training.model.tgmm import TGMM, ModelConfig
 from training.trainer.checkpoint import save_model
 
@@ -70,7 +70,7 @@ def test_a_network_beside_methods(models, tmp_path, capsys):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes a second; where figures are not what is tested, none are drawn."""
-    monkeypatch.setattr(evaluate, "pictures", lambda *_: [])
+    monkeypatch.setattr(command, "pictures", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -171,7 +171,7 @@ def figures(out):
 @pytest.mark.usefixtures("no_figures")
 def test_a_stop_in_any_cell_goes_on_to_the_same_figures(monkeypatch, tmp_path, capsys):
     assert run(*SAMPLES, "--out", tmp_path / "whole") == 0
-    measure = evaluate.measure_cell
+    measure = command.measure_cell
     for stop in range(3):
         out, measured = tmp_path / str(stop), []
 
@@ -183,7 +183,7 @@ def test_a_stop_in_any_cell_goes_on_to_the_same_figures(monkeypatch, tmp_path, c
             return found
 
         with monkeypatch.context() as planted:
-            planted.setattr(evaluate, "measure_cell", stopping)
+            planted.setattr(command, "measure_cell", stopping)
             capsys.readouterr()
             assert run(*SAMPLES, "--out", out) == 130
         said = capsys.readouterr().err.splitlines()[-1]
@@ -211,8 +211,8 @@ def test_two_runs_that_differ_have_two_folders(models, monkeypatch, tmp_path, ca
 
 
 def test_the_slowest_method_only_when_asked():
-    assert "posterior-mean" not in evaluate._method_names(None, None)
-    assert "posterior-mean" in evaluate._method_names(None, "all")
-    assert evaluate._method_names(None, "posterior-mean") == ["posterior-mean"]
-    assert evaluate._method_names("posterior-mean", None) == ["posterior-mean"]
-    assert len(evaluate._method_names(None, None)) == len(evaluate._method_names(None, "all")) - 1
+    assert "posterior-mean" not in command._method_names(None, None)
+    assert "posterior-mean" in command._method_names(None, "all")
+    assert command._method_names(None, "posterior-mean") == ["posterior-mean"]
+    assert command._method_names("posterior-mean", None) == ["posterior-mean"]
+    assert len(command._method_names(None, None)) == len(command._method_names(None, "all")) - 1

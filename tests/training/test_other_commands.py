@@ -10,14 +10,17 @@ import pytest
 import torch
 from training_runs import Outcome, preset, train
 
+from baselines.em_estimator import EMMixture
 from console.errors import run_command
 from training import curves, evaluate, real_data, release, throughput
 from training.model.tgmm import TGMM, ModelConfig
+from training.serving import real_data as real_data_work
+from training.serving import release as release_work
+from training.trainer import curves as curves_work
+from training.trainer import throughput as throughput_work
 from training.trainer.checkpoint import load_model, save_model
 from training.trainer.config import RunConfig
 from training.trainer.processes import Processes
-
-MODULES = (release, curves, throughput, evaluate, real_data)
 
 
 def run(module, *arguments) -> Outcome:
@@ -52,7 +55,7 @@ def tiny(tmp_path_factory):
 def tiny_is_a_preset(tiny, monkeypatch):
     """The settings of the tiny run are those of every preset."""
     config = json.loads((tiny / "run" / "config.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(release, "load_preset", lambda name: RunConfig.from_dict(config))
+    monkeypatch.setattr(release_work, "load_preset", lambda name: RunConfig.from_dict(config))
 
 
 def copied(tiny, folder):
@@ -190,7 +193,7 @@ def test_release_into_what_is_no_folder(tiny, tmp_path):
 
 
 def test_curves_show_every_evaluation(tmp_path, monkeypatch):
-    monkeypatch.setattr(curves, "FLOOR_TASKS", 20)
+    monkeypatch.setattr(curves_work, "FLOOR_TASKS", 20)
     folder = tmp_path / "run"
     source = preset(tmp_path, tasks={"components": [2], "sort_weights": True}, training={"loss": "ordered"})
     assert train("--preset", source, "--out", folder).code == 0
@@ -214,7 +217,7 @@ def test_curves_refuse_runs_that_cannot_be_compared(tiny, tmp_path):
 def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
     """One layer of width 2, one head, 2 hidden units; sequences of 3 and 5 points with 2 component tokens:
     T = 12 tokens, sum of squares 25 + 49."""
-    monkeypatch.setattr(throughput, "MATRIX", 64)
+    monkeypatch.setattr(throughput_work, "MATRIX", 64)
     config = RunConfig.from_dict(
         {
             "tasks": {"n_features": 1, "components": [2], "samples": [3, 5]},
@@ -222,12 +225,12 @@ def test_throughput_counts_the_operations_of_a_known_network(monkeypatch):
             "training": {"steps": 9, "tasks_per_step": 2, "micro_batches": 1},
         }
     )
-    trainer = throughput.Trainer(config, Processes(0, 1, torch.device("cpu")))
+    trainer = throughput_work.Trainer(config, Processes(0, 1, torch.device("cpu")))
     weights = sum(p.numel() for p in trainer.model.backbone.parameters())
     assert weights == 4 * 4 + 2 * 4 + 4 + 8  # matrices, biases, two norms
-    counted = throughput.step_flops(config, trainer, (3, 5), 2)
+    counted = throughput_work.step_flops(config, trainer, (3, 5), 2)
     assert counted == 3 * (2 * weights * 12 + 4 * 1 * 2 * (25 + 49))
-    assert throughput.measure(config, Processes(0, 1, torch.device("cpu")), 3).utilisation > 0
+    assert throughput_work.measure(config, Processes(0, 1, torch.device("cpu")), 3).utilisation > 0
 
 
 def test_throughput_refuses():
@@ -239,35 +242,28 @@ def test_throughput_refuses():
 
 def test_real_data_rescaling_keeps_the_density(monkeypatch, capsys):
     """Dividing X by sigma adds d log sigma to a log-density: the rows are of the data before it."""
-    iris = real_data.real_data_sets()[0]
-    scaled = real_data.rescaled(iris, 0)
+    iris = real_data_work.real_data_sets()[0]
+    scaled = real_data_work.rescaled(iris, 0)
     sigma = float(iris.X[0, 0] / scaled.data.X[0, 0])
     assert scaled.log_volume == pytest.approx(iris.X.shape[1] * torch.tensor(sigma).log().item(), rel=1e-6)
-    rows = real_data.learned_rows([iris], "auto", 0)
+    rows = real_data_work.learned_rows([iris], "auto", 0)
     by_name = {row.estimator: row for row in rows}
     # EM of unit variances on rescaled data maximises the likelihood of tied variances at that sigma.
-    tied = real_data.EMMixture(3, covariance_type="tied_spherical", n_init=10, random_state=0).fit(iris.X)
+    tied = EMMixture(3, covariance_type="tied_spherical", n_init=10, random_state=0).fit(iris.X)
     assert by_name["EM, unit, rescaled"].log_likelihood == pytest.approx(tied.lower_bound_, abs=5e-3)
     assert all(row.adjusted_rand_index > 0.4 for row in rows)
 
 
 def test_real_data_says_which_k_a_model_does_not_serve():
     model = TGMM(ModelConfig(n_features=2, components=(2,)))
-    rows = real_data.learned_rows(real_data.real_data_sets(2)[:1], model, 0)  # iris, K = 3
+    rows = real_data_work.learned_rows(real_data_work.real_data_sets(2)[:1], model, 0)  # iris, K = 3
     assert [row.problem for row in rows if "network" in row.estimator] == [
         "n_components is 3, this model serves 2"
     ]
 
 
 def test_real_data_reads_the_model_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(real_data, "real_data_table", lambda *_: pytest.fail("measured before"))
+    monkeypatch.setattr(real_data_work, "real_data_table", lambda *_: pytest.fail("measured before"))
     line = refusal(real_data, "--model", "typo", "--out", tmp_path / "out")
     assert line.startswith("error: typo: no such file; needs a model, or one of ")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_help(module):
-    outcome = run(module, "--help")
-    assert outcome.code == 0
-    assert "Usage" in outcome.out

@@ -12,8 +12,8 @@ import pytest
 import torch
 from training_runs import ROOT, preset, read_metrics, refusal, train
 
-from training import train as train_module
 from training.model.tgmm import TGMM, ModelConfig
+from training.trainer import command as train_command
 from training.trainer.checkpoint import latest_checkpoint, load_model
 from training.trainer.config import RunConfig, load_preset
 
@@ -280,7 +280,7 @@ def test_tensorboard_gets_every_number_of_metrics(tmp_path, boards):
 def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path, monkeypatch, boards):
     """Failed after 9 steps, the checkpoint is that of step 7: what was said of 8 and 9 is purged."""
     path, out = preset(tmp_path, training={"log_every": 1}), tmp_path / "out"
-    take_step, after = train_module.Trainer.take_step, train_module.Recorder.after
+    take_step, after = train_command.Trainer.take_step, train_command.Recorder.after
 
     def failing(self, *arguments):
         if self.step == 9:
@@ -293,8 +293,8 @@ def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path, monkeypatch,
             self.save()
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.Trainer, "take_step", failing)
-        patch.setattr(train_module.Recorder, "after", saving)
+        patch.setattr(train_command.Trainer, "take_step", failing)
+        patch.setattr(train_command.Recorder, "after", saving)
         assert train("--preset", path, "--out", out, "--tensorboard").code == 2
     assert train("--out", out, "--resume", "--tensorboard").code == 0
     first, second = boards
@@ -349,7 +349,7 @@ def test_another_seed_gives_another_model_and_the_same_seed_the_same(tmp_path, f
 
 def test_threads_are_set(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(train_module.torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(train_command.torch, "set_num_threads", asked.append)
     for threads in (0, 3):
         folder = tmp_path / str(threads)
         folder.mkdir()

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from console.output import Picture
+from training.evaluation.asked import COMPONENTS, Axis
 from training.evaluation.contenders import ORACLE
-from training.evaluation.grids import COMPONENTS, Axis
 from training.evaluation.measure import CellResult, Row
 
 NAMES = ("error", "split", "time")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.evaluation.asked import AXES, COMPONENTS
 from training.tasks import TaskDistribution, check_samples
 
 N_SAMPLES = 128
@@ -30,40 +31,6 @@ LONG = 256
 """Longer tasks are fewer: a cell has no more points than if its tasks had so many; two tasks at least."""
 FIXED_K = 3
 """Grids over something else than K keep it at the one nearest to this and at the largest."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What a grid varies: the key of the value in a record, how a figure labels it, whether that is log."""
-
-    key: str
-    label: str
-    log: bool = False
-
-
-COMPONENTS = Axis("K", "number of components K")
-AXES = {
-    "main": COMPONENTS,
-    "samples": Axis("N", "points a task, N", log=True),
-    "perturbation": Axis("perturbation", "perturbation of the means, sigma_p"),
-    "separation": Axis("separation", "distance between means, in standard deviations"),
-    "diagonal": COMPONENTS,
-    "components": COMPONENTS,
-    "embedding": COMPONENTS,
-    "dxk": COMPONENTS,
-}
-"""Every grid by its name, with what it varies."""
-
-TITLES = {
-    "main": "the paper's tasks",
-    "samples": "sample size",
-    "perturbation": "means outside the box of the training tasks",
-    "separation": "components at one distance",
-    "diagonal": "diagonal covariances",
-    "components": "more components than dimensions",
-    "embedding": "with and without task embedding",
-    "dxk": "dimension and number of components",
-}
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from training.model.tgmm import TGMM, ModelConfig
+from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import CheckpointError, load_model, model_paths
 from training.trainer.config import model_config
 from training.trainer.tensor_files import digest_of, encode_tensors
-
-WEIGHTS = Path(__file__).parents[1] / "weights"
-SHIPPED = {"d2": WEIGHTS / "tgmm_d2.safetensors", "d8": WEIGHTS / "tgmm_d8.safetensors"}
-"""The models of this package by their names."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,6 +111,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def learning_curve(metrics: Path) -> list[dict[str, Any]]:
+    """One entry for each evaluation of a run: step, network, polished, and the loss logged last before it.
+
+    Raises ValueError for a file that is missing or that training.train did not write.
+    """
+    try:
+        lines = read_metrics(metrics)
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ValueError(f"{metrics}: cannot be read as lines of JSON ({problem})") from None
+    found, loss = [], float("nan")
+    for line in lines:
+        if not (isinstance(line, dict) and "step" in line and isinstance(line.get("evaluation", {}), dict)):
+            raise ValueError(f"{metrics}: has a line that training.train does not write: {str(line)[:60]!r}")
+        loss = line.get("loss", loss)
+        if "evaluation" in line:
+            found.append({"step": line["step"], "loss": loss, **line["evaluation"]})
+    return found
+
+
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:

@@ -38,10 +38,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -53,9 +52,8 @@ from baselines.spectral import spectral
 from baselines.tasks import Tasks, paper_tasks
 from console.cells import Cells
 from console.errors import BROKEN, checking_input
-from console.folder import RESULTS, default_out
+from console.folder import RESULTS
 from console.memory import check_fits
-from console.options import folder, usable_seed, whole
 from console.output import check_out, write_json
 from console.terminal import progress
 
@@ -296,26 +294,16 @@ def levels_table(levels: list[Level]) -> Table:
     return table
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+def compare(tasks: int, seed: int, out: Path) -> int:
+    """Measure the levels, print and write them; the exit code.
 
-
-@app.command()
-def main(
-    context: typer.Context,
-    tasks: Annotated[int, typer.Option(parser=whole, help="tasks in every cell")] = 1024,
-    seed: Annotated[int, typer.Option(parser=whole, help="seed of the tasks and of the starts")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=folder, help="folder for results.json; default results/reference_levels_..."),
-    ] = None,
-) -> int:
-    """Measure the levels and compare. Exit 0 when all are reproduced, 1 when one is not, 2 for bad input."""
-    usable_seed(seed)
+    Raises:
+        BadInputError: bad input, before anything is written.
+    """
     with checking_input():
         check_tasks(tasks)
         check_fits("tasks", tasks, 300_000)  # ten starts of EM at once on 128 points
     run = {"tasks": tasks, "seed": seed}
-    out = out or default_out("reference_levels", context)
     check_out(out, COMMAND, (), run)
     cells = Cells(out, COMMAND, run, ROOMS)
     with cells.stopping([f"d{d}-K{K}" for d, K in CELLS]):

@@ -126,7 +126,8 @@ def check(
     ended: list[str] = []
     recovered: list[Row] = []
     dropped: list[Row] = []
-    others = [kind for kind in DTYPES.values() if kind != dtype and given[0].fits(kind)]
+    kinds = [getattr(torch, name) for name in DTYPES]
+    others = [kind for kind in kinds if kind != dtype and given[0].fits(kind)]
     deflated = () if options.tensor is not None else RECOVERED
 
     def sweep(problem: TensorProblem, d0: int, score: float, on: Runtime) -> None:

@@ -34,7 +34,9 @@ from training.train import app
 from training.trainer import recorder
 from training.trainer.loop import Trainer
 
-# Imported late, by the first step of an optimiser and by building a command: here, not in every child.
+# Imported late, by the command, by the first step of an optimiser and by building a command: here, not in
+# every child.
+importlib.import_module("training.trainer.command")
 importlib.import_module("torch._dynamo")
 typer.main.get_command(app)
 

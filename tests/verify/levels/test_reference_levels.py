@@ -22,11 +22,11 @@ from verify.levels.command import (
     Level,
     Published,
     _level,
-    app,
     measure_levels,
     published_standard_error,
     share_distance,
 )
+from verify.reference_levels import app
 
 
 @pytest.fixture(autouse=True)

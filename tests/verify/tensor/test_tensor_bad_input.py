@@ -10,7 +10,6 @@ import pytest
 from commands import invoke, snapshot
 from numpy.lib import format as npy_format
 
-import console.options as options
 import verify.resources as resources
 import verify.tensor.data as tensor_data
 import verify.tensor.relu_command as relu
@@ -166,7 +165,7 @@ def test_cuda_where_there_is_none(name, monkeypatch):
     def refuse(*_, device):
         raise RuntimeError(f"No CUDA GPUs are available\nfor {device}")
 
-    monkeypatch.setattr(options.torch, "zeros", refuse)
+    monkeypatch.setattr("torch.zeros", refuse)
     assert_refused(name, (*GRID, "--device", "cuda"), ["--device cuda", "No CUDA GPUs are available"])
 
 

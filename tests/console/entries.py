@@ -1,0 +1,13 @@
+"""Every command, with words that it takes; some of them need a file that is not there."""
+
+ENTRIES = {
+    "verify.__main__": "--only em-exact",
+    "verify.reference_levels": "--tasks 2",
+    "verify.theorem": "mine.py:MINE",
+    "training.train": "--preset smoke --out new",
+    "training.evaluate": "em --tasks 2 --dims 2 --components 2",
+    "training.curves": "nowhere --out new",
+    "training.real_data": "",
+    "training.release": "nowhere --evaluation nowhere --name d8",
+    "training.throughput": "--preset smoke",
+}

@@ -1,0 +1,1 @@
+"""The ledger of every claim: the command behind `python -m verify`."""
