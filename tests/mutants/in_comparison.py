@@ -283,7 +283,7 @@ COMPARISON: tuple[Mutant, ...] = (
     ),
     Mutant(
         "hardness by the largest gap",
-        "training/comparison/failures/measure.py",
+        "training/comparison/failures/strata.py",
         ".masked_fill(torch.eye(K, dtype=torch.bool), math.inf).flatten(1).amin(1)",
         ".masked_fill(torch.eye(K, dtype=torch.bool), 0.0).flatten(1).amax(1)",
         ("tests/training/evaluation/test_hardness.py",),

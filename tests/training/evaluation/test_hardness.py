@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from baselines.mixture import Mixture
-from training.comparison.failures.measure import scores
+from training.comparison.failures.strata import scores
 
 
 def test_hardness_is_the_closest_pair_and_the_least_component():
@@ -18,7 +18,7 @@ def test_hardness_is_the_closest_pair_and_the_least_component():
         batch=SimpleNamespace(X=X),
         regime=SimpleNamespace(n_components=3, n_samples=60, spectral_refusal=True),
         floor=torch.tensor([0.01], dtype=torch.float64),
-        generator=lambda place: torch.Generator().manual_seed(place),
+        generator=lambda purpose: torch.Generator().manual_seed(9),
         failed=lambda mixture: torch.zeros(1, dtype=torch.bool),
     )
     found = scores(tasks)

@@ -7,15 +7,15 @@ baselines.em; `polish_check` measures how far the constructed layers are from th
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from baselines.metrics import errors
 from baselines.mixture import Mixture
-from training.comparison.adaptation.report import render
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     BAD,
     NETWORKS,
@@ -24,10 +24,15 @@ from training.comparison.common.regimes import (
     RegimeTasks,
     component_regimes,
     em_iterates,
-    refusal,
     regime_tasks,
 )
-from training.comparison.common.task_statistics import TAIL, mean_interval, resampled
+from training.comparison.common.task_statistics import (
+    TAIL,
+    CountedInterval,
+    Interval,
+    mean_interval,
+    resampled,
+)
 from training.model.tgmm import TGMM
 
 STEPS = 15
@@ -40,8 +45,112 @@ WORTH_STARTS = (*RANDOM_STARTS, "k-means")
 """From where the EM steps are counted that the network is worth; "k-means" is the best of ten starts."""
 
 
-def compute(subject: Subject, start: Start) -> dict[str, Any]:
-    """Curves and worths of every K as JSON values; adaptation_section says what is made of them."""
+@dataclass(frozen=True)
+class Curve:
+    """Of one start, after 0, 1, ..., STEPS steps of EM.
+
+    mean, median  of the error over all tasks. solved: the mean over those that the start ends up solving.
+    distance      the mean distance to converged EM.
+    failed        share of the tasks that it fails at the end.
+    """
+
+    mean: list[Interval]
+    median: list[float]
+    solved: list[Interval]
+    distance: list[Interval]
+    failed: float
+
+
+@dataclass(frozen=True)
+class TaskWorth:
+    """Task by task: t with its quartiles, and the share of tasks where the start never is as good."""
+
+    quartiles: list[float]
+    never: float
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Smallest t at which EM from a start is no worse than the network alone; NEVER where no t <= STEPS does.
+
+    mean, median  by the mean and the median error over all tasks, tasks drawn again.
+    solved        by the mean over the tasks that the start ends up solving, both sides.
+    """
+
+    mean: Interval
+    median: Interval
+    solved: CountedInterval
+    task: TaskWorth
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Smallest t at which the mean error is at most NEAR times the floor's: all tasks, and the solved."""
+
+    mean: Interval
+    solved: CountedInterval
+
+
+@dataclass(frozen=True)
+class ComponentResult:
+    """One K. floor: the error of EM from the truth. Keys are starts; of `worth` first a network's output."""
+
+    title: str
+    K: int
+    tasks: int
+    floor: Interval
+    floor_median: float
+    curves: dict[str, Curve]
+    worth: dict[str, dict[str, Worth]]
+    needed: dict[str, Needed]
+    own_solved: float
+
+
+@dataclass(frozen=True)
+class PolishRow:
+    """Constructed steps against exact ones: mean and largest distance; control: to no step at all."""
+
+    steps: int
+    mean: float
+    most: float
+    control: float
+
+
+@dataclass(frozen=True)
+class Polish:
+    """Of so many tasks of one kind, with the error of EM from the truth there."""
+
+    refusal: str
+    tasks: int
+    title: str
+    floor: float
+    rows: list[PolishRow]
+
+
+@dataclass(frozen=True)
+class NoPolish:
+    """Why a network cannot have constructed layers behind it."""
+
+    refusal: str
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """Of every K; bad and near are BAD and NEAR."""
+
+    name: str
+    d: int
+    layers: int
+    seed: int
+    steps: int
+    bad: float
+    near: float
+    regimes: list[ComponentResult]
+    polish: Polish | NoPolish
+
+
+def compute(subject: Subject, start: Start) -> AdaptationResult:
+    """Curves and worths of every K."""
     regimes = []
     for regime in component_regimes(subject):
         start(f"{regime.title}: EM behind the network")
@@ -49,17 +158,17 @@ def compute(subject: Subject, start: Start) -> dict[str, Any]:
     start("constructed layers against exact steps")
     tasks = regime_tasks(subject, component_regimes(subject)[-1], subject.effort.tasks)
     number = QUICK_POLISH_TASKS if subject.effort.quick else POLISH_TASKS
-    return {
-        "name": subject.released.name,
-        "d": subject.model.config.n_features,
-        "layers": subject.model.config.layers,
-        "seed": subject.effort.seed,
-        "steps": STEPS,
-        "bad": BAD,
-        "near": NEAR,
-        "regimes": regimes,
-        "polish": polish_check(subject.model, tasks, number),
-    }
+    return AdaptationResult(
+        name=subject.released.name,
+        d=subject.model.config.n_features,
+        layers=subject.model.config.layers,
+        seed=subject.effort.seed,
+        steps=STEPS,
+        bad=BAD,
+        near=NEAR,
+        regimes=regimes,
+        polish=polish_check(subject.model, tasks, number),
+    )
 
 
 def curves_of(tasks: RegimeTasks) -> dict[str, list[Mixture]]:
@@ -72,92 +181,76 @@ def curves_of(tasks: RegimeTasks) -> dict[str, list[Mixture]]:
     return found
 
 
-def measure(tasks: RegimeTasks) -> dict[str, Any]:
+def measure(tasks: RegimeTasks) -> ComponentResult:
     """One K: error and distance to converged EM after t steps from each start, and what follows."""
     paths = curves_of(tasks)
     error = {name: torch.stack([errors(m, tasks.truth).total for m in path]) for name, path in paths.items()}
     goal = tasks.converged("truth").mixture
     gap = {name: torch.stack([errors(m, goal).total for m in path]) for name, path in paths.items()}
-    generator = tasks.generator(11)
+    generator = tasks.generator(RegimePurpose.ADAPTATION_RESAMPLED)
     solved = {name: ~(values[-1] > BAD * tasks.floor) for name, values in error.items()}
     own = error["learned"][0]
     floor = tasks.floor
-    return {
-        "title": tasks.regime.title,
-        "K": tasks.regime.n_components,
-        "tasks": tasks.n_tasks,
-        "floor": mean_interval(floor, generator),
-        "floor_median": float(floor.quantile(0.5)),
-        "curves": {
-            name: {
-                "mean": [mean_interval(row, generator) for row in values],
-                "median": [float(row.quantile(0.5)) for row in values],
-                "solved": [mean_interval(row[solved[name]], generator) for row in values],
-                "distance": [mean_interval(row, generator) for row in gap[name]],
-                "failed": float((~solved[name]).double().mean()),
-            }
+    return ComponentResult(  # in this order: each draws from the one generator
+        title=tasks.regime.title,
+        K=tasks.regime.n_components,
+        tasks=tasks.n_tasks,
+        floor=mean_interval(floor, generator),
+        floor_median=float(floor.quantile(0.5)),
+        curves={
+            name: Curve(
+                mean=[mean_interval(row, generator) for row in values],
+                median=[float(row.quantile(0.5)) for row in values],
+                solved=[mean_interval(row[solved[name]], generator) for row in values],
+                distance=[mean_interval(row, generator) for row in gap[name]],
+                failed=float((~solved[name]).double().mean()),
+            )
             for name, values in error.items()
         },
-        "worth": {
+        worth={
             kind: {name: worth(error[name], error[kind][0], solved[name], generator) for name in WORTH_STARTS}
             for kind in (*NETWORKS, SHUFFLED)
         },
-        "needed": {name: needed(values, floor, solved[name], generator) for name, values in error.items()},
-        "own_solved": float((~(own > BAD * floor)).double().mean()),
-    }
+        needed={name: needed(values, floor, solved[name], generator) for name, values in error.items()},
+        own_solved=float((~(own > BAD * floor)).double().mean()),
+    )
 
 
-def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator) -> dict[str, Any]:
-    """Smallest t at which EM from a start is no worse than the network alone; curve (steps + 1, T), own (T,).
-
-    mean, median   by the mean and the median error over all tasks: [t, low, high], tasks drawn again.
-    solved         by the mean over the tasks that the start ends up solving (`solved` (T,)), both sides.
-    task           task by task: median t with its quartiles, and the share of tasks where it never is.
-    NEVER (None in JSON) where no t <= steps does.
-    """
-    n = curve.shape[1]
-    drawn = resampled(n, generator, 500)
+def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator) -> Worth:
+    """Of a start's curve (steps + 1, T), the network's own (T,), and the tasks that the start solves (T,)."""
+    drawn = resampled(curve.shape[1], generator, 500)
     each = first_step(curve <= own)
     used = solved.nonzero().squeeze(-1)
-    return {
-        "mean": [
-            _scalar(first_step((curve.mean(1) <= own.mean())[:, None])),
-            *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(own[None], drawn))),
-        ],
-        "median": [
+    return Worth(
+        mean=_by_mean(curve, own, drawn),
+        median=Interval(
             _scalar(first_step((curve.quantile(0.5, dim=1) <= own.quantile(0.5))[:, None])),
             *_limits(first_step(_drawn_medians(curve, drawn) <= _drawn_medians(own[None], drawn))),
-        ],
-        "solved": _restricted(curve[:, used], own[used], generator),
-        "task": {
-            "quartiles": [_quantile(each, q) for q in (0.25, 0.5, 0.75)],
-            "never": float(each.isinf().double().mean()),
-        },
-    }
+        ),
+        solved=_restricted(curve[:, used], own[used], generator),
+        task=TaskWorth([_quantile(each, q) for q in (0.25, 0.5, 0.75)], float(each.isinf().double().mean())),
+    )
 
 
-def _restricted(curve: Tensor, own: Tensor, generator: torch.Generator) -> list[float]:
-    """[t, low, high, number of tasks] by the mean over these tasks; NaN for less than two."""
+def _by_mean(curve: Tensor, own: Tensor, drawn: Tensor) -> Interval:
+    value = _scalar(first_step((curve.mean(1) <= own.mean())[:, None]))
+    return Interval(value, *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(own[None], drawn))))
+
+
+def _restricted(curve: Tensor, own: Tensor, generator: torch.Generator) -> CountedInterval:
+    """By the mean over these tasks; NaN for less than two."""
     n = curve.shape[1]
     if n < 2:
-        return [math.nan, math.nan, math.nan, n]
-    drawn = resampled(n, generator, 500)
-    value = _scalar(first_step((curve.mean(1) <= own.mean())[:, None]))
-    return [value, *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(own[None], drawn))), n]
+        return CountedInterval(math.nan, math.nan, math.nan, n)
+    return CountedInterval(*_by_mean(curve, own, resampled(n, generator, 500)), n)
 
 
-def needed(curve: Tensor, floor: Tensor, solved: Tensor, generator: torch.Generator) -> dict[str, Any]:
-    """Smallest t at which the mean error is at most NEAR times the floor's, over all tasks and the solved."""
+def needed(curve: Tensor, floor: Tensor, solved: Tensor, generator: torch.Generator) -> Needed:
+    """Of a start's curve (steps + 1, T), the floor (T,), and the tasks that the start solves (T,)."""
     goal = NEAR * floor
     drawn = resampled(curve.shape[1], generator, 500)
     used = solved.nonzero().squeeze(-1)
-    return {
-        "mean": [
-            _scalar(first_step((curve.mean(1) <= goal.mean())[:, None])),
-            *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(goal[None], drawn))),
-        ],
-        "solved": _restricted(curve[:, used], goal[used], generator),
-    }
+    return Needed(_by_mean(curve, goal, drawn), _restricted(curve[:, used], goal[used], generator))
 
 
 def first_step(reached: Tensor) -> Tensor:
@@ -166,32 +259,23 @@ def first_step(reached: Tensor) -> Tensor:
     return torch.where(reached, steps, NEVER).amin(0)
 
 
-def polish_check(model: Any, tasks: RegimeTasks, n_tasks: int) -> dict[str, Any]:
+def polish_check(model: object, tasks: RegimeTasks, n_tasks: int) -> Polish | NoPolish:
     """Constructed EM layers behind the network against exact steps from its estimate, on n_tasks tasks.
 
-    For each number of steps: the largest and the mean distance in the paper's metric. Control: the distance
-    to no step at all, the network's own estimate. A network that cannot have EM layers: only the reason.
+    Distances are in the paper's metric. Control: the distance to the network's own estimate.
     """
     if not isinstance(model, TGMM):
-        return {"refusal": f"a {type(model).__name__} has no constructed layers"}
+        return NoPolish(f"a {type(model).__name__} has no constructed layers")
     if model.config.scales:
-        return {"refusal": "EM layers need unit covariances, this network estimates scales"}
+        return NoPolish("EM layers need unit covariances, this network estimates scales")
     X, K = tasks.batch.X[:n_tasks], tasks.regime.n_components
     exact = em_iterates(X, model.estimate(X, K), max(POLISH_STEPS))
     rows = []
     for steps in POLISH_STEPS:
         found = model.with_polish(steps).estimate(X, K)
         gap, off = errors(found, exact[steps]).total, errors(found, exact[0]).total
-        rows.append(
-            {
-                "steps": steps,
-                "mean": float(gap.mean()),
-                "most": float(gap.max()),
-                "control": float(off.mean()),
-            }
-        )
-    floor = float(tasks.floor[:n_tasks].mean())
-    return {"refusal": "", "tasks": len(X), "title": tasks.regime.title, "floor": floor, "rows": rows}
+        rows.append(PolishRow(steps, float(gap.mean()), float(gap.max()), float(off.mean())))
+    return Polish("", len(X), tasks.regime.title, float(tasks.floor[:n_tasks].mean()), rows)
 
 
 def _drawn_means(values: Tensor, drawn: Tensor) -> Tensor:
@@ -206,9 +290,9 @@ def _drawn_medians(values: Tensor, drawn: Tensor) -> Tensor:
     return torch.stack([row[drawn].median(1).values for row in values])
 
 
-def _limits(drawn: Tensor) -> list[float]:
+def _limits(drawn: Tensor) -> tuple[float, float]:
     """2.5 and 97.5 % quantiles, values that were drawn; NEVER is larger than any t."""
-    return [_quantile(drawn, TAIL), _quantile(drawn, 1 - TAIL)]
+    return _quantile(drawn, TAIL), _quantile(drawn, 1 - TAIL)
 
 
 def _quantile(values: Tensor, q: float) -> float:
@@ -219,14 +303,3 @@ def _quantile(values: Tensor, q: float) -> float:
 
 def _scalar(values: Tensor) -> float:
     return float(values[0])
-
-
-PART = Part(
-    key="adaptation",
-    title="How many EM layers is the network worth?",
-    compute=compute,
-    render=render,
-    pieces=lambda subject: len(component_regimes(subject)) + 1,
-    pictures=("adaptation-error", "adaptation-distance", "adaptation-worth"),
-    refusal=refusal,
-)

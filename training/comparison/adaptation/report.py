@@ -2,93 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from training.comparison.adaptation.figures import START_LABELS, pictures
+from training.comparison.adaptation.measure import AdaptationResult, NoPolish, Polish
 from training.comparison.common.parts import Section, Table
 from training.comparison.common.phrases import interval, listed, number, percent
 from training.comparison.common.regimes import SHUFFLED
+from training.comparison.common.task_statistics import CountedInterval, Interval
 
 
-def render(values: dict[str, Any]) -> Section:
+def render(values: AdaptationResult) -> Section:
     """Finding first, then what it rests on."""
-    paragraphs = [_worth(values), _needed(values), _polish(values["polish"]), _reading(values)]
-    tables = [_worth_table(values), _needed_table(values), _polish_table(values["polish"])]
+    paragraphs = [_worth(values), _needed(values), _polish(values.polish), _reading(values)]
+    tables = [_worth_table(values), _needed_table(values), _polish_table(values.polish)]
     return Section(paragraphs, [table for table in tables if table.rows], pictures(values))
 
 
-def steps_text(value: float | None) -> str:
-    """A number of EM steps; None, as infinity comes back from JSON, is never."""
-    return "never" if value is None or value == float("inf") else f"{value:.0f}"
+def steps_text(value: float) -> str:
+    """A number of EM steps; infinity is never, and so is what is not known."""
+    return f"{value:.0f}" if math.isfinite(value) else "never"
 
 
-def steps_interval(values: list[float | None]) -> str:
-    """[t, low, high] as "3 (2 to never)"."""
-    value, low, high = (steps_text(v) for v in values[:3])
+def steps_interval(found: Interval | CountedInterval) -> str:
+    """As in "3 (2 to never)"."""
+    value, low, high = (steps_text(v) for v in found[:3])
     return value if value == low == high else f"{value} ({low} to {high})"
 
 
-def _worth(values: dict[str, Any]) -> str:
+def _worth(values: AdaptationResult) -> str:
     parts = []
-    for start in values["regimes"][0]["worth"]["learned"]:
+    for start in values.regimes[0].worth["learned"]:
         means, medians = [], []
-        for regime in values["regimes"]:
-            found = regime["worth"]["learned"][start]
-            means.append(steps_text(found["mean"][0]))
-            medians.append(steps_text(found["median"][0]))
+        for regime in values.regimes:
+            found = regime.worth["learned"][start]
+            means.append(steps_text(found.mean.value))
+            medians.append(steps_text(found.median.value))
         parts.append(
             f"from {START_LABELS[start]}, {listed(means)} by the mean, {listed(medians)} by the median"
         )
-    names = listed([str(r["K"]) for r in values["regimes"]])
+    names = listed([str(r.K) for r in values.regimes])
     zero = [
-        found["mean"][0] == 0
-        for r in values["regimes"]
+        found.mean.value == 0
+        for r in values.regimes
         for kind in ("untrained", SHUFFLED)
-        for found in r["worth"][kind].values()
+        for found in r.worth[kind].values()
     ]
     return (
         f"EM steps until EM alone is no worse than the network alone, at K = {names}: "
-        f"{'; '.join(parts)}. 'Never' means not within {values['steps']} steps: {_levels(values)}. The "
+        f"{'; '.join(parts)}. 'Never' means not within {values.steps} steps: {_levels(values)}. The "
         f"controls, an untrained network and another task's output, are worth 0 steps in {sum(zero)} of "
-        f"{len(zero)} cases. The network's {values['layers']} layers are as many as "
-        f"{values['layers'] // 2} constructed EM steps have."
+        f"{len(zero)} cases. The network's {values.layers} layers are as many as "
+        f"{values.layers // 2} constructed EM steps have."
     )
 
 
-def _levels(values: dict[str, Any]) -> str:
+def _levels(values: AdaptationResult) -> str:
     """How often a start that never is as good leaves tasks failed."""
     shares = [
-        regime["curves"][start]["failed"]
-        for regime in values["regimes"]
-        for start, found in regime["worth"]["learned"].items()
-        if steps_text(found["mean"][0]) == "never"
+        regime.curves[start].failed
+        for regime in values.regimes
+        for start, found in regime.worth["learned"].items()
+        if steps_text(found.mean.value) == "never"
     ]
     if not shares:
         return "that is nowhere the case by the mean"
     return (
-        f"by the mean, those starts leave {percent([min(shares), None, None])} to "
-        f"{percent([max(shares), None, None])} of the tasks failed"
+        f"by the mean, those starts leave {percent(min(shares))} to "
+        f"{percent(max(shares))} of the tasks failed"
     )
 
 
-def _needed(values: dict[str, Any]) -> str:
+def _needed(values: AdaptationResult) -> str:
     parts = []
-    for regime in values["regimes"]:
-        found, curve = regime["needed"]["learned"], regime["curves"]["learned"]
-        text = f"K = {regime['K']}: {steps_interval(found['mean'])}"
-        if curve["failed"] > 0:
+    for regime in values.regimes:
+        found, curve = regime.needed["learned"], regime.curves["learned"]
+        text = f"K = {regime.K}: {steps_interval(found.mean)}"
+        if curve.failed > 0:
             text += (
-                f" over all tasks, {steps_interval(found['solved'])} without the "
-                f"{percent([curve['failed'], None, None])} that stay failed"
+                f" over all tasks, {steps_interval(found.solved)} without the "
+                f"{percent(curve.failed)} that stay failed"
             )
         parts.append(text)
-    below = [
-        str(r["K"])
-        for r in values["regimes"]
-        if (r["curves"]["learned"]["mean"][-1][2] or 0) < (r["floor"][0] or 0)
-    ]
+    below = [str(r.K) for r in values.regimes if r.curves["learned"].mean[-1].high < r.floor.value]
     text = (
-        f"EM steps behind the network until its mean error is within {100 * (values['near'] - 1):.0f} % "
+        f"EM steps behind the network until its mean error is within {100 * (values.near - 1):.0f} % "
         f"of EM from the truth: {'; '.join(parts)}."
     )
     if below:
@@ -96,21 +94,21 @@ def _needed(values: dict[str, Any]) -> str:
     return text
 
 
-def _polish(polish: dict[str, Any]) -> str:
-    if polish["refusal"]:
-        return f"The constructed layers were not compared with exact steps: {polish['refusal']}."
-    worst = max(row["most"] for row in polish["rows"])
+def _polish(polish: Polish | NoPolish) -> str:
+    if isinstance(polish, NoPolish):
+        return f"The constructed layers were not compared with exact steps: {polish.refusal}."
+    worst = max(row.most for row in polish.rows)
     return (
         "The curves are made with exact EM steps. The constructed layers give the same on "
-        f"{polish['tasks']} tasks ({polish['title']}) up to {number(worst)} in the paper's metric at "
-        f"most, {number(worst / polish['floor'])} times the error of EM from the truth there."
+        f"{polish.tasks} tasks ({polish.title}) up to {number(worst)} in the paper's metric at "
+        f"most, {number(worst / polish.floor)} times the error of EM from the truth there."
     )
 
 
-def _reading(values: dict[str, Any]) -> str:
-    failed = [f"K = {r['K']}: {percent([1 - r['own_solved'], None, None])}" for r in values["regimes"]]
+def _reading(values: AdaptationResult) -> str:
+    failed = [f"K = {r.K}: {percent(1 - r.own_solved)}" for r in values.regimes]
     return (
-        f"The paper's tasks, {values['regimes'][0]['tasks']} of each K, seed {values['seed']}; random "
+        f"The paper's tasks, {values.regimes[0].tasks} of each K, seed {values.seed}; random "
         "starts are one draw a task with equal weights, k-means is the best of ten. Means are ruled by "
         "the tasks that a start fails (more than ten times the error of EM from the truth), medians "
         "are not; both are given, and means without the tasks that the start itself fails. The network "
@@ -120,24 +118,22 @@ def _reading(values: dict[str, Any]) -> str:
     )
 
 
-def _worth_table(values: dict[str, Any]) -> Table:
+def _worth_table(values: AdaptationResult) -> Table:
     rows = []
-    for regime in values["regimes"]:
-        for start, found in regime["worth"]["learned"].items():
-            task = found["task"]
-            controls = [
-                steps_interval(regime["worth"][kind][start]["mean"]) for kind in ("untrained", SHUFFLED)
-            ]
-            n = found["solved"][3]
+    for regime in values.regimes:
+        for start, found in regime.worth["learned"].items():
+            task = found.task
+            controls = [steps_interval(regime.worth[kind][start].mean) for kind in ("untrained", SHUFFLED)]
+            n = found.solved.tasks
             rows.append(
                 [
-                    f"{regime['title']}, {regime['tasks']} tasks",
+                    f"{regime.title}, {regime.tasks} tasks",
                     START_LABELS[start],
-                    steps_interval(found["mean"]),
-                    steps_interval(found["median"]),
-                    f"{steps_interval(found['solved'])}, {n:.0f} tasks",
-                    " / ".join(steps_text(q) for q in task["quartiles"]),
-                    percent([task["never"], None, None]),
+                    steps_interval(found.mean),
+                    steps_interval(found.median),
+                    f"{steps_interval(found.solved)}, {n} tasks",
+                    " / ".join(steps_text(q) for q in task.quartiles),
+                    percent(task.never),
                     *controls,
                 ]
             )
@@ -160,21 +156,21 @@ def _worth_table(values: dict[str, Any]) -> Table:
     )
 
 
-def _needed_table(values: dict[str, Any]) -> Table:
+def _needed_table(values: AdaptationResult) -> Table:
     rows = []
-    for regime in values["regimes"]:
-        for name, found in regime["needed"].items():
-            curve = regime["curves"][name]
+    for regime in values.regimes:
+        for name, found in regime.needed.items():
+            curve = regime.curves[name]
             rows.append(
                 [
-                    regime["title"],
+                    regime.title,
                     START_LABELS[name],
-                    interval(curve["mean"][0]),
-                    interval(curve["mean"][-1]),
-                    interval(regime["floor"]),
-                    percent([curve["failed"], None, None]),
-                    steps_interval(found["mean"]),
-                    f"{steps_interval(found['solved'])}, {found['solved'][3]:.0f} tasks",
+                    interval(curve.mean[0]),
+                    interval(curve.mean[-1]),
+                    interval(regime.floor),
+                    percent(curve.failed),
+                    steps_interval(found.mean),
+                    f"{steps_interval(found.solved)}, {found.solved.tasks} tasks",
                 ]
             )
     return Table(
@@ -183,10 +179,10 @@ def _needed_table(values: dict[str, Any]) -> Table:
             "tasks",
             "start",
             "mean error before",
-            f"after {values['steps']} steps",
+            f"after {values.steps} steps",
             "floor: EM from the truth",
             "failed after these",
-            f"steps until within {100 * (values['near'] - 1):.0f} % of the floor",
+            f"steps until within {100 * (values.near - 1):.0f} % of the floor",
             "the same, tasks that the start solves",
         ],
         rows,
@@ -194,17 +190,17 @@ def _needed_table(values: dict[str, Any]) -> Table:
     )
 
 
-def _polish_table(polish: dict[str, Any]) -> Table:
+def _polish_table(polish: Polish | NoPolish) -> Table:
     rows = []
-    if not polish["refusal"]:
-        for row in polish["rows"]:
+    if isinstance(polish, Polish):
+        for row in polish.rows:
             rows.append(
                 [
-                    str(row["steps"]),
-                    str(polish["tasks"]),
-                    number(row["mean"]),
-                    number(row["most"]),
-                    number(row["control"]),
+                    str(row.steps),
+                    str(polish.tasks),
+                    number(row.mean),
+                    number(row.most),
+                    number(row.control),
                 ]
             )
     return Table(

@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 
+from training.comparison.common.random_paths import Purpose, seed_of
 from training.model.tgmm import ModelConfig
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -19,7 +20,7 @@ def has_tasks(n_features: int, n_components: int) -> bool:
 
     TRIED sets are looked for with a fixed seed; more than 200,000 refusals in a row count as none.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed_of(0, *Purpose.TASKS_EXIST.value.integers(())))
     try:
         distribution = TaskDistribution(n_features, components=(n_components,))
         sample_tasks(distribution, TRIED, n_components, 1, generator)

@@ -18,6 +18,7 @@ from baselines.em_steps import e_step
 from baselines.mixture import Mixture
 from training.comparison.common.component_counts import components_served
 from training.comparison.common.parts import Subject
+from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -26,7 +27,7 @@ TOLERANCE, MOST_STEPS = 1e-8, 500
 
 
 @dataclass(frozen=True, eq=False)
-class Tasks:
+class AnsweredTasks:
     """B tasks of one K and one N from the paper's distribution, unit covariances.
 
     X          (B, N, d), float64.
@@ -41,8 +42,8 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.X)
 
-    def __getitem__(self, index: slice) -> Tasks:
-        return Tasks(self.X[index], self.truth[index], self.reference[index])
+    def __getitem__(self, index: slice) -> AnsweredTasks:
+        return AnsweredTasks(self.X[index], self.truth[index], self.reference[index])
 
     def in_order_of(self, estimate: Estimate) -> Mixture:
         """The reference with component k the one that the network's token k stands for."""
@@ -71,7 +72,7 @@ def points_of(subject: Subject, wanted: int) -> int:
     return min(wanted, most) if most else wanted
 
 
-def draw_tasks(subject: Subject, n_tasks: int, K: int, N: int, generator: torch.Generator) -> Tasks:
+def draw_tasks(subject: Subject, n_tasks: int, K: int, N: int, generator: torch.Generator) -> AnsweredTasks:
     """Tasks with their references; one whose EM failed (an empty component) is left out.
 
     Raises ValueError when fewer than two tasks are left.
@@ -82,7 +83,7 @@ def draw_tasks(subject: Subject, n_tasks: int, K: int, N: int, generator: torch.
     kept = (found.status <= Status.MAX_ITER).nonzero()[:, 0]
     if len(kept) < 2:
         raise ValueError(f"EM from the truth has an answer on {len(kept)} of {n_tasks} tasks, needs 2")
-    return Tasks(batch.X[kept], batch.truth[kept], found.mixture[kept])
+    return AnsweredTasks(batch.X[kept], batch.truth[kept], found.mixture[kept])
 
 
 def responsibilities(X: Tensor, mixture: Mixture) -> Tensor:
@@ -103,6 +104,20 @@ def interval(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, mean - half, mean + half
 
 
-def triple(values: Tensor) -> list[float]:
-    """[mean, low, high] of numbers (B,), for JSON."""
-    return [float(value) for value in interval(values)]
+def task_mean(values: Tensor) -> Interval:
+    """The same of numbers (B,)."""
+    return Interval(*(float(value) for value in interval(values)))
+
+
+@dataclass(frozen=True)
+class HeadGrid:
+    """A statistic of every head, a layer a row: its mean over tasks, and the ends of the 95 % interval."""
+
+    mean: list[list[float]]
+    low: list[list[float]]
+    high: list[list[float]]
+
+
+def head_grid(values: Tensor, shape: tuple[int, int]) -> HeadGrid:
+    """Of values (B, L H)."""
+    return HeadGrid(*(part.reshape(shape).tolist() for part in interval(values)))

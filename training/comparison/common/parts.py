@@ -1,21 +1,23 @@
-"""The parts of a comparison: each computes plain numbers, and draws its section of the report from them.
+"""The parts of a comparison: each computes a result, and draws its section of the report from that.
 
-What a part computes is JSON (no tensors), so that it can be kept on disk and a stopped comparison goes on
-with the next part. Its section is made from those numbers alone.
+A result is a frozen dataclass of numbers and text (no tensors), so that it can be kept on disk as JSON
+(console.typed_json) and a stopped comparison goes on with the next part. NaN stands for what is not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 
 from console.output import Picture
+from training.comparison.common.random_paths import Purpose, seed_of
 from training.model.tgmm import TGMM
 from training.serving.loading import Released
 
+R = TypeVar("R")
 Start = Callable[[str], None]
 """Called with the name of each piece of work as it starts."""
 
@@ -55,26 +57,20 @@ class Subject:
         """Learned, then the control."""
         return {"learned": self.model, "untrained": self.untrained}
 
-    def generator(self, *path: int) -> torch.Generator:
-        """Random numbers for one purpose of one part; paths that differ give others, the same every time."""
-        return torch.Generator().manual_seed(_seed(self.effort.seed, *path))
+    def generator(self, purpose: Purpose, *numbers: int) -> torch.Generator:
+        """Random numbers for one purpose and the numbers that follow it, the same every time."""
+        return self.generator_at(*purpose.value.integers(numbers))
 
-
-CONTROL = 1
-"""Tells the weights of the control from other draws, and from the start of a training of that seed."""
-
-
-def _seed(*path: int) -> int:
-    state = 0
-    for value in path:
-        state = (state * 1_000_003 + value + 1) % (2**63 - 1)
-    return state
+    def generator_at(self, *path: int) -> torch.Generator:
+        """Those of a path of integers; :class:`RegimeTasks` makes them up of names."""
+        return torch.Generator().manual_seed(seed_of(self.effort.seed, *path))
 
 
 def subject_of(released: Released, effort: Effort) -> Subject:
     """The network with its untrained control, drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_seed(effort.seed, CONTROL))  # modules draw their weights from it
+        path = Purpose.CONTROL_WEIGHTS.value.integers(())
+        torch.default_generator.manual_seed(seed_of(effort.seed, *path))  # modules draw their weights from it
         untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
     return Subject(released, untrained.eval().requires_grad_(False), effort)
 
@@ -99,13 +95,14 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[R]):
     """One question that a comparison answers.
 
     key       its name in results.json and on the command line.
     title     of its section.
-    compute   (subject, start) -> JSON values; NaN and infinity come back as None.
-    render    those values -> the section.
+    result    the class of what is measured.
+    compute   (subject, start) -> the result.
+    render    the result -> the section.
     pieces    how often `compute` calls `start`.
     pictures  names of the pictures that `render` may make.
     refusal   why a network of this kind cannot be asked this, or "".
@@ -113,8 +110,9 @@ class Part:
 
     key: str
     title: str
-    compute: Callable[[Subject, Start], dict[str, Any]]
-    render: Callable[[dict[str, Any]], Section]
+    result: type[R]
+    compute: Callable[[Subject, Start], R]
+    render: Callable[[R], Section]
     pieces: Callable[[Subject], int]
     pictures: tuple[str, ...]
     refusal: Callable[[Subject], str] = lambda subject: ""

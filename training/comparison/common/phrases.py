@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from console.output import significant
+from training.comparison.common.task_statistics import CountedInterval, Interval
 
 DASH = "-"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float, digits: int = 3) -> str:
     """As console.output.significant with three digits: a dash where there is none."""
     return significant(value, digits)
 
 
-def interval(values: Sequence[float | None]) -> str:
-    """[value, low, high] as "0.12 (0.10 to 0.14)"."""
-    value, low, high = values
-    if value is None:
+def interval(found: Interval) -> str:
+    """As in "0.12 (0.10 to 0.14)"."""
+    if not math.isfinite(found.value):
         return DASH
-    if low is None and high is None:
-        return number(value)
-    return f"{number(value)} ({number(low)} to {number(high)})"
+    if not math.isfinite(found.low) and not math.isfinite(found.high):
+        return number(found.value)
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
 
 
-def percent(values: Sequence[float | None]) -> str:
-    """[share, low, high] as "12 % (10 to 14)"."""
-    value, low, high = values
-    if value is None:
+def percent(share: Interval | CountedInterval | float) -> str:
+    """As in "12 % (10 to 14)", or "12 %" of a number alone."""
+    value, low, high, *_ = (share, math.nan, math.nan) if isinstance(share, float | int) else share
+    if not math.isfinite(value):
         return DASH
-    if low is None or high is None:
+    if not math.isfinite(low) or not math.isfinite(high):
         return f"{_points(value)} %"
     return f"{_points(value)} % ({_points(low)} to {_points(high)})"
 

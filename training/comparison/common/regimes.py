@@ -22,6 +22,7 @@ from baselines.points import prepare
 from baselines.starts import start_means
 from training.comparison.common.component_counts import components_served, refusal_of_components
 from training.comparison.common.parts import Subject
+from training.comparison.common.random_paths import REGIME, RegimePurpose, TaskSet
 from training.model.tgmm import ModelConfig
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
@@ -47,7 +48,6 @@ RESTART_NAME = f"converged EM, likeliest of {RESTARTS} k-means++ starts"
 BAD = 10.0
 """A task is failed when its total error is above so many times that of EM from the truth."""
 
-_TASKS, _DRAWS = 1, 2  # which random numbers of a regime
 _PLACE = "_regimes"  # where a subject keeps them
 
 
@@ -89,10 +89,11 @@ class Regime:
             return "the corners of a simplex about 0 are linearly dependent"
         return ""
 
-    def path(self, *more: int) -> tuple[int, ...]:
-        """For Subject.generator."""
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Begins the paths of its random numbers."""
         apart = 0 if self.separation is None else round(1000 * self.separation)
-        return (3, self.n_components, self.n_samples, apart, *more)
+        return (REGIME, self.n_components, self.n_samples, apart)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ class RegimeTasks:
     subject: Subject
     regime: Regime
     n_tasks: int
-    stream: int
+    task_set: TaskSet
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -118,9 +119,10 @@ class RegimeTasks:
             self._made[key] = make()
         return self._made[key]
 
-    def generator(self, *path: int) -> torch.Generator:
-        """Random numbers of this regime."""
-        return self.subject.generator(*self.regime.path(self.n_tasks, self.stream, *path))
+    def generator(self, purpose: RegimePurpose, *numbers: int) -> torch.Generator:
+        """Random numbers of these tasks for one purpose and the numbers that follow it."""
+        own = (*self.regime.path, self.n_tasks, self.task_set.value)
+        return self.subject.generator_at(*own, *purpose.value.integers(numbers))
 
     @property
     def batch(self) -> TaskBatch:
@@ -133,7 +135,7 @@ class RegimeTasks:
                 self.n_tasks,
                 r.n_components,
                 r.n_samples,
-                self.generator(_TASKS),
+                self.generator(RegimePurpose.TASKS),
                 dtype=torch.float64,
             ),
         )
@@ -164,7 +166,8 @@ class RegimeTasks:
             return Found(self.truth, nothing)
         if name == "spectral":
             return self.method("spectral")
-        means = random_means(self.batch.X, self.regime, name, self.generator(_DRAWS, STARTS.index(name)))
+        generator = self.generator(RegimePurpose.START, STARTS.index(name))
+        means = random_means(self.batch.X, self.regime, name, generator)
         return Found(Mixture(torch.full_like(means[..., 0], 1 / means.shape[1]), means), nothing)
 
     def iterates(self, name: str, steps: int) -> list[Mixture]:
@@ -224,10 +227,8 @@ class RegimeTasks:
 
     def _method(self, name: str, n: int) -> Found:
         X, truth = self.batch.X[:n], self.truth[:n]
-        place = list(METHODS).index(name)
-        result = METHODS[name].fit(
-            X, self.regime.n_components, self.generator(_DRAWS, 100 + place), truth=truth
-        )
+        generator = self.generator(RegimePurpose.METHOD, list(METHODS).index(name))
+        result = METHODS[name].fit(X, self.regime.n_components, generator, truth=truth)
         if not bool(result.failed.any()):
             if result.mixture is None:
                 raise ValueError(f"{name} gave no estimates, needs one for each of {n} tasks")
@@ -238,14 +239,16 @@ class RegimeTasks:
         return Found(Mixture(weights, means), result.failed)
 
 
-def regime_tasks(subject: Subject, regime: Regime, n_tasks: int, stream: int = 0) -> RegimeTasks:
-    """T tasks of the regime for this subject, made once; another `stream` gives other tasks."""
+def regime_tasks(
+    subject: Subject, regime: Regime, n_tasks: int, task_set: TaskSet = TaskSet.SHARED
+) -> RegimeTasks:
+    """T tasks of the regime for this subject, made once; another `task_set` gives other tasks."""
     if n_tasks < 4:
         raise ValueError(f"the number of tasks is {n_tasks}, needs at least 4 to compare anything")
     kept: dict[tuple[Any, ...], RegimeTasks] = vars(subject).setdefault(_PLACE, {})
-    key = (regime, n_tasks, stream)
+    key = (regime, n_tasks, task_set)
     if key not in kept:
-        kept[key] = RegimeTasks(subject, regime, n_tasks, stream)
+        kept[key] = RegimeTasks(subject, regime, n_tasks, task_set)
     return kept[key]
 
 

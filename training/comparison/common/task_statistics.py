@@ -1,12 +1,13 @@
 """Statistics over tasks: bootstrap and exact intervals, 2x2 tables, areas under the curve.
 
-An interval is [value, low, high], 95 %, tasks drawn again with replacement unless it says otherwise.
+An interval is of 95 %, tasks drawn again with replacement unless it says otherwise.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,26 @@ from torch import Tensor
 DRAWS = 1000
 TAIL = 0.025
 Z = 1.959963984540054
-Interval = list[float]
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CountedInterval(NamedTuple):
+    """The same with the number of tasks that it is about."""
+
+    value: float
+    low: float
+    high: float
+    tasks: int
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def resampled(n: int, generator: torch.Generator, draws: int = DRAWS) -> Tensor:
@@ -29,7 +49,7 @@ def mean_interval(values: Tensor, generator: torch.Generator) -> Interval:
     """Mean of (T,), NaN left out; NaN three times for none."""
     values = values[~values.isnan()]
     if len(values) == 0:
-        return [math.nan] * 3
+        return UNKNOWN
     return around(float(values.mean()), values[resampled(len(values), generator)].mean(1))
 
 
@@ -42,24 +62,24 @@ def median_interval(values: Tensor) -> Interval:
     values = values[~values.isnan()].sort().values
     n = len(values)
     if n == 0:
-        return [math.nan] * 3
+        return UNKNOWN
     rank = int(stats.binom.ppf(TAIL, n, 0.5))  # the least k with P(<= k) >= 2.5 %, so P(< k) < 2.5 %
     limits = (float(values[rank - 1]), float(values[n - rank])) if rank >= 1 else (math.nan, math.nan)
-    return [float(values.quantile(0.5)), *limits]
+    return Interval(float(values.quantile(0.5)), *limits)
 
 
 def around(value: float, drawn: Tensor) -> Interval:
     """The value with the 2.5 and 97.5 % quantiles of what was drawn."""
     low, high = np.quantile(drawn.double().numpy(), [TAIL, 1 - TAIL])
-    return [value, float(low), float(high)]
+    return Interval(value, float(low), float(high))
 
 
 def share_interval(hits: int, n: int) -> Interval:
     """hits / n with Wilson's interval; NaN three times for n = 0. Source: Wilson 1927."""
     if n == 0:
-        return [math.nan] * 3
+        return UNKNOWN
     found = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    return [hits / n, float(found.low), float(found.high)]
+    return Interval(hits / n, float(found.low), float(found.high))
 
 
 @dataclass(frozen=True)
@@ -92,10 +112,10 @@ class FourFold:
     def odds(self) -> Interval:
         """Conditional maximum-likelihood odds ratio with its exact interval; NaN where a margin is 0."""
         if math.isnan(self.phi):
-            return [math.nan] * 3
+            return UNKNOWN
         found = odds_ratio(self._array)
         limits = found.confidence_interval(0.95)
-        return [float(found.statistic), float(limits.low), float(limits.high)]
+        return Interval(float(found.statistic), float(limits.low), float(limits.high))
 
     @property
     def _array(self) -> np.ndarray:
@@ -120,13 +140,13 @@ def pooled_odds(tables: list[FourFold]) -> Interval:
     q = [1 - value for value in p]
     R, S = sum(r), sum(s)
     if R == 0 or S == 0:
-        return [math.nan if R == S else (0.0 if R == 0 else math.inf), math.nan, math.nan]
+        return UNKNOWN._replace(value=math.nan if R == S else (0.0 if R == 0 else math.inf))
     variance = sum(pi * ri for pi, ri in zip(p, r, strict=True)) / (2 * R * R)
     variance += sum(pi * si + qi * ri for pi, qi, ri, si in zip(p, q, r, s, strict=True)) / (2 * R * S)
     variance += sum(qi * si for qi, si in zip(q, s, strict=True)) / (2 * S * S)
     spread = Z * math.sqrt(variance)
     log = math.log(R / S)
-    return [R / S, math.exp(log - spread), math.exp(log + spread)]
+    return Interval(R / S, math.exp(log - spread), math.exp(log + spread))
 
 
 def permutation_p(
@@ -175,7 +195,7 @@ def pooled_area(
     parts = list(zip(scores, failed, strict=True))
     value = pooled(parts)
     if math.isnan(value):
-        return [math.nan] * 3
+        return UNKNOWN
     drawn = []
     for _ in range(draws):
         picks = [torch.randint(len(f), (len(f),), generator=generator) for _, f in parts]

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from scipy import stats
 from torch import Tensor
 
+from console.typed_json import Absent, Key
 from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import pooled_area
+from training.comparison.common.task_statistics import Interval, pooled_area
+from training.comparison.failures.strata import Stratum
 
 SCORES = ("closest", "least", "moment", "sample", "floor", "em")
 AREA_DRAWS = 200
 PERMUTATIONS = 1999
 
 
-def areas(strata: list[dict[str, Any]], generator: torch.Generator) -> dict[str, Any]:
-    """How well each score foretells failures: area under the curve within K, of several methods.
+@dataclass(frozen=True)
+class Area:
+    """How well a score foretells a method's failures: area under the curve within K.
 
-    0.5 says nothing, 1 says all. For the network with `area_p`. Control: the scores of the next task.
+    shuffled          the same of the scores of the next task, the control.
+    p, p_of_control   of the network alone, see :func:`area_p`.
     """
-    who = [name for name in strata[-1]["fails"] if name not in ("em random-points", "k-means")]
-    found: dict[str, Any] = {}
+
+    area: Interval
+    shuffled: Annotated[Interval, Key(SHUFFLED)]
+    p: Annotated[float | None, Absent()] = None
+    p_of_control: Annotated[float | None, Absent(), Key("p of control")] = None
+
+    @property
+    def network_p(self) -> float:
+        """p, NaN for another method."""
+        return math.nan if self.p is None else self.p
+
+
+def areas(strata: list[Stratum], generator: torch.Generator) -> dict[str, dict[str, Area]]:
+    """Of every score and method; 0.5 says nothing, 1 says all."""
+    who = [name for name in strata[-1].fails if name not in ("em random-points", "k-means")]
+    found: dict[str, dict[str, Area]] = {}
     for score in SCORES:
-        used = [s for s in strata if score in s["scores"]]
+        used = [s for s in strata if score in s.scores]
         if not used:
             continue
         found[score] = {}
         for name in who:
-            mine = [s for s in used if name in s["fails"]]
-            values = [s["scores"][score] for s in mine]
-            fails = [s["fails"][name] for s in mine]
+            mine = [s for s in used if name in s.fails]
+            values = [s.scores[score] for s in mine]
+            fails = [s.fails[name] for s in mine]
             turned = [v.roll(-1) for v in values]
-            found[score][name] = {
-                "area": pooled_area(values, fails, generator, AREA_DRAWS),
-                SHUFFLED: pooled_area(turned, fails, generator, AREA_DRAWS),
-            }
+            own, control = (pooled_area(v, fails, generator, AREA_DRAWS) for v in (values, turned))
+            found[score][name] = Area(own, control)
             if name == "network":
-                found[score][name]["p"] = area_p(values, fails, generator)
-                found[score][name]["p of control"] = area_p(turned, fails, generator)
+                p, p_of_control = (area_p(v, fails, generator) for v in (values, turned))
+                found[score][name] = Area(own, control, p, p_of_control)
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from console.output import Picture
+from training.comparison.common.drawing import STYLES, about_network, error_bars, legend
 from training.comparison.common.regimes import SHUFFLED, START_NAMES
+from training.comparison.common.task_statistics import Interval
 from training.comparison.failures.kinds import KIND_NAMES, KINDS
+from training.comparison.failures.measure import FailuresResult
 
 METHOD_NAMES = {
     "network": "the network",
@@ -32,52 +34,34 @@ AXES = {
     "least": "N times the smallest weight, points",
     "floor": "total error of EM from the truth",
 }
-STYLES = {
-    "network": ("#d62728", "-", "o"),
-    "em k-means++": ("#1f77b4", "-", "s"),
-    "em normal": ("#ff7f0e", "-", "^"),
-    "em random-points": ("#9467bd", "-", "v"),
-    "spectral": ("#2ca02c", "-", "D"),
-    "k-means": ("#8c564b", "-", "P"),
-    "untrained": ("0.6", ":", "+"),
-    SHUFFLED: ("0.35", "--", "x"),
-}
 
 
-def pictures(values: dict[str, Any]) -> list[Picture]:
+def pictures(values: FailuresResult) -> list[Picture]:
     """Where, together with whom, of what kind."""
-    n = sum(s["tasks"] for s in values["strata"])
-    about = f"Network {values['name']}, d = {values['d']}, {n} tasks, seed {values['seed']}."
+    tasks = f"{sum(s.tasks for s in values.strata)} tasks"
+    about = about_network(values.name, values.d, values.seed, tasks)
     return [_where(values, about), _together(values, about), _kinds(values, about)]
 
 
-def _finite(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _where(values: dict[str, Any], about: str) -> Picture:
-    found = values["bins"]
+def _where(values: FailuresResult, about: str) -> Picture:
+    found = values.bins
     figure = Figure(figsize=(5.0 * len(found), 5.2), layout="constrained")
     figure.suptitle(f"Share of failed tasks against what may make a task hard. {about}", fontsize=11)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for panel, (score, bins) in zip(panels, found.items(), strict=True):
-        for name, shares in bins["shares"].items():
-            colour, line, marker = STYLES[name]
-            label = "control: network, another task's failures" if name == SHUFFLED else METHOD_NAMES[name]
-            y, low, high = ([100 * _finite(s[i]) for s in shares] for i in range(3))
-            bars = [[max(0.0, a - b) for a, b in zip(y, low, strict=True)]]
-            bars.append([max(0.0, b - a) for a, b in zip(y, high, strict=True)])
-            panel.errorbar(
-                bins["centres"],
-                y,
-                bars,
+        for name, shares in bins.shares.items():
+            colour, line, marker = STYLES["learned" if name == "network" else name.removeprefix("em ")]
+            error_bars(
+                panel,
+                bins.centres,
+                [Interval(*(100 * value for value in share)) for share in shares],
                 color=colour,
                 linestyle=line,
                 marker=marker,
                 capsize=2,
                 elinewidth=0.8,
                 linewidth=2.2 if name == "network" else 1.2,
-                label=label,
+                label="control: network, another task's failures" if name == SHUFFLED else METHOD_NAMES[name],
             )
         panel.set_xlabel(AXES[score])
         panel.set_yscale("symlog", linthresh=1.0)
@@ -85,10 +69,9 @@ def _where(values: dict[str, Any], about: str) -> Picture:
         panel.set_ylim(-0.1, 130)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("failed tasks, % (linear below 1)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    legend(figure, panels[:1], 4)
     caption = (
-        f"{about} Tasks of every K in {len(next(iter(found.values()))['centres'])} groups of equal size "
+        f"{about} Tasks of every K in {len(next(iter(found.values())).centres)} groups of equal size "
         "by each property, hardest at the left in the first two panels and at the right in the last; "
         "share that fails, with 95 % intervals. Controls: the untrained network fails all alike, and "
         "the network's failures of another task must give a flat line. A line that is no steeper than "
@@ -97,22 +80,22 @@ def _where(values: dict[str, Any], about: str) -> Picture:
     return Picture("failures-where", caption, figure)
 
 
-def _together(values: dict[str, Any], about: str) -> Picture:
-    names = [name for name, pair in values["pairs"].items() if pair["odds"][1] is not None]
+def _together(values: FailuresResult, about: str) -> Picture:
+    names = [name for name, pair in values.pairs.items() if math.isfinite(pair.odds.low)]
     figure = Figure(figsize=(9.5, 0.75 * max(3, len(names)) + 1.9), layout="constrained")
     figure.suptitle(f"Does the network fail where others fail? {about}", fontsize=11)
     panel = figure.subplots()
     for place, name in enumerate(reversed(names)):
         for control, offset in ((False, 0.12), (True, -0.12)):
-            pair = values["pairs"][name]
-            value, low, high = (_finite(v) for v in (pair[SHUFFLED] if control else pair)["odds"])
+            pair = values.pairs[name]
             label = None
             if place == len(names) - 1:
                 label = "control: the failures of another task" if control else "same task"
-            panel.errorbar(
-                [value],
+            error_bars(
+                panel,
                 [place + offset],
-                xerr=[[value - low], [high - value]],
+                [pair.shuffled.odds if control else pair.odds],
+                across=True,
                 color="0.5" if control else ("#1f77b4" if name == "reference" else "#d62728"),
                 marker="x" if control else "o",
                 capsize=3,
@@ -130,9 +113,7 @@ def _together(values: dict[str, Any], about: str) -> Picture:
     panel.set_xlabel("odds ratio of failing on the same task, K fixed (1: unrelated)")
     panel.set_ylim(-0.6, max(len(names), 1) - 0.4)
     panel.grid(alpha=0.3)
-    handles, labels = panel.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    legend(figure, [panel], 2)
     caption = (
         f"{about} Mantel-Haenszel odds ratio of two failures on one task, with 95 % intervals; right of "
         "1: both fail the same tasks. Grey: the same with the failures of another task, which must lie "
@@ -142,8 +123,8 @@ def _together(values: dict[str, Any], about: str) -> Picture:
     return Picture("failures-together", caption, figure)
 
 
-def _kinds(values: dict[str, Any], about: str) -> Picture:
-    counts = {name: c for name, c in values["kinds"]["counts"].items() if sum(c.values())}
+def _kinds(values: FailuresResult, about: str) -> Picture:
+    counts = {name: c for name, c in values.kinds.counts.items() if sum(c.values())}
     figure = Figure(figsize=(9.5, 0.55 * max(2, len(counts)) + 1.9), layout="constrained")
     figure.suptitle(f"Of what kind the failures are. {about}", fontsize=11)
     panel = figure.subplots()
@@ -158,8 +139,7 @@ def _kinds(values: dict[str, Any], about: str) -> Picture:
     )
     panel.set_xlabel("share of the failures, % (their number beside the name)")
     panel.set_xlim(0, 100)
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+    legend(figure, [panel], 2)
     caption = (
         f"{about} Failures by where the estimated means stand. Red is the signature of a bad optimum of "
         "EM, as the failed fits of EM show; the untrained network is the control that has no idea of "

@@ -8,13 +8,15 @@ from scipy import stats
 
 from baselines import methods
 from baselines.mixture import Mixture
-from console.output import finite
+from console.typed_json import from_plain, to_plain
 from training.comparison.common import regimes
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.phrases import interval, percent
 from training.comparison.common.regimes import SHUFFLED, Regime, regime_tasks
 from training.comparison.common.task_statistics import (
+    UNKNOWN,
     FourFold,
+    Interval,
     area,
     four_fold,
     mean_interval,
@@ -24,10 +26,11 @@ from training.comparison.common.task_statistics import (
     pooled_odds,
     share_interval,
 )
-from training.comparison.failures import measure as failures
-from training.comparison.failures.areas import PERMUTATIONS, area_p, areas
+from training.comparison.failures import PART
+from training.comparison.failures import strata as failures
+from training.comparison.failures.areas import PERMUTATIONS, Area, area_p, areas
 from training.comparison.failures.kinds import KINDS, NONE, kinds_of
-from training.comparison.failures.measure import PART, bins, pairs
+from training.comparison.failures.measure import bins, pairs
 from training.comparison.failures.report import _where
 from training.serving.loading import Released
 
@@ -48,7 +51,9 @@ def subject(components=(2, 3), tasks: int = 8) -> Subject:
     return Subject(Released("small", model, "", {}), other, Effort(True, 0, tasks))
 
 
-def strata(network: torch.Tensor, other: torch.Tensor, hardness: torch.Tensor | None = None) -> list[dict]:
+def strata(
+    network: torch.Tensor, other: torch.Tensor, hardness: torch.Tensor | None = None
+) -> list[failures.Stratum]:
     """Two strata with planted failures, the first and the second half of the tasks given."""
     owner, half = subject(), len(network) // 2
     hardness = torch.arange(2.0 * half, dtype=torch.float64) if hardness is None else hardness
@@ -58,7 +63,7 @@ def strata(network: torch.Tensor, other: torch.Tensor, hardness: torch.Tensor | 
         scores = {"closest": hardness[part], "least": -hardness[part], "floor": hardness[part]}
         tasks = regime_tasks(owner, Regime(2, K), 8)
         everything = torch.ones(20, dtype=torch.bool)
-        found.append({"tasks": tasks, "fails": fails, "scores": scores, "untrained": everything})
+        found.append(failures.Stratum(tasks, fails, everything, scores, kinds={}, repaired={}))
     return found
 
 
@@ -70,22 +75,22 @@ def test_planted_common_failures_are_found_and_the_control_is_not():
     network = random_failures(0.1, 1)
     other = network | random_failures(0.05, 2)
     found = pairs(strata(network, other), generator())["em normal"]
-    table = found["tables"][0]
-    a, b, c, d = table["counts"]
+    table = found.tables[0]
+    a, b, c, d = table.counts
     first, second = network[:200], other[:200]
     assert (a, b) == (int(first.sum()), 0)
     assert (c, d) == (int((second & ~first).sum()), int((~second).sum()))
-    assert table["p"] < 1e-6
-    assert found["p"] == pytest.approx(1 / 1001)
-    assert found["odds"][0] == math.inf  # no task that the network alone fails
-    assert found[SHUFFLED]["odds"][1] < 1 < found[SHUFFLED]["odds"][2]
-    assert found[SHUFFLED]["p"] > 0.05
+    assert table.p < 1e-6
+    assert found.p == pytest.approx(1 / 1001)
+    assert found.odds.value == math.inf  # no task that the network alone fails
+    assert found.shuffled.odds.low < 1 < found.shuffled.odds.high
+    assert found.shuffled.p > 0.05
 
 
 def test_unrelated_failures_are_not_called_related():
     found = pairs(strata(random_failures(0.2, 1), random_failures(0.2, 2)), generator())["em normal"]
-    assert found["odds"][1] < 1 < found["odds"][2]
-    assert found["p"] > 0.05
+    assert found.odds.low < 1 < found.odds.high
+    assert found.p > 0.05
 
 
 def test_more_failures_at_larger_k_alone_are_no_association():
@@ -113,7 +118,7 @@ def test_fourfold_figures_by_hand():
     log_error = math.sqrt(1 / 10 + 1 / 5 + 1 / 4 + 1 / 81)  # Woolf's, which one stratum reduces to
     assert one[0] == pytest.approx(10 * 81 / 20)
     assert one[2] == pytest.approx(one[0] * math.exp(1.959964 * log_error), rel=1e-5)
-    assert table.odds[1] < one[0] < table.odds[2]
+    assert table.odds.low < one[0] < table.odds.high
     empty = FourFold(0, 3, 0, 20)
     assert math.isnan(empty.phi)
     assert all(math.isnan(v) for v in empty.odds)
@@ -133,11 +138,11 @@ def test_area_by_hand_and_within_strata():
 def test_hardness_that_decides_is_found_and_the_next_tasks_says_nothing():
     hardness = torch.rand(400, generator=generator(5), dtype=torch.float64)
     found = areas(strata(hardness > 0.9, random_failures(0.3, 2), hardness), generator())
-    assert found["closest"]["network"]["area"][0] == 1.0
-    assert found["least"]["network"]["area"][0] == 0.0
-    control = found["closest"]["network"][SHUFFLED]
+    assert found["closest"]["network"].area.value == 1.0
+    assert found["least"]["network"].area.value == 0.0
+    control = found["closest"]["network"].shuffled
     assert control[1] < 0.5 < control[2]
-    other = found["closest"]["em normal"]["area"]
+    other = found["closest"]["em normal"].area
     assert other[1] < 0.5 < other[2]
 
 
@@ -167,23 +172,23 @@ def test_p_of_an_area_agrees_with_mann_and_whitney():
 
 def test_what_is_said_of_hardness_bears_their_number():
     """p = 0.02 would do alone, not among six (0.05 / 6 = 0.0083)."""
-    area = [0.6, 0.52, 0.68]
+    area = Interval(0.6, 0.52, 0.68)
     names = ("closest", "least", "moment", "sample", "floor", "em")
-    values = {"areas": {name: {"network": {"area": area, "p": 0.02}} for name in names}}
+    values = {name: {"network": Area(area, UNKNOWN, 0.02)} for name in names}
     said = _where(values)
     assert "6 hardnesses compared (which asks for p of at most 0.0083): none is apart from 0.5" in said
     assert "taken alone, but not among so many, for two true means are close (0.6 (" in said
-    values["areas"]["em"]["network"] = {"area": [0.7, 0.6, 0.8], "p": 0.001}
+    values["em"]["network"] = Area(Interval(0.7, 0.6, 0.8), UNKNOWN, 0.001)
     said = _where(values)
     assert "apart from 0.5 for EM from random points fails often (0.7 (0.6 to 0.8), p = 1.0e-03" in said
-    values["areas"] = {"floor": values["areas"]["floor"]}
+    values = {"floor": values["floor"]}
     assert "1 hardnesses" in _where(values)
     assert "apart from 0.5 for large error" in _where(values)  # alone p = 0.02 does
 
 
 def test_bins_show_where_it_fails():
     hardness = torch.rand(400, generator=generator(5), dtype=torch.float64)
-    shares = bins(strata(hardness > 0.9, random_failures(0.3, 2), hardness), generator())["closest"]["shares"]
+    shares = bins(strata(hardness > 0.9, random_failures(0.3, 2), hardness), generator())["closest"].shares
     assert [round(s[0], 6) for s in shares["network"]] == [
         pytest.approx(float((hardness > 0.9).sum()) / 100),
         0.0,
@@ -239,8 +244,8 @@ def test_intervals():
     spread = 1.96 * float(values.std(correction=0)) / 10
     assert mean[2] - mean[0] == pytest.approx(spread, rel=0.15)  # quantiles of 1,000 draws: 5 % each
     assert share_interval(0, 0)[0] != share_interval(0, 0)[0]
-    assert interval([None, None, None]) == percent([None, None, None]) == "-"
-    assert percent([0.034, 0.01, 0.2]) == "3.4 % (1.0 to 20)"
+    assert interval(UNKNOWN) == percent(UNKNOWN) == percent(math.nan) == "-"
+    assert percent(Interval(0.034, 0.01, 0.2)) == "3.4 % (1.0 to 20)"
 
 
 def test_the_section_is_made_from_json_alone():
@@ -248,9 +253,9 @@ def test_the_section_is_made_from_json_alone():
     owner = subject(tasks=8)
     values = PART.compute(owner, started.append)
     assert len(started) == PART.pieces(owner)
-    section = PART.render(json.loads(json.dumps(finite(values), allow_nan=False)))
+    section = PART.render(from_plain(PART.result, json.loads(json.dumps(to_plain(values)))))
     assert tuple(p.name for p in section.pictures) == PART.pictures
-    assert values["strata"][0]["shares"]["untrained"][0] == 1.0
+    assert values.strata[0].shares["untrained"][0] == 1.0
     text = " ".join([*section.paragraphs, *(c for t in section.tables for row in t.rows for c in row)])
     assert "nan" not in text
     assert "K = 3 (K > d)" in text
