@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from training.comparison.behaviour.estimators import (
     stands,
 )
 from training.comparison.common.regimes import BAD, SHUFFLED, Found, RegimeTasks
-from training.comparison.common.task_statistics import around, mean_interval, resampled
+from training.comparison.common.task_statistics import UNKNOWN, Interval, around, mean_interval, resampled
 
 SHRINKAGE = 0.02
 """The least that a prior about 0 does; the coefficient of this direction counts in its size."""
@@ -33,9 +34,28 @@ PRIOR = ("map-em", "posterior-mean")
 CONTROLS = (SHUFFLED, "untrained", *PRIOR_FREE)
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """Average cosine and pooled coefficient of two displacements on n tasks."""
+
+    n: int
+    cosine: Interval
+    coefficient: Interval
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Of the network and of controls towards a reference: tasks, and numbers that a displacement has."""
+
+    n: int
+    dimensions: int
+    learned: Alignment
+    controls: dict[str, Alignment]
+
+
 def directions(
     tasks: RegimeTasks, references: dict[str, Found], generator: torch.Generator
-) -> dict[str, Any]:
+) -> dict[str, Direction]:
     """Does the network deviate from converged EM towards a reference?
 
     u = estimate - EM and v = reference - EM, both aligned to EM, scaled so that |u|^2 is the metric. Of the
@@ -70,12 +90,9 @@ def directions(
             if name not in (key, NOISE.get(key)):
                 both = used & stand.usable[:n]
                 found[key] = alignment(stand.displacement[:n][both], v[both], generator)
-        result[name] = {
-            "n": int(used.sum()),
-            "dimensions": tasks.regime.n_components * (tasks.regime.n_features + 1) - 1,
-            "learned": alignment(own[:n][used], v[used], generator),
-            "controls": found,
-        }
+        K, d = tasks.regime.n_components, tasks.regime.n_features
+        own_alignment = alignment(own[:n][used], v[used], generator)
+        result[name] = Direction(int(used.sum()), K * (d + 1) - 1, own_alignment, found)
     return result
 
 
@@ -85,46 +102,45 @@ def shrunk(mixture: Mixture, X: Tensor) -> Mixture:
     return Mixture(mixture.weights, mixture.means + SHRINKAGE * (centre - mixture.means))
 
 
-def alignment(u: Tensor, v: Tensor, generator: torch.Generator) -> dict[str, Any]:
+def alignment(u: Tensor, v: Tensor, generator: torch.Generator) -> Alignment:
     """Average cosine and pooled coefficient of u (n, D) on v (n, D); a task with u = 0 has cosine 0.
 
     NaN three times for each with n < LEAST_TASKS.
     """
     n = len(u)
     if n < LEAST_TASKS:
-        return {"n": n, "cosine": [math.nan] * 3, "coefficient": [math.nan] * 3}
+        return Alignment(n, UNKNOWN, UNKNOWN)
     product, uu, vv = (u * v).sum(-1), u.square().sum(-1), v.square().sum(-1)
     cosine = torch.where(uu > 0, product / (uu * vv).sqrt(), 0.0)
     drawn = resampled(n, generator)
     pooled = product[drawn].sum(1) / vv[drawn].sum(1)
-    return {
-        "n": n,
-        "cosine": mean_interval(cosine, generator),
-        "coefficient": around(float(product.sum() / vv.sum()), pooled),
-    }
+    return Alignment(n, mean_interval(cosine, generator), around(float(product.sum() / vv.sum()), pooled))
 
 
-def shown(regime: dict[str, Any]) -> dict[str, Any]:
-    """The directions of a regime that rest on LEAST_TASKS tasks or more."""
-    return {name: found for name, found in regime["directions"].items() if found["n"] >= LEAST_TASKS}
+def shown(found: dict[str, Direction]) -> dict[str, Direction]:
+    """The directions that rest on LEAST_TASKS tasks or more."""
+    return {name: one for name, one in found.items() if one.n >= LEAST_TASKS}
 
 
-def leaning(found: dict[str, Any]) -> str:
+def leaning(found: Direction) -> str:
     """ "towards", "away" or "": on which side of 0 and of all controls the network's interval lies.
 
     A control without an interval is one that cannot be ruled out: "".
     """
-    _, low, high = found["learned"]["cosine"]
-    limits = [limit for control in found["controls"].values() for limit in control["cosine"][1:]]
-    if any(value is None or math.isnan(value) for value in (low, high, *limits)):
+    _, low, high = found.learned.cosine
+    limits = [limit for control in found.controls.values() for limit in control.cosine[1:]]
+    if any(math.isnan(value) for value in (low, high, *limits)):
         return ""
     if low > max(0.0, *limits):
         return "towards"
     return "away" if high < min(0.0, *limits) else ""
 
 
-def highest(found: dict[str, Any], measure: str) -> tuple[str, float] | None:
+def highest(found: Direction, measure: Literal["cosine", "coefficient"]) -> tuple[str, float] | None:
     """The PRIOR_FREE control with the largest cosine or coefficient, and that; None without any."""
-    values = {name: found["controls"][name][measure][0] for name in PRIOR_FREE if name in found["controls"]}
-    known = {name: v for name, v in values.items() if v is not None and not math.isnan(v)}
+    controls = {name: found.controls[name] for name in PRIOR_FREE if name in found.controls}
+    values = {
+        name: (one.cosine if measure == "cosine" else one.coefficient).value for name, one in controls.items()
+    }
+    known = {name: value for name, value in values.items() if not math.isnan(value)}
     return max(known.items(), key=lambda item: item[1]) if known else None

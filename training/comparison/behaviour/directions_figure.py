@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from console.output import Picture
-from training.comparison.behaviour.directions import CONTROLS, leaning, shown
+from training.comparison.behaviour.directions import CONTROLS, Direction, leaning, shown
+from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES
+from training.comparison.common.drawing import about_network, error_bars, legend
 from training.comparison.common.regimes import SHUFFLED
+from training.comparison.common.task_statistics import UNKNOWN, Interval
 
 DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
 STYLES = {
@@ -26,13 +28,13 @@ STYLES = {
 LABELS = {"learned": "the network"} | {key: f"control: {CONTROL_NAMES[key]}" for key in CONTROLS}
 
 
-def directions_figure(values: dict[str, Any]) -> list[Picture]:
+def directions_figure(values: BehaviourResult) -> list[Picture]:
     """One panel a reference, one line a regime; no picture without a direction to show."""
-    regimes = values["regimes"]
-    drawn = [name for name in DRAWN if any(name in shown(regime) for regime in regimes)]
+    regimes = values.regimes
+    drawn = [name for name in DRAWN if any(name in shown(regime.directions) for regime in regimes)]
     if not drawn:
         return []
-    about = f"Network {values['name']}, d = {values['d']}, seed {values['seed']}."
+    about = about_network(values.name, values.d, values.seed)
     columns = min(2, len(drawn))
     rows = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(7.2 * columns, rows * (0.78 * len(regimes) + 1.2) + 1.4), layout="constrained")
@@ -42,11 +44,7 @@ def directions_figure(values: dict[str, Any]) -> list[Picture]:
         _panel(panel, name, regimes)
     for panel in panels[len(drawn) :]:
         panel.set_axis_off()
-    found: dict[str, Any] = {}
-    for panel in panels[: len(drawn)]:
-        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(text, handle)
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=4, fontsize=10)
+    legend(figure, panels[: len(drawn)], 4, 10)
     caption = (
         f"{about} Average cosine of (network less EM) and (reference less EM) with 95 % intervals over "
         "the tasks whose number stands behind the regime. Both differences share EM, so that "
@@ -58,22 +56,23 @@ def directions_figure(values: dict[str, Any]) -> list[Picture]:
     return [Picture("behaviour-directions", caption, figure)]
 
 
-def _panel(panel: Axes, name: str, regimes: list[dict[str, Any]]) -> None:
+def _panel(panel: Axes, name: str, regimes: list[RegimeResult]) -> None:
     ticks = []
     for place, regime in enumerate(reversed(regimes)):
-        found = shown(regime).get(name)
+        found = shown(regime.directions).get(name)
         if found is None:
-            ticks.append(regime["title"])
+            ticks.append(regime.title)
             continue
-        ticks.append(f"{regime['title']} ({found['n']})")
+        ticks.append(f"{regime.title} ({found.n})")
         for i, (key, (colour, marker)) in enumerate(STYLES.items()):
-            value, low, high = found["learned"]["cosine"] if key == "learned" else _of(found, key)
-            if math.isnan(value):
+            cosine = _cosine(found, key)
+            if math.isnan(cosine.value):
                 continue
-            panel.errorbar(
-                [value],
+            error_bars(
+                panel,
                 [place + 0.33 - 0.11 * i],
-                xerr=[[value - low], [high - value]],
+                [cosine],
+                across=True,
                 color=colour,
                 marker=marker,
                 markersize=6 if key == "learned" else 5,
@@ -94,7 +93,7 @@ def _panel(panel: Axes, name: str, regimes: list[dict[str, Any]]) -> None:
     panel.grid(axis="x", alpha=0.3)
 
 
-def _of(found: dict[str, Any], key: str) -> list[float]:
-    """Of a control; NaN three times where there is none."""
-    values = found["controls"][key]["cosine"] if key in found["controls"] else [None] * 3
-    return [math.nan if value is None else value for value in values]
+def _cosine(found: Direction, key: str) -> Interval:
+    """Of the network or of a control; unknown where there is none."""
+    one = found.learned if key == "learned" else found.controls.get(key)
+    return UNKNOWN if one is None else one.cosine

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.align import align
 from baselines.mixture import Mixture
+from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import Found, RegimeTasks
 
 STEPS = 12
@@ -21,7 +22,6 @@ NOISE = {"em noise": "em", "truth noise": "truth"}
 """Controls that are a reference plus noise, and the reference."""
 PRIOR_FREE = ("k-means", EARLY_NAME, *NOISE)
 """Controls in the network's place; none has seen the prior (the last has seen the truth)."""
-_NOISE_DRAWS = 8  # which random numbers of a regime
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def stands(tasks: RegimeTasks) -> dict[str, Stand]:
     Noise has in each task the network's own root mean square distance from EM, for means and weights apart.
     """
     own = displacement(tasks.network("learned"), tasks.best_em)
-    generator = tasks.generator(_NOISE_DRAWS)
+    generator = tasks.generator(RegimePurpose.BEHAVIOUR_NOISE)
     everywhere = torch.ones(tasks.n_tasks, dtype=torch.bool)
     found = {
         "k-means": _estimator(tasks, tasks.method("k-means")),

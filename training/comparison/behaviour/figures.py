@@ -3,70 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from console.output import Picture
+from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import label
+from training.comparison.common.drawing import STYLES, about_network, band, error_bars, legend, write_cells
 from training.comparison.common.regimes import SHUFFLED, START_NAMES
 
-COLOURS = {
-    "random-points": "#9467bd",
-    "k-means++": "#1f77b4",
-    "normal": "#ff7f0e",
-    "spectral": "#2ca02c",
-    "truth": "#d62728",
-}
 CONTROLS = {SHUFFLED: ("0.35", "--"), "untrained": ("0.6", ":")}
 MOST_PANELS = 4
 SAME = 1e-9
 """A distance below it is written as 0."""
 
 
-def pictures(values: dict[str, Any]) -> list[Picture]:
+def pictures(values: BehaviourResult) -> list[Picture]:
     """All three."""
-    about = f"Network {values['name']}, d = {values['d']}, seed {values['seed']}."
-    regimes = values["regimes"]
-    main = [regime for regime in regimes if regime["separation"] is None]
+    about = about_network(values.name, values.d, values.seed)
+    regimes = values.regimes
+    main = [regime for regime in regimes if regime.separation is None]
     chosen = main if len(main) <= MOST_PANELS else [main[0], main[1], main[3], main[4]]
-    return [_steps(chosen, values["steps"], about), _nearest(regimes, about), _matrix(regimes, about)]
+    return [_steps(chosen, values.steps, about), _nearest(regimes, about), _matrix(regimes, about)]
 
 
-def _finite(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _steps(regimes: list[dict[str, Any]], steps: int, about: str) -> Picture:
+def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
     """Mean distance to EM after t steps, start by start, and converged at the right."""
     figure = Figure(figsize=(3.7 * len(regimes) + 1, 5.2), layout="constrained")
     figure.suptitle(f"How far the network's output is from EM after t steps. {about}", fontsize=11)
     panels = figure.subplots(1, len(regimes), squeeze=False)[0]
     at_end = steps + 2
     for panel, regime in zip(panels, regimes, strict=True):
-        learned = regime["curves"]["learned"]
+        learned = regime.curves["learned"]
         for start, curve in learned.items():
-            y, low, high = ([_finite(v[i]) for v in curve["mean"]] for i in range(3))
-            colour = COLOURS[start]
-            panel.plot(range(steps + 1), y, color=colour, marker="o", markersize=3, label=START_NAMES[start])
-            panel.fill_between(range(steps + 1), low, high, color=colour, alpha=0.15, linewidth=0)
-            end = regime["kinds"]["learned"]["distances"][f"em {start}"]["mean"]
-            panel.errorbar(
-                [at_end],
-                [_finite(end[0])],
-                [[_finite(end[0]) - _finite(end[1])], [_finite(end[2]) - _finite(end[0])]],
-                color=colour,
-                marker="D",
-                markersize=5,
-                capsize=2,
-            )
+            colour = STYLES[start][0]
+            band(panel, curve.mean, colour, 0.15, marker="o", markersize=3, label=START_NAMES[start])
+            end = regime.kinds["learned"].distances[f"em {start}"].mean
+            error_bars(panel, [at_end], [end], color=colour, marker="D", markersize=5, capsize=2)
         for kind, (colour, line) in CONTROLS.items():
-            curve = regime["curves"][kind]["k-means++"]["mean"]
+            curve = regime.curves[kind]["k-means++"].mean
             name = "another task's output" if kind == SHUFFLED else "untrained network"
             panel.plot(
                 range(steps + 1),
-                [_finite(v[0]) for v in curve],
+                [v.value for v in curve],
                 color=colour,
                 linestyle=line,
                 linewidth=1.8,
@@ -74,12 +54,11 @@ def _steps(regimes: list[dict[str, Any]], steps: int, about: str) -> Picture:
             )
         panel.set_yscale("log")
         panel.set_xticks([0, 3, 6, 9, 12, at_end], ["0", "3", "6", "9", "12", "end"])
-        panel.set_title(f"{regime['title']}\n{regime['tasks']} tasks", fontsize=10)
+        panel.set_title(f"{regime.title}\n{regime.tasks} tasks", fontsize=10)
         panel.set_xlabel("EM steps t")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("mean distance, squared units a coordinate")
-    handles, labels = _legend(panels)
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, title="EM started from")
+    legend(figure, panels, 4, title="EM started from")
     caption = (
         f"{about} Mean distance (the paper's metric) between the network's output and EM after t exact "
         "steps from five starts, with 95 % bands over tasks; diamonds: EM run until it stops. t = 0 is "
@@ -91,15 +70,7 @@ def _steps(regimes: list[dict[str, Any]], steps: int, about: str) -> Picture:
     return Picture("behaviour-steps", caption, figure)
 
 
-def _legend(panels: Any) -> tuple[list[Any], list[str]]:
-    found: dict[str, Any] = {}
-    for panel in panels:
-        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    return list(found.values()), list(found)
-
-
-def _nearest(regimes: list[dict[str, Any]], about: str) -> Picture:
+def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
     """Median distance to every reference of the contest, learned and controls."""
     columns = min(3, len(regimes))
     rows = math.ceil(len(regimes) / columns)
@@ -107,15 +78,15 @@ def _nearest(regimes: list[dict[str, Any]], about: str) -> Picture:
     figure.suptitle(f"Distance to every reference. {about}", fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel, regime in zip(panels, regimes, strict=False):
-        names = regime["kinds"]["learned"]["order"][::-1]
-        names = [*regime["slow"], *names]
+        names = regime.kinds["learned"].order[::-1]
+        names = [*regime.slow, *names]
         for place, name in enumerate(names):
-            found = regime["kinds"]["learned"]["distances"][name]["median"]
-            value, low, high = (_finite(v) for v in found)
-            panel.errorbar(
-                [value],
+            found = regime.kinds["learned"].distances[name].median
+            error_bars(
+                panel,
                 [place],
-                xerr=[[value - low], [high - value]],
+                [found],
+                across=True,
                 color="#d62728",
                 marker="o",
                 capsize=2,
@@ -126,7 +97,7 @@ def _nearest(regimes: list[dict[str, Any]], about: str) -> Picture:
                 (SHUFFLED, "x", "control: another task's output"),
                 ("untrained", "+", "control: untrained network"),
             ):
-                other = _finite(regime["kinds"][kind]["distances"][name]["median"][0])
+                other = regime.kinds[kind].distances[name].median.value
                 panel.plot(
                     [other],
                     [place],
@@ -138,19 +109,18 @@ def _nearest(regimes: list[dict[str, Any]], about: str) -> Picture:
         panel.set_yticks(range(len(names)), [_short(name, regime) for name in names], fontsize=9)
         panel.set_xscale("log")
         panel.axvline(
-            _finite(regime["floor"][0]),
+            regime.floor.value,
             color="0.75",
             linewidth=4,
             zorder=0,
             label="error of EM from the truth",
         )
-        panel.set_title(f"{regime['title']}, {regime['tasks']} tasks", fontsize=10)
+        panel.set_title(f"{regime.title}, {regime.tasks} tasks", fontsize=10)
         panel.set_xlabel("median distance, squared units a coordinate")
         panel.grid(alpha=0.3)
     for panel in panels[len(regimes) :]:
         panel.set_axis_off()
-    handles, labels = _legend(panels[: len(regimes)])
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9)
+    legend(figure, panels[: len(regimes)], 4)
     caption = (
         f"{about} Median distance (the paper's metric) of the network's output to each reference, with "
         "95 % intervals over tasks; nearest on average at the top, the methods that are measured on "
@@ -161,20 +131,20 @@ def _nearest(regimes: list[dict[str, Any]], about: str) -> Picture:
     return Picture("behaviour-nearest", caption, figure)
 
 
-def _short(name: str, regime: dict[str, Any]) -> str:
+def _short(name: str, regime: RegimeResult) -> str:
     if name.startswith("early "):
         start = name.removeprefix("early ")
-        even, odd = regime["steps"]["learned"][start]
+        even, odd = regime.steps["learned"][start]
         steps = f"{even}" if even == odd else f"{even}/{odd}"
         return f"EM, {steps} steps, {START_NAMES[start]}"
     text = {"em": "EM converged", "em truth": "EM from the truth"}.get(name, label(name, regime, "learned"))
-    return f"{text} ({regime['slow'][name]} tasks)" if name in regime["slow"] else text
+    return f"{text} ({regime.slow[name]} tasks)" if name in regime.slow else text
 
 
-def _matrix(regimes: list[dict[str, Any]], about: str) -> Picture:
+def _matrix(regimes: list[RegimeResult], about: str) -> Picture:
     """Median distances of the references to each other in the regimes of the smallest and the largest K."""
-    main = [r for r in regimes if r["separation"] is None]
-    chosen = list({id(r): r for r in (main[0], max(main, key=lambda r: (r["K"], r["N"] == 128)))}.values())
+    main = [r for r in regimes if r.separation is None]
+    chosen = list({id(r): r for r in (main[0], max(main, key=lambda r: (r.K, r.N == 128)))}.values())
     figure = Figure(figsize=(8.2 * len(chosen), 7.6), layout="constrained")
     figure.suptitle(f"Distances of the algorithms to each other and to the network. {about}", fontsize=12)
     for panel, regime in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
@@ -187,9 +157,8 @@ def _matrix(regimes: list[dict[str, Any]], about: str) -> Picture:
     return Picture("behaviour-matrix", caption, figure)
 
 
-def _heat(panel: Axes, regime: dict[str, Any]) -> None:
-    names, table = regime["matrix"]["names"], regime["matrix"]["values"]
-    values = [[_finite(v) for v in row] for row in table]
+def _heat(panel: Axes, regime: RegimeResult) -> None:
+    names, values = regime.matrix.names, regime.matrix.values
     logs = [[math.log10(max(v, SAME)) for v in row] for row in values]
     known = [v for row in logs for v in row if not math.isnan(v)]
     low = max(min(known), max(known) - 6)
@@ -198,11 +167,10 @@ def _heat(panel: Axes, regime: dict[str, Any]) -> None:
     panel.set_xticks(range(len(names)), ticks, rotation=40, ha="right", fontsize=9)
     panel.set_yticks(range(len(names)), ticks, fontsize=9)
     middle = (low + max(known)) / 2
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            if i == j or math.isnan(value):
-                continue
-            dark = logs[i][j] > middle
-            text = f"{value:.2g}" if value >= 1e-3 else f"{value:.0e}" if value > SAME else "0"
-            panel.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    panel.set_title(f"{regime['title']}: median distance, {regime['matrix']['tasks']} tasks", fontsize=11)
+    apart = [[math.nan if i == j else value for j, value in enumerate(row)] for i, row in enumerate(values)]
+    write_cells(panel, apart, _cell, lambda value: math.log10(max(value, SAME)) > middle, 8)
+    panel.set_title(f"{regime.title}: median distance, {regime.matrix.tasks} tasks", fontsize=11)
+
+
+def _cell(row: int, column: int, value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-3 else f"{value:.0e}" if value > SAME else "0"

@@ -7,16 +7,18 @@ an untrained one, and of the learned network's answer to another task, to every 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from baselines.methods import METHODS
-from training.comparison.behaviour.directions import directions
+from console.typed_json import Absent
+from training.comparison.behaviour.directions import Direction, directions
 from training.comparison.behaviour.estimators import STEPS
-from training.comparison.behaviour.report import render
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     N_SAMPLES,
     NETWORKS,
@@ -28,11 +30,11 @@ from training.comparison.common.regimes import (
     RegimeTasks,
     all_regimes,
     distance,
-    refusal,
     regime_tasks,
     tasks_of,
 )
 from training.comparison.common.task_statistics import (
+    Interval,
     mean_interval,
     median_interval,
     share_interval,
@@ -48,8 +50,108 @@ ALIKE = 0.01
 """Distances that differ by less than this share of the smaller are the same for the question asked here."""
 
 
-def compute(subject: Subject, start: Start) -> dict[str, Any]:
-    """Every regime as JSON values; behaviour_section says what is made of them."""
+@dataclass(frozen=True)
+class Distance:
+    """To a reference, over the n tasks that it has an estimate of."""
+
+    mean: Interval
+    median: Interval
+    n: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much a reference is farther than the nearest; nearer: the share of tasks where that is nearer."""
+
+    mean: Interval
+    median: Interval
+    nearer: Interval
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Who is nearest; keys are references.
+
+    order         nearest on average first. differences: of the others from the first.
+    ties          those whose difference has an interval that reaches below ALIKE times the first's distance.
+    median_first  the nearest by the median.
+    wins          in which share of the tasks each is nearest; a task's win goes in equal parts to those
+                  within ALIKE of the smallest distance.
+    """
+
+    order: list[str]
+    differences: dict[str, Gap]
+    ties: list[str]
+    median_first: str
+    wins: dict[str, Interval]
+    tasks: int
+
+
+@dataclass(frozen=True)
+class KindResult(Ranking):
+    """Of the learned network, or of a control. with_slow: the ranking on fewer tasks, the slow methods too."""
+
+    distances: dict[str, Distance]
+    with_slow: Annotated[Ranking | None, Absent({})] = None
+
+
+@dataclass(frozen=True)
+class StepCurve:
+    """Distance to EM after 0, 1, ..., STEPS steps from one start."""
+
+    mean: list[Interval]
+    median: list[float]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Median distances of the named to each other, on so many tasks."""
+
+    names: list[str]
+    values: list[list[float]]
+    tasks: int
+
+
+@dataclass(frozen=True)
+class RegimeResult:
+    """One regime.
+
+    slow    tasks of the methods that have fewer. floor: the error of EM from the truth.
+    kinds   KINDS. steps: of EM stopped early, by kind and start, those of even and of odd tasks.
+    curves  by kind and start. directions: by reference, of the network's deviation from EM.
+    """
+
+    title: str
+    K: int
+    N: int
+    separation: float | None
+    beyond: bool
+    spectral_refusal: str
+    tasks: int
+    slow: dict[str, int]
+    floor: Interval
+    kinds: dict[str, KindResult]
+    steps: dict[str, dict[str, tuple[int, int]]]
+    curves: dict[str, dict[str, StepCurve]]
+    matrix: Matrix
+    directions: dict[str, Direction]
+
+
+@dataclass(frozen=True)
+class BehaviourResult:
+    """Of all regimes; absent: what is left out, and why. scales: whether the network estimates variances."""
+
+    name: str
+    d: int
+    seed: int
+    steps: int
+    absent: list[str]
+    scales: bool
+    regimes: list[RegimeResult]
+
+
+def compute(subject: Subject, start: Start) -> BehaviourResult:
+    """Every regime."""
     regimes, names = all_regimes(subject), list(METHODS)
     values = []
     for regime in regimes:
@@ -66,18 +168,18 @@ def compute(subject: Subject, start: Start) -> dict[str, Any]:
             f"the Bayes posterior mean takes too long above N = {N_SAMPLES}, and its prior is not that of a "
             "fixed separation: left out there"
         )
-    return {
-        "name": subject.released.name,
-        "d": subject.model.config.n_features,
-        "seed": subject.effort.seed,
-        "steps": STEPS,
-        "absent": absent,
-        "scales": subject.model.config.scales,
-        "regimes": values,
-    }
+    return BehaviourResult(
+        name=subject.released.name,
+        d=subject.model.config.n_features,
+        seed=subject.effort.seed,
+        steps=STEPS,
+        absent=absent,
+        scales=subject.model.config.scales,
+        regimes=values,
+    )
 
 
-def measure(tasks: RegimeTasks, quick: bool) -> dict[str, Any]:
+def measure(tasks: RegimeTasks, quick: bool) -> RegimeResult:
     """One regime: distances, who is nearest, the algorithms among themselves, directions of the deviation."""
     regime = tasks.regime
     references, slow = references_of(tasks, quick)
@@ -91,42 +193,40 @@ def measure(tasks: RegimeTasks, quick: bool) -> dict[str, Any]:
         }
         for kind in KINDS
     }
-    generator = tasks.generator(7)
-    kinds, chosen = {}, {}
+    generator = tasks.generator(RegimePurpose.BEHAVIOUR_RESAMPLED)
+    kinds: dict[str, KindResult] = {}
+    chosen: dict[str, dict[str, tuple[int, int]]] = {}
     for kind in KINDS:
         found = {name: distance(tasks.network(kind), ref) for name, ref in references.items()}
-        steps = {}
+        chosen[kind] = {}
         for name, curve in curves[kind].items():
-            found[f"early {name}"], steps[name] = halves_chosen(curve, 0 if name in RANDOM_STARTS else 1)
-        chosen[kind] = steps
-        kinds[kind] = {
-            "distances": {
-                name: {
-                    "mean": mean_interval(values, generator),
-                    "median": median_interval(values),
-                    "n": int((~values.isnan()).sum()),
-                }
-                for name, values in found.items()
-            },
-            **ranking({name: found[name] for name in contest(found, slow)}, generator),
-            "with_slow": slow_ranking(found, slow, generator),
+            first = 0 if name in RANDOM_STARTS else 1
+            found[f"early {name}"], chosen[kind][name] = halves_chosen(curve, first)
+        distances = {
+            name: Distance(
+                mean_interval(values, generator), median_interval(values), int((~values.isnan()).sum())
+            )
+            for name, values in found.items()
         }
-    return {
-        "title": regime.title,
-        "K": regime.n_components,
-        "N": regime.n_samples,
-        "separation": regime.separation,
-        "beyond": regime.n_components > regime.n_features,
-        "spectral_refusal": regime.spectral_refusal,
-        "tasks": tasks.n_tasks,
-        "slow": {name: len(references[name].missing) for name in slow},
-        "floor": mean_interval(tasks.floor, generator),
-        "kinds": kinds,
-        "steps": chosen,
-        "curves": {kind: _curves(curves[kind], generator) for kind in KINDS},
-        "matrix": _matrix(tasks, references, chosen["learned"]),
-        "directions": directions(tasks, references, generator),
-    }
+        own = ranking({name: found[name] for name in contest(found, slow)}, generator)
+        with_slow = slow_ranking(found, slow, generator)
+        kinds[kind] = KindResult(**vars(own), distances=distances, with_slow=with_slow)
+    return RegimeResult(  # in this order: floor, curves and directions draw from the one generator
+        title=regime.title,
+        K=regime.n_components,
+        N=regime.n_samples,
+        separation=regime.separation,
+        beyond=regime.n_components > regime.n_features,
+        spectral_refusal=regime.spectral_refusal,
+        tasks=tasks.n_tasks,
+        slow={name: len(references[name].missing) for name in slow},
+        floor=mean_interval(tasks.floor, generator),
+        kinds=kinds,
+        steps=chosen,
+        curves={kind: _curves(curves[kind], generator) for kind in KINDS},
+        matrix=_matrix(tasks, references, chosen["learned"]),
+        directions=directions(tasks, references, generator),
+    )
 
 
 def references_of(tasks: RegimeTasks, quick: bool) -> tuple[dict[str, Found], list[str]]:
@@ -158,11 +258,11 @@ def contest(found: dict[str, Tensor], slow: list[str]) -> list[str]:
     return [name for name in names if name in found and name not in slow]
 
 
-def halves_chosen(curve: Tensor, first: int) -> tuple[Tensor, list[int]]:
+def halves_chosen(curve: Tensor, first: int) -> tuple[Tensor, tuple[int, int]]:
     """Distances (T,) to EM after t steps, t >= first the nearest on average on the other half of the tasks.
 
     curve (steps + 1, T). Even tasks are given the t chosen on the odd ones and the other way round, so that
-    choosing does not make the distance smaller than it is. Returns also [t of even tasks, t of odd ones].
+    choosing does not make the distance smaller than it is. Returns also the t of even tasks and that of odd ones.
     """
     even = torch.arange(curve.shape[1]) % 2 == 0
     values, steps = torch.empty_like(curve[0]), []
@@ -170,16 +270,11 @@ def halves_chosen(curve: Tensor, first: int) -> tuple[Tensor, list[int]]:
         t = first + int(curve[first:, ~mine].nanmean(1).nan_to_num(nan=math.inf).argmin())
         values[mine] = curve[t, mine]
         steps.append(t)
-    return values, steps
+    return values, (steps[0], steps[1])
 
 
-def ranking(found: dict[str, Tensor], generator: torch.Generator) -> dict[str, Any]:
-    """The nearest on average and the second, what lies between them, and in how many tasks each is nearest.
-
-    Differences from the first and their intervals are over the tasks that have both. `ties`: references whose
-    difference has an interval that reaches below ALIKE times the first's distance. A task's win goes in equal
-    parts to those within ALIKE of the smallest distance.
-    """
+def ranking(found: dict[str, Tensor], generator: torch.Generator) -> Ranking:
+    """Of distances (T,) to each reference; differences are over the tasks that have both."""
     names = list(found)
     means = {name: float(values.nanmean()) for name, values in found.items()}
     order = sorted(names, key=lambda name: (math.isnan(means[name]), means[name]))
@@ -190,33 +285,31 @@ def ranking(found: dict[str, Tensor], generator: torch.Generator) -> dict[str, A
     shares = (winners / winners.sum(0)).mean(1)
     n = table.shape[1]
     medians = {name: _median(values) for name, values in found.items()}
-    return {
-        "order": order,
-        "differences": gaps,
-        "ties": [name for name in rest if not gaps[name]["mean"][1] > ALIKE * means[first]],
-        "median_first": min(names, key=lambda name: medians[name]),
-        "wins": {
+    return Ranking(
+        order=order,
+        differences=gaps,
+        ties=[name for name in rest if not gaps[name].mean.low > ALIKE * means[first]],
+        median_first=min(names, key=lambda name: medians[name]),
+        wins={
             name: share_interval(round(float(share) * n), n)
             for name, share in zip(names, shares, strict=True)
         },
-        "tasks": n,
-    }
+        tasks=n,
+    )
 
 
-def paired(other: Tensor, first: Tensor, generator: torch.Generator) -> dict[str, Any]:
+def paired(other: Tensor, first: Tensor, generator: torch.Generator) -> Gap:
     """Of other - first over the tasks that have both: mean and median, the share of tasks above 0."""
     gap = (other - first)[~(other - first).isnan()]
-    return {
-        "mean": mean_interval(gap, generator),
-        "median": median_interval(gap),
-        "nearer": share_interval(int((gap > TIE).sum()), len(gap)),
-    }
+    return Gap(
+        mean_interval(gap, generator), median_interval(gap), share_interval(int((gap > TIE).sum()), len(gap))
+    )
 
 
-def slow_ranking(found: dict[str, Tensor], slow: list[str], generator: torch.Generator) -> dict[str, Any]:
-    """`ranking` with the slow methods too, on the tasks that all of those have; empty without any."""
+def slow_ranking(found: dict[str, Tensor], slow: list[str], generator: torch.Generator) -> Ranking | None:
+    """`ranking` with the slow methods too, on the tasks that all of those have; None without any."""
     if not slow:
-        return {}
+        return None
     n = min(len(found[name]) for name in slow)
     return ranking({name: found[name][:n] for name in (*contest(found, []), *slow)}, generator)
 
@@ -234,18 +327,15 @@ def _missing(tasks: RegimeTasks, name: str) -> Tensor | None:
     return tasks.start(name).missing
 
 
-def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, Any]:
-    """Mean (with interval) and median distance after t steps, start by start."""
+def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, StepCurve]:
+    """Of curves (STEPS + 1, T), start by start."""
     return {
-        name: {
-            "mean": [mean_interval(values, generator) for values in curve],
-            "median": [_median(values) for values in curve],
-        }
+        name: StepCurve([mean_interval(values, generator) for values in curve], [_median(v) for v in curve])
         for name, curve in curves.items()
     }
 
 
-def _matrix(tasks: RegimeTasks, references: dict[str, Found], steps: dict[str, list[int]]) -> dict[str, Any]:
+def _matrix(tasks: RegimeTasks, references: dict[str, Found], steps: dict[str, tuple[int, int]]) -> Matrix:
     """Median distance of the network and the algorithms to each other, on the first tasks that all have."""
     none = torch.zeros(tasks.n_tasks, dtype=torch.bool)
     members = {"network": Found(tasks.network("learned"), none)}
@@ -263,15 +353,4 @@ def _matrix(tasks: RegimeTasks, references: dict[str, Found], steps: dict[str, l
         )
 
     values = [[between(one, other) for other in members.values()] for one in members.values()]
-    return {"names": list(members), "values": values, "tasks": n}
-
-
-PART = Part(
-    key="behaviour",
-    title="Which algorithm is the network nearest to?",
-    compute=compute,
-    render=render,
-    pieces=lambda subject: len(all_regimes(subject)),
-    pictures=("behaviour-steps", "behaviour-nearest", "behaviour-matrix", "behaviour-directions"),
-    refusal=refusal,
-)
+    return Matrix(list(members), values, n)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from training.comparison.behaviour.measure import RegimeResult
 from training.comparison.common.regimes import RESTART_NAME, SHUFFLED, START_NAMES
 
 NAMES = {
@@ -31,11 +30,11 @@ CONTROL_NAMES = {
 """Of the directions, as CONTROLS in behaviour_directions."""
 
 
-def label(name: str, regime: dict[str, Any], kind: str) -> str:
+def label(name: str, regime: RegimeResult, kind: str) -> str:
     """Of a reference in a regime; EM stopped early with the steps chosen for that kind of output."""
     if name.startswith("early "):
         start = name.removeprefix("early ")
-        even, odd = regime["steps"][kind][start]
+        even, odd = regime.steps[kind][start]
         steps = f"{even}" if even == odd else f"{even} or {odd}"
         return f"EM stopped after {steps} steps from {START_NAMES[start]}"
     if name.startswith("em "):

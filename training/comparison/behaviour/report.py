@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from console.output import significant
-from training.comparison.behaviour.directions import PRIOR, highest, leaning, shown
+from training.comparison.behaviour.directions import PRIOR, Direction, highest, leaning, shown
 from training.comparison.behaviour.directions_figure import directions_figure
 from training.comparison.behaviour.figures import pictures
+from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES, NAMES, general
 from training.comparison.behaviour.tables import directions, distances, nearest, posterior
 from training.comparison.common.parts import Section
@@ -16,10 +16,11 @@ from training.comparison.common.phrases import interval, listed, number
 from training.comparison.common.regimes import SHUFFLED
 
 
-def render(values: dict[str, Any]) -> Section:
+def render(values: BehaviourResult) -> Section:
     """Finding first, then how to read it, tables, pictures."""
-    regimes = values["regimes"]
-    paragraphs = [_finding(regimes), _prior(regimes), _apart(regimes), _direction(regimes), _reading(values)]
+    regimes = values.regimes
+    paragraphs = [_finding(regimes), _prior(regimes), _apart(regimes)]
+    paragraphs += [_direction({r.title: r.directions for r in regimes}), _reading(values)]
     tables = [nearest(regimes), directions(regimes), posterior(regimes), distances(regimes)]
     return Section(
         [text for text in paragraphs if text],
@@ -28,19 +29,19 @@ def render(values: dict[str, Any]) -> Section:
     )
 
 
-def _finding(regimes: list[dict[str, Any]]) -> str:
+def _finding(regimes: list[RegimeResult]) -> str:
     """In how many regimes each reference is nearest, alone or not, K <= d and K > d apart."""
     parts = []
     for beyond, name in ((False, "K <= d"), (True, "K > d")):
-        group = [regime["kinds"]["learned"] for regime in regimes if regime["beyond"] is beyond]
+        group = [regime.kinds["learned"] for regime in regimes if regime.beyond is beyond]
         if not group:
             continue
         counts: dict[str, list[int]] = {}
         for learned in group:
-            for reference in (learned["order"][0], *learned["ties"]):
+            for reference in (learned.order[0], *learned.ties):
                 tally = counts.setdefault(reference, [0, 0])
                 tally[0] += 1
-                tally[1] += not learned["ties"]
+                tally[1] += not learned.ties
         order = sorted(counts, key=lambda reference: -counts[reference][0])
         texts = [f"{general(r)} in {counts[r][0]} ({counts[r][1]} alone)" for r in order]
         parts.append(f"of {len(group)} regimes with {name}: {listed(texts)}")
@@ -51,22 +52,22 @@ def _finding(regimes: list[dict[str, Any]]) -> str:
     )
 
 
-def _prior(regimes: list[dict[str, Any]]) -> str:
+def _prior(regimes: list[RegimeResult]) -> str:
     """How the methods that are measured on fewer tasks do against all others there."""
-    slow = list(dict.fromkeys(name for regime in regimes for name in regime["slow"]))
+    slow = list(dict.fromkeys(name for regime in regimes for name in regime.slow))
     if not slow:
         return ""
     first, apart, asked, tasks = 0, 0, 0, set()
     for regime in regimes:
-        ranking = regime["kinds"]["learned"]["with_slow"]
+        ranking = regime.kinds["learned"].with_slow
         if not ranking:
             continue
         asked += 1
-        tasks.add(str(ranking["tasks"]))
-        rivals = [name for name in ranking["order"] if name not in slow]
-        if ranking["order"][0] in slow:
+        tasks.add(str(ranking.tasks))
+        rivals = [name for name in ranking.order if name not in slow]
+        if ranking.order[0] in slow:
             first += 1
-            apart += not any(name in ranking["ties"] for name in rivals)
+            apart += not any(name in ranking.ties for name in rivals)
     names = listed([NAMES[name] for name in slow])
     return (
         f"With {names} among the references, on the first {listed(sorted(tasks, key=int))} tasks of a "
@@ -75,17 +76,17 @@ def _prior(regimes: list[dict[str, Any]]) -> str:
     )
 
 
-def _apart(regimes: list[dict[str, Any]]) -> str:
+def _apart(regimes: list[RegimeResult]) -> str:
     """How far the nearest is, measured against the statistical error and against the control."""
     ratios, shuffled, same = [], [], []
     for regime in regimes:
-        learned, control = regime["kinds"]["learned"], regime["kinds"][SHUFFLED]
-        first = learned["order"][0]
-        distance = learned["distances"][first]
-        ratios.append(distance["median"][0] / regime["floor"][0])
-        far = control["distances"][first]["median"][0]
-        shuffled.append(far / distance["median"][0] if distance["median"][0] else math.inf)
-        same.append(control["order"][0] == first)
+        learned, control = regime.kinds["learned"], regime.kinds[SHUFFLED]
+        first = learned.order[0]
+        distance = learned.distances[first]
+        ratios.append(distance.median.value / regime.floor.value)
+        far = control.distances[first].median.value
+        shuffled.append(far / distance.median.value if distance.median.value else math.inf)
+        same.append(control.order[0] == first)
     exact = sum(ratio < 1e-6 for ratio in ratios)
     if exact == len(regimes):
         size = "The distance to the nearest is 0 within rounding in every regime: the network computes it."
@@ -106,10 +107,10 @@ def _times(ratio: float) -> str:
     return "infinitely many" if math.isinf(ratio) else significant(ratio)
 
 
-def _direction(regimes: list[dict[str, Any]]) -> str:
-    """Towards which references the network deviates from converged EM, beyond all controls."""
+def _direction(regimes: dict[str, dict[str, Direction]]) -> str:
+    """Towards which references the network deviates from converged EM, beyond all controls; by regime."""
     sides: dict[str, list[str]] = {}
-    for regime in regimes:
+    for regime in regimes.values():
         for name, found in shown(regime).items():
             sides.setdefault(name, []).append(leaning(found))
     if not sides:
@@ -148,14 +149,14 @@ def _direction(regimes: list[dict[str, Any]]) -> str:
     return " ".join(parts)
 
 
-def _reached(regimes: list[dict[str, Any]]) -> str:
+def _reached(regimes: dict[str, dict[str, Direction]]) -> str:
     """The furthest that an estimator without the prior gets towards the posterior mode, and where."""
     best = None
-    for regime in regimes:
+    for title, regime in regimes.items():
         found = shown(regime).get("map-em")
         top = highest(found, "cosine") if found else None
         if found and top and (best is None or top[1] > best[1]):
-            best = (top[0], top[1], regime["title"], found["learned"]["cosine"])
+            best = (top[0], top[1], title, found.learned.cosine)
     if best is None:
         return ""
     name, value, title, own = best
@@ -165,21 +166,21 @@ def _reached(regimes: list[dict[str, Any]]) -> str:
     )
 
 
-def _reading(values: dict[str, Any]) -> str:
+def _reading(values: BehaviourResult) -> str:
     notes = [
         "Distance is the paper's metric after exact alignment. References on the same tasks: the "
-        f"truth; EM after 0 to {values['steps']} steps from several starts and converged; spectral (K "
+        f"truth; EM after 0 to {values.steps} steps from several starts and converged; spectral (K "
         "<= d only; a task without an estimate is in no mean, and never nearest); k-means; the "
         "posterior mode (MAP-EM) and, on fewer tasks, the posterior mean, which know the prior of the "
         "paper's tasks. 'EM stopped early' has its number of steps chosen on the other half of the tasks.",
-        *values["absent"],
+        *values.absent,
     ]
-    if values["scales"]:
+    if values.scales:
         notes.append("The network's variances are left out: the tasks have unit covariances.")
-    if any(regime["separation"] is not None for regime in values["regimes"]):
+    if any(regime.separation is not None for regime in values.regimes):
         notes.append(
             "Tasks of a fixed separation are not those that the prior, or a network trained on it, expects."
         )
-    if not any(regime["beyond"] for regime in values["regimes"]):
+    if not any(regime.beyond for regime in values.regimes):
         notes.append("No regime has K > d: nothing is said about it.")
     return " ".join(text if text.endswith(".") else f"{text[0].upper()}{text[1:]}." for text in notes)

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from training.comparison.behaviour.directions import CONTROLS, LEAST_TASKS, highest, leaning, shown
+from training.comparison.behaviour.directions import CONTROLS, LEAST_TASKS, Direction, highest, leaning, shown
+from training.comparison.behaviour.measure import RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES, label
 from training.comparison.common.parts import Table
 from training.comparison.common.phrases import interval, listed, number, percent
 from training.comparison.common.regimes import SHUFFLED
 
 
-def nearest(regimes: list[dict[str, Any]]) -> Table:
+def nearest(regimes: list[RegimeResult]) -> Table:
     rows = []
     for regime in regimes:
-        learned = regime["kinds"]["learned"]
-        first, second = learned["order"][0], learned["order"][1]
-        gap = learned["differences"][second]
-        most = max(learned["wins"], key=lambda name: learned["wins"][name][0])
+        learned = regime.kinds["learned"]
+        first, second = learned.order[0], learned.order[1]
+        gap = learned.differences[second]
+        most = max(learned.wins, key=lambda name: learned.wins[name].value)
         controls = []
         for kind in (SHUFFLED, "untrained"):
-            control = regime["kinds"][kind]
-            place = control["order"][0]
-            distance = number(control["distances"][place]["mean"][0])
+            control = regime.kinds[kind]
+            place = control.order[0]
+            distance = number(control.distances[place].mean.value)
             controls.append(f"{label(place, regime, kind)} ({distance})")
-        others = [label(name, regime, "learned") for name in learned["ties"]]
+        others = [label(name, regime, "learned") for name in learned.ties]
         rows.append(
             [
-                regime["title"],
-                "K > d" if regime["beyond"] else "K <= d",
-                str(learned["tasks"]),
-                f"{label(first, regime, 'learned')}: {interval(learned['distances'][first]['mean'])}",
-                f"{label(second, regime, 'learned')}: {interval(gap['mean'])} farther; the first is "
-                f"nearer in {percent(gap['nearer'])}",
+                regime.title,
+                "K > d" if regime.beyond else "K <= d",
+                str(learned.tasks),
+                f"{label(first, regime, 'learned')}: {interval(learned.distances[first].mean)}",
+                f"{label(second, regime, 'learned')}: {interval(gap.mean)} farther; the first is "
+                f"nearer in {percent(gap.nearer)}",
                 listed(others) if others else "none",
-                label(learned["median_first"], regime, "learned"),
-                f"{label(most, regime, 'learned')}: {percent(learned['wins'][most])}",
+                label(learned.median_first, regime, "learned"),
+                f"{label(most, regime, 'learned')}: {percent(learned.wins[most])}",
                 *controls,
             ]
         )
@@ -59,20 +58,20 @@ def nearest(regimes: list[dict[str, Any]]) -> Table:
     )
 
 
-def directions(regimes: list[dict[str, Any]]) -> Table:
+def directions(regimes: list[RegimeResult]) -> Table:
     rows = []
     for regime in regimes:
-        for name, found in shown(regime).items():
+        for name, found in shown(regime.directions).items():
             top = highest(found, "coefficient")
             rows.append(
                 [
-                    regime["title"],
+                    regime.title,
                     DIRECTION_NAMES.get(name, name),
-                    str(found["n"]),
-                    interval(found["learned"]["cosine"]),
+                    str(found.n),
+                    interval(found.learned.cosine),
                     leaning(found) or "no",
                     *(_control(found, key) for key in CONTROLS),
-                    interval(found["learned"]["coefficient"]),
+                    interval(found.learned.coefficient),
                     "-" if top is None else f"{number(top[1])} ({CONTROL_NAMES[top[0]]})",
                 ]
             )
@@ -103,33 +102,35 @@ def directions(regimes: list[dict[str, Any]]) -> Table:
     )
 
 
-def _control(found: dict[str, Any], key: str) -> str:
-    control = found["controls"].get(key)
+def _control(found: Direction, key: str) -> str:
+    control = found.controls.get(key)
     if control is None:
         return "-"
-    fewer = f" [{control['n']}]" if control["n"] < found["n"] else ""
-    return interval(control["cosine"]) + fewer
+    fewer = f" [{control.n}]" if control.n < found.n else ""
+    return interval(control.cosine) + fewer
 
 
-def posterior(regimes: list[dict[str, Any]]) -> Table:
+def posterior(regimes: list[RegimeResult]) -> Table:
     """The contest with the methods that are measured on fewer tasks."""
     rows = []
     for regime in regimes:
-        learned = regime["kinds"]["learned"]["with_slow"]
-        if not learned:
+        learned, other, control = (
+            regime.kinds[kind].with_slow for kind in ("learned", SHUFFLED, "untrained")
+        )
+        if not learned or not other or not control:
             continue
-        for name in learned["order"]:
-            gap = learned["differences"].get(name)
+        for name in learned.order:
+            gap = learned.differences.get(name)
             rows.append(
                 [
-                    regime["title"],
+                    regime.title,
                     label(name, regime, "learned"),
-                    str(learned["tasks"]),
-                    "the nearest" if gap is None else interval(gap["mean"]),
-                    "" if gap is None else percent(gap["nearer"]),
-                    percent(learned["wins"][name]),
-                    percent(regime["kinds"][SHUFFLED]["with_slow"]["wins"][name]),
-                    percent(regime["kinds"]["untrained"]["with_slow"]["wins"][name]),
+                    str(learned.tasks),
+                    "the nearest" if gap is None else interval(gap.mean),
+                    "" if gap is None else percent(gap.nearer),
+                    percent(learned.wins[name]),
+                    percent(other.wins[name]),
+                    percent(control.wins[name]),
                 ]
             )
     return Table(
@@ -148,22 +149,22 @@ def posterior(regimes: list[dict[str, Any]]) -> Table:
     )
 
 
-def distances(regimes: list[dict[str, Any]]) -> Table:
+def distances(regimes: list[RegimeResult]) -> Table:
     rows = []
     for regime in regimes:
-        kinds = regime["kinds"]
-        for name, found in kinds["learned"]["distances"].items():
-            wins = kinds["learned"]["wins"].get(name)
+        kinds = regime.kinds
+        for name, found in kinds["learned"].distances.items():
+            wins = kinds["learned"].wins.get(name)
             rows.append(
                 [
-                    regime["title"],
+                    regime.title,
                     label(name, regime, "learned"),
-                    str(found["n"]),
-                    interval(found["mean"]),
-                    interval(found["median"]),
+                    str(found.n),
+                    interval(found.mean),
+                    interval(found.median),
                     percent(wins) if wins else "-",
-                    number(kinds[SHUFFLED]["distances"][name]["median"][0]),
-                    number(kinds["untrained"]["distances"][name]["median"][0]),
+                    number(kinds[SHUFFLED].distances[name].median.value),
+                    number(kinds["untrained"].distances[name].median.value),
                 ]
             )
     return Table(

@@ -11,12 +11,28 @@ from baselines import methods
 from baselines.align import align
 from baselines.metrics import errors
 from baselines.mixture import Mixture
-from console.output import finite
-from training.comparison.behaviour.directions import alignment, directions, leaning, shrunk
+from console.typed_json import from_plain, to_plain
+from training.comparison.behaviour import PART
+from training.comparison.behaviour.directions import (
+    Alignment,
+    Direction,
+    alignment,
+    directions,
+    leaning,
+    shrunk,
+)
 from training.comparison.behaviour.estimators import PRIOR_FREE, STEPS, displacement, noisy
-from training.comparison.behaviour.measure import PART, halves_chosen, measure, paired, ranking, references_of
+from training.comparison.behaviour.measure import (
+    BehaviourResult,
+    halves_chosen,
+    measure,
+    paired,
+    ranking,
+    references_of,
+)
 from training.comparison.behaviour.report import _direction
 from training.comparison.common import regimes
+from training.comparison.common.random_paths import TaskSet
 from training.comparison.common.regimes import (
     SHUFFLED,
     Regime,
@@ -26,6 +42,7 @@ from training.comparison.common.regimes import (
     refusal,
     regime_tasks,
 )
+from training.comparison.common.task_statistics import UNKNOWN, Interval
 
 
 @pytest.fixture(autouse=True)
@@ -41,18 +58,18 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_a_network_that_does_three_em_steps_is_nearest_to_just_these():
     found = measure(planted(lambda tasks: tasks.iterates("k-means++", STEPS)[3]), True)
-    learned = found["kinds"]["learned"]
-    assert learned["order"][0] == "early k-means++"
-    assert found["steps"]["learned"]["k-means++"] == [3, 3]
-    assert learned["distances"]["early k-means++"]["mean"] == [0.0, 0.0, 0.0]
-    assert learned["wins"]["early k-means++"][0] > 0.8  # where EM has arrived by then, others share it
-    assert learned["ties"] == []
-    curve = [row[0] for row in found["curves"]["learned"]["k-means++"]["mean"]]
+    learned = found.kinds["learned"]
+    assert learned.order[0] == "early k-means++"
+    assert found.steps["learned"]["k-means++"] == (3, 3)
+    assert learned.distances["early k-means++"].mean == (0.0, 0.0, 0.0)
+    assert learned.wins["early k-means++"].value > 0.8  # where EM has arrived by then, others share it
+    assert learned.ties == []
+    curve = [row.value for row in found.curves["learned"]["k-means++"].mean]
     assert curve.index(0.0) == 3
     assert sum(value == 0.0 for value in curve) == 1
     # the control is not fooled: another task's answer has nothing at distance 0
-    assert min(v["mean"][0] for v in found["kinds"][SHUFFLED]["distances"].values()) > 0.1
-    assert found["kinds"]["untrained"]["distances"]["early k-means++"]["mean"][1] > 0.1
+    assert min(v.mean.value for v in found.kinds[SHUFFLED].distances.values()) > 0.1
+    assert found.kinds["untrained"].distances["early k-means++"].mean.low > 0.1
 
 
 @pytest.mark.parametrize(
@@ -65,22 +82,22 @@ def test_a_network_that_does_three_em_steps_is_nearest_to_just_these():
     ],
 )
 def test_a_network_that_is_an_algorithm_is_found_out(expected, answer):
-    learned = measure(planted(answer, n_tasks=12), True)["kinds"]["learned"]
-    assert learned["order"][0] == expected
-    assert learned["distances"][expected]["mean"][0] == 0.0
-    assert learned["wins"][expected][0] > 0.5  # early EM shares those in which it has arrived
-    assert "truth" not in learned["ties"]
+    learned = measure(planted(answer, n_tasks=12), True).kinds["learned"]
+    assert learned.order[0] == expected
+    assert learned.distances[expected].mean.value == 0.0
+    assert learned.wins[expected].value > 0.5  # early EM shares those in which it has arrived
+    assert "truth" not in learned.ties
 
 
 def test_spectral_is_found_where_it_exists_and_left_out_where_it_cannot():
     tasks = planted(lambda t: t.method("spectral").mixture, Regime(2, 2, 48), 12)
-    learned = measure(tasks, True)["kinds"]["learned"]
+    learned = measure(tasks, True).kinds["learned"]
     missing = tasks.method("spectral").missing
-    assert learned["distances"]["spectral"]["mean"][0] == 0.0
-    assert learned["distances"]["spectral"]["n"] == 12 - int(missing.sum())
+    assert learned.distances["spectral"].mean.value == 0.0
+    assert learned.distances["spectral"].n == 12 - int(missing.sum())
     impossible = measure(planted(lambda t: t.truth, REGIME, 8), True)
-    assert "spectral" not in impossible["kinds"]["learned"]["distances"]
-    assert "K = 3 > d = 2" in impossible["spectral_refusal"]
+    assert "spectral" not in impossible.kinds["learned"].distances
+    assert "K = 3 > d = 2" in impossible.spectral_refusal
 
 
 def test_the_direction_towards_the_mode_is_seen_and_the_next_tasks_is_not():
@@ -89,34 +106,35 @@ def test_the_direction_towards_the_mode_is_seen_and_the_next_tasks_is_not():
         em, mode = tasks.best_em, align(tasks.mode, tasks.best_em)[0]
         return Mixture((em.weights + mode.weights) / 2, (em.means + mode.means) / 2)
 
-    found = measure(planted(halfway), True)["directions"]["map-em"]
-    assert found["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
-    assert found["learned"]["coefficient"][0] == pytest.approx(0.5, abs=1e-9)
-    assert abs(found["controls"][SHUFFLED]["cosine"][0]) < 0.5
-    assert found["n"] >= 10
+    found = measure(planted(halfway), True).directions["map-em"]
+    assert found.learned.cosine.value == pytest.approx(1.0, abs=1e-9)
+    assert found.learned.coefficient.value == pytest.approx(0.5, abs=1e-9)
+    assert abs(found.controls[SHUFFLED].cosine.value) < 0.5
+    assert found.n >= 10
     assert leaning(found) == "towards"
 
 
 def test_a_network_that_only_shrinks_is_told_from_one_that_follows_the_mode():
-    found = measure(planted(lambda tasks: shrunk(tasks.best_em, tasks.batch.X)), True)["directions"]
-    assert found["shrunk"]["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
-    assert found["shrunk"]["learned"]["coefficient"][0] == pytest.approx(1.0, abs=1e-9)
-    assert found["map-em"]["learned"]["cosine"][2] < 0.9
+    found = measure(planted(lambda tasks: shrunk(tasks.best_em, tasks.batch.X)), True).directions
+    assert found["shrunk"].learned.cosine.value == pytest.approx(1.0, abs=1e-9)
+    assert found["shrunk"].learned.coefficient.value == pytest.approx(1.0, abs=1e-9)
+    assert found["map-em"].learned.cosine.high < 0.9
 
 
 PRIOR_REGIME = Regime(2, 5, 128)
 """Components overlap: there estimators that know no prior lie towards the posterior mode, as seen from EM."""
 
 
-def leans(answer, regime: Regime = PRIOR_REGIME, n_tasks: int = 60) -> dict:
+def leans(answer, regime: Regime = PRIOR_REGIME, n_tasks: int = 60) -> dict[str, Direction]:
     """Directions of a network that says answer(tasks)."""
     tasks = planted(answer, regime, n_tasks)
     return directions(tasks, references_of(tasks, True)[0], generator(3))
 
 
-def said_of(found: dict) -> str:
+def said_of(found: dict[str, Direction]) -> str:
     """The paragraph on directions of one regime."""
-    return _direction([{"title": PRIOR_REGIME.title, "directions": json.loads(json.dumps(finite(found)))}])
+    plain = json.loads(json.dumps(to_plain(found)))
+    return _direction({PRIOR_REGIME.title: from_plain(dict[str, Direction], plain)})
 
 
 @pytest.mark.parametrize("name", ["k-means", "early 3"])
@@ -128,12 +146,12 @@ def test_a_network_that_knows_no_prior_does_not_lean_to_the_mode(name):
     )
     towards = found["map-em"]
     # Without the controls that keep the link through EM it would: the interval is clear of the others'.
-    broken = {key: towards["controls"][key] for key in (SHUFFLED, "untrained")}
-    assert leaning(towards | {"controls": broken}) == "towards"
+    broken = {key: towards.controls[key] for key in (SHUFFLED, "untrained")}
+    assert leaning(replace(towards, controls=broken)) == "towards"
     assert leaning(towards) == ""
     assert leaning(found["truth"]) == leaning(found["shrunk"]) == ""
     # It is the control: only what is drawn for the interval differs.
-    assert towards["controls"][name]["cosine"][0] == towards["learned"]["cosine"][0]
+    assert towards.controls[name].cosine.value == towards.learned.cosine.value
     said = said_of(found)
     assert "the posterior mode beyond what estimators without the prior do in 0 of 1 regimes" in said
 
@@ -141,8 +159,8 @@ def test_a_network_that_knows_no_prior_does_not_lean_to_the_mode(name):
 def test_a_network_that_is_the_mode_leans_to_it():
     found = leans(lambda tasks: tasks.mode)
     assert leaning(found["map-em"]) == "towards"
-    assert found["map-em"]["learned"]["cosine"][0] == pytest.approx(1.0, abs=1e-9)
-    assert max(found["map-em"]["controls"][key]["cosine"][2] for key in PRIOR_FREE) < 0.9
+    assert found["map-em"].learned.cosine.value == pytest.approx(1.0, abs=1e-9)
+    assert max(found["map-em"].controls[key].cosine.high for key in PRIOR_FREE) < 0.9
     said = said_of(found)
     assert "the posterior mode beyond what estimators without the prior do in 1 of 1 regimes" in said
     assert "have a cosine with the direction of the posterior mode of up to 0.4" in said
@@ -159,15 +177,16 @@ def test_noise_about_em_or_about_the_truth_does_not_lean_to_the_mode():
 
 def test_a_control_is_left_out_where_it_is_the_reference():
     found = leans(lambda tasks: tasks.mode, REGIME, 24)
-    assert set(PRIOR_FREE) - set(found["k-means"]["controls"]) == {"k-means"}
-    assert set(PRIOR_FREE) - set(found["early 3"]["controls"]) == {"early 3"}
-    assert set(PRIOR_FREE) - set(found["truth"]["controls"]) == {"truth noise"}
-    assert set(PRIOR_FREE) <= set(found["map-em"]["controls"])
+    assert set(PRIOR_FREE) - set(found["k-means"].controls) == {"k-means"}
+    assert set(PRIOR_FREE) - set(found["early 3"].controls) == {"early 3"}
+    assert set(PRIOR_FREE) - set(found["truth"].controls) == {"truth noise"}
+    assert set(PRIOR_FREE) <= set(found["map-em"].controls)
 
 
 def test_leaning_asks_for_every_control_and_for_0():
     def found(own, *controls):
-        return {"learned": {"cosine": own}, "controls": {i: {"cosine": c} for i, c in enumerate(controls)}}
+        cosines = [Alignment(9, Interval(*one), UNKNOWN) for one in (own, *controls)]
+        return Direction(9, 3, cosines[0], {str(i): one for i, one in enumerate(cosines[1:])})
 
     low, high = [0.1, 0.0, 0.2], [0.4, 0.3, 0.5]
     assert leaning(found([0.6, 0.51, 0.7], low, high)) == "towards"
@@ -175,8 +194,7 @@ def test_leaning_asks_for_every_control_and_for_0():
     assert leaning(found([0.0, -0.1, 0.1], [-0.4, -0.5, -0.3])) == ""  # above the control, not above 0
     assert leaning(found([-0.6, -0.7, -0.51], [-0.4, -0.5, -0.3])) == "away"
     assert leaning(found([-0.1, -0.2, -0.01], low, high)) == "away"
-    assert leaning(found([0.6, 0.51, 0.7], [None, None, None])) == ""  # one that cannot be ruled out
-    assert leaning(found([0.6, 0.51, 0.7], [math.nan] * 3)) == ""
+    assert leaning(found([0.6, 0.51, 0.7], UNKNOWN)) == ""  # one that cannot be ruled out
 
 
 def test_noise_has_the_size_of_the_networks_distance():
@@ -205,10 +223,10 @@ def test_the_displacement_is_the_metric():
 def test_a_deviation_at_a_right_angle_has_no_coefficient():
     u, v = torch.zeros(20, 4, dtype=torch.float64), torch.zeros(20, 4, dtype=torch.float64)
     u[:, 0], v[:, 1] = 1.0, 2.0
-    assert alignment(u, v, generator())["cosine"] == [0.0, 0.0, 0.0]
-    assert alignment(u[:4], v[:4], generator())["n"] == 4  # too few for an interval
-    assert math.isnan(alignment(u[:4], v[:4], generator())["cosine"][0])
-    assert alignment(u + 3 * v, v, generator())["coefficient"][0] == pytest.approx(3.0)
+    assert alignment(u, v, generator()).cosine == (0.0, 0.0, 0.0)
+    assert alignment(u[:4], v[:4], generator()).n == 4  # too few for an interval
+    assert math.isnan(alignment(u[:4], v[:4], generator()).cosine.value)
+    assert alignment(u + 3 * v, v, generator()).coefficient.value == pytest.approx(3.0)
 
 
 def test_the_step_is_chosen_on_the_other_half():
@@ -216,27 +234,27 @@ def test_the_step_is_chosen_on_the_other_half():
     curve[1, ::2] = 0.0  # the best of the even tasks, which the odd ones are given
     curve[2, 1::2] = 0.0
     values, steps = halves_chosen(curve, 0)
-    assert steps == [2, 1]
+    assert steps == (2, 1)
     assert values.tolist() == [1.0] * 10  # choosing on the same half would say 0
 
 
 def test_references_that_cannot_be_told_apart_are_ties_and_share_their_wins():
     near = torch.rand(200, generator=generator(), dtype=torch.float64) + 1
     found = ranking({"a": near, "b": near * 1.0001, "c": near + 0.3, "d": near.clone()}, generator())
-    assert set(found["ties"]) | {found["order"][0]} == {"a", "b", "d"}
-    assert found["differences"]["c"]["mean"][0] == pytest.approx(0.3)
-    assert found["wins"]["c"][0] == 0.0
-    assert found["wins"]["a"][0] == pytest.approx(1 / 3, abs=0.01)
+    assert set(found.ties) | {found.order[0]} == {"a", "b", "d"}
+    assert found.differences["c"].mean.value == pytest.approx(0.3)
+    assert found.wins["c"].value == 0.0
+    assert found.wins["a"].value == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_reference_without_an_estimate_never_wins():
     values = torch.ones(10, dtype=torch.float64)
     gone = values * torch.nan
     found = ranking({"a": values, "gone": gone}, generator())
-    assert found["order"] == ["a", "gone"]
-    assert found["wins"]["gone"][0] == 0.0
+    assert found.order == ["a", "gone"]
+    assert found.wins["gone"].value == 0.0
     half = torch.where(torch.arange(10) < 4, values + 1, gone)
-    assert paired(half, values, generator())["nearer"][0] == 1.0
+    assert paired(half, values, generator()).nearer.value == 1.0
 
 
 def test_regimes_cover_k_n_and_separation():
@@ -258,8 +276,8 @@ def test_regimes_cover_k_n_and_separation():
 def test_the_finding_follows_the_numbers():
     for answer, said in ((lambda t: t.truth, "the truth in 1 (1 alone)"), (lambda t: t.mode, "mode in 1 (")):
         found = measure(planted(answer, n_tasks=12), True)
-        values = {"name": "planted", "d": 2, "seed": 0, "steps": STEPS, "absent": [], "scales": False}
-        section = PART.render(json.loads(json.dumps(finite(values | {"regimes": [found]}))))
+        values = BehaviourResult("planted", 2, 0, STEPS, absent=[], scales=False, regimes=[found])
+        section = PART.render(from_plain(PART.result, json.loads(json.dumps(to_plain(values)))))
         assert f"of 1 regimes with K > d: {said}" in section.paragraphs[0].replace("the posterior ", "")
         assert "0 within rounding in every regime" in section.paragraphs[1]
         assert tuple(p.name for p in section.pictures) == PART.pictures
@@ -285,7 +303,7 @@ def test_tasks_and_estimates_are_made_once_and_the_same_again():
     again.method("k-means")  # in another order
     assert torch.equal(first.batch.X, again.batch.X)
     assert torch.equal(first.best_em.means, again.best_em.means)
-    assert not torch.equal(first.batch.X, regime_tasks(one, REGIME, 8, 1).batch.X)
+    assert not torch.equal(first.batch.X, regime_tasks(one, REGIME, 8, TaskSet.FAILURES).batch.X)
 
 
 def test_iterates_go_on_from_each_other():
@@ -302,7 +320,7 @@ def test_the_section_is_made_from_json_alone():
     owner = subject((2,), tasks=8, quick=True)
     values = PART.compute(owner, started.append)
     assert len(started) == PART.pieces(owner)
-    section = PART.render(json.loads(json.dumps(finite(values), allow_nan=False)))
+    section = PART.render(from_plain(PART.result, json.loads(json.dumps(to_plain(values)))))
     # A network with random weights fails every task: it has no direction.
     assert tuple(p.name for p in section.pictures) == PART.pictures[:3]
     assert "The network computes none of them exactly" in section.paragraphs[1]
