@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from console.output import Picture
-
-Answer = dict[str, Any]
+from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.common.drawing import about_tasks, number_heads, write_cells
 
 PICTURES = ("attention_heads_K3", "attention_heads", "attention_example_K3", "attention_example")
 """Of the first K and of the largest K."""
@@ -33,11 +32,9 @@ SHORT = {
 class Heads:
     """One statistic of one network: (L, H) arrays."""
 
-    def __init__(self, found: Answer) -> None:
-        self.mean, self.low, self.high = (
-            np.array(found[key], dtype=float) for key in ("mean", "low", "high")
-        )
-        self.p = np.array(found["p"], dtype=float) if "p" in found else np.ones_like(self.mean)
+    def __init__(self, found: HeadStatistic) -> None:
+        self.mean, self.low, self.high = map(np.array, (found.mean, found.low, found.high))
+        self.p = np.ones_like(self.mean) if found.p is None else np.array(found.p)
 
     @property
     def strongest(self) -> tuple[int, int]:
@@ -63,13 +60,12 @@ class Heads:
         return f"{self.mean[place]:.2f} [{self.low[place]:.2f}, {self.high[place]:.2f}]"
 
 
-def _about(answer: Answer, regime: Answer) -> str:
-    size = f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}"
-    return f"{size}, {regime['tasks']} tasks, seed {answer['seed']}"
+def _about(answer: AttentionResult, regime: RegimeResult) -> str:
+    return about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
 
 
-def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
-    networks = regime["networks"]
+def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
+    networks = regime.networks
     shown = [key for key in SHORT if key in networks["learned"]]
     figure = Figure(figsize=(2.05 * len(shown) + 0.9, 7.4), layout="constrained")
     figure.suptitle(
@@ -103,7 +99,7 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
         f"{_about(answer, regime)}. Every head of the learned network (top) and of its untrained "
         "control (bottom): the correlation, inside each query's row, of log attention with the "
         "target named above the column, mean over tasks. A star: told from permuted responsibilities "
-        f"(p < {LEVEL}, {regime['permutations']} permutations, corrected for the number of heads; and "
+        f"(p < {LEVEL}, {regime.permutations} permutations, corrected for the number of heads; and "
         "0 outside the 95 % interval over tasks). Red: attends where the responsibility is; blue: "
         "away from it. Columns 'out' and 'at like distance' ask what is left beyond distance. Last "
         "columns: entropy of the tokens' attention over points, 1 = uniform, and how much of their "
@@ -113,43 +109,39 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     return Picture(name, caption, figure)
 
 
-def _distance_alone(regime: Answer) -> str:
+def _distance_alone(regime: RegimeResult) -> str:
     """What heads that attend by distance alone reach in these columns."""
     reached = "; ".join(
         f"{' '.join(SHORT[name].split())} {Heads(found).mean[0, 0]:.2f}, {Heads(found).mean[0, 1]:.2f}"
-        for name, found in regime["distance"].items()
-        if name in regime["networks"]["learned"]
+        for name, found in regime.distance.items()
+        if name in regime.networks["learned"]
     )
     return f"Heads of distance r alone, exp(-r^2 / 2) and exp(-r), reach: {reached}."
 
 
-def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> Any:
+def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> AxesImage:
     image = panel.imshow(heads.mean, cmap=colours, vmin=lowest, vmax=1.0, aspect="auto")
-    for (layer, head), value in np.ndenumerate(heads.mean):
-        star = "*" if heads.significant[layer, head] else ""
-        dark = abs(value) > 0.65 if lowest < 0 else value < 0.5
-        panel.text(
-            head, layer, f"{value:.2f}{star}", ha="center", va="center", fontsize=7.5,
-            color="white" if dark else "black",
-        )  # fmt: skip
-    layers, n_heads = heads.mean.shape
-    panel.set_yticks(range(layers), [str(layer + 1) for layer in range(layers)], fontsize=9)
-    panel.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)], fontsize=9)
+
+    def text(layer: int, head: int, value: float) -> str:
+        return f"{value:.2f}{'*' if heads.significant[layer, head] else ''}"
+
+    write_cells(panel, heads.mean, text, lambda v: abs(v) > 0.65 if lowest < 0 else v < 0.5, 7.5)
+    number_heads(panel, *heads.mean.shape, fontsize=9)
     return image
 
 
-def example_figure(answer: Answer, regime: Answer, name: str) -> Picture:
-    example = regime["example"]
+def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
+    example = regime.example
     figure = Figure(figsize=(13.5, 5.4), layout="constrained")
-    where = f"layer {example['layer']}, head {example['head']}"
+    where = f"layer {example.layer}, head {example.head}"
     figure.suptitle(
         f"Attention among points of one task, {where}, beside co-responsibility. "
-        f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}, seed {answer['seed']}",
+        f"d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}",
         fontsize=12,
     )
     panels = figure.subplots(1, 3)
-    maps = {key: np.array(values, dtype=float) for key, values in example["maps"].items()}
-    edges = np.cumsum(example["sizes"])[:-1] - 0.5
+    maps = {key: np.array(values, dtype=float) for key, values in example.maps.items()}
+    edges = np.cumsum(example.sizes)[:-1] - 0.5
     titles = {
         "learned": "learned network\nN x attention (1 = uniform)",
         "untrained": "untrained network, the same head\nN x attention (1 = uniform)",
@@ -166,10 +158,10 @@ def example_figure(answer: Answer, regime: Answer, name: str) -> Picture:
         panel.set_xlabel("point attended to, sorted by component", fontsize=10)
     panels[0].set_ylabel("attending point, sorted by component", fontsize=10)
     caption = (
-        f"The first task of d = {answer['d']}, K = {regime['K']}, N = {regime['N']}, seed "
-        f"{answer['seed']}; its first {len(maps['c'])} points, sorted by the component that converged "
+        f"The first task of d = {answer.d}, K = {regime.K}, N = {regime.N}, seed "
+        f"{answer.seed}; its first {len(maps['c'])} points, sorted by the component that converged "
         "EM gives them (white lines). The head is the learned one with the largest mean correlation "
-        f"(rho = {example['rho']:.2f}), so it was chosen to look well; the middle panel is the "
+        f"(rho = {example.rho:.2f}), so it was chosen to look well; the middle panel is the "
         "control. Attending by responsibility would show the blocks of the right panel. Colours end "
         "at the 98 % quantile of each attention map."
     )

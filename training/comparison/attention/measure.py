@@ -7,13 +7,13 @@ layer's second head, is measured by entropy / log N. The hand-built EM goes thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from training.comparison.attention.figures import PICTURES
+from console.typed_json import Absent
 from training.comparison.attention.patterns import (
     Pattern,
     all_scores,
@@ -23,22 +23,21 @@ from training.comparison.attention.patterns import (
     token_patterns,
     uniformity,
 )
-from training.comparison.attention.report import render
 from training.comparison.attention.row_correlation import correlation, permutation_test
 from training.comparison.common.component_counts import refusal_of_components
 from training.comparison.common.em_answers import (
-    Tasks,
+    AnsweredTasks,
+    HeadGrid,
     components_of,
     draw_tasks,
-    interval,
+    head_grid,
     points_of,
     responsibilities,
 )
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, attention_of, head_weights, layers_of, record
 from training.model.tgmm import TGMM
-
-Answer = dict[str, Any]
 
 SHOWN = 48
 """Points of the example map."""
@@ -53,6 +52,60 @@ class Size:
     permutations: int
 
 
+@dataclass(frozen=True)
+class HeadStatistic(HeadGrid):
+    """A statistic of every head; with a permutation test of patterns that permutations change.
+
+    p          corrected for the number of heads. threshold: the 95 % quantile of the largest by chance.
+    """
+
+    p: Annotated[list[list[float]] | None, Absent()] = None
+    threshold: Annotated[float | None, Absent()] = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """The attention of one head, counted from 1, in the first task.
+
+    rho    its mean correlation. sizes: points of each component in a row.
+    maps   the two networks' attention times N, and "c", co-responsibility; points by component.
+    """
+
+    layer: int
+    head: int
+    rho: float
+    sizes: list[int]
+    maps: dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True)
+class RegimeResult:
+    """One K. Keys are networks, and patterns (or "uniform", "share": of the tokens' attention).
+
+    drawn        tasks, of which EM has an answer in `tasks`.
+    constructed  the three heads of a constructed EM step. distance: two heads of distance alone.
+    """
+
+    K: int
+    N: int
+    tasks: int
+    drawn: int
+    permutations: int
+    networks: dict[str, dict[str, HeadStatistic]]
+    constructed: dict[str, HeadStatistic]
+    example: Example
+    distance: dict[str, HeadStatistic]
+
+
+@dataclass(frozen=True)
+class AttentionResult:
+    """Of every K."""
+
+    d: int
+    seed: int
+    regimes: list[RegimeResult]
+
+
 def size_of(subject: Subject) -> Size:
     """Small with little effort."""
     if subject.effort.quick:
@@ -62,30 +115,24 @@ def size_of(subject: Subject) -> Size:
 
 def against_chance(
     patterns: dict[str, Pattern], permutations: int, generator: torch.Generator, shape: tuple[int, int]
-) -> Answer:
-    """rho with interval, p corrected for the number of heads, threshold, a layer a row: for JSON."""
+) -> dict[str, HeadStatistic]:
+    """rho with interval, p corrected for the number of heads, threshold; `shape` is (L, H)."""
     found = {}
     for name, pattern in patterns.items():
         test = permutation_test(
             pattern.heads, pattern.target, pattern.mask, pattern.moves, permutations, generator
         )
-        found[name] = _grid(test.observed, shape) | {
-            "p": test.p_largest.reshape(shape).tolist(),
-            "threshold": test.threshold,
-        }
+        p = test.p_largest.reshape(shape).tolist()
+        found[name] = replace(_grid(test.observed, shape), p=p, threshold=test.threshold)
     return found
 
 
-def _grid(values: Tensor, shape: tuple[int, int]) -> Answer:
-    names = ("mean", "low", "high")
-    return {
-        name: part.reshape(shape).tolist()
-        for name, part in zip(names, interval(values.double()), strict=True)
-    }
+def _grid(values: Tensor, shape: tuple[int, int]) -> HeadStatistic:
+    return HeadStatistic(**vars(head_grid(values.double(), shape)))
 
 
-def _token_rows(model: TGMM, recording: Recording) -> Answer:
-    """Of the attention of component tokens: how even over points, and its share on them; for JSON."""
+def _token_rows(model: TGMM, recording: Recording) -> dict[str, HeadStatistic]:
+    """Of the attention of component tokens: how even over points, and its share on them."""
     scores = all_scores(model, recording)[:, :, recording.token_places].double()
     own = scores[..., recording.point_places]
     outside = scores.logsumexp(-1)
@@ -98,9 +145,9 @@ def _token_rows(model: TGMM, recording: Recording) -> Answer:
     return {"uniform": _grid(uniformity(own), shape), "share": _grid(share, shape)}
 
 
-def _example(model: TGMM, control: TGMM, tasks: Tasks, found: Answer) -> Answer:
+def _example(model: TGMM, control: TGMM, tasks: AnsweredTasks, found: dict[str, HeadStatistic]) -> Example:
     """Attention of the head with the largest `points` rho in the first task, its points by component."""
-    mean = torch.tensor(found["points"]["mean"])
+    mean = torch.tensor(found["points"].mean)
     layer, head = divmod(int(mean.argmax()), mean.shape[1])
     task = tasks[:1]
     maps: dict[str, list[list[float]]] = {}
@@ -115,13 +162,8 @@ def _example(model: TGMM, control: TGMM, tasks: Tasks, found: Answer) -> Answer:
         points = weights[recording.point_places, recording.point_places]
         maps[name] = _rounded(points[order][:, order] * len(w))
     maps["c"] = _rounded((w @ w.mT)[order][:, order])
-    return {
-        "layer": layer + 1,
-        "head": head + 1,
-        "rho": float(mean[layer, head]),
-        "sizes": labels[order].unique_consecutive(return_counts=True)[1].tolist(),
-        "maps": maps,
-    }
+    sizes = labels[order].unique_consecutive(return_counts=True)[1].tolist()
+    return Example(layer + 1, head + 1, float(mean[layer, head]), sizes, maps)
 
 
 def _rounded(values: Tensor) -> list[list[float]]:
@@ -129,18 +171,18 @@ def _rounded(values: Tensor) -> list[list[float]]:
 
 
 @torch.no_grad()
-def compute(subject: Subject, start: Start) -> Answer:
+def compute(subject: Subject, start: Start) -> AttentionResult:
     """Every pattern of every head, learned and untrained, and of the construction, for each K."""
     size, regimes = size_of(subject), []
     shape = (subject.model.config.layers, subject.model.config.heads)
     for K in components_of(subject):
         start(f"attention, K = {K}: tasks and constructed heads")
-        tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(301, K))
-        chance = subject.generator(302, K)
+        tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(Purpose.ATTENTION_TASKS, K))
+        chance = subject.generator(Purpose.ATTENTION_CHANCE, K)
         patterns, even = constructed_patterns(tasks)
         constructed = against_chance(patterns, size.permutations, chance, (1, 3))
         constructed["uniform"] = _grid(even, (1, 3))
-        networks: Answer = {}
+        networks: dict[str, dict[str, HeadStatistic]] = {}
         for name, model in subject.networks().items():
             start(f"attention, K = {K}: heads of the {name} network")
             recording = record(model, tasks.X, K)
@@ -148,22 +190,22 @@ def compute(subject: Subject, start: Start) -> Answer:
             found = against_chance(patterns, size.permutations, chance, shape)
             networks[name] = found | (_token_rows(model, recording) if recording.n_tokens else {})
         regimes.append(
-            {
-                "K": K,
-                "N": size.points,
-                "tasks": len(tasks),
-                "drawn": size.tasks,
-                "permutations": size.permutations,
-                "networks": networks,
-                "constructed": constructed,
-                "example": _example(subject.model, subject.untrained, tasks, networks["learned"]),
-                "distance": distance_alone(tasks),
-            }
+            RegimeResult(
+                K=K,
+                N=size.points,
+                tasks=len(tasks),
+                drawn=size.tasks,
+                permutations=size.permutations,
+                networks=networks,
+                constructed=constructed,
+                example=_example(subject.model, subject.untrained, tasks, networks["learned"]),
+                distance=distance_alone(tasks),
+            )
         )
-    return {"d": subject.model.config.n_features, "seed": subject.effort.seed, "regimes": regimes}
+    return AttentionResult(subject.model.config.n_features, subject.effort.seed, regimes)
 
 
-def distance_alone(tasks: Tasks) -> Answer:
+def distance_alone(tasks: AnsweredTasks) -> dict[str, HeadStatistic]:
     """The statistics of two heads that attend by distance r alone, exp(-r^2 / 2) and exp(-r).
 
     r is |x_i - x_j| among points, and |x_i - mu_k| from tokens, mu the reference's means.
@@ -186,14 +228,3 @@ def refusal(subject: Subject) -> str:
     if subject.model.config.backbone != "transformer":
         return f"the backbone is {subject.model.config.backbone!r}: it has no attention"
     return refusal_of_components(subject.model.config)
-
-
-PART = Part(
-    key="attention",
-    title="Do heads attend by responsibility?",
-    compute=compute,
-    render=render,
-    pieces=lambda subject: 3 * len(components_of(subject)),
-    pictures=PICTURES,
-    refusal=refusal,
-)

@@ -22,7 +22,7 @@ from constructions.em.tasks import gather_tasks
 from constructions.em.weights import EMConstruction, em_construction
 from constructions.language.transformer import SelfAttention
 from training.comparison.attention.row_correlation import Moves, among_like, centred, residual
-from training.comparison.common.em_answers import Tasks, responsibilities
+from training.comparison.common.em_answers import AnsweredTasks, responsibilities
 from training.comparison.common.recording import Recording, attention_of, layers_of
 from training.model.tgmm import TGMM
 
@@ -109,7 +109,7 @@ def token_patterns(
     }
 
 
-def patterns_of(model: TGMM, recording: Recording, tasks: Tasks) -> dict[str, Pattern]:
+def patterns_of(model: TGMM, recording: Recording, tasks: AnsweredTasks) -> dict[str, Pattern]:
     """Every pattern that this network has, over all its heads (B, L H, ...)."""
     K = tasks.reference.n_components
     scores = all_scores(model, recording)
@@ -132,7 +132,7 @@ def uniformity(scores: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def constructed_patterns(tasks: Tasks) -> tuple[dict[str, Pattern], Tensor]:
+def constructed_patterns(tasks: AnsweredTasks) -> tuple[dict[str, Pattern], Tensor]:
     """The heads E, M (first), M (second) of one constructed EM step from the reference; evenness (B, 3).
 
     The construction has no component tokens: token k < K holds slot k, so that tokens 0..K-1 stand for
@@ -151,7 +151,7 @@ def constructed_patterns(tasks: Tasks) -> tuple[dict[str, Pattern], Tensor]:
     return found, uniformity(scores[:, :, :K])
 
 
-def _constructed(tasks: Tasks) -> tuple[EMConstruction, Tensor]:
+def _constructed(tasks: AnsweredTasks) -> tuple[EMConstruction, Tensor]:
     mixture, X = tasks.reference, tasks.X
     radius = 2 * float(torch.maximum(X.abs().max(), mixture.means.abs().max()))
     floor = min(1e-8, 0.5 * float(mixture.weights.min()))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
+from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
 from training.comparison.common.parts import Section, Table
-
-Answer = dict[str, Any]
 
 MEANING = {
     "points": "points to points ~ c_ij",
@@ -26,11 +23,11 @@ PLACE = {"E": 0, "M": 1, "M, like distance": 1}
 CONSTRUCTED = ("E head", "M head, means", "M head, weights")
 
 
-def render(answer: Answer) -> Section:
+def render(answer: AttentionResult) -> Section:
     """The section."""
     details = _details(answer)
     section = Section([_finding(answer), *details, _method(answer)])
-    for regime, suffix in zip(answer["regimes"], ("_K3", ""), strict=False):
+    for regime, suffix in zip(answer.regimes, ("_K3", ""), strict=False):
         section.tables.append(_heads_table(regime))
         section.tables.append(_constructed_table(regime))
         section.pictures.append(heads_figure(answer, regime, "attention_heads" + suffix))
@@ -38,16 +35,16 @@ def render(answer: Answer) -> Section:
     return section
 
 
-def _finding(answer: Answer) -> str:
+def _finding(answer: AttentionResult) -> str:
     """How many heads stand above every control, pattern by pattern."""
-    regimes = answer["regimes"]
-    learned = regimes[-1]["networks"]["learned"]
+    regimes = answer.regimes
+    learned = regimes[-1].networks["learned"]
     counts = []
     for name in [name for name in MEANING if name in learned]:
         above = []
         for regime in regimes:
-            own, other = (Heads(regime["networks"][key][name]) for key in ("learned", "untrained"))
-            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime['K']}")
+            own, other = (Heads(regime.networks[key][name]) for key in ("learned", "untrained"))
+            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime.K}")
         counts.append(f"{MEANING[name]}: {', '.join(above)}")
     heads = Heads(learned["points"]).mean.size
     return (
@@ -56,11 +53,11 @@ def _finding(answer: Answer) -> str:
     )
 
 
-def _details(answer: Answer) -> list[str]:
+def _details(answer: AttentionResult) -> list[str]:
     """A paragraph for each K."""
     said = []
-    for regime in answer["regimes"]:
-        learned, control = (regime["networks"][name] for name in ("learned", "untrained"))
+    for regime in answer.regimes:
+        learned, control = (regime.networks[name] for name in ("learned", "untrained"))
         parts = []
         for name in [name for name in MEANING if name in learned]:
             own, other = Heads(learned[name]), Heads(control[name])
@@ -85,23 +82,23 @@ def _details(answer: Answer) -> list[str]:
                 f"{_last_layer(name, layer, learned)}"
             )
         said.append(
-            f"K = {regime['K']}, within-row correlation of log attention, mean over tasks with 95 % "
+            f"K = {regime.K}, within-row correlation of log attention, mean over tasks with 95 % "
             f"interval. {'. '.join(parts)}."
         )
     return said
 
 
-def _distance(regime: Answer, name: str) -> list[Heads]:
+def _distance(regime: RegimeResult, name: str) -> list[Heads]:
     """The heads that attend by distance alone, where the pattern has a distance."""
-    return [Heads(regime["distance"][name])] if name in regime["distance"] else []
+    return [Heads(regime.distance[name])] if name in regime.distance else []
 
 
-def _constructed(regime: Answer, name: str) -> str:
+def _constructed(regime: RegimeResult, name: str) -> str:
     """What the constructed head of this pattern reaches; a dash where it has none."""
-    return Heads(regime["constructed"][name]).text((0, PLACE[name])) if name in PLACE else "-"
+    return Heads(regime.constructed[name]).text((0, PLACE[name])) if name in PLACE else "-"
 
 
-def _exact(regime: Answer, name: str) -> str:
+def _exact(regime: RegimeResult, name: str) -> str:
     return f", the constructed head {_constructed(regime, name)}" if name in PLACE else ""
 
 
@@ -109,26 +106,24 @@ def _both(heads: Heads) -> str:
     return f"{heads.mean[0, 0]:.2f}, {heads.mean[0, 1]:.2f}"
 
 
-def _last_layer(name: str, layer: int, learned: Answer) -> str:
+def _last_layer(name: str, layer: int, learned: dict[str, HeadStatistic]) -> str:
     """What the points read in the last layer is not read out where tokens are."""
-    last = layer + 1 == len(learned[name]["mean"])
+    last = layer + 1 == len(learned[name].mean)
     idle = last and "M" in learned and not name.startswith("M")
     return " (what points read in the last layer does not reach the answer)" if idle else ""
 
 
-def _method(answer: Answer) -> str:
-    first = answer["regimes"][0]
-    near = ", ".join(
-        f"{Heads(r['distance']['points']).text((0, 0))} at K = {r['K']}" for r in answer["regimes"]
-    )
+def _method(answer: AttentionResult) -> str:
+    first = answer.regimes[0]
+    near = ", ".join(f"{Heads(r.distance['points']).text((0, 0))} at K = {r.K}" for r in answer.regimes)
     return (
-        f"Tasks of the paper's distribution, d = {answer['d']}, N = {first['N']}, seed "
-        f"{answer['seed']}; responsibilities w_ik of EM run to its end from the truth, its components "
+        f"Tasks of the paper's distribution, d = {answer.d}, N = {first.N}, seed "
+        f"{answer.seed}; responsibilities w_ik of EM run to its end from the truth, its components "
         "in the order of the network's tokens. The statistic is Pearson's correlation of log "
         "attention (the score, up to a number a row) with the target inside each query's row, over "
         "all rows of a task, a point and itself left out. Not Spearman's: responsibilities are "
         "nearly 0 or 1, and the ranks among the near zeros are those of the distance. p: points "
-        f"permuted within each task ({first['permutations']} permutations), largest |mean| of all "
+        f"permuted within each task ({first.permutations} permutations), largest |mean| of all "
         "heads, two-sided, so corrected for the number of heads but not for the number of patterns. "
         f"A head is told from chance when p < {LEVEL} and 0 lies outside its interval over tasks: the "
         "permutations alone also reject a head whose rows depend on responsibility in another way in "
@@ -145,9 +140,9 @@ def _method(answer: Answer) -> str:
     )
 
 
-def _heads_table(regime: Answer) -> Table:
+def _heads_table(regime: RegimeResult) -> Table:
     rows = []
-    networks = regime["networks"]
+    networks = regime.networks
     for name in [name for name in MEANING if name in networks["learned"]]:
         own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
         alone = _distance(regime, name)
@@ -161,7 +156,7 @@ def _heads_table(regime: Answer) -> Table:
                 other.text(other.strongest),
                 _counts(other),
                 _both(alone[0]) if alone else "-",
-                f"{networks['learned'][name]['threshold']:.3f}",
+                f"{networks['learned'][name].threshold:.3f}",
                 _constructed(regime, name),
                 f"{own.above(other, *alone)}",
             )
@@ -186,10 +181,10 @@ def _heads_table(regime: Answer) -> Table:
         "learned heads above the controls",
     )
     return Table(
-        f"Heads and responsibilities, K = {regime['K']}",
+        f"Heads and responsibilities, K = {regime.K}",
         header,
         rows,
-        f"{regime['tasks']} of {regime['drawn']} tasks (EM has an answer), N = {regime['N']}. A head "
+        f"{regime.tasks} of {regime.drawn} tasks (EM has an answer), N = {regime.N}. A head "
         "is above the controls when its interval lies above those of the strongest untrained head "
         "and of both heads of distance. Uniform attention, and the share of the tokens' attention "
         "that falls on points, are the same under every permutation: they have no p, only the "
@@ -203,8 +198,8 @@ def _counts(heads: Heads) -> str:
     return f"{above}, {below} of {heads.mean.size}"
 
 
-def _constructed_table(regime: Answer) -> Table:
-    found = regime["constructed"]
+def _constructed_table(regime: RegimeResult) -> Table:
+    found = regime.constructed
     rows = []
     for index, label in enumerate(CONSTRUCTED):
         cells = [label]
@@ -215,7 +210,7 @@ def _constructed_table(regime: Answer) -> Table:
     names = ("E pattern", "M pattern", "M at like distance", "points to points")
     header = ("constructed head", *(cell for name in names for cell in (name, "p")), "entropy / log N")
     return Table(
-        f"Positive control: the heads of the hand-built EM step, K = {regime['K']}",
+        f"Positive control: the heads of the hand-built EM step, K = {regime.K}",
         header,
         rows,
         "The same tasks and the same statistic, from the same responsibilities. The E head must show "

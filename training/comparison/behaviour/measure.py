@@ -61,7 +61,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much a reference is farther than the nearest; nearer: the share of tasks where that is nearer."""
+    """By how much a reference is farther than the nearest; nearer: in which share of the tasks it is."""
 
     mean: Interval
     median: Interval
@@ -89,7 +89,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class KindResult(Ranking):
-    """Of the learned network, or of a control. with_slow: the ranking on fewer tasks, the slow methods too."""
+    """Of the learned network, or of a control. with_slow: the ranking with slow methods, on fewer tasks."""
 
     distances: dict[str, Distance]
     with_slow: Annotated[Ranking | None, Absent({})] = None
@@ -262,7 +262,7 @@ def halves_chosen(curve: Tensor, first: int) -> tuple[Tensor, tuple[int, int]]:
     """Distances (T,) to EM after t steps, t >= first the nearest on average on the other half of the tasks.
 
     curve (steps + 1, T). Even tasks are given the t chosen on the odd ones and the other way round, so that
-    choosing does not make the distance smaller than it is. Returns also the t of even tasks and that of odd ones.
+    choosing does not make the distance smaller than it is. Returns also both t, of the even tasks first.
     """
     even = torch.arange(curve.shape[1]) % 2 == 0
     values, steps = torch.empty_like(curve[0]), []

@@ -11,20 +11,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from baselines.metrics import errors
-from training.comparison.common.em_answers import Tasks, interval
+from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, head_grid
 from training.comparison.common.recording import Recording, ablated, attention_of, layers_of
 from training.model.tgmm import TGMM, Estimate
 
-Answer = dict[str, Any]
-
 KINDS = ("mean", "zero", "rotated")
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Of every head, by kind: distance moved, and by how much the error is worse. error: with all heads."""
+
+    error: float
+    moved: dict[str, HeadGrid]
+    worse: dict[str, HeadGrid]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman's correlation over heads, with p by permuting heads.
+
+    p         two-sided, all heads permuted.
+    p_within  heads permuted inside their layer only, which leaves what is due to the layer alone.
+    """
+
+    rho: float
+    p: float
+    p_within: float
 
 
 class _Rest(nn.Module):
@@ -97,8 +117,10 @@ def _with_output(model: TGMM, X: Tensor, K: int, layer: int, state: Tensor, outp
         handle.remove()
 
 
-def ablations(model: TGMM, tasks: Tasks, recording: Recording, generator: torch.Generator) -> Answer:
-    """Of every head and kind: distance `moved`, error made `worse` by; (L, H) with interval; JSON."""
+def ablations(
+    model: TGMM, tasks: AnsweredTasks, recording: Recording, generator: torch.Generator
+) -> Ablations:
+    """Each head alone is replaced, in each way."""
     config = model.config
     whole = recording.estimate.to_mixture()
     before = errors(whole, tasks.truth).total
@@ -112,29 +134,17 @@ def ablations(model: TGMM, tasks: Tasks, recording: Recording, generator: torch.
                 moved[kind].append(errors(mixture, whole).total)
                 worse[kind].append(errors(mixture, tasks.truth).total - before)
     shape = (config.layers, config.heads)
-    return {
-        "error": float(before.mean()),
-        "moved": {kind: _grid(values, shape) for kind, values in moved.items()},
-        "worse": {kind: _grid(values, shape) for kind, values in worse.items()},
-    }
-
-
-def _grid(values: list[Tensor], shape: tuple[int, int]) -> Answer:
-    names = ("mean", "low", "high")
-    parts = interval(torch.stack(values, 1))
-    return {name: part.reshape(shape).tolist() for name, part in zip(names, parts, strict=True)}
+    grids = (
+        {kind: head_grid(torch.stack(values, 1), shape) for kind, values in found.items()}
+        for found in (moved, worse)
+    )
+    return Ablations(float(before.mean()), *grids)
 
 
 def rank_agreement(
     statistic: Tensor, effect: Tensor, permutations: int, generator: torch.Generator
-) -> dict[str, float]:
-    """Spearman's correlation over heads of two (L, H) arrays, with p by permuting heads.
-
-    p         two-sided, all heads permuted.
-    p_within  heads permuted inside their layer only, which leaves what is due to the layer alone.
-
-    Raises ValueError for fewer than one permutation.
-    """
+) -> Agreement:
+    """Of two (L, H) arrays; ValueError for fewer than one permutation."""
     if permutations < 1:
         raise ValueError(f"permutations is {permutations}, needs at least 1")
     a, b = (_standard_ranks(values) for values in (statistic, effect))
@@ -149,7 +159,7 @@ def rank_agreement(
         # Equal in real arithmetic must count as equal: a mean of L H products of standard ranks.
         beyond = chance.abs() >= abs(found) - 4 * L * H * torch.finfo(torch.float64).eps
         p.append((1 + int(beyond.sum())) / (1 + permutations))
-    return {"rho": found, "p": p[0], "p_within": p[1]}
+    return Agreement(found, p[0], p[1])
 
 
 def _standard_ranks(values: Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from console.output import Picture
-
-Answer = dict[str, Any]
+from training.comparison.causal.measure import CausalResult, RegimeResult
+from training.comparison.causal.patches import Patches
+from training.comparison.causal.tables import more_than_control
+from training.comparison.common.drawing import about_tasks, error_bars, legend, number_heads, write_cells
+from training.comparison.common.task_statistics import Interval
 
 PICTURES = tuple(
     f"causal_{name}{suffix}" for suffix in ("_K3", "") for name in ("heads", "agreement", "patches")
@@ -29,20 +30,15 @@ PATTERNS = (
     ("E", "points to tokens (E layer) $w_{ik}$"),
     ("M", "tokens to points (M layer)\n$w_{ik}/\\Sigma_i w_{ik}$"),
 )
-EM_KEEPS = {
-    "other": "one exact EM step keeps of another task's",
-    "shift": "one exact EM step keeps of the own shifted",
-}
 LOWEST = 1e-3
 """Distances below it are drawn at it."""
 
 
-def _about(answer: Answer, regime: Answer) -> str:
-    size = f"d = {answer['d']}, K = {regime['K']}, N = {regime['N']}"
-    return f"{size}, {regime['tasks']} tasks, seed {answer['seed']}"
+def _about(answer: CausalResult, regime: RegimeResult) -> str:
+    return about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
 
 
-def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+def heads_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Picture:
     """Heat maps of the distance moved, layer by head, both networks."""
     figure = Figure(figsize=(11.0, 8.2), layout="constrained")
     figure.suptitle(
@@ -50,23 +46,20 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     )
     panels = figure.subplots(2, len(COLUMNS), squeeze=False)
     top = max(
-        float(np.array(net["moved"][kind]["mean"], dtype=float).max())
-        for net in regime["networks"].values()
-        for kind, _ in COLUMNS
+        float(np.array(net.moved[kind].mean).max()) for net in regime.networks.values() for kind, _ in COLUMNS
     )
     image = None
-    for row, (network, found) in zip(panels, regime["networks"].items(), strict=True):
+    for row, (network, found) in zip(panels, regime.networks.items(), strict=True):
         for panel, (kind, title) in zip(row, COLUMNS, strict=True):
-            values = np.array(found["moved"][kind]["mean"], dtype=float)
+            values = np.array(found.moved[kind].mean)
             image = panel.imshow(
                 np.maximum(values, LOWEST),
                 cmap="viridis",
                 norm=LogNorm(LOWEST, max(top, 10 * LOWEST)),
                 aspect="auto",
             )
-            low = np.array(found["moved"]["mean"]["low"], dtype=float)
-            high = np.array(found["moved"]["rotated"]["high"], dtype=float)
-            _write(panel, values, (low > high) & (kind == "mean"), top)
+            starred = more_than_control(found) & (kind == "mean")
+            _write(panel, values, starred, top)
             if network == "learned":
                 panel.set_title(title, fontsize=11)
             else:
@@ -77,7 +70,7 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
             image, ax=panels, location="bottom", shrink=0.6, aspect=45,
             label="squared distance between the estimates (error metric, squared units of the data)",
         )  # fmt: skip
-    errors = ", ".join(f"{key} {net['error']:.3g}" for key, net in regime["networks"].items())
+    errors = ", ".join(f"{key} {net.error:.3g}" for key, net in regime.networks.items())
     caption = (
         f"{_about(answer, regime)}. The output of one head at a time is replaced by its average over "
         "the batch, by 0, or changed by as much as the average changes it but in a random direction "
@@ -91,20 +84,20 @@ def heads_figure(answer: Answer, regime: Answer, name: str) -> Picture:
 
 
 def _write(panel: Axes, values: np.ndarray, starred: np.ndarray, top: float) -> None:
-    for (layer, head), value in np.ndenumerate(values):
-        share = np.log(max(value, LOWEST) / LOWEST) / np.log(max(top, 10 * LOWEST) / LOWEST)
-        text = f"{value:.2g}" if value >= LOWEST else f"<{LOWEST:g}"
-        panel.text(
-            head, layer, text + ("*" if starred[layer, head] else ""),
-            ha="center", va="center", fontsize=9, color="black" if share > 0.6 else "white",
-        )  # fmt: skip
-    panel.set_yticks(range(values.shape[0]), [str(i + 1) for i in range(values.shape[0])])
-    panel.set_xticks(range(values.shape[1]), [str(i + 1) for i in range(values.shape[1])])
+    def text(layer: int, head: int, value: float) -> str:
+        shown = f"{value:.2g}" if value >= LOWEST else f"<{LOWEST:g}"
+        return shown + ("*" if starred[layer, head] else "")
+
+    def dark(value: float) -> bool:
+        return np.log(max(value, LOWEST) / LOWEST) <= 0.6 * np.log(max(top, 10 * LOWEST) / LOWEST)
+
+    write_cells(panel, values, text, dark, 9)
+    number_heads(panel, *values.shape)
 
 
-def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Picture:
     """Each head: how much it looks like a step, and how much it matters."""
-    own = regime["networks"]["learned"]["agreement"]
+    own = regime.networks["learned"].agreement
     shown = [(key, title) for key, title in PATTERNS if key in own]
     figure = Figure(figsize=(4.0 * len(shown) + 0.6, 4.9), layout="constrained")
     figure.suptitle(
@@ -112,9 +105,9 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     )
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for panel, (key, title) in zip(panels, shown, strict=True):
-        for network, found in regime["networks"].items():
-            x = np.array(found["statistics"][key], dtype=float)
-            y = np.maximum(np.array(found["moved"]["mean"]["mean"], dtype=float), LOWEST)
+        for network, found in regime.networks.items():
+            x = np.array(found.statistics[key])
+            y = np.maximum(np.array(found.moved["mean"].mean), LOWEST)
             learned = network == "learned"
             for layer in range(len(x)):
                 colour = f"C{layer % 10}"
@@ -123,10 +116,10 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
                     markersize=7 if learned else 5, alpha=1.0 if learned else 0.45,
                     label=f"layer {layer + 1}" if learned else None,
                 )  # fmt: skip
-        found, control = own[key], regime["networks"]["untrained"]["agreement"][key]
+        found, control = own[key], regime.networks["untrained"].agreement[key]
         panel.set_title(
-            f"{title}\nlearned: rank corr. {found['rho']:.2f}, p {found['p_within']:.3g}\n"
-            f"untrained: {control['rho']:.2f}, p {control['p_within']:.3g}",
+            f"{title}\nlearned: rank corr. {found.rho:.2f}, p {found.p_within:.3g}\n"
+            f"untrained: {control.rho:.2f}, p {control.p_within:.3g}",
             fontsize=10,
         )
         panel.set_yscale("log")
@@ -135,8 +128,7 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("distance moved by the head's\naverage (squared units)", fontsize=10)
     panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=10)
+    legend(figure, panels[:1], len(regime.networks["learned"].moved["mean"].mean) + 1, 10)
     caption = (
         f"{_about(answer, regime)}. One mark a head; dots: learned, coloured by layer; crosses: "
         "untrained (the control). Across: the correlation of its log attention with "
@@ -148,35 +140,35 @@ def agreement_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     return Picture(name, caption, figure)
 
 
-def patches_figure(answer: Answer, regime: Answer, name: str) -> Picture:
+def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Picture:
     """What arrives of patches at tokens and points, what encoders explain, and the final error."""
-    own, control = (regime["networks"][key]["patches"] for key in ("learned", "untrained"))
+    own, control = (regime.networks[key].patched for key in ("learned", "untrained"))
     figure = Figure(figsize=(13.0, 9.6), layout="constrained")
     figure.suptitle(f"A step's values written into the stream. {_about(answer, regime)}", fontsize=12)
     [[tokens, points], [explained, error]] = figure.subplots(2, 2)
-    _fractions(
-        tokens,
-        [
-            (own["tokens"], "other", "learned: another task's estimate", "C3", "o-"),
-            (own["tokens"], "shift", "learned: own estimate shifted", "C0", "s-"),
-            (own["tokens"], "random", "control: random direction", "0.5", "^:"),
-            (control["tokens"], "other", "control: untrained, another task's", "C3", "x--"),
-        ],
-    )
-    for key, colour in (("other", "C3"), ("shift", "C0")):
-        tokens.axhline(own["em"][key][1][0], color=colour, linestyle=(0, (1, 3)), linewidth=1.5)
-        tokens.plot([], [], color=colour, linestyle=(0, (1, 3)), label=EM_KEEPS[key])
+    at_tokens, at_points = ([row.layer for row in rows] for rows in (own.tokens, own.points))
+    lines: list[Line] = [
+        ([row.other for row in own.tokens], "learned: another task's estimate", "C3", "o-"),
+        ([row.shift for row in own.tokens], "learned: own estimate shifted", "C0", "s-"),
+        ([row.random for row in own.tokens], "control: random direction", "0.5", "^:"),
+        ([row.other for row in control.tokens], "control: untrained, another task's", "C3", "x--"),
+    ]
+    _lines(tokens, at_tokens, lines)
+    levels = ((own.em.other, "another task's", "C3"), (own.em.shift, "the own shifted", "C0"))
+    for kept, label, colour in levels:
+        style = {"color": colour, "linestyle": (0, (1, 3))}
+        tokens.axhline(kept[1].value, linewidth=1.5, **style)
+        tokens.plot([], [], **style, label=f"one exact EM step keeps of {label}")
     tokens.set_title("means and log weights at the component tokens", fontsize=11)
-    _fractions(
-        points,
-        [
-            (own["points"], "other", "learned: another mixture's", "C3", "o-"),
-            (own["points"], "random", "control: random direction", "0.5", "^:"),
-            (control["points"], "other", "control: untrained", "C3", "x--"),
-        ],
-    )
+    lines = [
+        ([row.other for row in own.points], "learned: another mixture's", "C3", "o-"),
+        ([row.random for row in own.points], "control: random direction", "0.5", "^:"),
+        ([row.other for row in control.points], "control: untrained", "C3", "x--"),
+    ]
+    _lines(points, at_points, lines)
     points.set_title("log responsibilities at the points, their place held", fontsize=11)
     for panel in (tokens, points):
+        panel.axhline(1, color="0.3", linewidth=0.8)
         panel.set_ylabel("fraction of the shift that arrives\nin the final means", fontsize=10)
         panel.legend(fontsize=9, loc="upper left")
         low, high = panel.get_ylim()
@@ -186,11 +178,11 @@ def patches_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     _errors(error, own)
     for panel in (tokens, points, explained, error):
         panel.set_xlabel("patched after layer", fontsize=10)
-        panel.set_xticks([row["layer"] for row in own["tokens"]])
-        panel.set_xlim(0.7, len(own["tokens"]) + 0.3)
+        panel.set_xticks([row.layer for row in own.tokens])
+        panel.set_xlim(0.7, len(own.tokens) + 0.3)
         panel.grid(alpha=0.3)
     caption = (
-        f"{_about(answer, regime)}; encoders fitted on {regime['fitted']} other tasks; bars 95 % "
+        f"{_about(answer, regime)}; encoders fitted on {regime.fitted} other tasks; bars 95 % "
         "intervals over tasks. Top left: values of another estimate in place of what the component "
         "tokens hold of means and weights; 1 = the network answers the patched means, 0 = it ignores "
         "them; dotted levels: what one exact EM step from the same values would keep. Behind the "
@@ -204,27 +196,32 @@ def patches_figure(answer: Answer, regime: Answer, name: str) -> Picture:
     return Picture(name, caption, figure)
 
 
-def _fractions(panel: Axes, lines: list[tuple[list[Answer], str, str, str, str]]) -> None:
-    for shift, (rows, key, label, colour, style) in enumerate(lines):
-        x = [row["layer"] + 0.06 * (shift - 1) for row in rows]
-        y = np.array([row[key] for row in rows], dtype=float).reshape(-1, 3)
-        bars = np.abs(y[:, 1:].T - y[:, 0])
-        panel.errorbar(x, y[:, 0], bars, fmt=style, color=colour, label=label, capsize=2, markersize=6)
+Line = tuple[list[Interval], str, str, str]
+"""Values layer by layer, their label, colour and style."""
+
+
+def _lines(panel: Axes, layers: list[int], lines: list[Line]) -> None:
+    for shift, (found, label, colour, style) in enumerate(lines):
+        x = [layer + 0.06 * (shift - 1) for layer in layers]
+        error_bars(panel, x, found, fmt=style, color=colour, label=label, capsize=2, markersize=6)
     panel.axhline(0, color="0.3", linewidth=0.8)
-    panel.axhline(1, color="0.3", linewidth=0.8)
 
 
-def _explained(panel: Axes, own: Answer) -> None:
-    lines = (
-        ("tokens", "explained", "tokens: means, log weights", "C0", "o-"),
-        ("tokens", "explained_chance", "control: values of other tasks", "C0", "o:"),
-        ("points", "explained", "points: responsibilities and place", "C2", "s-"),
-        ("points", "explained_place", "control: place alone", "C2", "s--"),
-        ("points", "explained_chance", "control: others' responsibilities, place", "C2", "^:"),
-    )
-    for where, key, label, colour, style in lines:
-        values = [np.nan if row[key] is None else row[key] for row in own[where]]
-        panel.plot([row["layer"] for row in own[where]], values, style, color=colour, label=label)
+def _explained(panel: Axes, own: Patches) -> None:
+    at_tokens, at_points = ([row.layer for row in rows] for rows in (own.tokens, own.points))
+    for layers, values, label, style in (
+        (at_tokens, [row.explained for row in own.tokens], "tokens: means, log weights", "C0o-"),
+        (at_tokens, [row.explained_chance for row in own.tokens], "control: values of other tasks", "C0o:"),
+        (at_points, [row.explained for row in own.points], "points: responsibilities and place", "C2s-"),
+        (at_points, [row.explained_place for row in own.points], "control: place alone", "C2s--"),
+        (
+            at_points,
+            [row.explained_chance for row in own.points],
+            "control: others' responsibilities, place",
+            "C2^:",
+        ),
+    ):
+        panel.plot(layers, values, style[2:], color=style[:2], label=label)
     panel.set_ylim(-0.1, 1.55)
     panel.set_yticks(np.arange(0.0, 1.01, 0.25))
     panel.set_ylabel("R$^2$ of the stream, held-out tasks", fontsize=10)
@@ -232,18 +229,19 @@ def _explained(panel: Axes, own: Answer) -> None:
     panel.legend(fontsize=9, loc="upper left")
 
 
-def _errors(panel: Axes, own: Answer) -> None:
-    lines = (
-        ("step", "one EM step from the decoded estimate", "C3", "o-"),
-        ("decoded", "the decoded estimate", "C0", "s-"),
-        ("random", "control: the EM step's change, random direction", "0.5", "^:"),
-    )
-    for shift, (key, label, colour, style) in enumerate(lines):
-        y = np.array([row["error"][key] for row in own["tokens"]], dtype=float)
-        bars = np.abs(y[:, 1:].T - y[:, 0])
-        x = [row["layer"] + 0.06 * (shift - 1) for row in own["tokens"]]
-        panel.errorbar(x, y[:, 0], bars, fmt=style, color=colour, label=label, capsize=2, markersize=6)
-    panel.axhline(0, color="0.3", linewidth=0.8)
+def _errors(panel: Axes, own: Patches) -> None:
+    rows = own.tokens
+    lines: list[Line] = [
+        ([row.error.step for row in rows], "one EM step from the decoded estimate", "C3", "o-"),
+        ([row.error.decoded for row in rows], "the decoded estimate", "C0", "s-"),
+        (
+            [row.error.random for row in rows],
+            "control: the EM step's change, random direction",
+            "0.5",
+            "^:",
+        ),
+    ]
+    _lines(panel, [row.layer for row in rows], lines)
     panel.set_ylabel("change of the final error\n(no patch: 0)", fontsize=10)
-    panel.set_title(f"learned network: final error, {own['error'][0]:.3g} without a patch", fontsize=11)
+    panel.set_title(f"learned network: final error, {own.error.value:.3g} without a patch", fontsize=11)
     panel.legend(fontsize=9, loc="upper left")

@@ -9,35 +9,68 @@ ablated, no more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from training.comparison.attention.measure import refusal
+from console.typed_json import Absent
 from training.comparison.attention.patterns import patterns_of
 from training.comparison.attention.row_correlation import correlation
-from training.comparison.causal.ablation import ablations, rank_agreement
-from training.comparison.causal.figures import PICTURES
-from training.comparison.causal.patches import patches
-from training.comparison.causal.report import render
-from training.comparison.common.em_answers import Tasks, components_of, draw_tasks, points_of
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.causal.ablation import Ablations, Agreement, ablations, rank_agreement
+from training.comparison.causal.patches import Patches, patches
+from training.comparison.common.em_answers import AnsweredTasks, components_of, draw_tasks, points_of
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, check_varied, record
 from training.model.tgmm import TGMM
-
-Answer = dict[str, Any]
 
 HEAD_PERMUTATIONS = 9999
 
 
 @dataclass(frozen=True)
 class Size:
-    """Tasks ablated and patched, tasks the encoders are fitted on, points a task."""
+    """AnsweredTasks ablated and patched, tasks the encoders are fitted on, points a task."""
 
     tasks: int
     fitted: int
     points: int
+
+
+@dataclass(frozen=True)
+class NetworkResult(Ablations):
+    """Of one network; keys of agreement and statistics are patterns of attention, of (L, H) heads."""
+
+    agreement: dict[str, Agreement]
+    statistics: dict[str, list[list[float]]]
+    patches: Annotated[Patches | None, Absent()] = None
+
+    @property
+    def patched(self) -> Patches:
+        """The patches, of a network that has component tokens; ValueError otherwise."""
+        if self.patches is None:
+            raise ValueError("nothing was patched, needs component tokens")
+        return self.patches
+
+
+@dataclass(frozen=True)
+class RegimeResult:
+    """One K; fitted: tasks that the encoders are fitted on."""
+
+    K: int
+    N: int
+    tasks: int
+    fitted: int
+    networks: dict[str, NetworkResult]
+
+
+@dataclass(frozen=True)
+class CausalResult:
+    """Of every K."""
+
+    d: int
+    seed: int
+    regimes: list[RegimeResult]
 
 
 def size_of(subject: Subject) -> Size:
@@ -47,7 +80,7 @@ def size_of(subject: Subject) -> Size:
     return Size(min(48, subject.effort.tasks), 384, points_of(subject, 64))
 
 
-def head_statistics(model: TGMM, tasks: Tasks, recording: Recording) -> dict[str, Tensor]:
+def head_statistics(model: TGMM, tasks: AnsweredTasks, recording: Recording) -> dict[str, Tensor]:
     """The correlations of the attention part, (L, H) means over tasks."""
     shape = (model.config.layers, model.config.heads)
     found = {}
@@ -58,7 +91,7 @@ def head_statistics(model: TGMM, tasks: Tasks, recording: Recording) -> dict[str
 
 def _agreement(
     statistics: dict[str, Tensor], effect: Tensor, generator: torch.Generator
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Agreement]:
     return {
         name: rank_agreement(values, effect, HEAD_PERMUTATIONS, generator)
         for name, values in statistics.items()
@@ -66,42 +99,28 @@ def _agreement(
 
 
 @torch.no_grad()
-def compute(subject: Subject, start: Start) -> Answer:
+def compute(subject: Subject, start: Start) -> CausalResult:
     """Ablations, their agreement with attention, and patches, of both networks for each K."""
     size, regimes = size_of(subject), []
     with_tokens = subject.model.config.readout == "tokens"
     for K in components_of(subject):
         start(f"causal, K = {K}: tasks")
-        tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(401, K))
-        fitted = draw_tasks(subject, size.fitted, K, size.points, subject.generator(402, K))
-        networks: Answer = {}
+        tasks = draw_tasks(subject, size.tasks, K, size.points, subject.generator(Purpose.CAUSAL_TASKS, K))
+        fitted = draw_tasks(subject, size.fitted, K, size.points, subject.generator(Purpose.CAUSAL_FITTED, K))
+        networks: dict[str, NetworkResult] = {}
         for name, model in subject.networks().items():
             start(f"causal, K = {K}: heads ablated in the {name} network")
             recording = record(model, tasks.X, K)
             check_varied(recording)
-            own = ablations(model, tasks, recording, subject.generator(403, K))
+            own = ablations(model, tasks, recording, subject.generator(Purpose.CAUSAL_ROTATIONS, K))
             statistics = head_statistics(model, tasks, recording)
-            effect = torch.tensor(own["moved"]["mean"]["mean"])
-            own["agreement"] = _agreement(statistics, effect, subject.generator(404, K))
-            own["statistics"] = {key: values.tolist() for key, values in statistics.items()}
+            effect = torch.tensor(own.moved["mean"].mean)
+            agreement = _agreement(statistics, effect, subject.generator(Purpose.CAUSAL_AGREEMENT, K))
+            patched = None
             if with_tokens:
                 start(f"causal, K = {K}: patches into the {name} network")
-                own["patches"] = patches(model, fitted, tasks, subject.generator(405, K))
-            networks[name] = own
-        regimes.append(
-            {"K": K, "N": size.points, "tasks": len(tasks), "fitted": len(fitted), "networks": networks}
-        )
-    return {"d": subject.model.config.n_features, "seed": subject.effort.seed, "regimes": regimes}
-
-
-PART = Part(
-    key="causal",
-    title="What happens when a step is replaced?",
-    compute=compute,
-    render=render,
-    pieces=lambda subject: (
-        (5 if subject.model.config.readout == "tokens" else 3) * len(components_of(subject))
-    ),
-    pictures=PICTURES,
-    refusal=refusal,
-)
+                patched = patches(model, fitted, tasks, subject.generator(Purpose.CAUSAL_PATCHES, K))
+            grids = {key: values.tolist() for key, values in statistics.items()}
+            networks[name] = NetworkResult(own.error, own.moved, own.worse, agreement, grids, patched)
+        regimes.append(RegimeResult(K, size.points, len(tasks), len(fitted), networks))
+    return CausalResult(subject.model.config.n_features, subject.effort.seed, regimes)

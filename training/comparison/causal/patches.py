@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,15 +20,85 @@ from training.comparison.causal.patching import (
     to_mixture,
     weighted_means,
 )
-from training.comparison.common.em_answers import Tasks, triple
+from training.comparison.common.em_answers import AnsweredTasks, task_mean
 from training.comparison.common.recording import Recording, record
+from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import TGMM, Estimate
-
-Answer = dict[str, Any]
 
 MEAN_SHIFT, LOG_WEIGHT_SHIFT = 1.0, 0.3
 """Standard deviations, per coordinate, of the counterfactual change of the network's own estimate."""
 EM_STEPS = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class PatchErrors:
+    """Change of the final error: an EM step's values, the decoded, its own ones; a random direction."""
+
+    step: Interval
+    decoded: Interval
+    own: Interval
+    random: Interval
+
+
+@dataclass(frozen=True)
+class PatchRow:
+    """After a layer, at the component tokens or the points.
+
+    explained      R^2 of the encoder; explained_chance: with values of others, the control.
+    rank           of what is replaced.
+    other, random  the fraction that arrives of another task's values, of a random direction.
+    own            squared change by its own values over the squared shift.
+    """
+
+    layer: int
+    explained: float
+    explained_chance: float
+    rank: int
+    other: Interval
+    random: Interval
+    own: Interval
+
+
+@dataclass(frozen=True)
+class TokenRow(PatchRow):
+    """At the component tokens; `random` turns the shift of its own estimate.
+
+    shift          the fraction that arrives of its own estimate shifted.
+    error          changes of the final error. step_gain: an EM step's values against the decoded.
+    decoded_error  of what is decoded there; step_error: one EM step later.
+    """
+
+    decoded_explained: float
+    shift: Interval
+    error: PatchErrors
+    step_gain: Interval
+    decoded_error: float
+    step_error: float
+
+
+@dataclass(frozen=True)
+class PointRow(PatchRow):
+    """At the points; explained_place: R^2 from the place alone."""
+
+    explained_place: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What exact EM keeps, after each of EM_STEPS, of its own estimate shifted and of another task's."""
+
+    shift: list[Interval]
+    other: list[Interval]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """At tokens after layers 1..L, at points after 1..L-1. error: the final one without a patch."""
+
+    tokens: list[TokenRow]
+    points: list[PointRow]
+    em: Kept
+    error: Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +106,9 @@ class Bench:
     """One network with what is fitted on, what is patched, and random numbers."""
 
     model: TGMM
-    fitted: Tasks
+    fitted: AnsweredTasks
     fitted_record: Recording
-    tasks: Tasks
+    tasks: AnsweredTasks
     recording: Recording
     generator: torch.Generator
 
@@ -61,8 +130,8 @@ class Bench:
         return resume(self.model, self.tasks.X, self.n_components, layer, state)
 
 
-def patches(model: TGMM, fitted: Tasks, tasks: Tasks, generator: torch.Generator) -> Answer:
-    """What arrives of patches at tokens (after layers 1..L) and points (after 1..L-1); for JSON."""
+def patches(model: TGMM, fitted: AnsweredTasks, tasks: AnsweredTasks, generator: torch.Generator) -> Patches:
+    """Every patch of one network."""
     K = tasks.truth.n_components
     bench = Bench(model, fitted, record(model, fitted.X, K), tasks, record(model, tasks.X, K), generator)
     own = estimate_values(bench.recording.estimate)
@@ -71,15 +140,15 @@ def patches(model: TGMM, fitted: Tasks, tasks: Tasks, generator: torch.Generator
     scale[-1] = LOG_WEIGHT_SHIFT
     shifted = own + scale * noise
     layers = model.config.layers
-    return {
-        "tokens": [token_patches(bench, layer, own, shifted) for layer in range(1, layers + 1)],
-        "points": [point_patches(bench, layer, own) for layer in range(1, layers)],
-        "em": {"shift": em_keeps(tasks, own, shifted), "other": em_keeps(tasks, own, own.roll(1, 0))},
-        "error": triple(_error(bench.recording.estimate, tasks)),
-    }
+    return Patches(  # in this order: both kinds of rows draw from the one generator
+        tokens=[token_patches(bench, layer, own, shifted) for layer in range(1, layers + 1)],
+        points=[point_patches(bench, layer, own) for layer in range(1, layers)],
+        em=Kept(em_keeps(tasks, own, shifted), em_keeps(tasks, own, own.roll(1, 0))),
+        error=task_mean(_error(bench.recording.estimate, tasks)),
+    )
 
 
-def em_keeps(tasks: Tasks, own: Tensor, put_in: Tensor) -> list[list[float]]:
+def em_keeps(tasks: AnsweredTasks, own: Tensor, put_in: Tensor) -> list[Interval]:
     """The fraction of the shift to other values that exact EM keeps after each of EM_STEPS steps."""
     t = (put_in - own)[..., :-1]
     return [
@@ -88,8 +157,8 @@ def em_keeps(tasks: Tasks, own: Tensor, put_in: Tensor) -> list[list[float]]:
     ]
 
 
-def token_patches(bench: Bench, layer: int, own: Tensor, shifted: Tensor) -> Answer:
-    """At the component tokens after `layer` layers: fractions that arrive, errors after patches, R^2."""
+def token_patches(bench: Bench, layer: int, own: Tensor, shifted: Tensor) -> TokenRow:
+    """At the component tokens after `layer` layers."""
     tasks, places = bench.tasks, bench.token_places
     known = mixture_values(bench.fitted.in_order_of(bench.fitted_record.estimate))
     wanted = mixture_values(tasks.in_order_of(bench.recording.estimate))
@@ -112,28 +181,29 @@ def token_patches(bench: Bench, layer: int, own: Tensor, shifted: Tensor) -> Ans
     other = own.roll(1, 0)
     t, far = (shifted - own)[..., :-1], (other - own)[..., :-1]
     turned = at_own + (encoder.replaced(states, shifted) - at_own) @ turn
-    runs = {"step": out(by_step), "decoded": out(encoder.replaced(states, decoded)), "own": base}
-    runs["random"] = out(states + (by_step - states) @ turn)
+    step, by_decoded = out(by_step), out(encoder.replaced(states, decoded))
+    random = out(states + (by_step - states) @ turn)
     before = _error(bench.recording.estimate, tasks)
+    changes = (task_mean(_error(run, tasks) - before) for run in (step, by_decoded, base, random))
     moved = (base.means - bench.recording.estimate.means).double()
-    return {
-        "layer": layer,
-        "explained": encoder.explained(wanted, states),
-        "explained_chance": chance.explained(wanted, states),
-        "decoded_explained": decoder.explained(states, wanted),
-        "rank": len(encoder.basis),
-        "shift": _arrives(out(encoder.replaced(states, shifted)), base, t),
-        "random": _arrives(out(turned), base, t),
-        "other": _arrives(out(encoder.replaced(states, other)), base, far),
-        "own": ratio(along(moved, moved), along(t, t)),
-        "error": {name: triple(_error(run, tasks) - before) for name, run in runs.items()},
-        "step_gain": triple(_error(runs["step"], tasks) - _error(runs["decoded"], tasks)),
-        "decoded_error": float(errors(to_mixture(decoded), tasks.truth).total.mean()),
-        "step_error": float(errors(to_mixture(stepped), tasks.truth).total.mean()),
-    }
+    return TokenRow(
+        layer=layer,
+        explained=encoder.explained(wanted, states),
+        explained_chance=chance.explained(wanted, states),
+        decoded_explained=decoder.explained(states, wanted),
+        rank=len(encoder.basis),
+        shift=_arrives(out(encoder.replaced(states, shifted)), base, t),
+        random=_arrives(out(turned), base, t),
+        other=_arrives(out(encoder.replaced(states, other)), base, far),
+        own=ratio(along(moved, moved), along(t, t)),
+        error=PatchErrors(*changes),
+        step_gain=task_mean(_error(step, tasks) - _error(by_decoded, tasks)),
+        decoded_error=float(errors(to_mixture(decoded), tasks.truth).total.mean()),
+        step_error=float(errors(to_mixture(stepped), tasks.truth).total.mean()),
+    )
 
 
-def point_patches(bench: Bench, layer: int, own: Tensor) -> Answer:
+def point_patches(bench: Bench, layer: int, own: Tensor) -> PointRow:
     """After `layer` layers, at the points: log responsibilities of another task's mixture put in."""
     tasks, places = bench.tasks, bench.recording.point_places
     d = tasks.X.shape[-1]
@@ -152,25 +222,25 @@ def point_patches(bench: Bench, layer: int, own: Tensor) -> Answer:
     base = bench.run(layer, places, at_own)
     at_other = encoder.replaced(states, _beside(v, tasks.X))
     moved = (base.means - bench.recording.estimate.means).double()
-    return {
-        "layer": layer,
-        "explained": encoder.explained(wanted, states),
-        "explained_chance": chance.explained(wanted, states),
-        "explained_place": place.explained(tasks.X, states),
-        "rank": len(encoder.basis),
-        "other": _arrives(bench.run(layer, places, at_other), base, t),
-        "random": _arrives(bench.run(layer, places, at_own + (at_other - at_own) @ turn), base, t),
-        "own": ratio(along(moved, moved), along(t, t)),
-    }
+    return PointRow(
+        layer=layer,
+        explained=encoder.explained(wanted, states),
+        explained_chance=chance.explained(wanted, states),
+        explained_place=place.explained(tasks.X, states),
+        rank=len(encoder.basis),
+        other=_arrives(bench.run(layer, places, at_other), base, t),
+        random=_arrives(bench.run(layer, places, at_own + (at_other - at_own) @ turn), base, t),
+        own=ratio(along(moved, moved), along(t, t)),
+    )
 
 
 def _beside(values: Tensor, X: Tensor) -> Tensor:
     return torch.cat([values, X], dim=-1)
 
 
-def _arrives(run: Estimate, base: Estimate, target: Tensor) -> list[float]:
+def _arrives(run: Estimate, base: Estimate, target: Tensor) -> Interval:
     return ratio(along((run.means - base.means).double(), target), along(target, target))
 
 
-def _error(estimate: Estimate, tasks: Tasks) -> Tensor:
+def _error(estimate: Estimate, tasks: AnsweredTasks) -> Tensor:
     return errors(estimate.to_mixture(), tasks.truth).total

@@ -25,7 +25,8 @@ from torch import Tensor
 from baselines.em import em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
-from training.comparison.common.em_answers import Tasks
+from training.comparison.common.em_answers import AnsweredTasks
+from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import Estimate
 
 FLOOR = 1e-8
@@ -109,7 +110,7 @@ def weighted_means(X: Tensor, log_resp: Tensor) -> Tensor:
     return w.mT @ X / w.sum(1)[..., None]
 
 
-def em_from(tasks: Tasks, values: Tensor, steps: int) -> Tensor:
+def em_from(tasks: AnsweredTasks, values: Tensor, steps: int) -> Tensor:
     """Values after exact EM steps (baselines.em); those of the last defined step where a task fails."""
     if not steps:
         return values
@@ -117,8 +118,8 @@ def em_from(tasks: Tasks, values: Tensor, steps: int) -> Tensor:
     return mixture_values(found.mixture)
 
 
-def ratio(moved: Tensor, size: Tensor) -> list[float]:
-    """f = sum moved / sum size over tasks (B,), with its 95 % interval by linearisation: [f, low, high].
+def ratio(moved: Tensor, size: Tensor) -> Interval:
+    """f = sum moved / sum size over tasks (B,), with its 95 % interval by linearisation.
 
     Raises ValueError for fewer than two tasks, or sizes that sum to 0.
     """
@@ -129,7 +130,7 @@ def ratio(moved: Tensor, size: Tensor) -> list[float]:
         )
     f = float(moved.sum()) / total
     error = float((moved - f * size).square().sum() * B / (B - 1)) ** 0.5 / total
-    return [f, f - 1.96 * error, f + 1.96 * error]
+    return Interval(f, f - 1.96 * error, f + 1.96 * error)
 
 
 def along(shift: Tensor, target: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from console.output import significant
 from training.comparison.causal.figures import agreement_figure, heads_figure, patches_figure
+from training.comparison.causal.measure import CausalResult, RegimeResult
 from training.comparison.causal.tables import (
     STATISTICS,
     ablation_table,
@@ -22,14 +21,12 @@ from training.comparison.causal.tables import (
 )
 from training.comparison.common.parts import Section
 
-Answer = dict[str, Any]
-
 LEVEL = 0.05
 
 
-def render(answer: Answer) -> Section:
+def render(answer: CausalResult) -> Section:
     """The section."""
-    regimes = answer["regimes"]
+    regimes = answer.regimes
     section = Section([_finding(regimes), *_details(regimes), _method(answer)])
     for regime, suffix in zip(regimes, ("_K3", ""), strict=False):
         section.tables.extend((ablation_table(regime), agreement_table(regime)))
@@ -41,19 +38,19 @@ def render(answer: Answer) -> Section:
     return section
 
 
-def _has_patches(regime: Answer) -> bool:
-    return "patches" in regime["networks"]["learned"]
+def _has_patches(regime: RegimeResult) -> bool:
+    return regime.networks["learned"].patches is not None
 
 
-def _finding(regimes: list[Answer]) -> str:
+def _finding(regimes: list[RegimeResult]) -> str:
     """Points first: what is patched there decides, or does not."""
     said = [
         _point_sentence(regime) if _has_patches(regime) else _heads_sentence(regime) for regime in regimes
     ]
-    return " ".join(f"K = {regime['K']}: {text}" for regime, text in zip(regimes, said, strict=True))
+    return " ".join(f"K = {regime.K}: {text}" for regime, text in zip(regimes, said, strict=True))
 
 
-def _details(regimes: list[Answer]) -> list[str]:
+def _details(regimes: list[RegimeResult]) -> list[str]:
     """A paragraph for each K."""
     said = []
     for regime in regimes:
@@ -62,44 +59,44 @@ def _details(regimes: list[Answer]) -> list[str]:
             parts += [_token_sentence(regime), _gain_sentence(regime)]
         else:
             parts.append("No component tokens: nothing is patched.")
-        said.append(f"K = {regime['K']}: " + " ".join(parts))
+        said.append(f"K = {regime.K}: " + " ".join(parts))
     return said
 
 
-def _heads_sentence(regime: Answer) -> str:
-    own = regime["networks"]["learned"]
-    moved, turned = grid_of(own, "moved", "mean"), grid_of(own, "moved", "rotated")
+def _heads_sentence(regime: RegimeResult) -> str:
+    own = regime.networks["learned"]
+    moved, turned = grid_of(own, "mean")[0], grid_of(own, "rotated")[0]
     top = np.unravel_index(int(moved.argmax()), moved.shape)
     needed = int(more_than_control(own).sum())
     return (
         f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance "
         f"{significant(moved[top])}, the turned change {significant(turned[top])}); {needed} of "
         f"{moved.size} heads move it further than the turned change does, and "
-        f"{int((moved < 0.1 * own['error']).sum())} by less than a tenth of the network's own error "
-        f"{significant(own['error'])}."
+        f"{int((moved < 0.1 * own.error).sum())} by less than a tenth of the network's own error "
+        f"{significant(own.error)}."
     )
 
 
-def _agreement_sentence(regime: Answer) -> str:
+def _agreement_sentence(regime: RegimeResult) -> str:
     """By p inside layers: across layers depth alone makes heads alike in both."""
-    found = regime["networks"]["learned"]["agreement"]
+    found = regime.networks["learned"].agreement
     number = len(found)
     sure = [
-        f"{STATISTICS[name]} (rank correlation {value['rho']:.2f}, p inside layers {value['p_within']:.4f})"
+        f"{STATISTICS[name]} (rank correlation {value.rho:.2f}, p inside layers {value.p_within:.4f})"
         for name, value in found.items()
-        if value["p_within"] < LEVEL / number
+        if value.p_within < LEVEL / number
     ]
-    across = sum(value["p"] < LEVEL / number for value in found.values())
+    across = sum(value.p < LEVEL / number for value in found.values())
     depth = (
         f" With heads permuted across layers as well {across} of {number} patterns would pass, which "
         "the depth of a head alone may explain."
     )
     if not sure:
-        best = max(found, key=lambda name: found[name]["rho"])
+        best = max(found, key=lambda name: found[name].rho)
         return (
             "Whether heads that look like a step of EM are those that matter cannot be told: no "
             f"pattern has a rank correlation with p inside layers below {LEVEL} / {number} (largest: "
-            f"{STATISTICS[best]}, {found[best]['rho']:.2f}, p {found[best]['p_within']:.3f})."
+            f"{STATISTICS[best]}, {found[best].rho:.2f}, p {found[best].p_within:.3f})."
         ) + (depth if across else "")
     return (
         "How much a head looks like a step and how much it matters are related, within a layer too, "
@@ -107,40 +104,40 @@ def _agreement_sentence(regime: Answer) -> str:
     )
 
 
-def _token_sentence(regime: Answer) -> str:
-    own = regime["networks"]["learned"]["patches"]
-    inner, last = own["tokens"][:-1], own["tokens"][-1]
+def _token_sentence(regime: RegimeResult) -> str:
+    own = regime.networks["learned"].patched
+    inner, last = own.tokens[:-1], own.tokens[-1]
     said = (
-        f"of another estimate written into the component tokens, {bracket(last['other'])} arrives "
+        f"of another estimate written into the component tokens, {bracket(last.other)} arrives "
         "behind the last layer"
     )
     if inner:
-        best = max(inner, key=lambda row: row["other"][0])
-        em = own["em"]["other"][1]
+        best = max(inner, key=lambda row: row.other.value)
+        em = own.em.other[1]
         verdict = (
             "less than one EM step from it would keep"
-            if best["other"][2] < em[1]
+            if best.other.high < em.low
             else "not less than one EM step from it would keep"
         )
         said += (
-            f", and before it at most {bracket(best['other'])} (after layer {best['layer']}), {verdict} "
+            f", and before it at most {bracket(best.other)} (after layer {best.layer}), {verdict} "
             f"({bracket(em)})"
         )
     return said[0].upper() + said[1:] + "."
 
 
-def _point_sentence(regime: Answer) -> str:
-    networks = regime["networks"]
-    own, control = (networks[name]["patches"]["points"] for name in ("learned", "untrained"))
+def _point_sentence(regime: RegimeResult) -> str:
+    networks = regime.networks
+    own, control = (networks[name].patched.points for name in ("learned", "untrained"))
     if not own:
         return "One layer: nothing is patched at the points."
-    at = max(range(len(own)), key=lambda i: own[i]["other"][0])
+    at = max(range(len(own)), key=lambda i: own[i].other.value)
     row, other = own[at], control[at]
-    found = row["other"][1] > max(row["random"][2], other["other"][2])
+    found = row.other.low > max(row.random.high, other.other.high)
     return (
         "Of the responsibilities of another mixture written into the points, the place of the point "
-        f"left alone, at most {bracket(row['other'])} arrives (after layer {row['layer']}); random "
-        f"direction {bracket(row['random'])}, untrained {bracket(other['other'])}: "
+        f"left alone, at most {bracket(row.other)} arrives (after layer {row.layer}); random "
+        f"direction {bracket(row.random)}, untrained {bracket(other.other)}: "
         + (
             "the estimate follows what the points hold of the responsibilities."
             if found
@@ -149,10 +146,10 @@ def _point_sentence(regime: Answer) -> str:
     )
 
 
-def _gain_sentence(regime: Answer) -> str:
-    rows = regime["networks"]["learned"]["patches"]["tokens"]
-    better = [str(row["layer"]) for row in rows if row["step_gain"][2] < 0]
-    gained = [str(row["layer"]) for row in rows if row["error"]["step"][2] < 0]
+def _gain_sentence(regime: RegimeResult) -> str:
+    rows = regime.networks["learned"].patched.tokens
+    better = [str(row.layer) for row in rows if row.step_gain.high < 0]
+    gained = [str(row.layer) for row in rows if row.error.step.high < 0]
     return (
         "One EM step's values patched instead of the decoded ones lower the final error after "
         f"{_layers(better)}; against no patch at all they lower it after {_layers(gained)}."
@@ -163,11 +160,11 @@ def _layers(numbers: list[str]) -> str:
     return f"layer {', '.join(numbers)}" if numbers else "no layer"
 
 
-def _method(answer: Answer) -> str:
-    first = answer["regimes"][0]
+def _method(answer: CausalResult) -> str:
+    first = answer.regimes[0]
     text = (
-        f"Paper's distribution, d = {answer['d']}, N = {first['N']}, {first['tasks']} tasks, seed "
-        f"{answer['seed']}; brackets are 95 % intervals over tasks. Ablation: a head's output is "
+        f"Paper's distribution, d = {answer.d}, N = {first.N}, {first.tasks} tasks, seed "
+        f"{answer.seed}; brackets are 95 % intervals over tasks. Ablation: a head's output is "
         "replaced by its average (over tasks and points; over tasks at each token) or by 0; the "
         "distance moved is the paper's error between the ablated and the whole estimate. Control: "
         "the same change, turned by one random rotation of the stream, so of the same norm at every "
@@ -178,7 +175,7 @@ def _method(answer: Answer) -> str:
     if not _has_patches(first):
         return text
     return text + (
-        f" Patches: encoders fitted by least squares on {first['fitted']} other tasks, from converged "
+        f" Patches: encoders fitted by least squares on {first.fitted} other tasks, from converged "
         "EM's values (means and log weights at tokens; log responsibilities, floored at 1e-8, at "
         "points, with the point itself held) to the stream after each layer. The part of the stream "
         "along the encoded subspace is replaced. Fraction: how much of the shift put in shows in the "

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Literal
 
 import numpy as np
 
 from console.output import significant
+from training.comparison.causal.ablation import Agreement
+from training.comparison.causal.measure import NetworkResult, RegimeResult
 from training.comparison.common.parts import Table
-
-Answer = dict[str, Any]
+from training.comparison.common.task_statistics import Interval
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
 STATISTICS = {
@@ -22,14 +24,17 @@ STATISTICS = {
 }
 
 
-def grid_of(network: Answer, measure: str, kind: str, end: str = "mean") -> np.ndarray:
-    """(L, H) of `moved` or `worse`."""
-    return np.array(network[measure][kind][end], dtype=float)
+def grid_of(
+    network: NetworkResult, kind: str, of: Literal["moved", "worse"] = "moved"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(L, H) mean, low and high of the distance moved or of the change of the error."""
+    grid = (network.moved if of == "moved" else network.worse)[kind]
+    return np.array(grid.mean), np.array(grid.low), np.array(grid.high)
 
 
-def more_than_control(network: Answer) -> np.ndarray:
+def more_than_control(network: NetworkResult) -> np.ndarray:
     """(L, H): the average moves the estimate further than the turned change does, intervals apart."""
-    return grid_of(network, "moved", "mean", "low") > grid_of(network, "moved", "rotated", "high")
+    return grid_of(network, "mean")[1] > grid_of(network, "rotated")[2]
 
 
 def place_of(grid: np.ndarray) -> str:
@@ -38,38 +43,36 @@ def place_of(grid: np.ndarray) -> str:
     return f"layer {layer + 1} head {head + 1}"
 
 
-def bracket(value: list[float]) -> str:
+def bracket(found: Interval) -> str:
     """A value with its interval."""
-    return f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
-def fixed(value: float | None, less: float | None = 0.0) -> str:
+def fixed(value: float, less: float = 0.0) -> str:
     """A difference with two digits; a dash where there is none."""
-    return "-" if value is None or less is None else f"{value - less:.2f}"
+    return f"{value - less:.2f}" if math.isfinite(value - less) else "-"
 
 
-def ablation_table(regime: Answer) -> Table:
+def ablation_table(regime: RegimeResult) -> Table:
     """Distances moved and changes of the error."""
     rows = []
-    for name, network in regime["networks"].items():
+    for name, network in regime.networks.items():
         for kind, label in KINDS.items():
-            moved, worse = (grid_of(network, measure, kind) for measure in ("moved", "worse"))
+            (moved, *ends), (worse, *error) = (grid_of(network, kind, of) for of in ("moved", "worse"))
             top = np.unravel_index(int(moved.argmax()), moved.shape)
-            ends = [grid_of(network, "moved", kind, end)[top] for end in ("low", "high")]
-            error = [grid_of(network, "worse", kind, end)[top] for end in ("low", "high")]
             rows.append(
                 (
                     f"{name}, {label}",
                     significant(float(np.median(moved))),
-                    f"{significant(moved[top])} [{significant(ends[0])}, {significant(ends[1])}], "
+                    f"{significant(moved[top])} [{significant(ends[0][top])}, {significant(ends[1][top])}], "
                     f"{place_of(moved)}",
-                    f"{significant(worse[top])} [{significant(error[0])}, {significant(error[1])}]",
+                    f"{significant(worse[top])} [{significant(error[0][top])}, {significant(error[1][top])}]",
                     str(int(more_than_control(network).sum())) if kind == "mean" else "-",
                 )
             )
-    errors = ", ".join(f"{name} {significant(net['error'])}" for name, net in regime["networks"].items())
+    errors = ", ".join(f"{name} {significant(net.error)}" for name, net in regime.networks.items())
     return Table(
-        f"Heads ablated, K = {regime['K']}",
+        f"Heads ablated, K = {regime.K}",
         (
             "network, replacement",
             "distance moved, median of heads",
@@ -83,19 +86,19 @@ def ablation_table(regime: Answer) -> Table:
     )
 
 
-def agreement_table(regime: Answer) -> Table:
+def agreement_table(regime: RegimeResult) -> Table:
     """Rank correlations over heads."""
-    own, control = (regime["networks"][name]["agreement"] for name in ("learned", "untrained"))
+    own, control = (regime.networks[name].agreement for name in ("learned", "untrained"))
     rows = [
         (
             STATISTICS[name],
-            *(f(v) for v in (own[name], control[name]) for f in (_rho, _p, _p_within)),
+            *(text for v in (own[name], control[name]) for text in _agreement(v)),
         )
         for name in own
     ]
     header = ("pattern of attention", "learned: rank correlation", "p across layers", "p inside layers")
     return Table(
-        f"Do the heads that look like a step matter? K = {regime['K']}",
+        f"Do the heads that look like a step matter? K = {regime.K}",
         (*header, "control, untrained: rank correlation", "p across layers", "p inside layers"),
         rows,
         "Spearman's correlation over heads of the correlation with responsibilities and of the "
@@ -107,41 +110,33 @@ def agreement_table(regime: Answer) -> Table:
     )
 
 
-def _rho(value: Answer) -> str:
-    return f"{value['rho']:.2f}"
+def _agreement(found: Agreement) -> tuple[str, str, str]:
+    return f"{found.rho:.2f}", f"{found.p:.4f}", f"{found.p_within:.4f}"
 
 
-def _p(value: Answer) -> str:
-    return f"{value['p']:.4f}"
-
-
-def _p_within(value: Answer) -> str:
-    return f"{value['p_within']:.4f}"
-
-
-def token_table(regime: Answer) -> Table:
+def token_table(regime: RegimeResult) -> Table:
     """What arrives of patches at the component tokens."""
-    own, control = (regime["networks"][name]["patches"] for name in ("learned", "untrained"))
+    own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
     rows = [
         (
-            str(row["layer"]),
-            fixed(row["explained"]),
-            fixed(row["explained_chance"]),
-            bracket(row["other"]),
-            bracket(row["shift"]),
-            bracket(row["random"]),
-            bracket(row["own"]),
-            fixed(bare["explained"]),
-            bracket(bare["other"]),
+            str(row.layer),
+            fixed(row.explained),
+            fixed(row.explained_chance),
+            bracket(row.other),
+            bracket(row.shift),
+            bracket(row.random),
+            bracket(row.own),
+            fixed(bare.explained),
+            bracket(bare.other),
         )
-        for row, bare in zip(own["tokens"], control["tokens"], strict=True)
+        for row, bare in zip(own.tokens, control.tokens, strict=True)
     ]
     kept = "; ".join(
-        f"{label}: " + ", ".join(bracket(value) for value in own["em"][key][1:])
-        for key, label in (("other", "another task's estimate"), ("shift", "own estimate shifted"))
+        f"{label}: " + ", ".join(bracket(value) for value in kept[1:])
+        for kept, label in ((own.em.other, "another task's estimate"), (own.em.shift, "own estimate shifted"))
     )
     return Table(
-        f"Means and log weights patched into the component tokens, K = {regime['K']}",
+        f"Means and log weights patched into the component tokens, K = {regime.K}",
         (
             "after layer",
             "encoder R^2, held out",
@@ -160,25 +155,25 @@ def token_table(regime: Answer) -> Table:
     )
 
 
-def point_table(regime: Answer) -> Table:
+def point_table(regime: RegimeResult) -> Table:
     """What arrives of patches at the points."""
-    own, control = (regime["networks"][name]["patches"] for name in ("learned", "untrained"))
+    own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
     rows = [
         (
-            str(row["layer"]),
-            fixed(row["explained"]),
-            fixed(row["explained_place"]),
-            fixed(row["explained_chance"]),
-            bracket(row["other"]),
-            bracket(row["random"]),
-            bracket(row["own"]),
-            fixed(bare["explained"], bare["explained_place"]),
-            bracket(bare["other"]),
+            str(row.layer),
+            fixed(row.explained),
+            fixed(row.explained_place),
+            fixed(row.explained_chance),
+            bracket(row.other),
+            bracket(row.random),
+            bracket(row.own),
+            fixed(bare.explained, bare.explained_place),
+            bracket(bare.other),
         )
-        for row, bare in zip(own["points"], control["points"], strict=True)
+        for row, bare in zip(own.points, control.points, strict=True)
     ]
     return Table(
-        f"Log responsibilities patched into the points, K = {regime['K']}",
+        f"Log responsibilities patched into the points, K = {regime.K}",
         (
             "after layer",
             "R^2 from place and responsibilities, held out",
@@ -195,24 +190,24 @@ def point_table(regime: Answer) -> Table:
     )
 
 
-def error_table(regime: Answer) -> Table:
+def error_table(regime: RegimeResult) -> Table:
     """The final error after patches at the component tokens."""
-    own, control = (regime["networks"][name]["patches"] for name in ("learned", "untrained"))
+    own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
     rows = [
         (
-            str(row["layer"]),
-            significant(row["decoded_error"]),
-            significant(row["step_error"]),
-            bracket(row["error"]["decoded"]),
-            bracket(row["error"]["step"]),
-            bracket(row["error"]["random"]),
-            bracket(row["step_gain"]),
-            bracket(bare["step_gain"]),
+            str(row.layer),
+            significant(row.decoded_error),
+            significant(row.step_error),
+            bracket(row.error.decoded),
+            bracket(row.error.step),
+            bracket(row.error.random),
+            bracket(row.step_gain),
+            bracket(bare.step_gain),
         )
-        for row, bare in zip(own["tokens"], control["tokens"], strict=True)
+        for row, bare in zip(own.tokens, control.tokens, strict=True)
     ]
     return Table(
-        f"Does an EM step put into the tokens improve the estimate? K = {regime['K']}",
+        f"Does an EM step put into the tokens improve the estimate? K = {regime.K}",
         (
             "after layer",
             "error of what is decoded there",
@@ -224,7 +219,7 @@ def error_table(regime: Answer) -> Table:
             "untrained: EM step against decoded",
         ),
         rows,
-        f"Final error without a patch: {bracket(own['error'])}. The estimate at a layer is decoded by "
+        f"Final error without a patch: {bracket(own.error)}. The estimate at a layer is decoded by "
         "least squares from the stream at the tokens; its EM step is exact. If the network went on "
         "from the tokens, the better start would lower its final error.",
     )

@@ -72,7 +72,7 @@ def legend(figure: Figure, panels: Iterable[Axes], ncols: int, fontsize: float =
 
 def write_cells(
     panel: Axes,
-    values: Sequence[Sequence[float]],
+    values: Iterable[Iterable[float]],
     text: Callable[[int, int, float], str],
     dark: Callable[[float], bool],
     fontsize: float,

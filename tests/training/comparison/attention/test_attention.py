@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
-from console.output import finite
+from console.typed_json import from_plain, to_plain
 from constructions.language.rounding import gamma, unit_roundoff
+from training.comparison.attention import PART
 from training.comparison.attention import measure as attention
 from training.comparison.attention import report as attention_report
-from training.comparison.attention.measure import PART, against_chance
+from training.comparison.attention.measure import AttentionResult, HeadStatistic, against_chance
 from training.comparison.attention.patterns import (
     all_scores,
     co_responsibility,
@@ -37,23 +39,29 @@ from training.comparison.attention.row_correlation import (
     permutation_test,
     residual,
 )
-from training.comparison.common.em_answers import Tasks, components_of, draw_tasks, interval, responsibilities
+from training.comparison.common.em_answers import (
+    AnsweredTasks,
+    components_of,
+    draw_tasks,
+    interval,
+    responsibilities,
+)
 from training.comparison.common.recording import attention_maps, record
 
 U = unit_roundoff(torch.float64)
 
 
 @pytest.fixture(scope="module")
-def tasks() -> Tasks:
+def tasks() -> AnsweredTasks:
     return draw_tasks(subject_with(small_model()), 6, 3, 40, generator(1))
 
 
 @pytest.fixture(scope="module")
-def w(tasks: Tasks) -> Tensor:
+def w(tasks: AnsweredTasks) -> Tensor:
     return responsibilities(tasks.X, tasks.reference)
 
 
-def rho_of(scores: Tensor, tasks: Tasks, w: Tensor, name: str) -> Tensor:
+def rho_of(scores: Tensor, tasks: AnsweredTasks, w: Tensor, name: str) -> Tensor:
     pattern = point_patterns(scores, tasks.X, w)[name]
     return correlation(pattern.heads, pattern.target[:, None]).mean(0)
 
@@ -66,7 +74,7 @@ def products(N: int) -> float:
     return 8 * gamma(N * N + 4, U)
 
 
-def test_planted_heads_are_told_apart(tasks: Tasks, w: Tensor) -> None:
+def test_planted_heads_are_told_apart(tasks: AnsweredTasks, w: Tensor) -> None:
     """By responsibility; the same with constants added to rows; by distance; uniform; noise."""
     N = tasks.X.shape[1]
     c, distance = co_responsibility(w), torch.cdist(tasks.X, tasks.X).square()
@@ -96,19 +104,19 @@ def test_planted_heads_are_told_apart(tasks: Tasks, w: Tensor) -> None:
 
 
 def test_attention_built_from_responsibilities_is_significant_and_uniform_attention_is_not(
-    tasks: Tasks, w: Tensor
+    tasks: AnsweredTasks, w: Tensor
 ) -> None:
     c = co_responsibility(w)
     heads = torch.stack([(c + 1e-3).log(), torch.zeros_like(c), normal(*c.shape, seed=5)], 1)
     found = against_chance(point_patterns(heads, tasks.X, w), 199, generator(0), (1, 3))["points"]
-    assert found["mean"][0][0] > 0.9
-    assert found["p"][0][:2] == [1 / 200, 1.0]
-    assert found["mean"][0][1] == 0
-    assert found["p"][0][2] > 0.05
-    assert found["threshold"] < 0.1
+    assert found.mean[0][0] > 0.9
+    assert found.p[0][:2] == [1 / 200, 1.0]
+    assert found.mean[0][1] == 0
+    assert found.p[0][2] > 0.05
+    assert found.threshold < 0.1
 
 
-def test_permuted_responsibilities_are_not_recognised(tasks: Tasks, w: Tensor) -> None:
+def test_permuted_responsibilities_are_not_recognised(tasks: AnsweredTasks, w: Tensor) -> None:
     """Mutation: the same head against responsibilities that belong to other points."""
     heads = (co_responsibility(w) + 1e-3).log()[:, None]
     order = torch.stack([torch.randperm(w.shape[1], generator=generator(i)) for i in range(len(w))])
@@ -117,9 +125,9 @@ def test_permuted_responsibilities_are_not_recognised(tasks: Tasks, w: Tensor) -
         against_chance(point_patterns(heads, tasks.X, v), 99, generator(0), (1, 1)) for v in (w, others)
     )
     for name in right:
-        assert right[name]["p"] == [[1 / 100]]
-        assert right[name]["mean"][0][0] > 5 * abs(wrong[name]["mean"][0][0])
-    assert wrong["points"]["p"][0][0] > 0.05
+        assert right[name].p == [[1 / 100]]
+        assert right[name].mean[0][0] > 5 * abs(wrong[name].mean[0][0])
+    assert wrong["points"].p[0][0] > 0.05
 
 
 def random_pattern(moves: Moves, causal: bool, heads: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -235,16 +243,16 @@ def test_neighbours_of_like_distance_are_compared_with_one_another_alone() -> No
     assert bool((kept[~mask] == 0).all())
 
 
-def test_the_constructed_heads_are_recognised(tasks: Tasks, w: Tensor) -> None:
+def test_the_constructed_heads_are_recognised(tasks: AnsweredTasks, w: Tensor) -> None:
     patterns, even = constructed_patterns(tasks)
     found = against_chance(patterns, 99, generator(0), (1, 3))
     E, M = found["E"], found["M"]
-    assert E["p"][0][0] == 0.01
-    assert E["p"][0][2] == 1.0
-    assert M["p"][0][1] == 0.01
-    assert M["p"][0][2] == 1.0
-    assert E["mean"][0][0] > max(0.5, 5 * max(map(abs, E["mean"][0][1:])))
-    assert M["mean"][0][1] > max(0.5, 5 * max(abs(M["mean"][0][0]), abs(M["mean"][0][2])))
+    assert E.p[0][0] == 0.01
+    assert E.p[0][2] == 1.0
+    assert M.p[0][1] == 0.01
+    assert M.p[0][2] == 1.0
+    assert E.mean[0][0] > max(0.5, 5 * max(map(abs, E.mean[0][1:])))
+    assert M.mean[0][1] > max(0.5, 5 * max(abs(M.mean[0][0]), abs(M.mean[0][2])))
     # N exponentials within two ulp, their sum, N products with logs: 1 for the head of the weights alone.
     N = tasks.X.shape[1]
     assert (even[:, 2] - 1).abs().max() <= 4 * gamma(4 * N, U) + 2.0**-23
@@ -256,7 +264,7 @@ def test_the_constructed_heads_are_recognised(tasks: Tasks, w: Tensor) -> None:
     assert (correlation(patterns["E"].heads[:, 0], patterns["E"].target) - exact).abs().max() < 1e-4
 
 
-def test_a_construction_without_its_counts_is_caught(tasks: Tasks, w: Tensor) -> None:
+def test_a_construction_without_its_counts_is_caught(tasks: AnsweredTasks, w: Tensor) -> None:
     """Mutation: exact logs of responsibilities recognise, those of slots put in another order do not."""
     logs = e_step(tasks.X, tasks.reference)[0].mT.log()
     means = tasks.reference.means
@@ -266,8 +274,8 @@ def test_a_construction_without_its_counts_is_caught(tasks: Tasks, w: Tensor) ->
         for v in (logs, turned)
     )
     for name in ("E", "M"):
-        assert right[name]["mean"][0][0] > 0.6
-        assert wrong[name]["mean"][0][0] < 0
+        assert right[name].mean[0][0] > 0.6
+        assert wrong[name].mean[0][0] < 0
 
 
 def test_evenness_is_one_for_uniform_and_zero_for_one_point() -> None:
@@ -292,7 +300,7 @@ def test_evenness_is_one_for_uniform_and_zero_for_one_point() -> None:
 )
 @torch.no_grad()
 def test_patterns_are_cut_from_the_attention_of_every_variant(
-    options: dict, names: set[str], tasks: Tasks
+    options: dict, names: set[str], tasks: AnsweredTasks
 ) -> None:
     model = small_model(options)
     recording = record(model, tasks.X, 3)
@@ -325,7 +333,7 @@ def test_component_tokens_that_are_not_read_out_are_left_out() -> None:
     assert found["M"].heads.shape == (3, 4, 2, 20)
 
 
-def test_the_reference_stands_in_the_order_of_the_network(tasks: Tasks) -> None:
+def test_the_reference_stands_in_the_order_of_the_network(tasks: AnsweredTasks) -> None:
     order = torch.tensor([2, 0, 1])
     turned = tasks.reference.permute(order.expand(len(tasks), 3))
 
@@ -341,7 +349,7 @@ def test_the_reference_stands_in_the_order_of_the_network(tasks: Tasks) -> None:
     assert torch.equal(found.weights, turned.weights)
 
 
-def test_references_do_not_move_under_another_step(tasks: Tasks) -> None:
+def test_references_do_not_move_under_another_step(tasks: AnsweredTasks) -> None:
     w = responsibilities(tasks.X, tasks.reference)
     assert (w.sum(-1) - 1).abs().max() <= 20 * U
     means = w.mT @ tasks.X / w.sum(1)[..., None]
@@ -366,7 +374,7 @@ def small() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def answer(small: None) -> dict:
+def answer(small: None) -> AttentionResult:
     said: list[str] = []
     subject = subject_with(small_model())
     found = PART.compute(subject, said.append)
@@ -374,8 +382,8 @@ def answer(small: None) -> dict:
     return found
 
 
-def check_section(answer: dict) -> None:
-    section = PART.render(json.loads(json.dumps(finite(answer), allow_nan=False)))
+def check_section(answer: AttentionResult) -> None:
+    section = PART.render(from_plain(PART.result, json.loads(json.dumps(to_plain(answer)))))
     assert {picture.name for picture in section.pictures} <= set(PART.pictures)
     assert len(section.pictures) == 2
     for table in section.tables:
@@ -383,7 +391,7 @@ def check_section(answer: dict) -> None:
         assert not any("nan" in cell for row in table.rows for cell in row)
 
 
-def test_the_part_draws_from_its_json(answer: dict) -> None:
+def test_the_part_draws_from_its_json(answer: AttentionResult) -> None:
     check_section(answer)
 
 
@@ -394,25 +402,29 @@ def test_the_part_repeats_and_runs_with_other_read_outs(options: dict) -> None:
     found = PART.compute(subject, lambda name: None)
     check_section(found)
     if "readout" in options:
-        assert json.dumps(PART.compute(subject, lambda name: None)) == json.dumps(found)
+        assert PART.compute(subject, lambda name: None) == found
 
 
-def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_finding_follows_the_numbers(answer: AttentionResult, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control in the place of the learned network: no head stands above it; a planted one does."""
     for name in ("heads_figure", "example_figure"):  # seconds, and nothing is asked of them here
         monkeypatch.setattr(attention_report, name, lambda *_: None)
-    answer = json.loads(json.dumps(answer))
-    networks = answer["regimes"][0]["networks"]
-    networks["learned"] = networks["untrained"]
+    regime = answer.regimes[0]
+    networks = {
+        "learned": dict(regime.networks["untrained"]),
+        "untrained": dict(regime.networks["untrained"]),
+    }
+    alone = dict(regime.distance)
+    answer = replace(answer, regimes=[replace(regime, networks=networks, distance=alone)])
     first = PART.render(answer).paragraphs[1]
     assert first.count("no head lies above the strongest") == first.count("strongest learned") == 6
-    planted = json.loads(json.dumps(networks["untrained"]))
-    planted["M"] |= {"mean": [[0.95, 0.0]] * 2, "low": [[0.9, -0.1]] * 2, "high": [[1.0, 0.1]] * 2}
-    planted["M"]["p"] = [[0.005, 1.0]] * 2
-    networks["learned"] = planted
-    networks["untrained"]["M"] |= {"mean": [[0.4, 0.3]] * 2, "high": [[0.5, 0.5]] * 2}
-    alone = answer["regimes"][0]["distance"]
-    alone["M"] |= {"mean": [[0.4, 0.3]], "high": [[0.5, 0.5]]}
+    networks["learned"]["M"] = HeadStatistic(
+        [[0.95, 0.0]] * 2, [[0.9, -0.1]] * 2, [[1.0, 0.1]] * 2, [[0.005, 1.0]] * 2, 0.1
+    )
+    networks["untrained"]["M"] = replace(
+        networks["untrained"]["M"], mean=[[0.4, 0.3]] * 2, high=[[0.5, 0.5]] * 2
+    )
+    alone["M"] = replace(alone["M"], mean=[[0.4, 0.3]], high=[[0.5, 0.5]])
     first = PART.render(answer).paragraphs[1]
     assert "strongest learned head 0.95 [0.90, 1.00] (layer 1, head 1), untrained" in first
     assert "2 of 4 heads lie above the strongest untrained head and above distance alone" in first
@@ -420,15 +432,15 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     assert "Heads, of 4," in summary
     assert "tokens to points ~ w_ik / sum_i w_ik (M layer): 2 at K = 3" in summary
     assert "points to points ~ c_ij: 0 at K = 3" in summary
-    alone["M"]["high"] = [[0.5, 0.92]]  # as strong as either: the higher of the two decides
-    alone["M"]["mean"] = [[0.4, 0.91]]
+    # As strong as either: the higher of the two decides.
+    alone["M"] = replace(alone["M"], high=[[0.5, 0.92]], mean=[[0.4, 0.91]])
     assert "2 of 4 heads lie" not in PART.render(answer).paragraphs[1]
-    networks["learned"]["points"]["low"] = [[0.99, 0.99]] * 2
+    networks["learned"]["points"] = replace(networks["learned"]["points"], low=[[0.99, 0.99]] * 2)
     assert (
         "4 of 4 heads lie above the strongest untrained head and above distance alone"
         in (PART.render(answer).paragraphs[1])
     )
-    alone["points"]["high"] = [[0.995, 0.995]]
+    alone["points"] = replace(alone["points"], high=[[0.995, 0.995]])
     assert "4 of 4" not in PART.render(answer).paragraphs[1]
 
 

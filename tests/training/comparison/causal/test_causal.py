@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 
 from baselines.em_steps import em_step, m_step
 from baselines.metrics import errors
-from console.output import finite
+from console.typed_json import from_plain, to_plain
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
+from training.comparison.causal import PART
 from training.comparison.causal import measure as causal
 from training.comparison.causal import report as causal_report
 from training.comparison.causal.ablation import (
     KINDS,
+    Agreement,
     ablations,
     rank_agreement,
     resume,
@@ -27,7 +30,7 @@ from training.comparison.causal.ablation import (
     rotation,
     without_head,
 )
-from training.comparison.causal.measure import PART
+from training.comparison.causal.measure import CausalResult
 from training.comparison.causal.patches import Bench, em_keeps, point_patches, token_patches
 from training.comparison.causal.patching import (
     FLOOR,
@@ -40,8 +43,9 @@ from training.comparison.causal.patching import (
     to_mixture,
     weighted_means,
 )
-from training.comparison.common.em_answers import Tasks, draw_tasks
+from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, draw_tasks
 from training.comparison.common.recording import Recording, attention_of, layers_of, record
+from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import TGMM
 
 U = unit_roundoff(torch.float64)
@@ -52,12 +56,12 @@ condition below 1e2: 1e4 * 1e2 * U is 1e-10 relative."""
 
 
 @pytest.fixture(scope="module")
-def tasks() -> Tasks:
+def tasks() -> AnsweredTasks:
     return draw_tasks(subject_with(small_model()), 8, K, N, generator(1))
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Tasks:
+def fitted() -> AnsweredTasks:
     return draw_tasks(subject_with(small_model()), 24, K, N, generator(2))
 
 
@@ -100,7 +104,7 @@ def test_a_rotation_keeps_lengths_and_is_not_the_identity() -> None:
 
 
 @torch.no_grad()
-def test_the_control_changes_the_stream_by_the_same_length(tasks: Tasks) -> None:
+def test_the_control_changes_the_stream_by_the_same_length(tasks: AnsweredTasks) -> None:
     model = small_model()
     recording = record(model, tasks.X, K)
     seen: dict[str, Tensor] = {}
@@ -121,7 +125,7 @@ def test_the_control_changes_the_stream_by_the_same_length(tasks: Tasks) -> None
 
 
 @torch.no_grad()
-def test_ablation_finds_the_head_that_matters_and_an_idle_one_moves_nothing(tasks: Tasks) -> None:
+def test_ablation_finds_the_head_that_matters_and_an_idle_one_moves_nothing(tasks: AnsweredTasks) -> None:
     model = small_model()
     for index, layer in enumerate(layers_of(model)):
         attention = attention_of(layer)
@@ -130,38 +134,34 @@ def test_ablation_finds_the_head_that_matters_and_an_idle_one_moves_nothing(task
     recording = record(model, tasks.X, K)
     found = ablations(model, tasks, recording, generator(0))
     for kind in KINDS:
-        moved = torch.tensor(found["moved"][kind]["mean"])
+        moved = torch.tensor(found.moved[kind].mean)
         assert moved.argmax() == 1  # layer 0, head 1
         assert moved[0, 1] > 1e-4
         assert moved.flatten()[[0, 2, 3]].abs().max() < CLOSE
-        assert found["moved"][kind]["low"][0][1] < moved[0, 1] < found["moved"][kind]["high"][0][1]
+        assert found.moved[kind].low[0][1] < moved[0, 1] < found.moved[kind].high[0][1]
     own = without_head(model, tasks.X, recording, 0, 1, torch.eye(8, dtype=torch.float64))
     # Turned by nothing the control is the ablation itself.
     gap = errors(own["mean"].to_mixture(), own["rotated"].to_mixture()).total
     assert gap.max() < CLOSE
     worse = errors(own["mean"].to_mixture(), tasks.truth).total
     worse = worse - errors(recording.estimate.to_mixture(), tasks.truth).total
-    assert found["worse"]["mean"]["mean"][0][1] == pytest.approx(float(worse.mean()), abs=CLOSE)
+    assert found.worse["mean"].mean[0][1] == pytest.approx(float(worse.mean()), abs=CLOSE)
 
 
 def test_rank_agreement_of_known_orders() -> None:
     effect = torch.arange(24.0).reshape(6, 4) ** 3
     P = 999
     up = rank_agreement(effect.sqrt(), effect, P, generator(0))
-    assert up["rho"] == pytest.approx(1)
-    assert up["p"] == 1 / (P + 1)
+    assert up.rho == pytest.approx(1)
+    assert up.p == 1 / (P + 1)
     down = rank_agreement(-effect, effect, P, generator(0))
-    assert down["rho"] == pytest.approx(-1)
-    assert down["p"] == 1 / (P + 1)
-    assert rank_agreement(torch.ones(6, 4), effect, P, generator(0)) == {
-        "rho": 0.0,
-        "p": 1.0,
-        "p_within": 1.0,
-    }
+    assert down.rho == pytest.approx(-1)
+    assert down.p == 1 / (P + 1)
+    assert rank_agreement(torch.ones(6, 4), effect, P, generator(0)) == Agreement(0.0, 1.0, 1.0)
     layers = torch.arange(6.0)[:, None].expand(6, 4)
     depth = rank_agreement(layers, effect, P, generator(0))  # what the layer alone explains
-    assert depth["p"] == 1 / (P + 1)
-    assert depth["p_within"] == 1.0
+    assert depth.p == 1 / (P + 1)
+    assert depth.p_within == 1.0
     with pytest.raises(ValueError, match="permutations is 0"):
         rank_agreement(effect, effect, 0, generator(0))
 
@@ -174,7 +174,9 @@ def test_p_of_unrelated_orders_is_uniform() -> None:
         for i in range(runs)
     ]
     for column, name in enumerate(("p", "p_within")):
-        p = torch.tensor([value[name] for value in found], dtype=torch.float64) - jitter[:, column] / (P + 1)
+        p = torch.tensor([getattr(value, name) for value in found], dtype=torch.float64) - jitter[
+            :, column
+        ] / (P + 1)
         assert kstest(p.numpy(), "uniform").pvalue > 0.01
 
 
@@ -242,7 +244,7 @@ def test_ratios_of_known_numbers() -> None:
             ratio(wrong, wrong)
 
 
-def test_steps_are_those_of_the_reference_algorithm(tasks: Tasks) -> None:
+def test_steps_are_those_of_the_reference_algorithm(tasks: AnsweredTasks) -> None:
     values = mixture_values(tasks.truth)
     assert torch.equal(em_from(tasks, values, 0), values)
     new, responsibilities, _ = em_step(tasks.X, tasks.truth)
@@ -279,7 +281,7 @@ def reading_network() -> TGMM:
     return model.requires_grad_(False)
 
 
-def holding(model: TGMM, tasks: Tasks, noise: float) -> Recording:
+def holding(model: TGMM, tasks: AnsweredTasks, noise: float) -> Recording:
     """A stream whose tokens hold (log pi, mu) of the reference; everything else is noise of this size."""
     states = noise * normal(3, len(tasks), K + N, 8, seed=2)
     values = mixture_values(tasks.reference)
@@ -288,31 +290,31 @@ def holding(model: TGMM, tasks: Tasks, noise: float) -> Recording:
     return Recording(resume(model, tasks.X, K, 2, states[2]), states, N, K, False)
 
 
-def bench_of(model: TGMM, fitted: Tasks, tasks: Tasks) -> Bench:
+def bench_of(model: TGMM, fitted: AnsweredTasks, tasks: AnsweredTasks) -> Bench:
     return Bench(model, fitted, holding(model, fitted, 0.0), tasks, holding(model, tasks, 1.0), generator(0))
 
 
-def test_a_patch_into_what_is_read_out_arrives_whole(fitted: Tasks, tasks: Tasks) -> None:
+def test_a_patch_into_what_is_read_out_arrives_whole(fitted: AnsweredTasks, tasks: AnsweredTasks) -> None:
     bench = bench_of(reading_network(), fitted, tasks)
     own = estimate_values(bench.recording.estimate)
     assert (own[..., :D] - tasks.reference.means).abs().max() < CLOSE
     shifted = own + normal(*own.shape, seed=3)
     for layer in (1, 2):
         row = token_patches(bench, layer, own, shifted)
-        assert row["shift"] == pytest.approx([1, 1, 1], abs=CLOSE)
-        assert row["other"] == pytest.approx([1, 1, 1], abs=CLOSE)
-        assert row["decoded_explained"] == pytest.approx(1, abs=CLOSE)
-        assert max(map(abs, row["random"])) < 0.9
-        assert row["rank"] == D + 1
+        assert row.shift == pytest.approx([1, 1, 1], abs=CLOSE)
+        assert row.other == pytest.approx([1, 1, 1], abs=CLOSE)
+        assert row.decoded_explained == pytest.approx(1, abs=CLOSE)
+        assert max(map(abs, row.random)) < 0.9
+        assert row.rank == D + 1
         stepped = em_from(tasks, own, 1)
         gained = errors(to_mixture(stepped), tasks.truth).total - errors(to_mixture(own), tasks.truth).total
-        assert row["own"] == pytest.approx([0, 0, 0], abs=CLOSE)
-        assert row["error"]["decoded"] == pytest.approx([0, 0, 0], abs=CLOSE)
-        assert row["step_gain"][0] == pytest.approx(float(gained.mean()), abs=CLOSE)
-        assert row["explained_chance"] < 0.5 * row["explained"]
+        assert row.own == pytest.approx([0, 0, 0], abs=CLOSE)
+        assert row.error.decoded == pytest.approx([0, 0, 0], abs=CLOSE)
+        assert row.step_gain.value == pytest.approx(float(gained.mean()), abs=CLOSE)
+        assert row.explained_chance < 0.5 * row.explained
 
 
-def test_a_patch_into_what_nobody_reads_is_ignored(fitted: Tasks, tasks: Tasks) -> None:
+def test_a_patch_into_what_nobody_reads_is_ignored(fitted: AnsweredTasks, tasks: AnsweredTasks) -> None:
     """Mutation: the read-out takes three coordinates that hold noise."""
     model = reading_network()
     bench = bench_of(model, fitted, tasks)
@@ -329,8 +331,8 @@ def test_a_patch_into_what_nobody_reads_is_ignored(fitted: Tasks, tasks: Tasks) 
         generator(0),
     )
     row = token_patches(deaf, 2, own, own + normal(*own.shape, seed=3))
-    assert row["shift"] == pytest.approx([0, 0, 0], abs=CLOSE)
-    assert row["other"] == pytest.approx([0, 0, 0], abs=CLOSE)
+    assert row.shift == pytest.approx([0, 0, 0], abs=CLOSE)
+    assert row.other == pytest.approx([0, 0, 0], abs=CLOSE)
 
 
 def constructed_m_network() -> TGMM:
@@ -363,7 +365,7 @@ def constructed_m_network() -> TGMM:
     return model.requires_grad_(False)
 
 
-def with_responsibilities(model: TGMM, tasks: Tasks) -> Recording:
+def with_responsibilities(model: TGMM, tasks: AnsweredTasks) -> Recording:
     """Points hold x and the log responsibilities that EM's fixed point gives them."""
     states = torch.zeros(3, len(tasks), K + N, 10, dtype=torch.float64)
     states[:, :, K:, :2] = tasks.X
@@ -374,41 +376,45 @@ def with_responsibilities(model: TGMM, tasks: Tasks) -> Recording:
     return Recording(resume(model, tasks.X, K, 1, states[1]), states, N, K, False)
 
 
-def m_bench(model: TGMM, fitted: Tasks, tasks: Tasks) -> Bench:
+def m_bench(model: TGMM, fitted: AnsweredTasks, tasks: AnsweredTasks) -> Bench:
     recordings = [with_responsibilities(model, part) for part in (fitted, tasks)]
     return Bench(model, fitted, recordings[0], tasks, recordings[1], generator(0))
 
 
-def test_the_constructed_m_step_adopts_patched_responsibilities(fitted: Tasks, tasks: Tasks) -> None:
+def test_the_constructed_m_step_adopts_patched_responsibilities(
+    fitted: AnsweredTasks, tasks: AnsweredTasks
+) -> None:
     bench = m_bench(constructed_m_network(), fitted, tasks)
     assert (bench.recording.estimate.means - tasks.reference.means).abs().max() < 0.01  # at EM's fixed point
     own = mixture_values(tasks.reference)
     row = point_patches(bench, 1, own)
-    assert row["other"] == pytest.approx([1, 1, 1], abs=CLOSE)
-    assert row["own"] == pytest.approx([0, 0, 0], abs=CLOSE)
-    assert row["explained"] == pytest.approx(1, abs=CLOSE)
-    assert row["explained_place"] < 0.95
-    assert row["explained_chance"] < 0.95
-    assert abs(row["random"][0]) < 0.9
+    assert row.other == pytest.approx([1, 1, 1], abs=CLOSE)
+    assert row.own == pytest.approx([0, 0, 0], abs=CLOSE)
+    assert row.explained == pytest.approx(1, abs=CLOSE)
+    assert row.explained_place < 0.95
+    assert row.explained_chance < 0.95
+    assert abs(row.random.value) < 0.9
     # Mutation: behind the M layer nothing reads the points.
-    assert point_patches(bench, 2, own)["other"] == [0, 0, 0]
+    assert point_patches(bench, 2, own).other == (0, 0, 0)
 
 
-def test_an_m_step_that_does_not_read_responsibilities_adopts_nothing(fitted: Tasks, tasks: Tasks) -> None:
+def test_an_m_step_that_does_not_read_responsibilities_adopts_nothing(
+    fitted: AnsweredTasks, tasks: AnsweredTasks
+) -> None:
     model = constructed_m_network()
     bench = m_bench(model, fitted, tasks)
     attention_of(layers_of(model)[1]).key.zero_()
-    assert point_patches(bench, 1, mixture_values(tasks.reference))["other"] == pytest.approx(
+    assert point_patches(bench, 1, mixture_values(tasks.reference)).other == pytest.approx(
         [0, 0, 0], abs=CLOSE
     )
 
 
-def test_half_of_what_is_read_arrives_by_half(fitted: Tasks, tasks: Tasks) -> None:
+def test_half_of_what_is_read_arrives_by_half(fitted: AnsweredTasks, tasks: AnsweredTasks) -> None:
     model = constructed_m_network()
     bench = m_bench(model, fitted, tasks)
     model.heads["all"].weight.mul_(0.5)  # type: ignore[union-attr,operator]
     row = point_patches(bench, 1, mixture_values(tasks.reference))
-    assert row["other"] == pytest.approx([0.5, 0.5, 0.5], abs=CLOSE)
+    assert row.other == pytest.approx([0.5, 0.5, 0.5], abs=CLOSE)
 
 
 class Nameless:
@@ -421,8 +427,8 @@ class Nameless:
 # --- the part ------------------------------------------------------------------------------------------
 
 
-def check_section(answer: dict, tables: int, pictures: int) -> str:
-    section = PART.render(json.loads(json.dumps(finite(answer), allow_nan=False)))
+def check_section(answer: CausalResult, tables: int, pictures: int) -> str:
+    section = PART.render(from_plain(PART.result, json.loads(json.dumps(to_plain(answer)))))
     assert len(section.tables) == tables
     assert len(section.pictures) == pictures
     assert {picture.name for picture in section.pictures} <= set(PART.pictures)
@@ -441,7 +447,7 @@ def small() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def answer(small: None) -> dict:
+def answer(small: None) -> CausalResult:
     said: list[str] = []
     subject = subject_with(small_model())
     assert PART.refusal(subject) == ""
@@ -450,23 +456,31 @@ def answer(small: None) -> dict:
     return found
 
 
-def test_the_part_draws_from_its_json(answer: dict) -> None:
+def test_the_part_draws_from_its_json(answer: CausalResult) -> None:
     check_section(answer, 5, 3)
 
 
-def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_finding_follows_the_numbers(answer: CausalResult, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = ("heads_figure", "agreement_figure", "patches_figure")
     for name in figures:  # seconds, and nothing is asked of them here
         monkeypatch.setattr(causal_report, name, lambda answer, regime, name: Nameless(name))
-    answer = json.loads(json.dumps(answer))
-    own = answer["regimes"][0]["networks"]["learned"]
-    own["moved"]["mean"] = {"mean": [[0, 0], [0, 2]], "low": [[0, 0], [0, 1.5]], "high": [[0, 0], [0, 3]]}
-    own["moved"]["rotated"] = {key: [[0.1, 0.1], [0.1, 1.0]] for key in ("mean", "low", "high")}
-    own["agreement"]["M"] = {"rho": 0.9, "p": 0.2, "p_within": 0.0001}
-    own["patches"]["points"][0] |= {"other": [0.8, 0.7, 0.9], "random": [0.1, 0.0, 0.2]}
-    answer["regimes"][0]["networks"]["untrained"]["patches"]["points"][0]["other"] = [0.0, -0.1, 0.1]
-    own["patches"]["tokens"][0] |= {"other": [0.03, 0.02, 0.04], "step_gain": [-0.2, -0.3, -0.1]}
-    own["patches"]["em"]["other"][1] = [0.5, 0.4, 0.6]
+    regime = answer.regimes[0]
+    own, control = regime.networks["learned"], regime.networks["untrained"].patched
+    moved = own.moved | {
+        "mean": HeadGrid([[0, 0], [0, 2]], [[0, 0], [0, 1.5]], [[0, 0], [0, 3]]),
+        "rotated": HeadGrid(*[[[0.1, 0.1], [0.1, 1.0]]] * 3),
+    }
+    own = replace(own, moved=moved, agreement=own.agreement | {"M": Agreement(0.9, 0.2, 0.0001)})
+    points, tokens = list(own.patched.points), list(own.patched.tokens)
+    points[0] = replace(points[0], other=Interval(0.8, 0.7, 0.9), random=Interval(0.1, 0.0, 0.2))
+    tokens[0] = replace(tokens[0], other=Interval(0.03, 0.02, 0.04), step_gain=Interval(-0.2, -0.3, -0.1))
+    kept = own.patched.em.other
+    em = replace(own.patched.em, other=[kept[0], Interval(0.5, 0.4, 0.6), *kept[2:]])
+    own = replace(own, patches=replace(own.patched, points=points, tokens=tokens, em=em))
+    others = [replace(control.points[0], other=Interval(0.0, -0.1, 0.1)), *control.points[1:]]
+    other = replace(regime.networks["untrained"], patches=replace(control, points=others))
+    networks = {"learned": own, "untrained": other}
+    answer = replace(answer, regimes=[replace(regime, networks=networks)])
     said = check_section(answer, 5, 3)
     assert "is layer 2 head 2 (squared distance 2, the turned change 1); 1 of 4 heads move it" in said
     assert "are related, within a layer too, for tokens to points" in said
@@ -475,15 +489,14 @@ def test_the_finding_follows_the_numbers(answer: dict, monkeypatch: pytest.Monke
     assert "at most 0.80 [0.70, 0.90] arrives (after layer 1)" in said
     assert "the estimate follows what the points hold" in said
     assert "lower the final error after layer 1" in said
-    own["patches"]["points"][0]["random"] = [0.75, 0.6, 0.9]
-    own["patches"]["tokens"][0]["other"] = [0.45, 0.3, 0.6]
-    own["patches"]["tokens"][0]["step_gain"] = [0.0, -0.1, 0.1]
-    for value in own["agreement"].values():
-        value |= {"p": 0.0001, "p_within": 0.2}  # what depth alone makes
+    points[0] = replace(points[0], random=Interval(0.75, 0.6, 0.9))
+    tokens[0] = replace(tokens[0], other=Interval(0.45, 0.3, 0.6), step_gain=Interval(0.0, -0.1, 0.1))
+    depth = {name: replace(value, p=0.0001, p_within=0.2) for name, value in own.agreement.items()}
+    networks["learned"] = replace(own, agreement=depth)  # what depth alone makes
     said = check_section(answer, 5, 3)
     assert "cannot be told" in said
     assert "are related" not in said
-    assert f"across layers as well {len(own['agreement'])} of" in said
+    assert f"across layers as well {len(own.agreement)} of" in said
     assert "not less than one EM step from it would keep" in said
     assert "not told from its controls" in said
     assert "the estimate follows what the points hold" not in said
