@@ -37,6 +37,14 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """``Annotated[X, Beside()]``: what X holds stands beside the other fields, not in an object of its own.
+
+    X is a dataclass, or a ``dict[str, Y]`` of the keys that are no field's.
+    """
+
+
+@dataclass(frozen=True)
 class Absent:
     """``Annotated[X | None, Absent()] = None``: a None has no place in JSON, or `instead` in its place."""
 
@@ -53,7 +61,9 @@ def to_plain(value: Any) -> Any:
         found = {}
         for name, (key, absent, _) in _places(type(value)).items():
             item = getattr(value, name)
-            if item is not None or absent is None:
+            if key is None:
+                found |= to_plain(item)
+            elif item is not None or absent is None:
                 found[key] = to_plain(item)
             elif absent.instead is not ...:
                 found[key] = absent.instead
@@ -103,27 +113,34 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
-    given, found = dict(_object(value, where)), {}
+    given, found, left = dict(_object(value, where)), {}, None
     for name, (key, absent, hint) in _places(kind).items():
-        if key in given:
+        if key is None and is_dataclass(hint):
+            keys = [key for key, _, _ in _places(hint).values() if key in given]
+            found[name] = _read(hint, {key: given.pop(key) for key in keys}, where)
+        elif key is None:
+            left = name, hint
+        elif key in given:
             item = given.pop(key)
             if absent is None or absent.instead is ... or item != absent.instead:
                 found[name] = _read(hint, item, f"{where}.{key}")
         elif absent is None or absent.instead is not ...:
             raise IllTypedError(f"{where} has no {key!r}")
+    if left is not None:
+        found[left[0]], given = _read(left[1], given, where), {}
     if given:
         raise IllTypedError(f"{where} has an unknown {min(given)!r}")
     return kind(**found)
 
 
 @cache
-def _places(kind: Any) -> dict[str, tuple[str, Absent | None, Any]]:
-    """Of every field: its key, what a None becomes, its type."""
+def _places(kind: Any) -> dict[str, tuple[str | None, Absent | None, Any]]:
+    """Of every field: its key (None of one that is Beside), what a None becomes, its type."""
     hints, found = typing.get_type_hints(kind, include_extras=True), {}
     for one in fields(kind):
         hint, key, absent = hints[one.name], one.name, None
         for note in getattr(hint, "__metadata__", ()):
-            key = note.name if isinstance(note, Key) else key
+            key = note.name if isinstance(note, Key) else None if isinstance(note, Beside) else key
             absent = note if isinstance(note, Absent) else absent
         found[one.name] = (key, absent, hint.__origin__ if hasattr(hint, "__metadata__") else hint)
     return found

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from console.output import Picture
+from training.comparison.common.drawing import error_bars, legend, write_cells
+from training.comparison.common.task_statistics import Interval
+from training.comparison.probes.measure import AnswerRow, HandBuiltRow, LensRow, MapRow, ProbesResult
+from training.comparison.probes.steps import StepTest
 from training.comparison.probes.targets import LINE, OWN_START
+from training.comparison.probes.trend import Trend
 
 NETWORKS = ("learned", "untrained")
 TARGETS = {
@@ -26,7 +31,6 @@ NAMES = {
     "means": "probe_means",
 }
 PICTURES = (*NAMES.values(), "probe_growth", "probe_lens")
-Numbers = list[float | None]
 BUILT_PATHS = ("its own path", "EM from another start")
 STYLE = {
     "learned": ("#d62728", "o", "-"),
@@ -35,67 +39,79 @@ STYLE = {
 }
 
 
-def number(value: float | None) -> float:
-    """None, which stands for NaN in JSON, as NaN."""
-    return math.nan if value is None else value
+def map_of(results: ProbesResult, K: int, network: str, target: str, start: str = "") -> MapRow | None:
+    """The map of one network, target and start (any where none is named)."""
+    rows = (r for r in results.maps if (r.K, r.network, r.target) == (K, network, target))
+    return next((row for row in rows if start in ("", row.start)), None)
 
 
-def found_map(rows: Sequence[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None:
-    """The first row with these entries."""
-    return next((row for row in rows if all(row[key] == value for key, value in wanted.items())), None)
+def answer_of(results: ProbesResult, K: int, network: str, target: str) -> AnswerRow | None:
+    """That of the truth and the output."""
+    rows = results.answers
+    return next((r for r in rows if (r.K, r.network, r.target) == (K, network, target)), None)
 
 
-def starts_of(results: dict[str, Any]) -> list[str]:
+def lens_of(results: ProbesResult, K: int, network: str) -> LensRow | None:
+    """The lenses of one network."""
+    return next((row for row in results.lenses if (row.K, row.network) == (K, network)), None)
+
+
+def built_of(results: ProbesResult, target: str, path: str) -> HandBuiltRow | None:
+    """The map of the hand-built stream for one path."""
+    return next((row for row in results.handbuilt.maps if (row.target, row.path) == (target, path)), None)
+
+
+def starts_of(results: ProbesResult) -> list[str]:
     """The starts of EM that were used, in their order; without the straight line, which is no EM."""
-    return list(dict.fromkeys(row["start"] for row in results["maps"] if row["start"] != LINE))
+    return list(dict.fromkeys(row.start for row in results.maps if row.start != LINE))
 
 
-def pictures(results: dict[str, Any]) -> list[Picture]:
+def pictures(results: ProbesResult) -> list[Picture]:
     """Every picture that these results allow."""
-    K = results["settings"]["components"][-1]
-    targets = [t for t in TARGETS if found_map(results["maps"], K=K, target=t)]
+    K = results.settings.components[-1]
+    targets = [t for t in TARGETS if map_of(results, K, "learned", t)]
     found = [_maps(results, K, target) for target in targets]
     found.append(_growth(results, K, targets))
-    if results["lenses"]:
+    if results.lenses:
         found.append(_lens(results, K))
     return found
 
 
-def about(results: dict[str, Any]) -> str:
+def about(results: ProbesResult) -> str:
     """How the numbers were taken, for captions."""
-    s = results["settings"]
+    s = results.settings
     return (
-        f"{s['tasks']} tasks of the paper's distribution, d = {s['d']}, N = {s['n_samples']}; a task "
-        f"is for fitting, for choosing the penalty or for the test; {s['seeds']} seeds of split and "
-        f"shuffle, seed {s['seed']}."
+        f"{s.tasks} tasks of the paper's distribution, d = {s.d}, N = {s.n_samples}; a task "
+        f"is for fitting, for choosing the penalty or for the test; {s.seeds} seeds of split and "
+        f"shuffle, seed {s.seed}."
     )
 
 
-def _maps(results: dict[str, Any], K: int, target: str) -> Picture:
+def _maps(results: ProbesResult, K: int, target: str) -> Picture:
     starts = starts_of(results)
-    built = [found_map(results["handbuilt"]["maps"], target=target, path=path) for path in BUILT_PATHS]
+    built = [built_of(results, target, path) for path in BUILT_PATHS]
     columns = len(starts) + (built[0] is not None)
     figure = Figure(figsize=(3.0 * columns + 1.0, 6.8), layout="constrained")
     figure.suptitle(f"R² of linear probes for EM's iterates: {TARGETS[target]}, K = {K}", fontsize=12)
     panels = figure.subplots(2, columns, squeeze=False)
     image = None
     for row, network in enumerate(NETWORKS):
-        answers = found_map(results["answers"], K=K, network=network, target=target)
+        answers = answer_of(results, K, network, target)
         for place, start in enumerate(starts):
-            found = found_map(results["maps"], K=K, network=network, target=target, start=start)
+            found = map_of(results, K, network, target, start)
             if found is None or answers is None:
                 continue
-            last = results["settings"]["iterations"]
-            extra = [[*line, *more] for line, more in zip(found["r2"], answers["r2"], strict=True)]
+            last = results.settings.iterations
+            extra = [[*line, *more] for line, more in zip(found.r2, answers.r2, strict=True)]
             labels = [*(str(t) for t in range(last + 1)), "end", "truth", "output"]
-            image = _heat(panels[row][place], extra, labels, found["trend"]["best"])
+            image = _heat(panels[row][place], extra, labels, found.trend.best)
             title = f"{start}, layer 1" if start == OWN_START else start
             panels[row][place].set_title(f"{network}\nEM from {title}", fontsize=10)
     for row, found in enumerate(built):
         if found is None:
             continue
-        labels = [str(t) for t in range(len(found["r2"][0]))]
-        image = _heat(panels[row][-1], found["r2"], labels, found["trend"]["best"])
+        labels = [str(t) for t in range(len(found.r2[0]))]
+        image = _heat(panels[row][-1], found.r2, labels, found.trend.best)
         what = "its own path" if row == 0 else "control: another path"
         panels[row][-1].set_title(f"hand-built EM (d = 2, K = 3)\n{what}", fontsize=10, color="#1f77b4")
     for line in panels:
@@ -116,13 +132,12 @@ def _maps(results: dict[str, Any], K: int, target: str) -> Picture:
     return Picture(NAMES[target], caption, figure)
 
 
-def _heat(panel: Axes, values: list[Numbers], labels: list[str], best: Numbers) -> Any:
+def _heat(panel: Axes, shown: list[list[float]], labels: list[str], best: list[float]) -> AxesImage:
     """A heat map of R^2, layers upwards, with the best iterate of every layer from 1 on."""
-    shown = [[number(v) for v in line] for line in values]
     image = panel.imshow(shown, origin="lower", aspect="auto", cmap="viridis", norm=Normalize(0, 1))
     panel.set_xticks(range(len(labels)), labels, rotation=90 if "end" in labels else 0, fontsize=8)
     panel.set_yticks(range(len(shown)), [str(layer) for layer in range(len(shown))], fontsize=8)
-    places = [(t, layer) for layer, t in enumerate(best, 1) if t is not None]
+    places = [(t, layer) for layer, t in enumerate(best, 1) if not math.isnan(t)]
     panel.plot(
         [t for t, _ in places],
         [layer for _, layer in places],
@@ -137,7 +152,7 @@ def _heat(panel: Axes, values: list[Numbers], labels: list[str], best: Numbers) 
     return image
 
 
-def _growth(results: dict[str, Any], K: int, targets: Sequence[str]) -> Picture:
+def _growth(results: ProbesResult, K: int, targets: Sequence[str]) -> Picture:
     figure = Figure(figsize=(4.2 * len(targets), 7.6), layout="constrained")
     figure.suptitle(f"Does the best-matching EM iterate grow with the layer? K = {K}", fontsize=12)
     panels = figure.subplots(2, len(targets), squeeze=False)
@@ -145,41 +160,37 @@ def _growth(results: dict[str, Any], K: int, targets: Sequence[str]) -> Picture:
     for column, target in enumerate(targets):
         top, bottom = panels[0][column], panels[1][column]
         for network in NETWORKS:
-            found = found_map(results["maps"], K=K, network=network, target=target, start=start)
+            found = map_of(results, K, network, target, start)
             if found is None:
                 continue
-            _best_line(top, found["trend"], network)
-            found = found_map(results["maps"], K=K, network=network, target=target, start=first)
+            _best_line(top, found.trend, network)
+            found = map_of(results, K, network, target, first)
             if found is None:
                 continue
-            keys = ("r2", "low", "high", "shuffled")
-            end = [[number(line[-1]) for line in found[key]] for key in keys]
+            parts = (found.r2, found.low, found.high, found.shuffled)
+            end = [[line[-1] for line in part] for part in parts]
             colour, marker, line = STYLE[network]
             layers = range(len(end[0]))
             bottom.plot(layers, end[0], color=colour, marker=marker, linestyle=line, label=network)
             bottom.fill_between(layers, end[1], end[2], color=colour, alpha=0.2, linewidth=0)
             bottom.plot(layers, end[3], color=colour, linestyle=":", label=f"{network}, shuffled")
-        built = found_map(results["handbuilt"]["maps"], target=target, path=BUILT_PATHS[0])
+        built = built_of(results, target, BUILT_PATHS[0])
         if built is not None:
-            _best_line(top, built["trend"], "hand-built")
+            _best_line(top, built.trend, "hand-built")
         top.set_title(f"{target}\nEM from {start}", fontsize=10)
         top.set_ylabel("best-matching EM iterate")
         bottom.set_ylabel(f"held-out R² of the end of EM\nfrom {first}")
         bottom.set_ylim(-0.1, 1.05)
-        top.set_ylim(-0.5, results["settings"]["iterations"] + 0.5)
+        top.set_ylim(-0.5, results.settings.iterations + 0.5)
         for panel in (top, bottom):
             _layer_axis(panel)
-    handles: dict[str, Any] = {}
-    for panel in panels.flat:
-        shown = zip(*panel.get_legend_handles_labels(), strict=True)
-        handles |= {label: handle for handle, label in shown}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, fontsize=9)
-    s = results["settings"]
+    legend(figure, panels.flat, 5)
+    s = results.settings
     caption = (
         f"{about(results)} Top: the EM iterate that the stream after a layer explains best, bars 95 % "
-        f"intervals over {s['resamples']} resamples of the tasks; a layer without a point explains "
+        f"intervals over {s.resamples} resamples of the tasks; a layer without a point explains "
         f"less than half of every iterate. EM starts from {_start_name(start)}; the hand-built EM (d "
-        f"= 2, K = 3, {results['handbuilt']['tasks']} tasks) from its given start. Bottom: how much "
+        f"= 2, K = 3, {results.handbuilt.tasks} tasks) from its given start. Bottom: how much "
         f"of the end of EM from {first} the stream explains, band the same interval, dotted the same "
         "probe on shuffled targets. Layer 0 is what the input alone tells. Control: the untrained "
         "network."
@@ -200,18 +211,15 @@ def _start_name(start: str) -> str:
     return "the network's own estimate after layer 1 (tuned lens)" if start == OWN_START else start
 
 
-def _best_line(panel: Axes, trend: dict[str, Any], name: str) -> None:
+def _best_line(panel: Axes, trend: Trend, name: str) -> None:
     colour, marker, line = STYLE[name]
-    rows = zip(trend["best"], trend["best_low"], trend["best_high"], strict=True)
-    there = [(layer, *row) for layer, row in enumerate(rows, 1) if row[0] is not None]
+    rows = zip(trend.best, trend.best_low, trend.best_high, strict=True)
+    there = [(layer, *row) for layer, row in enumerate(rows, 1) if not math.isnan(row[0])]
     shift = {"learned": 0.0, "untrained": 0.12, "hand-built": -0.12}[name]
-    panel.errorbar(
+    error_bars(
+        panel,
         [layer + shift for layer, *_ in there],
-        [best for _, best, _, _ in there],
-        [
-            [best - min(low, best) for _, best, low, _ in there],
-            [max(high, best) - best for _, best, _, high in there],
-        ],
+        [Interval(*row) for _, *row in there],
         color=colour,
         marker=marker,
         linestyle=line,
@@ -220,40 +228,29 @@ def _best_line(panel: Axes, trend: dict[str, Any], name: str) -> None:
     )
 
 
-def _lens(results: dict[str, Any], K: int) -> Picture:
+def _lens(results: ProbesResult, K: int) -> Picture:
     figure = Figure(figsize=(14, 4.9), layout="constrained")
     figure.suptitle(f"The estimate that each layer holds, K = {K}", fontsize=12)
     errors, steps, path = figure.subplots(1, 3)
     for network in NETWORKS:
-        found = found_map(results["lenses"], K=K, network=network)
+        found = lens_of(results, K, network)
         if found is None:
             continue
         colour, marker, _ = STYLE[network]
-        for key, line, label in (
-            ("logit_error", "--", "logit lens"),
-            ("tuned_error", "-", "tuned lens"),
+        for values, line, label in (
+            (found.logit_error, "--", "logit lens"),
+            (found.tuned_error, "-", "tuned lens"),
         ):
-            values = [number(v) for v in found[key]]
             errors.plot(values, color=colour, marker=marker, linestyle=line, label=f"{network}, {label}")
-    learned = found_map(results["lenses"], K=K, network="learned")
+    learned = lens_of(results, K, "learned")
     if learned is not None:
-        errors.axhline(learned["oracle_error"], color="black", linestyle=":", label="EM from the truth")
-        _step_lines(steps, learned["steps"])
-        shown = [[number(v) for v in line] for line in learned["to_path"]]
+        errors.axhline(learned.oracle_error, color="black", linestyle=":", label="EM from the truth")
+        _step_lines(steps, learned.steps)
+        shown = learned.to_path
         image = path.imshow(shown, origin="lower", aspect="auto", cmap="magma_r")
-        for layer, line in enumerate(shown):
-            for t, value in enumerate(line):
-                dark = value > 0.6 * max(map(max, shown))
-                path.text(
-                    t,
-                    layer,
-                    f"{value:.1f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="w" if dark else "k",
-                )
-        last = results["settings"]["iterations"]
+        most = 0.6 * max(map(max, shown))
+        write_cells(path, shown, lambda row, column, value: f"{value:.1f}", lambda value: value > most, 8)
+        last = results.settings.iterations
         path.set_yticks(range(len(shown)))
         path.set_xticks(range(last + 2), [*(str(t) for t in range(last + 1)), "end"])
         figure.colorbar(image, ax=path, label="mean error between the two estimates")
@@ -266,27 +263,27 @@ def _lens(results: dict[str, Any], K: int) -> Picture:
     path.set_xlabel("EM steps from the estimate after layer 1")
     path.set_ylabel("tuned lens after layer (learned)")
     path.set_title("Distance of the layer's estimate to EM's iterates", fontsize=10)
-    s = results["settings"]
+    s = results.settings
     caption = (
         f"{about(results)} Left: error of the estimate read from the component tokens by the "
         "network's own final norm and head (logit lens) or by an affine map per layer to the "
-        f"network's output, fitted on {s['lens_tasks']} other tasks (tuned lens); dotted: EM from the "
+        f"network's output, fitted on {s.lens_tasks} other tasks (tuned lens); dotted: EM from the "
         "truth. Middle: distance between the tuned lens after a layer and t EM steps from the one "
         "before it, divided by that of no step; the lowest point says how many EM steps the layer is "
-        f"worth, dashed the same with the points of another task ({s['step_tasks']} tasks). Right: "
+        f"worth, dashed the same with the points of another task ({s.step_tasks} tasks). Right: "
         "distance between the tuned lens and the iterates of EM from the network's estimate after "
         "layer 1; an unrolled EM would be light along a rising line."
     )
     return Picture("probe_lens", caption, figure)
 
 
-def _step_lines(panel: Axes, steps: dict[str, Any]) -> None:
-    for layer, (own, other) in enumerate(zip(steps["distance"], steps["control"], strict=True)):
-        if not number(own[0]) > 0:
+def _step_lines(panel: Axes, steps: StepTest) -> None:
+    for layer, (own, other) in enumerate(zip(steps.distance, steps.control, strict=True)):
+        if not own[0] > 0:
             continue  # the layer moves nothing: no distance to compare with
         colour = f"C{layer % 10}"
         for values, line in ((own, "-"), (other, "--")):
-            relative = [number(v) / number(values[0]) for v in values]
+            relative = [v / values[0] for v in values]
             label = f"layer {layer} to {layer + 1}" if line == "-" else None
             marker = "." if line == "-" else ""
             panel.plot(relative, color=colour, linestyle=line, marker=marker, label=label)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,20 +97,29 @@ def varies(targets: Tensor, split: Split) -> Tensor:
     return ((test - train.mean(0)).abs() > bound).flatten(2).any(2).any(0)
 
 
-def summary(found: ProbeMap, resampled: Tensor) -> dict[str, Any]:
-    """R^2 with its 95 % interval over tasks, the control's, and the largest deviation between seeds."""
+@dataclass(frozen=True)
+class Summary:
+    """R^2 with its 95 % interval over tasks, and the control's, layer by target.
+
+    seed_deviation  the largest deviation of an R^2 between seeds.
+    """
+
+    r2: list[list[float]]
+    low: list[list[float]]
+    high: list[list[float]]
+    shuffled: list[list[float]]
+    seed_deviation: float
+
+
+def summary(found: ProbeMap, resampled: Tensor) -> Summary:
+    """Of a map, with its resamples."""
     low, high = interval(resampled)
     deviation = found.by_seed.std(0)
     known = deviation[~deviation.isnan()]
-    return {
-        "r2": rounded(found.r2),
-        "low": rounded(low),
-        "high": rounded(high),
-        "shuffled": rounded(found.control),
-        "seed_deviation": float(known.max()) if len(known) else math.nan,
-    }
+    parts = (rounded(part) for part in (found.r2, low, high, found.control))
+    return Summary(*parts, seed_deviation=float(known.max()) if len(known) else math.nan)
 
 
-def rounded(values: Tensor) -> list:
-    """Nested lists of five decimals: an R^2 is known to two or three."""
+def rounded(values: Tensor) -> list[list[float]]:
+    """Rows of five decimals: an R^2 is known to two or three."""
     return values.mul(1e5).round().div(1e5).tolist()

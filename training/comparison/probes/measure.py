@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from baselines.align import align
 from baselines.em import em
@@ -15,23 +13,21 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from constructions.language.transformer import Transformer
 from training.comparison.common.component_counts import components_served, refusal_of_components
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, check_varied, record
 from training.comparison.probes import targets
 from training.comparison.probes.handbuilt import STEPS, hand_built
 from training.comparison.probes.lens import TunedLens, logit_lens
-from training.comparison.probes.maps import Draw, ProbeMap, draws, probe_map, rounded, summary
-from training.comparison.probes.report import PICTURES, render
-from training.comparison.probes.steps import distances_to, step_test
-from training.comparison.probes.trend import largest_share, trend
+from training.comparison.probes.maps import Draw, ProbeMap, Summary, draws, probe_map, rounded, summary
+from training.comparison.probes.steps import StepTest, distances_to, step_test
+from training.comparison.probes.trend import Trend, largest_share, trend
 from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 
 OWN_LAYER = 1
 """EM from the network's own estimate starts from its estimate after this layer."""
 NAMED_STARTS = {"k-means++": "k-means++", "random-points": "random points", "normal": "N(0, I)"}
-PURPOSE = 3200
-"""Tells the random numbers of this part from those of others."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,109 @@ class Size:
     iterations: int
     resamples: int
     most_cells: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the run, as Size has them; own_layer is OWN_LAYER, floor that of responsibilities."""
+
+    d: int
+    layers: int
+    n_samples: int
+    tasks: int
+    lens_tasks: int
+    points: int
+    seeds: int
+    seed: int
+    iterations: int
+    resamples: int
+    step_tasks: int
+    floor: float
+    own_layer: int
+    components: list[int]
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Of the rises of R^2 of the end of EM: the largest share of one layer, that layer, its rise."""
+
+    share: float
+    layer: int
+    rise: float
+
+
+@dataclass(frozen=True)
+class MapRow(Summary):
+    """Of one network, target and start of EM: columns are iterates 0..T and the end.
+
+    failed  tasks in which EM lost a component.
+    """
+
+    K: int
+    network: str
+    target: str
+    start: str
+    trend: Trend
+    jump: Jump
+    failed: int
+
+
+@dataclass(frozen=True)
+class AnswerRow(Summary):
+    """The same with two columns: the truth and the network's own output."""
+
+    K: int
+    network: str
+    target: str
+
+
+@dataclass(frozen=True)
+class LensRow:
+    """The estimates that a network holds, layer by layer.
+
+    logit_error, tuned_error, tuned_r2  of both lenses. own_error, oracle_error: of the output, of EM.
+    to_path  distance of the tuned lens to EM's iterates from its estimate after OWN_LAYER, and to their end.
+    """
+
+    K: int
+    network: str
+    logit_error: list[float]
+    tuned_error: list[float]
+    tuned_r2: list[float]
+    own_error: float
+    oracle_error: float
+    to_path: list[list[float]]
+    steps: StepTest
+
+
+@dataclass(frozen=True)
+class HandBuiltRow(Summary):
+    """Of the hand-built stream, for its own path or, as control, for another."""
+
+    target: str
+    path: str
+    trend: Trend
+
+
+@dataclass(frozen=True)
+class HandBuiltResult:
+    """Of the hand-built EM of so many steps."""
+
+    tasks: int
+    steps: int
+    n_samples: int
+    maps: list[HandBuiltRow]
+
+
+@dataclass(frozen=True)
+class ProbesResult:
+    """Of every K and both networks."""
+
+    settings: Settings
+    maps: list[MapRow]
+    answers: list[AnswerRow]
+    lenses: list[LensRow]
+    handbuilt: HandBuiltResult
 
 
 QUICK = Size(96, 128, 48, 64, points=8, seeds=3, iterations=6, resamples=100, most_cells=1)
@@ -86,48 +185,46 @@ def refusal(subject: Subject) -> str:
     return refusal_of_components(config)
 
 
-def compute(subject: Subject, start: Start) -> dict[str, Any]:
-    """Maps of R^2, their trends, the lenses and the hand-built control, for probes_report."""
+def compute(subject: Subject, start: Start) -> ProbesResult:
+    """Maps of R^2, their trends, the lenses and the hand-built control."""
     size = size_of(subject)
     config = subject.model.config
     n_samples = min(128, config.max_positions or 128)
-    found: dict[str, Any] = {
-        "settings": {
-            "d": config.n_features,
-            "layers": config.layers,
-            "n_samples": n_samples,
-            "tasks": size.tasks,
-            "lens_tasks": size.lens_tasks,
-            "points": min(size.points, n_samples),
-            "seeds": size.seeds,
-            "seed": subject.effort.seed,
-            "iterations": size.iterations,
-            "resamples": size.resamples,
-            "step_tasks": size.step_tasks,
-            "floor": targets.FLOOR,
-            "own_layer": OWN_LAYER,
-            "components": numbers_of_components(subject),
-        },
-        "maps": [],
-        "answers": [],
-        "lenses": [],
-    }
-    for K in numbers_of_components(subject):
+    settings = Settings(
+        d=config.n_features,
+        layers=config.layers,
+        n_samples=n_samples,
+        tasks=size.tasks,
+        lens_tasks=size.lens_tasks,
+        points=min(size.points, n_samples),
+        seeds=size.seeds,
+        seed=subject.effort.seed,
+        iterations=size.iterations,
+        resamples=size.resamples,
+        step_tasks=size.step_tasks,
+        floor=targets.FLOOR,
+        own_layer=OWN_LAYER,
+        components=numbers_of_components(subject),
+    )
+    maps: list[MapRow] = []
+    answers: list[AnswerRow] = []
+    lenses: list[LensRow] = []
+    for K in settings.components:
         cell = _Cell(subject, size, K, n_samples)
         for network, model in subject.networks().items():
             start(f"probes of the {network} network, K = {K}")
-            for key, rows in cell.examine(model).items():
-                found[key] += [{"K": K, "network": network, **row} for row in rows]
+            found = cell.examine(network, model)
+            for rows, more in zip((maps, answers, lenses), found, strict=True):
+                rows += more
     start("probes of the hand-built EM")
-    found["handbuilt"] = _hand_built(subject, size)
-    return found
+    return ProbesResult(settings, maps, answers, lenses, _hand_built(subject, size))
 
 
 class _Cell:
     """The tasks of one K, the same for both networks, and EM on them."""
 
     def __init__(self, subject: Subject, size: Size, K: int, n_samples: int) -> None:
-        generator = subject.generator(PURPOSE, K)
+        generator = subject.generator(Purpose.PROBES_TASKS, K)
         tasks = TaskDistribution(subject.model.config.n_features, components=(K,))
         self.K, self.size = K, size
         self.batch, self.lens_batch = (
@@ -145,7 +242,7 @@ class _Cell:
         self.oracle = em(self.X, init=self.batch.truth, max_iter=targets.TO_THE_END, tol=targets.SETTLED)
         self.state = generator.get_state()
 
-    def examine(self, model: TGMM) -> dict[str, list[dict[str, Any]]]:
+    def examine(self, network: str, model: TGMM) -> tuple[list[MapRow], list[AnswerRow], list[LensRow]]:
         """Everything measured of one network."""
         generator = torch.Generator()
         generator.set_state(self.state)  # the same resamples for both networks
@@ -153,12 +250,12 @@ class _Cell:
         check_varied(recording)
         estimate = recording.estimate.to_mixture()
         paths = {label: path.aligned(estimate) for label, path in self.paths.items()}
-        lenses: list[dict[str, Any]] = []
+        lenses: list[LensRow] = []
         if model.config.readout == "tokens":
             tuned = TunedLens(record(model, self.lens_batch.X, self.K), self.K).estimates(recording)
             own = targets.em_path(self.X, tuned[OWN_LAYER], self.size.iterations)
             paths |= {targets.OWN_START: own, targets.LINE: own.straight_line()}
-            lenses.append(self._lens(recording, model, tuned, own, estimate, generator))
+            lenses.append(self._lens(network, recording, model, tuned, own, estimate, generator))
         ends = [align(self.batch.truth, estimate)[0], estimate]
         mixtures = [m for path in paths.values() for m in (*path.iterates, path.converged)] + ends
         at = self.X[:, self.points]
@@ -180,64 +277,70 @@ class _Cell:
             width = self.size.iterations + 2
             for place, (label, path) in enumerate(paths.items()):
                 columns = list(range(place * width, (place + 1) * width))
-                row = _map(whole[columns], resampled[..., columns], self.size.iterations)
-                row["failed"] = int(path.failed.sum())
-                maps.append({"target": target, "start": label} | row)
+                one = whole[columns], resampled[..., columns]
+                trended = trend(*(part[..., : width - 1] for part in (one[0].r2, one[1])))
+                maps.append(
+                    MapRow(
+                        **vars(summary(*one)),
+                        K=self.K,
+                        network=network,
+                        target=target,
+                        start=label,
+                        trend=trended,
+                        jump=_jump(one[0]),
+                        failed=int(path.failed.sum()),
+                    )
+                )
             last = list(range(len(paths) * width, len(mixtures)))
-            answers.append({"target": target} | summary(whole[last], resampled[..., last]))
-        return {"maps": maps, "answers": answers, "lenses": lenses}
+            ends_found = summary(whole[last], resampled[..., last])
+            answers.append(AnswerRow(**vars(ends_found), K=self.K, network=network, target=target))
+        return maps, answers, lenses
 
     def _lens(
         self,
+        network: str,
         recording: Recording,
         model: TGMM,
         tuned: Sequence[Mixture],
         path: targets.Path,
         estimate: Mixture,
         generator: torch.Generator,
-    ) -> dict[str, Any]:
-        """Errors of the lenses by layer, their distance to EM's iterates, and what a layer is worth."""
+    ) -> LensRow:
         n, truth = self.size.step_tasks, self.batch.truth
         around = (estimate.means - estimate.means.mean((0, 1))).square().sum()
-        return {
-            "logit_error": [_mean_error(m, truth) for m in logit_lens(model, recording, self.K)],
-            "tuned_error": [_mean_error(m, truth) for m in tuned],
-            "tuned_r2": [float(1 - (m.means - estimate.means).square().sum() / around) for m in tuned],
-            "own_error": _mean_error(estimate, truth),
-            "oracle_error": _mean_error(self.oracle.mixture, truth),
-            "to_path": rounded(distances_to(tuned, [*path.iterates, path.converged])),
-            "steps": step_test(
-                self.X[:n], [m[:n] for m in tuned], self.size.iterations, self.size.resamples, generator
-            ),
-        }
+        steps = step_test(
+            self.X[:n], [m[:n] for m in tuned], self.size.iterations, self.size.resamples, generator
+        )
+        return LensRow(
+            K=self.K,
+            network=network,
+            logit_error=[_mean_error(m, truth) for m in logit_lens(model, recording, self.K)],
+            tuned_error=[_mean_error(m, truth) for m in tuned],
+            tuned_r2=[float(1 - (m.means - estimate.means).square().sum() / around) for m in tuned],
+            own_error=_mean_error(estimate, truth),
+            oracle_error=_mean_error(self.oracle.mixture, truth),
+            to_path=rounded(distances_to(tuned, [*path.iterates, path.converged])),
+            steps=steps,
+        )
 
 
 def _mean_error(estimate: Mixture, truth: Mixture) -> float:
     return float(errors(estimate, truth).total.mean())
 
 
-def _map(found: ProbeMap, resampled: Tensor, iterations: int) -> dict[str, Any]:
-    """R^2 of the columns 0..T and "converged", the trend over 0..T, the jump of "converged"."""
-    iterates = slice(0, iterations + 1)
+def _jump(found: ProbeMap) -> Jump:
+    """Of the last column, the end of EM."""
     share, layer = largest_share(found.r2[:, -1])
-    return {
-        **summary(found, resampled),
-        "trend": trend(found.r2[:, iterates], resampled[..., iterates]),
-        "jump": {
-            "share": share,
-            "layer": layer,
-            "rise": float(found.r2[layer, -1] - found.r2[layer - 1, -1]),
-        },
-    }
+    return Jump(share, layer, float(found.r2[layer, -1] - found.r2[layer - 1, -1]))
 
 
-def _hand_built(subject: Subject, size: Size) -> dict[str, Any]:
+def _hand_built(subject: Subject, size: Size) -> HandBuiltResult:
     """The maps of the hand-built stream for its own path and, as control, for another."""
-    generator = subject.generator(PURPOSE, 0)
+    generator = subject.generator(Purpose.PROBES_HAND_BUILT)
     built = hand_built(size.handbuilt_tasks, 64, size.iterations, generator)
     seeds: list[Draw] = draws(size.handbuilt_tasks, size.seeds, generator)
     points = torch.arange(min(size.points, 64)) * 64 // min(size.points, 64)
-    found: dict[str, Any] = {"tasks": size.handbuilt_tasks, "steps": STEPS, "n_samples": 64, "maps": []}
+    maps = []
     for label, path in (("its own path", built.path), ("EM from another start", built.other)):
         for target, states, wanted in (
             ("log-responsibilities", built.states[:, :, points], built.point_targets(points, path)),
@@ -245,22 +348,17 @@ def _hand_built(subject: Subject, size: Size) -> dict[str, Any]:
         ):
             whole = probe_map(states, wanted, seeds)
             resampled = whole.resampled(size.resamples, generator)
-            row = summary(whole, resampled) | {"trend": trend(whole.r2, resampled)}
-            found["maps"].append({"target": target, "path": label} | row)
-    return found
+            maps.append(
+                HandBuiltRow(
+                    **vars(summary(whole, resampled)),
+                    target=target,
+                    path=label,
+                    trend=trend(whole.r2, resampled),
+                )
+            )
+    return HandBuiltResult(size.handbuilt_tasks, STEPS, 64, maps)
 
 
 def _components(path: targets.Path) -> int:
     """K: the first K tokens of the hand-built stream carry one component each."""
     return path.converged.n_components
-
-
-PART = Part(
-    key="probes",
-    title="What each layer knows of each EM step",
-    compute=compute,
-    render=render,
-    pieces=lambda subject: 2 * len(numbers_of_components(subject)) + 1,
-    pictures=PICTURES,
-    refusal=refusal,
-)

@@ -10,8 +10,8 @@ left of their effect has nothing to do with the task at hand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,21 +41,33 @@ def step_distances(X: Tensor, estimates: Sequence[Mixture], steps: int) -> Tenso
     return torch.stack(found, 1)
 
 
+@dataclass(frozen=True)
+class StepTest:
+    """D, and the number of steps of least D with its 95 % interval, a row a layer; those of the control."""
+
+    distance: list[list[float]]
+    control: list[list[float]]
+    nearest: list[int]
+    nearest_low: list[float]
+    nearest_high: list[float]
+    control_nearest: list[int]
+
+
 def step_test(
     X: Tensor, estimates: Sequence[Mixture], steps: int, draws: int, generator: torch.Generator
-) -> dict[str, Any]:
-    """D, the nearest number of steps a layer with its 95 % interval over tasks, and the control's D."""
+) -> StepTest:
+    """Of X (B, N, d) and the estimates layer by layer, up to so many steps."""
     own = step_distances(X, estimates, steps)
     foreign = step_distances(X.roll(1, 0), estimates, steps)
     drawn = torch.randint(len(X), (draws, len(X)), generator=generator)
     nearest = torch.stack([own[tasks].mean(0).argmin(-1) for tasks in drawn]).double()
     low, high = interval(nearest)
     average = own.mean(0)
-    return {
-        "distance": rounded(average),
-        "control": rounded(foreign.mean(0)),
-        "nearest": average.argmin(-1).tolist(),
-        "nearest_low": low.tolist(),
-        "nearest_high": high.tolist(),
-        "control_nearest": foreign.mean(0).argmin(-1).tolist(),
-    }
+    return StepTest(
+        distance=rounded(average),
+        control=rounded(foreign.mean(0)),
+        nearest=average.argmin(-1).tolist(),
+        nearest_low=low.tolist(),
+        nearest_high=high.tolist(),
+        control_nearest=foreign.mean(0).argmin(-1).tolist(),
+    )

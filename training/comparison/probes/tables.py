@@ -3,93 +3,88 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from console.output import significant
 from training.comparison.common.parts import Table
-from training.comparison.probes.figures import found_map, number
+from training.comparison.probes.figures import lens_of, map_of
+from training.comparison.probes.maps import Summary
+from training.comparison.probes.measure import MapRow, ProbesResult
 from training.comparison.probes.targets import LINE, OWN_START
-from training.comparison.probes.trend import FEWEST, LEAST
-
-Row = dict[str, Any]
+from training.comparison.probes.trend import FEWEST, LEAST, Statistic
 
 
-def grows(learned: Row, untrained: Row, statistic: str = "spearman") -> bool | None:
-    """Whether the best-matching iterate grows with the layer.
+def grows(learned: Statistic, untrained: Statistic) -> bool | None:
+    """Whether the best-matching iterate grows with the layer, by a rank correlation.
 
-    True where the 95 % interval of the learned network's rank correlation lies above 0 and above the
-    value of the untrained control (where that has one); None where too few layers hold an iterate.
+    True where the 95 % interval of the learned network's lies above 0 and above the value of the untrained
+    control (where that has one); None where too few layers hold an iterate.
     """
-    value, low = learned["trend"][statistic]["value"], learned["trend"][statistic]["low"]
-    if value is None or low is None:
+    if math.isnan(learned.value) or math.isnan(learned.low):
         return None
-    control = untrained["trend"][statistic]["value"]
-    return low > max(0.0, -1.0 if control is None else control)
+    return learned.low > max(0.0, -1.0 if math.isnan(untrained.value) else untrained.value)
 
 
-def pairs(results: Row) -> list[tuple[Row, Row]]:
+def pairs(results: ProbesResult) -> list[tuple[MapRow, MapRow]]:
     """Each map of the learned network with that of the control, but those of log weights."""
     found = []
-    for row in results["maps"]:
-        if row["network"] == "learned" and row["target"] != "log weights":
-            same = {key: row[key] for key in ("K", "target", "start")}
-            control = found_map(results["maps"], network="untrained", **same)
+    for row in results.maps:
+        if row.network == "learned" and row.target != "log weights":
+            control = map_of(results, row.K, "untrained", row.target, row.start)
             if control is not None:
                 found.append((row, control))
     return found
 
 
-def _label(row: Row) -> str:
-    path = row["start"] if row["start"] == LINE else f"EM from {row['start']}"
-    return f"K = {row['K']}, {row['target']}, {path}"
+def _label(row: MapRow) -> str:
+    path = row.start if row.start == LINE else f"EM from {row.start}"
+    return f"K = {row.K}, {row.target}, {path}"
 
 
-def _list(values: list[float | None]) -> str:
-    return " ".join("-" if v is None else f"{v:.0f}" for v in values) or "-"
+def _list(values: list[float]) -> str:
+    return " ".join("-" if math.isnan(v) else f"{v:.0f}" for v in values) or "-"
 
 
-def _interval(statistic: Row) -> str:
-    if statistic["value"] is None:
+def _interval(found: Statistic) -> str:
+    if math.isnan(found.value):
         return "-"
-    ends = [significant(statistic[end]) for end in ("low", "high")]
-    return f"{significant(statistic['value'])} [{ends[0]}, {ends[1]}]"
+    return f"{significant(found.value)} [{significant(found.low)}, {significant(found.high)}]"
 
 
-def trend_table(results: Row) -> Table:
+def trend_table(results: ProbesResult) -> Table:
     """Best and newest iterate by layer, and their growth, for every map and its controls."""
     rows = []
     for learned, control in pairs(results):
-        mine, other = learned["trend"], control["trend"]
-        verdict = {True: "yes", False: "no", None: "too few"}[grows(learned, control)]
+        mine, other = learned.trend, control.trend
+        verdict = {True: "yes", False: "no", None: "too few"}[grows(mine.spearman, other.spearman)]
         rows.append(
             (
                 _label(learned),
-                _list(mine["best"]),
-                _list(mine["newest"]),
-                _interval(mine["spearman"]),
-                _interval(other["spearman"]),
-                _interval(mine["newest_spearman"]),
-                _interval(other["newest_spearman"]),
-                _interval(mine["delay"]),
-                _interval(other["delay"]),
+                _list(mine.best),
+                _list(mine.newest),
+                _interval(mine.spearman),
+                _interval(other.spearman),
+                _interval(mine.newest_spearman),
+                _interval(other.newest_spearman),
+                _interval(mine.delay),
+                _interval(other.delay),
                 verdict,
             )
         )
-    for row in results["handbuilt"]["maps"]:
-        own = row["trend"]
-        statistics = [_interval(own[key]) for key in ("spearman", "newest_spearman", "delay")]
+    for row in results.handbuilt.maps:
+        own = row.trend
+        statistics = [_interval(one) for one in (own.spearman, own.newest_spearman, own.delay)]
         rows.append(
             (
-                f"hand-built EM, {row['target']}, {row['path']}",
-                _list(own["best"]),
-                _list(own["newest"]),
+                f"hand-built EM, {row.target}, {row.path}",
+                _list(own.best),
+                _list(own.newest),
                 statistics[0],
                 "-",
                 statistics[1],
                 "-",
                 statistics[2],
                 "-",
-                "yes" if number(own["spearman"]["low"]) > 0 else "no",
+                "yes" if own.spearman.low > 0 else "no",
             )
         )
     return Table(
@@ -107,7 +102,7 @@ def trend_table(results: Row) -> Table:
             "grows",
         ),
         rows,
-        f"Iterates 0 to {results['settings']['iterations']}; a dash: no iterate explained by "
+        f"Iterates 0 to {results.settings.iterations}; a dash: no iterate explained by "
         f"{LEAST:.0%}, or fewer than {FEWEST} layers that do. In brackets 95 % intervals over tasks. "
         "The hand-built EM takes two layers a step and serves as positive control, probed for EM "
         "from another start as its negative one. The correlation is 0 where the best iterate is the "
@@ -115,26 +110,24 @@ def trend_table(results: Row) -> Table:
     )
 
 
-def r2_table(results: Row) -> Table:
+def r2_table(results: ProbesResult) -> Table:
     """R^2 at the best layer, what it gains over the input, the shuffled and the untrained control."""
     rows = []
-    last = results["settings"]["iterations"]
-    for learned in results["maps"]:
-        if learned["network"] != "learned" or learned["start"] == LINE:
+    last = results.settings.iterations
+    for learned in results.maps:
+        if learned.network != "learned" or learned.start == LINE:
             continue
-        same = {key: learned[key] for key in ("K", "target", "start")}
-        control = found_map(results["maps"], network="untrained", **same)
+        control = map_of(results, learned.K, "untrained", learned.target, learned.start)
         if control is not None:
             label = _label(learned)
-            if learned["start"] == OWN_START:
+            if learned.start == OWN_START:
                 rows += [_r2_row(f"{label}, iterate 1", learned, control, 1)]
             rows += [_r2_row(f"{label}, end", learned, control, last + 1)]
-    for learned in results["answers"]:
-        if learned["network"] == "learned":
-            same = {key: learned[key] for key in ("K", "target")}
-            control = found_map(results["answers"], network="untrained", **same)
+    for learned in results.answers:
+        if learned.network == "learned":
+            control = answer_of(results, learned.K, "untrained", learned.target)
             if control is not None:
-                label = f"K = {learned['K']}, {learned['target']}, truth"
+                label = f"K = {learned.K}, {learned.target}, truth"
                 rows.append(_r2_row(label, learned, control, 0))
     return Table(
         "Held-out R², what it gains over the input, and its controls",
@@ -157,11 +150,12 @@ def r2_table(results: Row) -> Table:
     )
 
 
-def _r2_row(label: str, learned: Row, control: Row, column: int) -> tuple[str, ...]:
-    values = [number(line[column]) for line in learned["r2"]]
+def _r2_row(label: str, learned: Summary, control: Summary, column: int) -> tuple[str, ...]:
+    values = [line[column] for line in learned.r2]
     layer = max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
-    low, high, shuffled = (number(learned[key][layer][column]) for key in ("low", "high", "shuffled"))
-    theirs = [number(line[column]) for line in control["r2"]]
+    parts = (learned.low, learned.high, learned.shuffled)
+    low, high, shuffled = (part[layer][column] for part in parts)
+    theirs = [line[column] for line in control.r2]
     most = max((v for v in theirs if not math.isnan(v)), default=math.nan)
     interval = f"{_two(values[layer])} [{_two(low)}, {_two(high)}]"
     return (
@@ -182,30 +176,30 @@ def _two(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def lens_table(results: Row) -> Table:
+def lens_table(results: ProbesResult) -> Table:
     """Errors of both lenses by layer, and how many EM steps each layer is worth."""
     rows = []
-    for learned in results["lenses"]:
-        control = found_map(results["lenses"], K=learned["K"], network="untrained")
-        if learned["network"] != "learned" or control is None:
+    for learned in results.lenses:
+        control = lens_of(results, learned.K, "untrained")
+        if learned.network != "learned" or control is None:
             continue
-        steps = learned["steps"]
-        for layer, error in enumerate(learned["logit_error"]):
+        steps = learned.steps
+        for layer, error in enumerate(learned.logit_error):
             worth = ["-"] * 5
             if layer:
-                nearest = steps["nearest"][layer - 1]
-                low, high = (number(steps[f"nearest_{end}"][layer - 1]) for end in ("low", "high"))
-                own, other = steps["distance"][layer - 1], steps["control"][layer - 1]
+                nearest = steps.nearest[layer - 1]
+                low, high = steps.nearest_low[layer - 1], steps.nearest_high[layer - 1]
+                own, other = steps.distance[layer - 1], steps.control[layer - 1]
                 worth = [f"{nearest} [{low:.0f}, {high:.0f}]"]
                 worth += [significant(v) for v in (own[0], own[nearest], own[1], other[1])]
             rows.append(
                 (
-                    f"K = {learned['K']}, layer {layer}",
+                    f"K = {learned.K}, layer {layer}",
                     significant(error),
-                    significant(control["logit_error"][layer]),
-                    significant(learned["tuned_error"][layer]),
-                    significant(control["tuned_error"][layer]),
-                    f"{number(learned['tuned_r2'][layer]):.2f}",
+                    significant(control.logit_error[layer]),
+                    significant(learned.tuned_error[layer]),
+                    significant(control.tuned_error[layer]),
+                    f"{learned.tuned_r2[layer]:.2f}",
                     *worth,
                 )
             )

@@ -19,7 +19,7 @@ stream that goes to its answer without passing EM's iterates has growth and dela
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -116,21 +116,51 @@ def interval(values: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def statistic(r2: Tensor, draws: Tensor, of: Callable[[Tensor], Tensor]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Statistic:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Trend:
+    """best, newest, peak with the ends of their intervals; spearman and newest_spearman are the growths."""
+
+    best: list[float]
+    best_low: list[float]
+    best_high: list[float]
+    newest: list[float]
+    newest_low: list[float]
+    newest_high: list[float]
+    peak: list[float]
+    peak_low: list[float]
+    peak_high: list[float]
+    spearman: Statistic
+    newest_spearman: Statistic
+    growth: Statistic
+    delay: Statistic
+
+
+def statistic(r2: Tensor, draws: Tensor, of: Callable[[Tensor], Tensor]) -> Statistic:
     """Its value on the map, with the 95 % interval over the resampled maps."""
     low, high = interval(of(draws))
-    return {"value": float(of(r2)), "low": float(low), "high": float(high)}
+    return Statistic(float(of(r2)), float(low), float(high))
 
 
-def trend(r2: Tensor, draws: Tensor) -> dict[str, Any]:
-    """best, newest, peak, growth, delay of R^2 (L + 1, T + 1); 95 % intervals from `draws` (R, ...)."""
-    found: dict[str, Any] = {}
-    for name, of in (("best", best_iterations), ("newest", newest_iterations), ("peak", peak_layers)):
-        low, high = interval(of(draws))
-        found |= {name: of(r2).tolist(), f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}
-    return found | {
-        "spearman": statistic(r2, draws, lambda v: spearman(best_iterations(v))),
-        "newest_spearman": statistic(r2, draws, lambda v: spearman(newest_iterations(v))),
-        "growth": statistic(r2, draws, lambda v: slope(best_iterations(v))),
-        "delay": statistic(r2, draws, lambda v: slope(peak_layers(v)[..., 1:])),
-    }
+def trend(r2: Tensor, draws: Tensor) -> Trend:
+    """Of R^2 (L + 1, T + 1); 95 % intervals from `draws` (R, ...)."""
+    found = [
+        part.tolist()
+        for of in (best_iterations, newest_iterations, peak_layers)
+        for part in (of(r2), *interval(of(draws)))
+    ]
+    return Trend(
+        *found,
+        spearman=statistic(r2, draws, lambda v: spearman(best_iterations(v))),
+        newest_spearman=statistic(r2, draws, lambda v: spearman(newest_iterations(v))),
+        growth=statistic(r2, draws, lambda v: slope(best_iterations(v))),
+        delay=statistic(r2, draws, lambda v: slope(peak_layers(v)[..., 1:])),
+    )

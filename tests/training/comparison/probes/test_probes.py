@@ -13,18 +13,18 @@ from sklearn.preprocessing import StandardScaler
 
 from baselines.em_steps import em_step
 from baselines.mixture import Mixture
-from console.output import finite
+from console.typed_json import from_plain, to_plain
 from constructions.em.weights import em_stream
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.recording import record
+from training.comparison.probes import PART, targets
 from training.comparison.probes import measure as probes
-from training.comparison.probes import targets
 from training.comparison.probes import trend as trends
 from training.comparison.probes.handbuilt import STEPS, hand_built
 from training.comparison.probes.lens import TunedLens, logit_lens
 from training.comparison.probes.maps import draws, probe_map, summary
-from training.comparison.probes.measure import PART, numbers_of_components
+from training.comparison.probes.measure import ProbesResult, numbers_of_components
 from training.comparison.probes.report import growth_finding
 from training.comparison.probes.ridge import PENALTIES, Ridge, Split, probe, shuffled, split_tasks
 from training.comparison.probes.steps import step_test
@@ -191,8 +191,8 @@ def test_a_target_that_does_not_vary_has_no_r2_whether_or_not_its_average_rounds
     assert found.r2[:, 1].isnan().all()
     assert found.control[:, 1].isnan().all()
     told = summary(found, found.resampled(20, generator()))
-    assert told["seed_deviation"] == pytest.approx(float(alone.by_seed.std(0).max()), abs=same["atol"])
-    assert math.isnan(told["low"][0][1])
+    assert told.seed_deviation == pytest.approx(float(alone.by_seed.std(0).max()), abs=same["atol"])
+    assert math.isnan(told.low[0][1])
     targets_[seeds[0].split.test[0], 0, 1, 0] += 1e-9  # beyond rounding: now it varies, for one seed
     assert probe_map(states, targets_, seeds).by_seed[0, :, 1].isfinite().all()
 
@@ -291,13 +291,13 @@ def test_the_hand_built_em_is_recognised_layer_by_layer(built):
         left = share_left(mu, exact_means[:, :, step + 1])
         assert 1 - float(means.r2[2 * step + 2, step + 1]) < 2 * left < 1e-4
     found = trends.trend(resp.r2, resp.resampled(50, generator()))
-    assert [t for t in found["best"] if not math.isnan(t)] == [0, 1, 2, 3]
-    assert found["spearman"]["low"] == pytest.approx(1)
-    assert found["growth"]["value"] == pytest.approx(0.5)
+    assert [t for t in found.best if not math.isnan(t)] == [0, 1, 2, 3]
+    assert found.spearman.low == pytest.approx(1)
+    assert found.growth.value == pytest.approx(0.5)
     found = trends.trend(means.r2, means.resampled(50, generator()))
-    assert found["best"][1::2] == [1, 2, 3, 4]
-    assert found["peak"][:5] == [0, 2, 4, 6, 8]
-    assert [t for t in found["newest"] if not math.isnan(t)] == [1, 2, 3, 4]
+    assert found.best[1::2] == [1, 2, 3, 4]
+    assert found.peak[:5] == [0, 2, 4, 6, 8]
+    assert [t for t in found.newest if not math.isnan(t)] == [1, 2, 3, 4]
     # Controls: another start is not found; with the layers in reverse the growth is, too.
     assert float(other.r2.max()) < 0.9
     swapped = means.r2[[0, 8, 7, 6, 5, 4, 3, 2, 1]]
@@ -407,20 +407,20 @@ def test_a_layer_of_two_em_steps_is_worth_two_and_one_of_none_is_worth_none():
     batch = tasks(24, N=48)
     iterates = path_of(batch, 6).iterates
     found = step_test(batch.X, [iterates[i] for i in (0, 2, 4, 4)], 4, 40, generator())
-    assert found["nearest"] == [2, 2, 0]
-    assert [row[t] for row, t in zip(found["distance"], (2, 2, 0), strict=True)] == [0, 0, 0]
-    assert all(min(row) > 0.01 for row in found["control"][:2])  # on the points of another task
-    assert found["nearest_low"] == found["nearest_high"] == [2, 2, 0]
+    assert found.nearest == [2, 2, 0]
+    assert [row[t] for row, t in zip(found.distance, (2, 2, 0), strict=True)] == [0, 0, 0]
+    assert all(min(row) > 0.01 for row in found.control[:2])  # on the points of another task
+    assert found.nearest_low == found.nearest_high == [2, 2, 0]
 
 
 # The part as a whole.
 
 
-def computed(model: TGMM) -> tuple[dict, Subject]:
+def computed(model: TGMM) -> tuple[ProbesResult, Subject]:
     examined, names = subject(model), []
     results = PART.compute(examined, names.append)
     assert len(names) == PART.pieces(examined)
-    return json.loads(json.dumps(finite(results), allow_nan=False)), examined
+    return from_plain(PART.result, json.loads(json.dumps(to_plain(results)))), examined
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +433,7 @@ def test_the_section_is_made_from_json_alone(results):
     assert {p.name for p in section.pictures} == set(PART.pictures)
     assert len(section.tables) == 3
     assert all(len(row) == len(table.header) for table in section.tables for row in table.rows)
-    assert {row["target"] for row in results["maps"]} == {
+    assert {row.target for row in results.maps} == {
         "log-responsibilities",
         "centres",
         "means",
@@ -448,11 +448,11 @@ def check_no_nan(section) -> None:
 
 
 def test_the_equal_weights_of_a_start_have_no_r2(results):
-    for row in results["maps"]:
-        missing = {t for line in row["r2"] for t, value in enumerate(line) if value is None}
-        equal = row["target"] == "log weights" and row["start"] in probes.NAMED_STARTS.values()
-        assert missing == ({0} if equal else set()), (row["target"], row["start"])
-        assert row["seed_deviation"] is not None
+    for row in results.maps:
+        missing = {t for line in row.r2 for t, value in enumerate(line) if math.isnan(value)}
+        equal = row.target == "log weights" and row.start in probes.NAMED_STARTS.values()
+        assert missing == ({0} if equal else set()), (row.target, row.start)
+        assert not math.isnan(row.seed_deviation)
 
 
 @pytest.mark.usefixtures("known_hand_built")
@@ -467,7 +467,7 @@ def test_one_layer_adds_to_none_before_it():
 @pytest.mark.usefixtures("known_hand_built")
 def test_in_one_dimension_two_components_are_asked_about():
     found, _ = computed(small(n_features=1, components=(1, 2, 3)))
-    assert {row["K"] for row in found["maps"]} == {2}
+    assert {row.K for row in found.maps} == {2}
 
 
 def test_a_network_that_says_the_same_of_every_task_is_not_probed():
@@ -480,10 +480,12 @@ def test_a_network_that_says_the_same_of_every_task_is_not_probed():
 
 
 def test_a_layer_that_moves_nothing_can_be_shown(results):
-    changed = json.loads(json.dumps(results))
-    for row in changed["lenses"]:
-        row["steps"]["distance"][0] = [0.0] * len(row["steps"]["distance"][0])
-        row["steps"]["nearest"][0] = 0
+    lenses = []
+    for row in results.lenses:
+        distance = [[0.0] * len(row.steps.distance[0]), *row.steps.distance[1:]]
+        steps = replace(row.steps, distance=distance, nearest=[0, *row.steps.nearest[1:]])
+        lenses.append(replace(row, steps=steps))
+    changed = replace(results, lenses=lenses)
     section = PART.render(changed)
     assert {p.name for p in section.pictures} == set(PART.pictures)
     [lens] = [p.figure for p in section.pictures if p.name == "probe_lens"]
@@ -493,22 +495,22 @@ def test_a_layer_that_moves_nothing_can_be_shown(results):
 @pytest.fixture
 def known_hand_built(results, monkeypatch):
     """The hand-built control takes half the time and does not depend on the network."""
-    monkeypatch.setattr(probes, "_hand_built", lambda subject, size: results["handbuilt"])
+    monkeypatch.setattr(probes, "_hand_built", lambda subject, size: results.handbuilt)
 
 
 @pytest.mark.usefixtures("known_hand_built")
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(results):
     again, examined = computed(small())
-    assert again == results
+    assert json.dumps(to_plain(again)) == json.dumps(to_plain(results))
     other = PART.compute(replace(examined, effort=Effort(True, 1, 24)), lambda name: None)
-    assert other["maps"][0]["r2"] != results["maps"][0]["r2"]
+    assert other.maps[0].r2 != results.maps[0].r2
 
 
 @pytest.mark.usefixtures("known_hand_built")
 def test_a_pooling_network_is_asked_about_its_points_only():
     found, _ = computed(small(readout="pooling"))
-    assert {row["target"] for row in found["maps"]} == {"log-responsibilities", "centres"}
-    assert found["lenses"] == []
+    assert {row.target for row in found.maps} == {"log-responsibilities", "centres"}
+    assert found.lenses == []
     section = PART.render(found)
     assert "no component tokens" in " ".join(section.paragraphs)
     assert {p.name for p in section.pictures} < set(PART.pictures)
@@ -527,35 +529,35 @@ def test_refusals_and_numbers_of_components():
     assert numbers_of_components(whole) == [2, 4]
 
 
-def climbing(low: float) -> dict:
-    statistic = {"value": 1.0, "low": low, "high": 1.0}
-    return {"trend": {"spearman": statistic, "newest_spearman": statistic}}
+def climbing(low: float) -> trends.Statistic:
+    return trends.Statistic(1.0, low, 1.0)
+
+
+FLAT = trends.Statistic(0.0, -0.3, 0.3)
+UNKNOWN = trends.Statistic(math.nan, math.nan, math.nan)
 
 
 def test_growth_needs_an_interval_above_zero_and_above_the_control():
-    flat = {"trend": {"spearman": {"value": 0.0, "low": -0.3, "high": 0.3}}}
-    unknown = {"trend": {"spearman": {"value": None, "low": None, "high": None}}}
-    assert grows(climbing(0.5), flat) is True
-    assert grows(climbing(0.5), unknown) is True
+    assert grows(climbing(0.5), FLAT) is True
+    assert grows(climbing(0.5), UNKNOWN) is True
     assert grows(climbing(0.5), climbing(0.5)) is False
-    assert grows(climbing(-0.1), flat) is False
-    assert grows(unknown, flat) is None
+    assert grows(climbing(-0.1), FLAT) is False
+    assert grows(UNKNOWN, FLAT) is None
 
 
 def test_the_finding_follows_the_numbers(results):
     """An unrolled EM in place of the network is called one; one that holds nothing is not judged."""
-    flat = {"value": 0.0, "low": 0.0, "high": 0.0}
-    none = {"value": None, "low": None, "high": None}
+    flat = trends.Statistic(0.0, 0.0, 0.0)
     for statistic, verdict in (
-        (climbing(0.9)["trend"]["spearman"], "as an unrolled EM would"),
+        (climbing(0.9), "as an unrolled EM would"),
         (flat, "find no unrolled EM"),
-        (none, "Too few layers"),
+        (UNKNOWN, "Too few layers"),
     ):
-        changed = json.loads(json.dumps(results))
-        for row in changed["maps"]:
-            own = statistic if row["network"] == "learned" else flat
-            row["trend"] |= {"spearman": own, "newest_spearman": own}
-        assert verdict in growth_finding(changed)
+        maps = []
+        for row in results.maps:
+            own = statistic if row.network == "learned" else flat
+            maps.append(replace(row, trend=replace(row.trend, spearman=own, newest_spearman=own)))
+        assert verdict in growth_finding(replace(results, maps=maps))
 
 
 def test_penalties_are_ascending_and_positive():
