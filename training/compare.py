@@ -35,15 +35,16 @@ from console.memory import check_fits
 from console.options import folder, usable_seed, whole
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
-from training.comparison.adaptation.measure import PART as ADAPTATION
-from training.comparison.attention.measure import PART as ATTENTION
-from training.comparison.behaviour.measure import PART as BEHAVIOUR
-from training.comparison.causal.measure import PART as CAUSAL
+from console.typed_json import FORMAT, Kept, load_result, save_result, to_plain
+from training.comparison.adaptation import PART as ADAPTATION
+from training.comparison.attention import PART as ATTENTION
+from training.comparison.behaviour import PART as BEHAVIOUR
+from training.comparison.causal import PART as CAUSAL
 from training.comparison.common.parts import Effort, Part, Section, Subject, subject_of
-from training.comparison.failures.measure import PART as FAILURES
-from training.comparison.origins.part import PART as ORIGINS
-from training.comparison.probes.measure import PART as PROBES
-from training.comparison.weights.measure import PART as WEIGHT_SPACE
+from training.comparison.failures import PART as FAILURES
+from training.comparison.origins import PART as ORIGINS
+from training.comparison.probes import PART as PROBES
+from training.comparison.weights import PART as WEIGHT_SPACE
 from training.serving.loading import load_released
 
 COMMAND = "training.compare"
@@ -52,7 +53,7 @@ TASKS, QUICK_TASKS = 256, 64
 LEAST_TASKS = 16
 """Fewer tasks leave nothing to hold out, and no interval to speak of."""
 
-PARTS = {
+PARTS: dict[str, Part[Any]] = {
     part.key: part
     for part in (ORIGINS, WEIGHT_SPACE, BEHAVIOUR, FAILURES, ADAPTATION, PROBES, ATTENTION, CAUSAL)
 }
@@ -68,12 +69,16 @@ class Answered:
     kept  its figures were computed by an earlier call.
     """
 
-    part: Part
-    data: dict[str, Any] | None
+    part: Part[Any]
+    found: Kept[Any] | None
     section: Section | None
     refusal: str
-    seconds: float
     kept: bool
+
+    @property
+    def seconds(self) -> float:
+        """That computing it took; 0 where nothing was computed."""
+        return 0.0 if self.found is None else self.found.seconds
 
 
 @app.command(help=__doc__)
@@ -142,7 +147,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def chosen_parts(only: str | None) -> list[Part]:
+def chosen_parts(only: str | None) -> list[Part[Any]]:
     """The parts of --only in the order of the report, or all; ValueError for an unknown name."""
     names = list(PARTS) if only is None else only.split(",")
     for name in names:
@@ -151,32 +156,31 @@ def chosen_parts(only: str | None) -> list[Part]:
     return [part for key, part in PARTS.items() if key in names]
 
 
-def answer(subject: Subject, chosen: list[Part], refusals: dict[str, str], cells: Cells) -> list[Answered]:
+def answer(
+    subject: Subject, chosen: list[Part[Any]], refusals: dict[str, str], cells: Cells
+) -> list[Answered]:
     """Every part: from disk where it was computed before, else computed and kept as soon as it is done.
 
     Parts that were not chosen are there too where they were computed before, so that no report loses one.
 
     What a part raises about the network (ValueError, ArithmeticError) stands in its place; the others go on.
     """
-    kept = {key: None if refusals.get(key) else cells.load(key) for key in PARTS}
+    kept = {key: None if refusals.get(key) else load_result(cells, key, PARTS[key].result) for key in PARTS}
     missing = [part for part in chosen if kept[part.key] is None and not refusals[part.key]]
     found = []
     with progress(sum(part.pieces(subject) for part in missing)) as start:
         for part in (part for key, part in PARTS.items() if part in chosen or kept[key] is not None):
             began = time.perf_counter()
-            data, refusal = kept[part.key], refusals.get(part.key, "")
-            if data is None and not refusal:
+            result, refusal = kept[part.key], refusals.get(part.key, "")
+            if result is None and not refusal:
                 try:
                     computed = part.compute(subject, lambda name, p=part: start(f"{p.key}: {name}"))
                 except (ValueError, ArithmeticError) as problem:
                     refusal = f"could not be computed: {' '.join(str(problem).split())}"
                 else:
-                    seconds = time.perf_counter() - began
-                    data = cells.save(part.key, finite(computed | {"seconds": seconds}))
-            section = None if data is None else part.render(data)
-            seconds = 0.0 if data is None else data["seconds"]
-            was_kept = kept[part.key] is not None
-            found.append(Answered(part, data, section, refusal, seconds, was_kept))
+                    result = save_result(cells, part.key, Kept(computed, time.perf_counter() - began))
+            section = None if result is None else part.render(result.result)
+            found.append(Answered(part, result, section, refusal, kept[part.key] is not None))
     return found
 
 
@@ -193,7 +197,12 @@ def _write(
             "config": asdict(released.model.config),
             "training": released.training,
         },
-        "parts": {one.part.key: one.data for one in answers if one.data is not None},
+        "format": FORMAT,
+        "parts": {
+            one.part.key: to_plain(one.found.result) | {"seconds": one.seconds}
+            for one in answers
+            if one.found
+        },
         "refused": {one.part.key: one.refusal for one in answers if one.refusal},
     }
     pictures = [picture for one in answers if one.section for picture in one.section.pictures]

@@ -146,8 +146,8 @@ COMPARISON: tuple[Mutant, ...] = (
     Mutant(
         "a block within its control's interval",
         "training/comparison/weights/encoder_verdicts.py",
-        'return row["size"] - row["half_width"] > floor',
-        'return row["size"] > floor',
+        "return sizes.size - sizes.half_width > floor",
+        "return sizes.size > floor",
         ("tests/training/comparison/weights/test_encoders.py::test_verdicts",),
         "has, weak, lacks",
     ),

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+from console import typed_json
 from console.errors import STOPPED, run_command
 from console.output import Picture
 from training import compare
@@ -29,6 +31,15 @@ def model(tmp_path_factory):
     return written_model(tmp_path_factory.mktemp("models"), "two")
 
 
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """What the planted parts measure."""
+
+    value: float
+    odd: float
+    key: str
+
+
 @pytest.fixture
 def computed(monkeypatch):
     """Two planted parts; the list says which were computed. The second refuses a pooling read-out."""
@@ -39,19 +50,19 @@ def computed(monkeypatch):
             start("one")
             start("two")
             calls.append(key)
-            return {"value": subject.effort.tasks / 4, "odd": float("nan"), "key": key}
+            return Planted(subject.effort.tasks / 4, float("nan"), key)
 
         def render(data):
-            assert data["odd"] is None
-            table = Table("T", ("name", "value", "control"), [["a", f"{data['value']:g}", "0"]], "Note.")
+            assert math.isnan(data.odd)
+            table = Table("T", ("name", "value", "control"), [["a", f"{data.value:g}", "0"]], "Note.")
             figure = Figure(figsize=(1, 1))
-            picture = Picture(f"{data['key']}_picture", f"Caption of {data['key']}", figure)
-            return Section([f"Found {data['value']:g} by {data['key']}."], [table], [picture])
+            picture = Picture(f"{data.key}_picture", f"Caption of {data.key}", figure)
+            return Section([f"Found {data.value:g} by {data.key}."], [table], [picture])
 
         def refuses(subject):
             return refusal if subject.model.config.readout == "pooling" else ""
 
-        return Part(key, f"Title {key}", compute, render, lambda s: 2, (f"{key}_picture",), refuses)
+        return Part(key, f"Title {key}", Planted, compute, render, lambda s: 2, (f"{key}_picture",), refuses)
 
     parts = {"first": part("first"), "second": part("second", "it has no component tokens")}
     monkeypatch.setattr(compare, "PARTS", parts)
@@ -147,6 +158,41 @@ def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch, ca
 def test_a_damaged_part_is_computed_again(model, computed, tmp_path, damage):
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
     (tmp_path / "parts" / "first.json").write_text(damage)
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["first", "second", "first"]
+
+
+def edited(path, change):
+    kept = json.loads(path.read_text())
+    change(kept["data"])
+    path.write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data["result"].update(value="5"), "result.value is '5', needs a number"),
+        (lambda data: data["result"].pop("key"), "result has no 'key'"),
+        (lambda data: data["result"].update(more=1), "result has an unknown 'more'"),
+        (lambda data: data.update(seconds=None), "seconds is None, needs a number"),
+        (lambda data: data.update(result=[1]), "result is [1], needs an object"),
+    ],
+)
+def test_an_edited_part_is_refused_in_one_line(model, computed, tmp_path, capsys, change, problem):
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    path = tmp_path / "parts" / "first.json"
+    edited(path, change)
+    line = refusal(capsys, model, "--tasks", 20, "--out", tmp_path)
+    assert line == f"error: {path}: {problem}; remove the file, and it is computed again"
+    path.unlink()
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert computed == ["first", "second", "first"]
+
+
+def test_a_part_of_an_older_format_is_computed_again(model, computed, tmp_path):
+    assert run(model, "--tasks", 20, "--out", tmp_path) == 0
+    assert results(tmp_path)["format"] == typed_json.FORMAT
+    edited(tmp_path / "parts" / "first.json", lambda data: data.update(format=typed_json.FORMAT - 1))
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
     assert computed == ["first", "second", "first"]
 

@@ -10,15 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from training.comparison.adaptation.measure import PART as ADAPTATION
-from training.comparison.causal.measure import PART as CAUSAL
+from training.comparison.adaptation import PART as ADAPTATION
+from training.comparison.adaptation.measure import AdaptationResult
+from training.comparison.causal import PART as CAUSAL
+from training.comparison.causal.measure import CausalResult
 from training.comparison.common.parts import Effort, Part, subject_of
-from training.comparison.probes.measure import PART as PROBES
+from training.comparison.probes import PART as PROBES
+from training.comparison.probes.measure import ProbesResult
 from training.serving.loading import SHIPPED, load_released
 from verify.engine.record import Record
 from verify.learned.weights import DEVICE, NOTE
+
+R = TypeVar("R")
 
 TASKS = 64
 
@@ -45,13 +50,13 @@ class Measured:
 def check_probes(seed: int, instances: int) -> list[Record]:
     """The means stand linearly in the last layer, more than in an untrained network, and not by chance."""
 
-    def measure(data: dict[str, Any]) -> Measured:
-        found = {one["network"]: one for one in data["answers"] if one["target"] == "means"}
+    def measure(data: ProbesResult) -> Measured:
+        found = {one.network: one for one in data.answers if one.target == "means"}
         learned, untrained = found["learned"], found["untrained"]
-        value, low, high = (learned[key][-1][0] for key in ("r2", "low", "high"))
-        shuffled = max(row[0] for row in learned["shuffled"])
-        control = max(shuffled, *(row[0] for row in untrained["r2"]))
-        return Measured(value, (low, high), control, data["settings"]["tasks"])
+        value, low, high = (part[-1][0] for part in (learned.r2, learned.low, learned.high))
+        shuffled = max(row[0] for row in learned.shuffled)
+        control = max(shuffled, *(row[0] for row in untrained.r2))
+        return Measured(value, (low, high), control, data.settings.tasks)
 
     claim = "a linear probe reads the true means off the last layer's component tokens: R^2 on held-out tasks"
     return [_record(claim, PROBES, measure, PROBED, seed, "untrained at any layer, or shuffled targets")]
@@ -60,14 +65,13 @@ def check_probes(seed: int, instances: int) -> list[Record]:
 def check_patches(seed: int, instances: int) -> list[Record]:
     """The estimate follows responsibilities that are written into the points before the last layer."""
 
-    def measure(data: dict[str, Any]) -> Measured:
+    def measure(data: CausalResult) -> Measured:
         found = []
-        for regime in data["regimes"]:
-            patches = {name: network["patches"]["points"] for name, network in regime["networks"].items()}
-            value, low, high = patches["learned"][-1]["other"]
-            controls = [patch["random"][0] for patch in patches["learned"]]
-            controls += [patch["other"][0] for patch in patches["untrained"]]
-            found.append(Measured(value, (low, high), max(controls), regime["tasks"]))
+        for regime in data.regimes:
+            learned, untrained = (regime.networks[name].patched.points for name in ("learned", "untrained"))
+            value, low, high = learned[-1].other
+            controls = [row.random.value for row in learned] + [row.other.value for row in untrained]
+            found.append(Measured(value, (low, high), max(controls), regime.tasks))
         return _least(found)
 
     claim = "of another mixture's responsibilities written into the points before the last layer, arrives"
@@ -78,14 +82,14 @@ def check_patches(seed: int, instances: int) -> list[Record]:
 def check_worth(seed: int, instances: int) -> list[Record]:
     """The network alone is worth more than one EM step from the paper's start."""
 
-    def measure(data: dict[str, Any]) -> Measured:
+    def measure(data: AdaptationResult) -> Measured:
         found = []
-        for regime in data["regimes"]:
-            curves = {name: curve["mean"] for name, curve in regime["curves"].items()}
+        for regime in data.regimes:
+            curves = {name: curve.mean for name, curve in regime.curves.items()}
             em, own, control = curves["normal"][1], curves["learned"][0], curves["untrained"][0]
             # From the ends of two 95 % intervals: at least 90 % whatever their dependence.
-            interval = (em[1] / own[2], em[2] / own[1])
-            found.append(Measured(em[0] / own[0], interval, em[0] / control[0], regime["tasks"]))
+            interval = (em.low / own.high, em.high / own.low)
+            found.append(Measured(em.value / own.value, interval, em.value / control.value, regime.tasks))
         return _least(found)
 
     claim = "one EM step from N(0, I) has this many times the mean error of the network alone, at every K"
@@ -101,8 +105,8 @@ def _least(found: list[Measured]) -> Measured:
 
 def _record(
     claim: str,
-    part: Part,
-    measure: Callable[[dict[str, Any]], Measured],
+    part: Part[R],
+    measure: Callable[[R], Measured],
     bound: float,
     seed: int,
     control: str,

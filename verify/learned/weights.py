@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import torch
 from scipy import stats
 
-from training.comparison.origins.em_problem import HELD_OUT, EMProblem
+from training.comparison.common.random_paths import OriginPurpose
+from training.comparison.origins.em_problem import EMProblem
 from training.comparison.origins.report import RETURNED
 from training.comparison.origins.training_runs import RunPlan, slot_blocks, train
-from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.group import random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models
 from training.serving.loading import SHIPPED, load_tgmm
@@ -45,9 +46,9 @@ def check_copies(seed: int, instances: int) -> list[Record]:
     distances, controls = [], []
     for _ in range(COPIES):
         copied = random_copy(constructed, generator, slots).transformer
-        distances.append(align(constructed, copied, slots).distance)
+        distances.append(align_transformers(constructed, copied, slots).distance)
         _change(copied.layers)
-        controls.append(align(constructed, copied, slots).distance)
+        controls.append(align_transformers(constructed, copied, slots).distance)
     for name in SHIPPED:
         model = load_tgmm(name).double()
         for _ in range(COPIES):
@@ -104,14 +105,14 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
     """The control is the same training from more noise."""
     began = time.perf_counter()
     problem = EMProblem()
-    held_out = problem.examples(TASKS, HELD_OUT, seed)
+    held_out = problem.examples(TASKS, OriginPurpose.HELD_OUT, seed)
     with torch.no_grad():
         constructed = float(problem.losses(problem.constructed(), held_out, "em").mean())
 
     def ends(plan: RunPlan) -> tuple[float, float]:
         curve = train(problem, plan, held_out).curve
-        last = curve[-1]["loss"] if curve[-1]["step"] == plan.steps else math.inf
-        return curve[0]["loss"] / constructed, last / constructed
+        last = curve[-1].loss if curve[-1].step == plan.steps else math.inf
+        return curve[0].loss / constructed, last / constructed
 
     before, after = zip(*map(ends, plans), strict=True)
     interval = mean_interval(after)

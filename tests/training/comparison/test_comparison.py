@@ -8,9 +8,9 @@ import pytest
 
 from console.errors import run_command
 from training import compare
-from training.comparison.origins.em_problem import HELD_OUT, EMProblem
-from training.comparison.origins.measure import run_plans, train_all
-from training.comparison.origins.part import QUICK
+from training.comparison.common.random_paths import OriginPurpose
+from training.comparison.origins.em_problem import EMProblem
+from training.comparison.origins.measure import QUICK, run_plans, train_all
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_a_shipped_network_from_end_to_end(tmp_path):
 def test_two_processes_train_what_one_trains():
     problem = EMProblem(n_components=2, n_samples=8, steps=1, pieces=4)
     few = dataclasses.replace(QUICK, steps=5, random_steps=5)
-    held_out = problem.examples(8, HELD_OUT)
+    held_out = problem.examples(8, OriginPurpose.HELD_OUT)
     plans = run_plans(few)
     one = {run.plan: run.curve for run in train_all(problem, plans, held_out, 1)}
     two = {run.plan: run.curve for run in train_all(problem, plans, held_out, 2)}

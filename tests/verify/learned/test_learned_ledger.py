@@ -51,7 +51,7 @@ def test_copies_fail_without_alignment(monkeypatch):
         flat = [torch.cat([p.detach().flatten() for p in network.parameters()]) for network in (a, b)]
         return SimpleNamespace(distance=float((flat[0] - flat[1]).norm() / flat[0].norm()))
 
-    monkeypatch.setattr(learned, "align", apart)
+    monkeypatch.setattr(learned, "align_transformers", apart)
     monkeypatch.setattr(learned, "SHIPPED", {})
     assert not learned.check_copies(0, 1)[0].passed
 

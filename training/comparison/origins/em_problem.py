@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,24 +27,13 @@ from constructions.em.tasks import TaskBatch
 from constructions.em.weights import EMConstruction
 from constructions.language.readout import AttentivePooling
 from constructions.language.transformer import Transformer
+from training.comparison.common.random_paths import OriginPurpose, generator_of
 from training.tasks import TaskDistribution, sample_tasks
 
 Target = Literal["em", "truth"]
 TARGETS: tuple[Target, ...] = ("em", "truth")
 STEPS_AT_ONCE = 64
 """Training batches that are made together."""
-
-TRAINING, HELD_OUT, CURVATURE, WEIGHTS = range(4)
-"""First steps of the paths of random numbers: what they are for."""
-
-
-def generator_of(*path: int) -> torch.Generator:
-    """Random numbers for one purpose, a function of the path of non-negative integers.
-
-    Hashed by numpy's SeedSequence to the 32 bits that torch's CPU generator reads of its seed.
-    """
-    state = np.random.SeedSequence(entropy=0, spawn_key=path).generate_state(1, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +55,13 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class EMProblem:
-    """Sizes of tasks and of the construction; everything random is a function of the seeds given.
+class ProblemSizes:
+    """Sizes of tasks and of the construction.
 
     n_features, n_components, n_samples   d, K, N of every task, and d0, K0 of the construction.
     steps       L: the looped block is applied so often.
     pieces, floor, radius   of the piecewise-linear functions (constructions.em_construction).
     box         means are uniform in [-box, box]^d.
-    dtype       of networks, tokens and losses; tasks and exact EM are float64 before they are rounded to it.
     """
 
     n_features: int = 2
@@ -85,6 +72,15 @@ class EMProblem:
     floor: float = 1e-3
     radius: float = 8.0
     box: float = 3.0
+
+
+@dataclass(frozen=True)
+class EMProblem(ProblemSizes):
+    """A problem of these sizes; everything random is a function of the seeds given.
+
+    dtype       of networks, tokens and losses; tasks and exact EM are float64 before they are rounded to it.
+    """
+
     dtype: torch.dtype = torch.float32
 
     @cached_property
@@ -103,9 +99,9 @@ class EMProblem:
         """A fresh copy of the hand-built transformer."""
         return self.construction.to_transformer(self.dtype)
 
-    def examples(self, n_tasks: int, *path: int) -> Examples:
+    def examples(self, n_tasks: int, purpose: OriginPurpose, *path: int) -> Examples:
         """n_tasks tasks with their starts, a function of the path; other paths give independent ones."""
-        generator = generator_of(*path)
+        generator = generator_of(purpose, *path)
         distribution = TaskDistribution(self.n_features, (self.n_components,), box=self.box)
         batch = sample_tasks(
             distribution, n_tasks, self.n_components, self.n_samples, generator, dtype=torch.float64
@@ -126,7 +122,7 @@ class EMProblem:
         """Fresh tasks without end, `size` at a time."""
         chunk = 0
         while True:
-            together = self.examples(size * STEPS_AT_ONCE, TRAINING, seed, chunk)
+            together = self.examples(size * STEPS_AT_ONCE, OriginPurpose.TRAINING, seed, chunk)
             for first in range(0, size * STEPS_AT_ONCE, size):
                 yield together[first : first + size]
             chunk += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from typing import Any
@@ -11,6 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from console.output import Picture
+from training.comparison.common.drawing import legend
+from training.comparison.origins.em_problem import Target
+from training.comparison.origins.measure import OriginsResult, RunResult
+from training.comparison.origins.training_runs import Measurement
 
 BLOCKS = "origins_blocks"
 NAMES = (
@@ -18,58 +23,60 @@ NAMES = (
     *(f"{BLOCKS}_{layer}" for layer in (1, 2)),
 )
 
-Run = dict[str, Any]
-TARGET_TITLES = {"em": "loss: distance to L-step EM", "truth": "loss: distance to the truth"}
+TARGET_TITLES: dict[Target, str] = {
+    "em": "loss: distance to L-step EM",
+    "truth": "loss: distance to the truth",
+}
 
 
-def label_of(run: Run) -> str:
+def label_of(run: RunResult) -> str:
     """What runs that differ in the seed alone have in common."""
-    rate = f", rate {run['learning_rate']:g}" if run["start"] == "constructed" else ""
-    return run["name"] + rate
+    rate = f", rate {run.plan.learning_rate:g}" if run.plan.start == "constructed" else ""
+    return run.name + rate
 
 
-def grouped(runs: Sequence[Run], target: str) -> dict[str, list[Run]]:
+def grouped(runs: Sequence[RunResult], target: Target) -> dict[str, list[RunResult]]:
     """Runs of one loss by their label: the construction first, then noise ascending, then random."""
     order = {"constructed": 0, "noise": 1, "random": 2}
-    chosen = [run for run in runs if run["target"] == target]
-    chosen.sort(key=lambda run: (order[run["start"]], run["noise"], run["learning_rate"]))
-    found: dict[str, list[Run]] = {}
+    chosen = [run for run in runs if run.plan.target == target]
+    chosen.sort(key=lambda run: (order[run.plan.start], run.plan.noise, run.plan.learning_rate))
+    found: dict[str, list[RunResult]] = {}
     for run in chosen:
         found.setdefault(label_of(run), []).append(run)
     return found
 
 
-def pictures(data: dict[str, Any]) -> list[Picture]:
+def pictures(data: OriginsResult) -> list[Picture]:
     """Losses, distances, the sweep of noise, and lines."""
     return [_losses(data), _distances(data), _noise(data), _lines(data)]
 
 
-def _about(data: dict[str, Any]) -> str:
-    p, s = data["problem"], data["settings"]
+def _about(data: OriginsResult) -> str:
+    p, s = data.problem, data.settings
     return (
-        f"Transformers of the EM construction's shape (d = {p['n_features']}, K = {p['n_components']}, "
-        f"N = {p['n_samples']}, L = {p['steps']} EM steps, {p['pieces']} pieces), {s['tasks']} held-out tasks"
+        f"Transformers of the EM construction's shape (d = {p.n_features}, K = {p.n_components}, "
+        f"N = {p.n_samples}, L = {p.steps} EM steps, {p.pieces} pieces), {s.tasks} held-out tasks"
     )
 
 
-def _colours(groups: dict[str, list[Run]]) -> dict[str, Any]:
+def _colours(groups: dict[str, list[RunResult]]) -> dict[str, Any]:
     """Blues for the construction, a ramp for noise, black for random."""
     blues = iter(cycle(("#08306b", "#2171b5", "#6baed6", "#9ecae1")))
-    noisy = [name for name, runs in groups.items() if runs[0]["start"] == "noise"]
+    noisy = [name for name, runs in groups.items() if runs[0].plan.start == "noise"]
     ramp = matplotlib.colormaps["autumn_r"]
     found: dict[str, Any] = {}
     for name, runs in groups.items():
-        if runs[0]["start"] == "noise":
+        if runs[0].plan.start == "noise":
             found[name] = ramp(0.35 + 0.65 * noisy.index(name) / max(1, len(noisy) - 1))
         else:
-            found[name] = next(blues) if runs[0]["start"] == "constructed" else "black"
+            found[name] = next(blues) if runs[0].plan.start == "constructed" else "black"
     return found
 
 
 def _draw(
     panel: Axes,
-    groups: dict[str, list[Run]],
-    points: Callable[[Run], Iterable[tuple[int, float | None]]],
+    groups: dict[str, list[RunResult]],
+    points: Callable[[RunResult], Iterable[tuple[int, float]]],
     marked: bool = True,
 ) -> None:
     """The mean over seeds as a line, smallest to largest as a band; a step that a run lacks is left out."""
@@ -78,12 +85,12 @@ def _draw(
         by_step: dict[int, list[float]] = {}
         for run in runs:
             for step, y in points(run):
-                if y is not None:
+                if math.isfinite(y):
                     by_step.setdefault(step, []).append(y)
         steps = [step for step in sorted(by_step) if len(by_step[step]) == len(runs)]
         low, high = ([pick(by_step[step]) for step in steps] for pick in (min, max))
         mean = [sum(by_step[step]) / len(runs) for step in steps]
-        dashed = "--" if runs[0]["start"] == "random" else "-"
+        dashed = "--" if runs[0].plan.start == "random" else "-"
         panel.plot(
             steps,
             mean,
@@ -101,25 +108,23 @@ def _draw(
     panel.grid(alpha=0.25)
 
 
-def _measured(run: Run, name: str) -> list[tuple[int, float | None]]:
+def _measured(run: RunResult, of: Callable[[Measurement], float]) -> list[tuple[int, float]]:
     """Step and value; a 0 has no place on a logarithmic axis."""
-    return [(point["step"], point[name] or None) for point in run["curve"]]
+    return [(point.step, of(point) or math.nan) for point in run.curve]
 
 
-def _losses(data: dict[str, Any]) -> Picture:
+def _losses(data: OriginsResult) -> Picture:
     figure = Figure(figsize=(13, 7.2), layout="constrained")
     figure.suptitle("Training from the construction, from near it, and from random weights")
     for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
-        _draw(panel, grouped(data["runs"], target), lambda run: run["watched"], marked=False)
-        levels = data["levels"]
-        constructed = levels["construction"][target]
+        _draw(panel, grouped(data.runs, target), lambda run: run.watched, marked=False)
+        levels = data.levels
+        constructed = levels.construction.of(target)
         panel.axhline(constructed, color="0.2", linestyle=":", label="construction, untrained")
         if target == "em":
             panel.axhspan(0, 2 * constructed, color="green", alpha=0.06, label="at most twice that")
-        panel.axhline(
-            levels["the start itself"][target], color="0.6", linestyle="-.", label="EM's start returned"
-        )
-        panel.set_ylim(bottom=0.3 * constructed, top=10 * levels["the start itself"][target])
+        panel.axhline(levels.start.of(target), color="0.6", linestyle="-.", label="EM's start returned")
+        panel.set_ylim(bottom=0.3 * constructed, top=10 * levels.start.of(target))
         panel.set_title(TARGET_TITLES[target])
         panel.set_ylabel("mean loss on held-out tasks, squared units of the data")
         panel.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
@@ -131,24 +136,24 @@ def _losses(data: dict[str, Any]) -> Picture:
     return Picture("origins_loss", caption, figure)
 
 
-def _distances(data: dict[str, Any]) -> Picture:
+def _distances(data: OriginsResult) -> Picture:
     figure = Figure(figsize=(13, 11), layout="constrained")
     figure.suptitle("How far training moves from the construction")
     rows = figure.subplots(2, 2)
     for column, target in enumerate(TARGET_TITLES):
-        groups = grouped(data["runs"], target)
-        _draw(rows[0, column], groups, lambda run: _measured(run, "weights"))
+        groups = grouped(data.runs, target)
+        _draw(rows[0, column], groups, lambda run: _measured(run, lambda point: point.weights))
         rows[0, column].axhline(
-            data["unrelated_distance"], color="0.6", linestyle="-.", label="unrelated weights of equal norm"
+            data.unrelated_distance, color="0.6", linestyle="-.", label="unrelated weights of equal norm"
         )
         rows[0, column].set_ylabel(
             "distance of weights modulo symmetries,\nrelative to the construction's norm"
         )
-        _draw(rows[1, column], groups, lambda run: _measured(run, "function"))
+        _draw(rows[1, column], groups, lambda run: _measured(run, lambda point: point.function))
         rows[1, column].set_ylabel(
             "distance of functions: root mean square of\nthe difference of outputs, units of the data"
         )
-        top = data["levels"]["the start itself"]["em"] ** 0.5
+        top = data.levels.start.em**0.5
         rows[1, column].set_ylim(top=50 * top)
         rows[0, column].set_title(TARGET_TITLES[target])
         rows[1, column].legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
@@ -161,20 +166,20 @@ def _distances(data: dict[str, Any]) -> Picture:
     return Picture("origins_distance", caption, figure)
 
 
-def _noise(data: dict[str, Any]) -> Picture:
+def _noise(data: OriginsResult) -> Picture:
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     panel = figure.subplots()
-    constructed = data["levels"]["construction"]["em"]
-    groups = [runs for runs in grouped(data["runs"], "em").values() if runs[0]["start"] == "noise"]
+    constructed = data.levels.construction.em
+    groups = [runs for runs in grouped(data.runs, "em").values() if runs[0].plan.start == "noise"]
     for when, place, style in (("before training", 0, "o--"), ("after training", -1, "s-")):
         x, y, low, high = [], [], [], []
         for runs in groups:
-            ratios = [run["curve"][place]["loss"] for run in runs]
-            if any(loss is None for loss in ratios):
+            ratios = [run.curve[place].loss for run in runs]
+            if not all(map(math.isfinite, ratios)):
                 continue
             ratios = [loss / constructed for loss in ratios]
             mean = sum(ratios) / len(ratios)
-            x.append(runs[0]["noise"])
+            x.append(runs[0].plan.noise)
             y.append(mean)
             low.append(mean - min(ratios))
             high.append(max(ratios) - mean)
@@ -187,39 +192,33 @@ def _noise(data: dict[str, Any]) -> Picture:
     panel.set_title("From how far does training return?")
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8)
-    s = data["settings"]
+    s = data.settings
     caption = (
-        f"{_about(data)}. Loss before and after {s['steps']:,} steps at rate {s['noise_rate']:g}, in units "
-        f"of the construction's own; mean over {s['seeds']} seeds a size, bars from smallest to largest. "
+        f"{_about(data)}. Loss before and after {s.steps:,} steps at rate {s.noise_rate:g}, in units "
+        f"of the construction's own; mean over {s.seeds} seeds a size, bars from smallest to largest. "
         "Noise is added to every entry, so also where the theorem has zeros."
     )
     return Picture("origins_noise", caption, figure)
 
 
-def _lines(data: dict[str, Any]) -> Picture:
+def _lines(data: OriginsResult) -> Picture:
     figure = Figure(figsize=(13, 6.6), layout="constrained")
     figure.suptitle("Loss along straight lines from the construction")
     panels = figure.subplots(1, 2, sharey=True)
     ramp = matplotlib.colormaps["tab10"]
     for panel, when in zip(panels, ("before", "after"), strict=True):
-        for place, line in enumerate(data["lines"]):
-            style = "-" if place else "--"
-            panel.plot(
-                line["t"],
-                line[when],
-                style,
-                color="black" if not place else ramp(place % 10),
-                label=line["to"],
-            )
+        for place, row in enumerate(data.lines):
+            colour, style = (ramp(place % 10), "-") if place else ("black", "--")
+            losses = row.line.before if when == "before" else row.line.after
+            panel.plot(row.line.t, losses, style, color=colour, label=row.to)
         panel.set_yscale("log")
         panel.set_title(f"{when} alignment")
         panel.set_xlabel("t: 0 the construction, 1 the other network")
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("mean loss (distance to L-step EM)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
+    legend(figure, panels[:1], 2, 8)
     caption = (
-        f"{_about(data)}; here {data['settings']['curvature_tasks']} of them. Weights (1 - t) a + t b, a the "
+        f"{_about(data)}; here {data.settings.curvature_tasks} of them. Weights (1 - t) a + t b, a the "
         "balanced construction, b another network, on the left as it stands, on the right after alignment. "
         "Dashed, the control: b is the construction itself under random symmetries, so the right line must "
         "be flat; where a trained network's line still climbs there, the two lie in different basins."

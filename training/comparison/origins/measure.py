@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import joblib
 import torch
 
+from console.typed_json import Beside, Key
 from constructions.language.transformer import Transformer
-from training.comparison.common.parts import Start
-from training.comparison.origins.curvature import curvature
-from training.comparison.origins.em_problem import CURVATURE, HELD_OUT, TARGETS, EMProblem, Examples, Target
-from training.comparison.origins.straight_lines import compare_lines
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import OriginPurpose, beside_construction
+from training.comparison.origins.curvature import Curvature, curvature
+from training.comparison.origins.em_problem import TARGETS, EMProblem, Examples, ProblemSizes, Target
+from training.comparison.origins.straight_lines import Line, compare_lines
 from training.comparison.origins.training_runs import (
+    Measurement,
     RunPlan,
     TrainedRun,
     measured_steps,
@@ -22,10 +25,11 @@ from training.comparison.origins.training_runs import (
     starting_network,
     train,
 )
-from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.balance import balanced
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like
+from training.comparison.weights.block_verdicts import BlocksResult, Counts
 from training.comparison.weights.blocks import compare_blocks, layer_inputs
 
 COPY = "a copy of the construction, symmetries drawn at random"
@@ -67,6 +71,109 @@ class OriginSettings:
     line_points: int = 21
     workers: int = 2
     seed: int = 0
+
+
+QUICK = OriginSettings(
+    steps=60,
+    random_steps=120,
+    rates=(1e-4,),
+    noises=(1e-3, 1e-2),
+    truth_noises=(1e-2,),
+    seeds=2,
+    truth_seeds=1,
+    random_seeds=1,
+    tasks=64,
+    curvature_tasks=8,
+    eigenvalues=1,
+    line_points=9,
+    workers=1,
+)
+
+
+def settings_of(subject: Subject) -> OriginSettings:
+    """How much is trained: a thousand steps and five seeds a size, or with --quick too little to conclude."""
+    return replace(QUICK if subject.effort.quick else OriginSettings(), seed=subject.effort.seed)
+
+
+@dataclass(frozen=True)
+class ProblemResult(ProblemSizes):
+    """The problem; dtype by its name."""
+
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Mean losses of something that is not trained: distance to EM, and to the truth."""
+
+    em: float
+    truth: float
+
+    def of(self, target: Target) -> float:
+        """One of the two."""
+        return self.em if target == "em" else self.truth
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Of the construction, of a network that returns its start, and of exact EM."""
+
+    construction: Level
+    start: Annotated[Level, Key("the start itself")]
+    exact_em: Annotated[Level, Key("exact EM")]
+
+    @property
+    def named(self) -> dict[str, Level]:
+        """As tables call them."""
+        return {"construction": self.construction, "the start itself": self.start, "exact EM": self.exact_em}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: its plan, and what was measured on the way."""
+
+    plan: Annotated[RunPlan, Beside()]
+    name: str
+    curve: list[Measurement]
+    watched: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class CurvatureRow:
+    """Of the loss `target` at a network."""
+
+    at: str
+    target: Target
+    stable_rate: float
+    curvature: Annotated[Curvature, Beside()]
+
+
+@dataclass(frozen=True)
+class LineRow:
+    """From the construction to a network."""
+
+    to: str
+    line: Annotated[Line, Beside()]
+
+
+@dataclass(frozen=True)
+class OriginsResult:
+    """All runs, and what was measured at their ends; counts: blocks of the theorem by network."""
+
+    problem: ProblemResult
+    settings: OriginSettings
+    levels: Levels
+    unrelated_distance: float
+    runs: list[RunResult]
+    curvature: list[CurvatureRow]
+    lines: list[LineRow]
+    blocks: BlocksResult
+    counts: dict[str, Counts]
+
+
+def compute(subject: Subject, start: Start) -> OriginsResult:
+    """The networks are its own, the same for every checkpoint."""
+    return measure_origins(EMProblem(), settings_of(subject), start)
 
 
 def run_plans(settings: OriginSettings) -> list[RunPlan]:
@@ -113,9 +220,9 @@ def pieces(settings: OriginSettings) -> int:
     return len(run_plans(settings)) + 3
 
 
-def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) -> dict[str, Any]:
-    """Train everything; the figures as JSON values."""
-    held_out = problem.examples(settings.tasks, HELD_OUT, settings.seed)
+def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) -> OriginsResult:
+    """Train everything."""
+    held_out = problem.examples(settings.tasks, OriginPurpose.HELD_OUT, settings.seed)
     plans = run_plans(settings)
     start(f"training {len(plans)} networks of the construction's shape")
     runs: list[TrainedRun] = []
@@ -127,46 +234,43 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
     chosen = _chosen(runs, SEEDS_APART * settings.seed)
     start("curvature")
     exact = replace(problem, dtype=torch.float64)
-    few = exact.examples(settings.curvature_tasks, CURVATURE, settings.seed)
+    few = exact.examples(settings.curvature_tasks, OriginPurpose.CURVATURE, settings.seed)
     bends = _curvatures(exact, settings, chosen, few)
     start("straight lines and blocks")
-    return {
-        "problem": {name: value for name, value in asdict(problem).items() if name != "dtype"}
-        | {"dtype": str(problem.dtype).removeprefix("torch.")},
-        "settings": asdict(settings),
-        "levels": reference_levels(problem, held_out),
-        "unrelated_distance": _unrelated_distance(problem, settings.seeds),
-        "runs": [
-            asdict(run.plan) | {"name": run.plan.name, "curve": run.curve, "watched": run.watched}
-            for run in runs
-        ],
-        "curvature": bends,
-        "lines": _lines(exact, settings, chosen, few),
-        "blocks": _blocks(exact, chosen, few),
-        "counts": _counts(exact, settings, chosen, few),
-    }
+    sizes = {name: value for name, value in asdict(problem).items() if name != "dtype"}
+    return OriginsResult(
+        problem=ProblemResult(**sizes, dtype=str(problem.dtype).removeprefix("torch.")),
+        settings=settings,
+        levels=reference_levels(problem, held_out),
+        unrelated_distance=_unrelated_distance(problem, settings.seeds),
+        runs=[RunResult(run.plan, run.plan.name, run.curve, run.watched) for run in runs],
+        curvature=bends,
+        lines=_lines(exact, settings, chosen, few),
+        blocks=_blocks(exact, chosen, few),
+        counts=_counts(exact, settings, chosen, few),
+    )
 
 
-def reference_levels(problem: EMProblem, held_out: Examples) -> dict[str, dict[str, float]]:
-    """Mean losses of the construction, of a network that returns its start, and of exact EM."""
+def reference_levels(problem: EMProblem, held_out: Examples) -> Levels:
+    """On held-out tasks."""
     with torch.no_grad():
         constructed = problem.constructed()
         still = problem.constructed()
         for weight in still.parameters():
             weight.zero_()  # every layer adds nothing: the read-out sees the start
-        networks = {"construction": constructed, "the start itself": still}
-        found = {
-            name: {target: float(problem.losses(network, held_out, target).mean()) for target in TARGETS}
-            for name, network in networks.items()
-        }
-    found["exact EM"] = {"em": 0.0, "truth": problem.exact_truth_loss(held_out)}
-    return found
+        found = [
+            Level(*(float(problem.losses(network, held_out, target).mean()) for target in TARGETS))
+            for network in (constructed, still)
+        ]
+    return Levels(*found, exact_em=Level(0.0, problem.exact_truth_loss(held_out)))
 
 
 def _unrelated_distance(problem: EMProblem, count: int) -> float:
     """The mean aligned distance of weights of equal norms that have nothing to do with the construction."""
     constructed, slots = problem.constructed(), slot_blocks(problem)
-    distances = [align(constructed, _unrelated(problem, seed), slots).distance for seed in range(count)]
+    distances = [
+        align_transformers(constructed, _unrelated(problem, seed), slots).distance for seed in range(count)
+    ]
     return sum(distances) / count
 
 
@@ -185,7 +289,7 @@ def _chosen(runs: list[TrainedRun], seed: int) -> dict[str, Transformer]:
 
 def _curvatures(
     problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> list[dict[str, Any]]:
+) -> list[CurvatureRow]:
     """At the construction for both losses, at a random start (the control), and where runs ended."""
     fresh = RunPlan("random", "em", settings.random_rate, 1, SEEDS_APART * settings.seed)
     places: list[tuple[str, Target, Transformer]] = [
@@ -196,7 +300,7 @@ def _curvatures(
     ends = [name for name in chosen if "noise" not in name]
     for name in (*ends[:1], *ends[-1:]):
         places.append((name, "em", balanced(chosen[name])))
-    found: list[dict[str, Any]] = []
+    found: list[CurvatureRow] = []
     for name, target, network in _different(places):
         bend = curvature(
             network,
@@ -204,7 +308,7 @@ def _curvatures(
             settings.eigenvalues,
             settings.seed,
         )
-        found.append({"at": name, "target": target, "stable_rate": bend.stable_rate} | asdict(bend))
+        found.append(CurvatureRow(name, target, bend.stable_rate, bend))
     return found
 
 
@@ -215,22 +319,22 @@ def _different(places: list[tuple[str, Target, Transformer]]) -> list[tuple[str,
 
 def _lines(
     problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> list[dict[str, Any]]:
+) -> list[LineRow]:
     """From the construction to a random copy of itself (the control), and to the trained networks."""
     constructed, slots = problem.constructed(), slot_blocks(problem)
 
     def loss(network: Transformer) -> float:
         return float(problem.losses(network, examples, "em").mean())
 
-    copied = random_copy(constructed, torch.Generator().manual_seed(settings.seed))
+    copied = random_copy(constructed, beside_construction(settings.seed))
     others = {COPY: copied.transformer} | chosen
     return [
-        {"to": name} | compare_lines(constructed, other, slots, loss, settings.line_points)
+        LineRow(name, compare_lines(constructed, other, slots, loss, settings.line_points))
         for name, other in others.items()
     ]
 
 
-def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Examples) -> dict[str, Any]:
+def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Examples) -> BlocksResult:
     """The theorem's blocks in the network trained from random weights; control: nothing learned."""
     constructed = problem.constructed()
     return compare_blocks(
@@ -245,19 +349,19 @@ def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Exampl
 
 def _counts(
     problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> dict[str, dict[str, int]]:
+) -> dict[str, Counts]:
     """How many of the theorem's blocks each network has; a copy of the construction must have all."""
     constructed, slots = problem.constructed(), slot_blocks(problem)
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = beside_construction(settings.seed)
     states = layer_inputs(constructed, examples.tokens)
     networks = {COPY: random_copy(constructed, generator, slots).transformer} | chosen
     networks["unrelated weights of the same norms"] = _unrelated(problem, settings.seed)
     stream = problem.construction.stream
     return {
-        name: compare_blocks(constructed, network, stream, states, slots)["counts"]["learned"]
+        name: compare_blocks(constructed, network, stream, states, slots).counts["learned"]
         for name, network in networks.items()
     }
 
 
 def _unrelated(problem: EMProblem, seed: int) -> Transformer:
-    return random_like(problem.constructed(), torch.Generator().manual_seed(seed))
+    return random_like(problem.constructed(), beside_construction(seed))

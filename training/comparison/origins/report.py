@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 from console.output import significant
 from training.comparison.common.parts import Section, Table
-from training.comparison.origins.figures import BLOCKS, TARGET_TITLES, Run, grouped, pictures
+from training.comparison.origins.em_problem import Target
+from training.comparison.origins.figures import BLOCKS, TARGET_TITLES, grouped, pictures
+from training.comparison.origins.measure import Levels, OriginsResult, RunResult
 from training.comparison.origins.training_runs import WATCHES, radius_of_return
 from training.comparison.symmetry.alignment import KINDS
 from training.comparison.weights.blocks_report import render_blocks
@@ -19,24 +21,24 @@ FLAT = 1.01
 """A line is flat when its highest loss is at most so many times that of its higher end."""
 
 
-def last_losses(runs: Sequence[Run]) -> list[float | None]:
-    """The loss of each run after its last step; None for a run that broke off."""
-    return [run["curve"][-1]["loss"] if run["curve"][-1]["step"] == run["steps"] else None for run in runs]
+def last_losses(runs: Sequence[RunResult]) -> list[float]:
+    """The loss of each run after its last step; NaN for a run that broke off."""
+    return [run.curve[-1].loss if run.curve[-1].step == run.plan.steps else math.nan for run in runs]
 
 
-def highest_loss(runs: Sequence[Run]) -> float:
+def highest_loss(runs: Sequence[RunResult]) -> float:
     """Of all losses that were taken on the way, about every hundredth of a run."""
-    return max(loss for run in runs for _, loss in run["watched"] if loss is not None)
+    return max(_known([loss for run in runs for _, loss in run.watched]))
 
 
-def has_returned(runs: Sequence[Run], constructed: float) -> bool:
+def has_returned(runs: Sequence[RunResult], constructed: float) -> bool:
     """Whether every run ended at most RETURNED times the constructed loss."""
-    return all(loss is not None and loss <= RETURNED * constructed for loss in last_losses(runs))
+    return all(loss <= RETURNED * constructed for loss in last_losses(runs))
 
 
-def verdict(runs: Sequence[Run], constructed: float) -> str:
+def verdict(runs: Sequence[RunResult], constructed: float) -> str:
     """Of runs on the distance to EM: stays, returns, or not; one that was above on the way says so."""
-    start = runs[0]["start"]
+    start = runs[0].plan.start
     if not has_returned(runs, constructed):
         return {"constructed": "leaves", "noise": "does not return", "random": "does not arrive"}[start]
     if start != "constructed":
@@ -44,27 +46,27 @@ def verdict(runs: Sequence[Run], constructed: float) -> str:
     return "stays" if highest_loss(runs) <= RETURNED * constructed else "leaves and returns"
 
 
-def truth_verdict(runs: Sequence[Run], levels: dict[str, dict[str, float]]) -> str:
+def truth_verdict(runs: Sequence[RunResult], levels: Levels) -> str:
     """Of runs on the distance to the truth: whether EM is still computed, and whether what is is better."""
     ends = last_losses(runs)
-    ems = [run["curve"][-1]["em"] for run in runs]
-    if any(end is None for end in ends) or any(value is None for value in ems):
+    ems = [run.curve[-1].em for run in runs]
+    if not all(map(math.isfinite, [*ends, *ems])):
         return "broke off"
-    if max(ems) <= RETURNED * levels["construction"]["em"]:
+    if max(ems) <= RETURNED * levels.construction.em:
         return "stays EM"
-    better = max(end for end in ends if end is not None) < levels["exact EM"]["truth"]
+    better = max(ends) < levels.exact_em.truth
     return "no EM, nearer to the truth than EM" if better else "no EM, and no better than EM"
 
 
-def render(data: dict[str, Any]) -> Section:
+def render(data: OriginsResult) -> Section:
     """The section."""
-    block_tables, block_pictures = render_blocks(data["blocks"], BLOCKS, _about_blocks(data))
+    block_tables, block_pictures = render_blocks(data.blocks, BLOCKS, _about_blocks(data))
     tables = [*(_runs_table(data, target) for target in TARGET_TITLES), _curvature_table(data)]
     tables += [_lines_table(data), _counts_table(data), *block_tables]
     return Section(paragraphs(data), tables, pictures(data) + block_pictures)
 
 
-def paragraphs(data: dict[str, Any]) -> list[str]:
+def paragraphs(data: OriginsResult) -> list[str]:
     """What was found, from the figures alone."""
     return [
         _about_staying(data),
@@ -75,37 +77,37 @@ def paragraphs(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def _about_staying(data: dict[str, Any]) -> str:
-    constructed = data["levels"]["construction"]["em"]
+def _about_staying(data: OriginsResult) -> str:
+    constructed = data.levels.construction.em
     parts = []
-    for runs in grouped(data["runs"], "em").values():
-        if runs[0]["start"] != "constructed":
+    for runs in grouped(data.runs, "em").values():
+        if runs[0].plan.start != "constructed":
             continue
-        ends = [loss for loss in last_losses(runs) if loss is not None]
+        ends = _known(last_losses(runs))
         parts.append(
-            f"at rate {runs[0]['learning_rate']:g} it {verdict(runs, constructed)} (at the end "
+            f"at rate {runs[0].plan.learning_rate:g} it {verdict(runs, constructed)} (at the end "
             f"{_over(ends, constructed)} times the constructed loss over {len(runs)} seeds, at the highest "
             f"on the way {significant(highest_loss(runs) / constructed)})"
         )
     return (
-        f"Started at the construction with the distance to EM as the loss, {data['settings']['steps']:,} "
+        f"Started at the construction with the distance to EM as the loss, {data.settings.steps:,} "
         f"steps of Adam: {'; '.join(parts)}. The constructed loss is {significant(constructed)}, that of a "
-        f"network that returns its start {significant(data['levels']['the start itself']['em'])}."
+        f"network that returns its start {significant(data.levels.start.em)}."
     )
 
 
-def _about_noise(data: dict[str, Any]) -> str:
-    constructed = data["levels"]["construction"]["em"]
-    groups = [runs for runs in grouped(data["runs"], "em").values() if runs[0]["start"] == "noise"]
-    noises = [runs[0]["noise"] for runs in groups]
+def _about_noise(data: OriginsResult) -> str:
+    constructed = data.levels.construction.em
+    groups = [runs for runs in grouped(data.runs, "em").values() if runs[0].plan.start == "noise"]
+    noises = [runs[0].plan.noise for runs in groups]
     back = [has_returned(runs, constructed) for runs in groups]
     radius = radius_of_return(noises, back)
-    seeds = data["settings"]["seeds"]
+    seeds = data.settings.seeds
     if radius is None:
         said = f"not even noise of size {min(noises):g} is trained away"
     else:
-        first = next(runs for runs in groups if runs[0]["noise"] == radius)
-        before = [run["curve"][0]["loss"] / constructed for run in first]
+        first = next(runs for runs in groups if runs[0].plan.noise == radius)
+        before = [run.curve[0].loss / constructed for run in first]
         said = (
             f"training comes back within {RETURNED:g} times the constructed loss from every size up to "
             f"{radius:g} (where it starts at {_range(before)} times it)"
@@ -114,64 +116,64 @@ def _about_noise(data: dict[str, Any]) -> str:
         said += f", and no longer from {min(missed):g}" if missed else ", the largest tried"
     return (
         f"With noise of relative size e on every tensor, {seeds} seeds a size, rate "
-        f"{data['settings']['noise_rate']:g}: {said}. Coming back in loss is not coming back in weights: the "
+        f"{data.settings.noise_rate:g}: {said}. Coming back in loss is not coming back in weights: the "
         "table has both distances."
     )
 
 
-def _about_random(data: dict[str, Any]) -> str:
-    levels = data["levels"]
-    runs = next(r for r in grouped(data["runs"], "em").values() if r[0]["start"] == "random")
-    ends = [loss for loss in last_losses(runs) if loss is not None]
-    weights = [run["curve"][-1]["weights"] for run in runs]
+def _about_random(data: OriginsResult) -> str:
+    levels = data.levels
+    runs = next(r for r in grouped(data.runs, "em").values() if r[0].plan.start == "random")
+    ends = _known(last_losses(runs))
+    weights = [run.curve[-1].weights for run in runs]
     return (
-        f"From random weights, {runs[0]['steps']:,} steps at rate {runs[0]['learning_rate']:g} end at "
-        f"{_over(ends, levels['construction']['em'])} times the constructed loss "
-        f"({_over(ends, levels['the start itself']['em'])} times that of returning the start), "
-        f"{len(runs)} seeds: the run {verdict(runs, levels['construction']['em'])}. Modulo the symmetries "
-        f"its weights end {_range([w for w in weights if w is not None])} away from the construction's; "
+        f"From random weights, {runs[0].plan.steps:,} steps at rate {runs[0].plan.learning_rate:g} end at "
+        f"{_over(ends, levels.construction.em)} times the constructed loss "
+        f"({_over(ends, levels.start.em)} times that of returning the start), "
+        f"{len(runs)} seeds: the run {verdict(runs, levels.construction.em)}. Modulo the symmetries "
+        f"its weights end {_range(weights)} away from the construction's; "
         "no weights at all are 1 away, unrelated weights of the construction's norms "
-        f"{significant(data['unrelated_distance'], 3)}. That this training does not find the construction "
+        f"{significant(data.unrelated_distance, 3)}. That this training does not find the construction "
         "says nothing of longer training or of another optimiser."
     )
 
 
-def _about_truth(data: dict[str, Any]) -> str:
-    levels = data["levels"]
-    runs = next(r for r in grouped(data["runs"], "truth").values() if r[0]["start"] == "constructed")
-    ends = [loss for loss in last_losses(runs) if loss is not None]
-    ems = [run["curve"][-1]["em"] for run in runs if run["curve"][-1]["em"] is not None]
-    exact = levels["exact EM"]["truth"]
+def _about_truth(data: OriginsResult) -> str:
+    levels = data.levels
+    runs = next(r for r in grouped(data.runs, "truth").values() if r[0].plan.start == "constructed")
+    ends = _known(last_losses(runs))
+    ems = [run.curve[-1].em for run in runs]
+    exact = levels.exact_em.truth
     return (
         f"With the distance to the truth as the loss, a network that starts as the construction ends at "
-        f"{_range(ends)}, where exactly L = {data['problem']['steps']} EM steps have {significant(exact)}: "
+        f"{_range(ends)}, where exactly L = {data.problem.steps} EM steps have {significant(exact)}: "
         f"{truth_verdict(runs, levels)}. Its distance to EM (the other loss) grows to "
-        f"{_over(ems, levels['construction']['em'])} times the construction's."
+        f"{_over(ems, levels.construction.em)} times the construction's."
     )
 
 
-def _about_blocks(data: dict[str, Any]) -> str:
-    s = data["settings"]
+def _about_blocks(data: OriginsResult) -> str:
+    s = data.settings
     return (
-        f"Learned: trained from random weights, {s['random_steps']:,} steps at rate {s['random_rate']:g}, "
+        f"Learned: trained from random weights, {s.random_steps:,} steps at rate {s.random_rate:g}, "
         "distance to L-step EM, seed 0. Control: unrelated weights of the construction's norms."
     )
 
 
-def _about_method(data: dict[str, Any]) -> str:
-    p, s = data["problem"], data["settings"]
+def _about_method(data: OriginsResult) -> str:
+    p, s = data.problem, data.settings
     return (
-        f"Networks: the shape of the EM construction for d = {p['n_features']}, K = {p['n_components']}, "
-        f"L = {p['steps']} looped steps, {p['pieces']} pieces, floor {p['floor']:g}; tasks of N = "
-        f"{p['n_samples']} points, means uniform in [-{p['box']:g}, {p['box']:g}]^d, starts K points of the "
-        f"data. Fresh tasks at every step; {s['tasks']} held-out tasks; {p['dtype']}, CPU. The construction "
+        f"Networks: the shape of the EM construction for d = {p.n_features}, K = {p.n_components}, "
+        f"L = {p.steps} looped steps, {p.pieces} pieces, floor {p.floor:g}; tasks of N = "
+        f"{p.n_samples} points, means uniform in [-{p.box:g}, {p.box:g}]^d, starts K points of the "
+        f"data. Fresh tasks at every step; {s.tasks} held-out tasks; {p.dtype}, CPU. The construction "
         "is balanced first (each hidden unit's two sides of one norm), which leaves the function as it is."
     )
 
 
-def _runs_table(data: dict[str, Any], target: str) -> Table:
-    levels = data["levels"]
-    constructed = levels["construction"][target]
+def _runs_table(data: OriginsResult, target: Target) -> Table:
+    levels = data.levels
+    constructed = levels.construction.of(target)
     header = ("start", "steps", "rate", "seeds", "loss, start", "highest", "end", "end / constructed")
     header += (
         "weights, start",
@@ -183,24 +185,32 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
         "",
     )
     rows = []
-    for runs in grouped(data["runs"], target).values():
-        first, last = ([run["curve"][place] for run in runs] for place in (0, -1))
-        ends = [loss for loss in last_losses(runs) if loss is not None]
+    for runs in grouped(data.runs, target).values():
+        first, last = ([run.curve[place] for run in runs] for place in (0, -1))
+        ends = _known(last_losses(runs))
         broken = len(runs) - len(ends)
-        row = [runs[0]["name"], f"{runs[0]['steps']:,}", f"{runs[0]['learning_rate']:g}", str(len(runs))]
-        row += [_range([p["loss"] for p in first])]
+        row = [runs[0].name, f"{runs[0].plan.steps:,}", f"{runs[0].plan.learning_rate:g}", str(len(runs))]
+        row += [_range([p.loss for p in first])]
         row += [significant(highest_loss(runs))]
         row += [_range(ends) + (f", {broken} broke off" if broken else ""), _over(ends, constructed)]
-        row += [_range([p["weights"] for p in points]) for points in (first, last)]
-        row += [" / ".join(_mean([p["by_kind"][kind] for p in last]) for kind in KINDS)]
-        row += [_range([p["function"] for p in points]) for points in (first, last)]
+        row += [_range([p.weights for p in points]) for points in (first, last)]
+        row += [" / ".join(_mean([p.by_kind[kind] for p in last]) for kind in KINDS)]
+        row += [_range([p.function for p in points]) for points in (first, last)]
         said = verdict(runs, constructed) if target == "em" else truth_verdict(runs, levels)
-        row += [_range([p["gradient"] for p in first]), said]
+        row += [_range([p.gradient for p in first]), said]
         rows.append(row)
-    for name, level in levels.items():
-        cells = ["", "", "", "", "", significant(level[target]), significant(level[target] / constructed)]
+    for name, level in levels.named.items():
+        cells = [
+            "",
+            "",
+            "",
+            "",
+            "",
+            significant(level.of(target)),
+            significant(level.of(target) / constructed),
+        ]
         rows.append([f"level: {name}", *cells, *[""] * 7])
-    unrelated = significant(data["unrelated_distance"], 3)
+    unrelated = significant(data.unrelated_distance, 3)
     note = (
         "Smallest to largest over the seeds. Losses and distances on the held-out tasks; highest: of all "
         f"seeds, taken {WATCHES} times a run. weights: distance to the construction modulo the symmetries, "
@@ -214,38 +224,38 @@ def _runs_table(data: dict[str, Any], target: str) -> Table:
     return Table(f"Training, {TARGET_TITLES[target]}", header, rows, note)
 
 
-def _curvature_table(data: dict[str, Any]) -> Table:
+def _curvature_table(data: OriginsResult) -> Table:
     header = ("at", "loss", "value", "gradient norm", "largest eigenvalues", "smallest", "2 / largest")
     rows = [
         [
-            bend["at"],
-            bend["target"],
-            significant(bend["loss"], 3),
-            significant(bend["gradient_norm"], 3),
-            ", ".join(significant(v, 3) for v in bend["largest"]),
-            ", ".join(significant(v, 3) for v in bend["smallest"]),
-            significant(bend["stable_rate"], 3),
+            row.at,
+            row.target,
+            significant(row.curvature.loss, 3),
+            significant(row.curvature.gradient_norm, 3),
+            ", ".join(significant(v, 3) for v in row.curvature.largest),
+            ", ".join(significant(v, 3) for v in row.curvature.smallest),
+            significant(row.stable_rate, 3),
         ]
-        for bend in data["curvature"]
+        for row in data.curvature
     ]
     note = (
         "Gradient and leading eigenvalues of the Hessian from both ends, by Lanczos on Hessian-vector "
-        f"products, on {data['settings']['curvature_tasks']} tasks, balanced weights. 2 / largest: the rate "
+        f"products, on {data.settings.curvature_tasks} tasks, balanced weights. 2 / largest: the rate "
         "beyond which plain gradient descent on the quadratic model diverges. Control: random weights."
     )
     return Table("Gradient and curvature", header, rows, note)
 
 
-def _lines_table(data: dict[str, Any]) -> Table:
+def _lines_table(data: OriginsResult) -> Table:
     rows = [
         [
-            line["to"],
-            significant(line["distance"], 3),
-            significant(line["barrier_before"], 3),
-            significant(line["barrier_after"], 3),
-            "flat" if _flat(line["barrier_after"]) else "climbs",
+            row.to,
+            significant(row.line.distance, 3),
+            significant(row.line.barrier_before, 3),
+            significant(row.line.barrier_after, 3),
+            "flat" if row.line.barrier_after <= FLAT else "climbs",
         ]
-        for line in data["lines"]
+        for row in data.lines
     ]
     note = (
         "Barrier: highest loss on the line from the construction over that of its higher end; 1 is no "
@@ -260,14 +270,10 @@ def _lines_table(data: dict[str, Any]) -> Table:
     )
 
 
-def _counts_table(data: dict[str, Any]) -> Table:
+def _counts_table(data: OriginsResult) -> Table:
     rows = [
-        [
-            name,
-            f"{one['has']} of {one['has'] + one['lacks']}",
-            f"{one['in addition']} of {one['in addition'] + one['neither']}",
-        ]
-        for name, one in data["counts"].items()
+        [name, f"{one.has} of {one.theorem}", f"{one.in_addition} of {one.beyond}"]
+        for name, one in data.counts.items()
     ]
     note = (
         "Blocks by name, after alignment, verdicts as below. The first row is the positive control, which "
@@ -276,22 +282,22 @@ def _counts_table(data: dict[str, Any]) -> Table:
     return Table("The theorem's blocks in every network", ("network", "has", "in addition"), rows, note)
 
 
-def _flat(value: float | None) -> bool:
-    return value is not None and value <= FLAT
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
 
 
-def _range(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _range(values: Sequence[float]) -> str:
+    known = _known(values)
     if not known:
         return "-"
     low, high = significant(min(known)), significant(max(known))
     return low if low == high else f"{low} to {high}"
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+def _mean(values: Sequence[float]) -> str:
+    known = _known(values)
     return significant(sum(known) / len(known)) if known else "-"
 
 
-def _over(values: Sequence[float | None], unit: float) -> str:
-    return _range([value / unit for value in values if value is not None])
+def _over(values: Sequence[float], unit: float) -> str:
+    return _range([value / unit for value in values])

@@ -9,13 +9,13 @@ after alignment it must not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.balance import balanced, straight_line
 
 
@@ -32,23 +32,28 @@ def barrier(losses: Sequence[float]) -> float:
     return max(losses) / max(losses[0], losses[-1])
 
 
+@dataclass(frozen=True)
+class Line:
+    """Losses at the places t, before and after alignment, their barriers, and the distance after it."""
+
+    t: list[float]
+    before: list[float]
+    after: list[float]
+    barrier_before: float
+    barrier_after: float
+    distance: float
+
+
 def compare_lines(
     constructed: Transformer,
     other: Transformer,
     slots: Sequence[Block],
     loss: Callable[[Transformer], float],
     points: int,
-) -> dict[str, Any]:
+) -> Line:
     """From the construction to `other`: the line between the balanced weights as they stand, and aligned."""
     places = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
-    found = align(constructed, other, slots)
+    found = align_transformers(constructed, other, slots)
     before = line_losses(balanced(constructed), balanced(other), loss, places)
     after = line_losses(found.reference, found.other, loss, places)
-    return {
-        "t": places,
-        "before": before,
-        "after": after,
-        "barrier_before": barrier(before),
-        "barrier_after": barrier(after),
-        "distance": found.distance,
-    }
+    return Line(places, before, after, barrier(before), barrier(after), found.distance)

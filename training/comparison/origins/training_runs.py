@@ -15,22 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
+from training.comparison.common.random_paths import OriginPurpose, generator_of
 from training.comparison.origins.em_problem import (
     TARGETS,
-    WEIGHTS,
     EMProblem,
     Examples,
     Target,
-    generator_of,
 )
-from training.comparison.symmetry.alignment import KINDS, align
+from training.comparison.symmetry.alignment import KINDS, align_transformers
 from training.comparison.symmetry.balance import balanced
 
 Start = Literal["constructed", "noise", "random"]
@@ -80,7 +79,7 @@ def slot_blocks(problem: EMProblem) -> tuple[Block, ...]:
 def starting_network(problem: EMProblem, plan: RunPlan) -> Transformer:
     """The network at step 0."""
     network = balanced(problem.constructed())
-    generator = generator_of(WEIGHTS, plan.seed)
+    generator = generator_of(OriginPurpose.WEIGHTS, plan.seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if plan.start == "random":
@@ -98,31 +97,54 @@ def learning_rate(plan: RunPlan, step: int) -> float:
     return plan.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
 
 
+@dataclass(frozen=True)
+class Distances:
+    """Of one network on held-out tasks: the mean loss of the run's target, both losses, and distances.
+
+    weights, by_kind  to the construction modulo symmetries, and that of A, V, MLP each; NaN where a loss is
+                      not finite.
+    function          root mean square distance of the outputs to the construction's.
+    """
+
+    loss: float
+    em: float
+    truth: float
+    weights: float
+    by_kind: dict[str, float]
+    function: float
+
+
+@dataclass(frozen=True)
+class Measurement(Distances):
+    """After a step; gradient: its norm on the next batch."""
+
+    step: int
+    gradient: float
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A run and what became of it, as JSON values, and the last network.
+    """A run and what became of it.
 
-    curve    measurements, see :func:`train`. watched  [step, held-out loss], at least WATCHES of them.
+    curve    after the steps that the plan names. watched  (step, held-out loss), at least WATCHES of them.
     """
 
     plan: RunPlan
-    curve: list[dict[str, Any]]
-    watched: list[list[float]]
+    curve: list[Measurement]
+    watched: list[tuple[int, float]]
     network: Transformer
 
 
 def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:
-    """Train, measuring on the held-out tasks after the steps that the plan names.
+    """Train, measuring on the held-out tasks.
 
-    Each measurement: step; loss (mean on the held-out tasks, of the run's target); em and truth (both
-    losses); weights (distance to the construction modulo symmetries) and by_kind (that of A, V, MLP each);
-    function (root mean square distance of the outputs to the construction's); gradient (norm on the next
-    batch). A run whose loss is not finite stops there, and its later measurements are missing.
+    A run whose loss is not finite stops there, and its later measurements are missing.
     """
     network = starting_network(problem, plan)
     optimiser = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, betas=BETAS)
     batches = problem.batches(TASKS_PER_STEP, plan.seed)
-    curve, watched = [], []
+    curve: list[Measurement] = []
+    watched: list[tuple[int, float]] = []
     every = max(1, plan.steps // WATCHES)
     for step in range(plan.steps + 1):
         batch = next(batches)
@@ -131,9 +153,10 @@ def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(network.parameters(), CLIP))
         if step in plan.measured:
-            curve.append({"step": step, "gradient": norm} | measure(problem, network, held_out, plan.target))
+            found = measure(problem, network, held_out, plan.target)
+            curve.append(Measurement(**vars(found), step=step, gradient=norm))
         if step % every == 0 or step in plan.measured:
-            watched.append([step, _mean_loss(problem, network, held_out, plan.target)])
+            watched.append((step, _mean_loss(problem, network, held_out, plan.target)))
         if step == plan.steps or not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
             break
         for group in optimiser.param_groups:
@@ -147,21 +170,20 @@ def _mean_loss(problem: EMProblem, network: Transformer, examples: Examples, tar
         return float(problem.losses(network, examples, target).mean())
 
 
-def measure(problem: EMProblem, network: Transformer, held_out: Examples, target: Target) -> dict[str, Any]:
-    """Losses and distances of one network, no distances where a loss is not finite; see :func:`train`."""
+def measure(problem: EMProblem, network: Transformer, held_out: Examples, target: Target) -> Distances:
+    """Losses and distances of one network."""
     losses = {name: _mean_loss(problem, network, held_out, name) for name in TARGETS}
     constructed = problem.constructed()
     finite = all(map(math.isfinite, losses.values()))
-    found = align(constructed, network, slot_blocks(problem)) if finite else None
-    kinds = {kind: None if found is None else found.by_kind[kind] for kind in KINDS}
-    return {
-        "loss": losses[target],
-        "em": losses["em"],
-        "truth": losses["truth"],
-        "weights": None if found is None else found.distance,
-        "by_kind": kinds,
-        "function": problem.function_distance(network, constructed, held_out),
-    }
+    found = align_transformers(constructed, network, slot_blocks(problem)) if finite else None
+    return Distances(
+        loss=losses[target],
+        em=losses["em"],
+        truth=losses["truth"],
+        weights=math.nan if found is None else found.distance,
+        by_kind=dict.fromkeys(KINDS, math.nan) if found is None else found.by_kind,
+        function=problem.function_distance(network, constructed, held_out),
+    )
 
 
 def measured_steps(steps: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import math
 
 from console.output import significant
 from training.comparison.common.parts import Table
-from training.comparison.probes.figures import lens_of, map_of
+from training.comparison.probes.figures import answer_of, lens_of, map_of
 from training.comparison.probes.maps import Summary
 from training.comparison.probes.measure import MapRow, ProbesResult
 from training.comparison.probes.targets import LINE, OWN_START

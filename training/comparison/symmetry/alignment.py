@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -35,7 +34,7 @@ from training.comparison.symmetry.group import (
 from training.comparison.symmetry.invariants import LayerForms, forms_of, layers_of
 from training.comparison.symmetry.slots import slot_orders
 
-__all__ = ["KINDS", "Alignment", "align", "balanced", "straight_line"]
+__all__ = ["KINDS", "Alignment", "align_transformers", "balanced", "straight_line"]
 
 KINDS = ("A", "V", "MLP")
 
@@ -91,26 +90,41 @@ class Alignment:
         """A, V and MLP, each relative to its own norm over all layers."""
         return {k: _relative([s[k] for s in self.squared], [n[k] for n in self.squared_norm]) for k in KINDS}
 
-    def to_json(self) -> dict[str, Any]:
-        """Distances in all, by kind, by layer, and by layer and kind; the squares behind them."""
-        return {
-            "distance": self.distance,
-            "cosine": self.cosine,
-            "by_kind": self.by_kind,
-            "by_layer": self.by_layer,
-            "by_layer_and_kind": [
-                {k: _relative([s[k]], [n[k]]) for k in KINDS}
-                for s, n in zip(self.squared, self.squared_norm, strict=True)
-            ],
-            "squared": self.squared,
-            "squared_norm": self.squared_norm,
-            "slots": self.slots.tolist(),
-            "every_order": self.every_order,
-        }
+    def distances(self) -> Distances:
+        """The numbers alone."""
+        layers = zip(self.squared, self.squared_norm, strict=True)
+        return Distances(
+            distance=self.distance,
+            cosine=self.cosine,
+            by_kind=self.by_kind,
+            by_layer=self.by_layer,
+            by_layer_and_kind=[{k: _relative([s[k]], [n[k]]) for k in KINDS} for s, n in layers],
+            squared=self.squared,
+            squared_norm=self.squared_norm,
+            slots=self.slots.tolist(),
+            every_order=self.every_order,
+        )
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Of two networks in all, by kind, by layer, and by layer and kind; the squares behind them."""
+
+    distance: float
+    cosine: float
+    by_kind: dict[str, float]
+    by_layer: list[float]
+    by_layer_and_kind: list[dict[str, float]]
+    squared: list[dict[str, float]]
+    squared_norm: list[dict[str, float]]
+    slots: list[int]
+    every_order: bool
 
 
 @torch.no_grad()
-def align(reference: Transformer, other: Transformer, slot_blocks: Sequence[Block] = ()) -> Alignment:
+def align_transformers(
+    reference: Transformer, other: Transformer, slot_blocks: Sequence[Block] = ()
+) -> Alignment:
     """Match `other` with `reference`; neither changes.
 
     Args:
@@ -241,7 +255,7 @@ def _total(kinds: dict[str, float]) -> float:
     return sum(kinds.values())
 
 
-def _relative(squared: Any, norms: Any) -> float:
+def _relative(squared: Iterable[float], norms: Iterable[float]) -> float:
     """sqrt(sum squared / sum norms); 0 / 0 is 0, and a distance from nothing is infinite."""
     above, below = math.fsum(squared), math.fsum(norms)
     if below == 0:

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.alignment import KINDS, Alignment, align, squared_distances
+from training.comparison.symmetry.alignment import KINDS, Alignment, align_transformers, squared_distances
 from training.model.tgmm import TGMM
 
 
@@ -63,7 +63,7 @@ def align_models(reference: TGMM, other: TGMM) -> ModelAlignment:
     """
     if reference.config != other.config:
         raise ValueError(f"the second model has {other.config}, needs {reference.config} like the first")
-    found = align(transformer_of(reference), transformer_of(other))
+    found = align_transformers(transformer_of(reference), transformer_of(other))
     squared = {kind: sum(layer[kind] for layer in found.squared) for kind in KINDS}
     norms = {kind: sum(layer[kind] for layer in found.squared_norm) for kind in KINDS}
     tokens: dict[str, Tensor] = {}
@@ -106,7 +106,7 @@ def layer_cosines(transformer: Transformer) -> list[list[float]]:
     found = [[1.0 if i == j else math.nan for j in range(len(layers))] for i in range(len(layers))]
     for i, j in combinations(range(len(layers)), 2):
         if layers[i].shape == layers[j].shape:
-            found[i][j] = found[j][i] = align(layers[i], layers[j]).cosine
+            found[i][j] = found[j][i] = align_transformers(layers[i], layers[j]).cosine
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+
+from console.typed_json import Absent, Beside, Key
+from training.comparison.symmetry.alignment import Distances
 
 HALF = 0.5
 """A block of the theorem is there when at least this share of it is (the coefficient of the learned block
@@ -26,7 +28,89 @@ ROUNDING = 1e-9
 """Smaller than this, relative to the largest of its kind, is rounding: a block whose sum varies by less over
 the tokens has one sum, a block of the theorem that is smaller is none. float64 leaves about 1e-14."""
 
-VERDICTS = ("has", "lacks", "in addition", "neither")
+Matrix = list[list[float]]
+"""Of the blocks of a form; NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class FormNumbers:
+    """Of every block of one form; keys are networks.
+
+    norm, norm_cosine     Frobenius norms, and cosines with the construction, of the weights.
+    size                  by data, where there are any.
+    cosine, coefficient   with and on the construction, by data where there are any.
+    verdict               of all networks but the constructed one.
+    """
+
+    norm: dict[str, Matrix]
+    norm_cosine: dict[str, Matrix]
+    cosine: dict[str, Matrix]
+    coefficient: dict[str, Matrix]
+    verdict: dict[str, list[list[str]]]
+    size: Annotated[dict[str, Matrix] | None, Absent()] = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """A, V or what the MLP does; partner: of a head, the other network's, counted from 1."""
+
+    name: str
+    kind: Literal["A", "V", "MLP"]
+    numbers: Annotated[FormNumbers, Beside()]
+    partner: Annotated[dict[str, int] | None, Absent()] = None
+
+
+@dataclass(frozen=True)
+class BlockLayer:
+    """The forms of one layer, counted from 1."""
+
+    layer: int
+    forms: list[Form]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each verdict was given to a network."""
+
+    has: int
+    lacks: int
+    in_addition: Annotated[int, Key("in addition")]
+    neither: int
+
+    @property
+    def theorem(self) -> int:
+        """Blocks of the theorem."""
+        return self.has + self.lacks
+
+    @property
+    def beyond(self) -> int:
+        """All others."""
+        return self.in_addition + self.neither
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """HALF, NATS and SHARE."""
+
+    half: float
+    nats: float
+    share: float
+
+
+@dataclass(frozen=True)
+class BlocksResult:
+    """Every block of every layer; keys are networks.
+
+    blocks  their names. data: whether there were tokens; tokens: how many, a layer each.
+    """
+
+    blocks: list[str]
+    data: bool
+    tokens: list[int] | None
+    thresholds: Thresholds
+    distances: dict[str, Distances]
+    layers: list[BlockLayer]
+    counts: dict[str, Counts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +121,24 @@ class Products:
     with_constructed: Tensor
 
 
-def numbers(plain: dict[str, Products], weighed: dict[str, Products] | None, kind: str) -> dict[str, Any]:
+def numbers(
+    plain: dict[str, Products], weighed: dict[str, Products] | None, kind: Literal["A", "V", "MLP"]
+) -> FormNumbers:
     """Norms, sizes, coefficients, cosines and verdicts of one form in every network."""
-    found: dict[str, Any] = {"norm": {n: _rows(_root(p.with_itself)) for n, p in plain.items()}}
-    found["norm_cosine"] = {n: _rows(_cosine(p, plain["constructed"])) for n, p in plain.items()}
-    if weighed is not None:
-        found["size"] = {n: _rows(_root(p.with_itself)) for n, p in weighed.items()}
     products = plain if weighed is None else weighed
     base = products["constructed"]
-    found["cosine"] = {n: _rows(_cosine(p, base)) for n, p in products.items()}
-    found["coefficient"] = {n: _rows(p.with_constructed / base.with_itself) for n, p in products.items()}
-    if weighed is None and kind == "MLP":  # plain sizes have no direction
-        return found | {"verdict": {}}
-    limit = _limits(_root(base.with_itself), NATS if weighed is not None and kind == "A" else None)
-    found["verdict"] = {n: _verdicts(p, base, limit) for n, p in products.items() if n != "constructed"}
-    return found
+    verdict = {}
+    if weighed is not None or kind != "MLP":  # plain sizes of an MLP have no direction
+        limit = _limits(_root(base.with_itself), NATS if weighed is not None and kind == "A" else None)
+        verdict = {n: _verdicts(p, base, limit) for n, p in products.items() if n != "constructed"}
+    return FormNumbers(
+        norm={n: _root(p.with_itself).tolist() for n, p in plain.items()},
+        norm_cosine={n: _cosine(p, plain["constructed"]).tolist() for n, p in plain.items()},
+        cosine={n: _cosine(p, base).tolist() for n, p in products.items()},
+        coefficient={n: (p.with_constructed / base.with_itself).tolist() for n, p in products.items()},
+        verdict=verdict,
+        size=None if weighed is None else {n: _root(p.with_itself).tolist() for n, p in weighed.items()},
+    )
 
 
 def _limits(sizes: Tensor, fixed: float | None) -> Tensor:
@@ -90,16 +177,13 @@ def _cosine(products: Products, base: Products) -> Tensor:
     return products.with_constructed / (_root(products.with_itself) * _root(base.with_itself))
 
 
-def _rows(values: Tensor) -> list[list[float | None]]:
-    return [[x if math.isfinite(x) else None for x in row] for row in values.tolist()]
-
-
-def counts(layers: list[dict[str, Any]], name: str) -> dict[str, int]:
+def counts(layers: list[BlockLayer], name: str) -> Counts:
     """How often each verdict was given to a network."""
-    found: dict[str, int] = dict.fromkeys(VERDICTS, 0)
-    for layer in layers:
-        for form in layer["forms"]:
-            for row in form["verdict"].get(name, []):
-                for verdict in row:
-                    found[verdict] += 1
-    return found
+    verdicts = [
+        verdict
+        for layer in layers
+        for form in layer.forms
+        for row in form.numbers.verdict.get(name, [])
+        for verdict in row
+    ]
+    return Counts(*map(verdicts.count, ("has", "lacks", "in addition", "neither")))

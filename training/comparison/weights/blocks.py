@@ -21,16 +21,28 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from constructions.language.stream import Block, Stream
 from constructions.language.transformer import Transformer, TransformerLayer
-from training.comparison.symmetry.alignment import align
+from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.invariants import layers_of
-from training.comparison.weights.block_verdicts import HALF, NATS, ROUNDING, SHARE, Products, counts, numbers
+from training.comparison.weights.block_verdicts import (
+    HALF,
+    NATS,
+    ROUNDING,
+    SHARE,
+    BlockLayer,
+    BlocksResult,
+    Form,
+    Products,
+    Thresholds,
+    counts,
+    numbers,
+)
 from training.comparison.weights.blocks_report import render_blocks
 
 __all__ = ["compare_blocks", "layer_inputs", "render_blocks"]
@@ -55,8 +67,8 @@ def compare_blocks(
     states: Sequence[Tensor] | None = None,
     slot_blocks: Sequence[Block] = (),
     control: Transformer | None = None,
-) -> dict[str, Any]:
-    """Every block of every layer and matched head, as JSON values; :func:`render_blocks` shows them.
+) -> BlocksResult:
+    """Every block of every layer and matched head; :func:`render_blocks` shows them.
 
     Args:
         constructed: the hand-built weights, without norms. learned: of the same shape; it is aligned first.
@@ -71,7 +83,9 @@ def compare_blocks(
     """
     _check(constructed, stream, states)
     networks = {"learned": learned} | ({"control": control} if control is not None else {})
-    alignments = {name: align(constructed, network, slot_blocks) for name, network in networks.items()}
+    alignments = {
+        name: align_transformers(constructed, network, slot_blocks) for name, network in networks.items()
+    }
     aligned = {"constructed": copy.deepcopy(constructed).double()}
     aligned |= {name: alignment.other for name, alignment in alignments.items()}
     blocks = stream.blocks
@@ -79,21 +93,23 @@ def compare_blocks(
     for place in range(len(constructed.layers)):
         own = {name: layers_of(network)[place] for name, network in aligned.items()}
         h = None if states is None else states[place].double()
-        forms = _heads(own, constructed.shape.score_scale, stream, h)
-        for index, form in enumerate(forms):
-            form["partner"] = {n: int(a.heads[place][index // 2]) + 1 for n, a in alignments.items()}
+        partners = [
+            {n: int(i) + 1 for n, i in zip(alignments, row, strict=True)}
+            for row in zip(*(alignment.heads[place] for alignment in alignments.values()), strict=True)
+        ]
+        forms = _heads(own, constructed.shape.score_scale, stream, h, partners)
         if own["constructed"].mlp is not None:
             forms.append(_mlp(own, blocks, h))
-        layers.append({"layer": place + 1, "forms": forms})
-    result = {
-        "blocks": [block.name for block in blocks],
-        "data": states is not None,
-        "tokens": None if states is None else [math.prod(h.shape[:2]) for h in states],
-        "thresholds": {"half": HALF, "nats": NATS, "share": SHARE},
-        "distances": {name: alignment.to_json() for name, alignment in alignments.items()},
-        "layers": layers,
-    }
-    return result | {"counts": {name: counts(layers, name) for name in alignments}}
+        layers.append(BlockLayer(place + 1, forms))
+    return BlocksResult(
+        blocks=[block.name for block in blocks],
+        data=states is not None,
+        tokens=None if states is None else [math.prod(h.shape[:2]) for h in states],
+        thresholds=Thresholds(HALF, NATS, SHARE),
+        distances={name: alignment.distances() for name, alignment in alignments.items()},
+        layers=layers,
+        counts={name: counts(layers, name) for name in alignments},
+    )
 
 
 def _check(constructed: Transformer, stream: Stream, states: Sequence[Tensor] | None) -> None:
@@ -114,8 +130,12 @@ def _check(constructed: Transformer, stream: Stream, states: Sequence[Tensor] | 
 
 
 def _heads(
-    layers: dict[str, TransformerLayer], scale: float, stream: Stream, h: Tensor | None
-) -> list[dict[str, Any]]:
+    layers: dict[str, TransformerLayer],
+    scale: float,
+    stream: Stream,
+    h: Tensor | None,
+    partners: list[dict[str, int]],
+) -> list[Form]:
     """A and V of every head of the constructed network beside those of its partners."""
     if layers["constructed"].attention is None:
         return []
@@ -126,18 +146,20 @@ def _heads(
             a = layer.attention
             scores[name] = scale * a.query[head] @ a.key[head].T  # pyright: ignore[reportOptionalMemberAccess]
             values[name] = a.value[head] @ a.output[head]  # pyright: ignore[reportOptionalMemberAccess]
-        for kind, given in (("A", scores), ("V", values)):
+        given_of: tuple[tuple[Literal["A", "V"], dict[str, Tensor]], ...] = (("A", scores), ("V", values))
+        for kind, given in given_of:
             plain = {n: _plain(m, given["constructed"], stream.blocks) for n, m in given.items()}
             weighed = None
             if h is not None:
                 seen = {n: _booked(m, h, stream, kind) for n, m in given.items()}
                 product = _score_products if kind == "A" else _value_products
                 weighed = {n: product(m, seen["constructed"], h, stream.blocks) for n, m in seen.items()}
-            forms.append({"name": f"head {head + 1}, {kind}", "kind": kind} | numbers(plain, weighed, kind))
+            found = numbers(plain, weighed, kind)
+            forms.append(Form(f"head {head + 1}, {kind}", kind, found, partners[head]))
     return forms
 
 
-def _mlp(layers: dict[str, TransformerLayer], blocks: Sequence[Block], h: Tensor | None) -> dict[str, Any]:
+def _mlp(layers: dict[str, TransformerLayer], blocks: Sequence[Block], h: Tensor | None) -> Form:
     """What the MLP does from block to block. Its plain size has no sign, so no cosine either."""
     sizes = {}
     for name, layer in layers.items():
@@ -156,7 +178,7 @@ def _mlp(layers: dict[str, TransformerLayer], blocks: Sequence[Block], h: Tensor
             name: Products(_sums(change * change, blocks), _sums(change * changes["constructed"], blocks))
             for name, change in changes.items()
         }
-    return {"name": "MLP", "kind": "MLP"} | numbers(sizes, weighed, "MLP")
+    return Form("MLP", "MLP", numbers(sizes, weighed, "MLP"))
 
 
 def _changes(layer: TransformerLayer, tokens: Tensor, blocks: Sequence[Block]) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from console.output import Picture, significant
 from training.comparison.common.parts import Table
+from training.comparison.weights.block_verdicts import BlockLayer, BlocksResult, Form, Matrix
 
 MARKS = {"has": "\N{CHECK MARK}", "lacks": "\N{MULTIPLICATION X}", "in addition": "+"}
 COLOURS = {"has": "#1a7f37", "lacks": "#c1121f", "in addition": "#5a189a"}
@@ -24,7 +24,7 @@ MOST_ROWS = 12
 
 
 def render_blocks(
-    found: dict[str, Any], name: str = "blocks", about: str = ""
+    found: BlocksResult, name: str = "blocks", about: str = ""
 ) -> tuple[list[Table], list[Picture]]:
     """Tables and one picture a layer, named `{name}_1`, `{name}_2`, ...
 
@@ -36,63 +36,62 @@ def render_blocks(
     beyond = _beyond(found, about)
     if beyond is not None:
         tables.append(beyond)
-    pictures = [_picture(found, layer, f"{name}_{layer['layer']}", about) for layer in found["layers"]]
+    pictures = [_picture(found, layer, f"{name}_{layer.layer}", about) for layer in found.layers]
     return tables, pictures
 
 
-def _networks(found: dict[str, Any]) -> list[str]:
-    return list(found["counts"])
+def _networks(found: BlocksResult) -> list[str]:
+    return list(found.counts)
 
 
-def _measure(found: dict[str, Any], form: dict[str, Any]) -> tuple[str, str]:
-    """The key of the sizes that are shown, and what they are."""
-    if not found["data"]:
-        return "norm", "Frobenius norm" if form["kind"] != "MLP" else "norm of W_1, W_2 over units"
-    if form["kind"] == "A":
-        return "size", "std of the score over keys, nats"
-    return "size", "rms over tokens of what is written"
+def _sizes(form: Form) -> tuple[dict[str, Matrix], str]:
+    """The sizes that are shown, by network, and what they are."""
+    if form.numbers.size is None:
+        what = "Frobenius norm" if form.kind != "MLP" else "norm of W_1, W_2 over units"
+        return form.numbers.norm, what
+    if form.kind == "A":
+        return form.numbers.size, "std of the score over keys, nats"
+    return form.numbers.size, "rms over tokens of what is written"
 
 
-def _entries(found: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any], int, int, str]]:
+def _entries(found: BlocksResult) -> Iterator[tuple[int, Form, int, int, str]]:
     """Layer, form, row, column, and the label `a, b` or `r to w` of each block."""
-    names = found["blocks"]
-    for layer in found["layers"]:
-        for form in layer["forms"]:
+    names = found.blocks
+    for layer in found.layers:
+        for form in layer.forms:
             for i, first in enumerate(names):
                 for j, second in enumerate(names):
-                    label = f"<{first}, {second}>" if form["kind"] == "A" else f"{first} \u2192 {second}"
-                    yield layer["layer"], form, i, j, label
+                    label = f"<{first}, {second}>" if form.kind == "A" else f"{first} \u2192 {second}"
+                    yield layer.layer, form, i, j, label
 
 
-def _tokens(found: dict[str, Any]) -> str:
-    if not found["data"]:
+def _tokens(found: BlocksResult) -> str:
+    if found.tokens is None:
         return "Sizes are norms of weights: no tokens were given."
-    return f"Sizes by data: {max(found['tokens']):,} tokens of the constructed network a layer."
+    return f"Sizes by data: {max(found.tokens):,} tokens of the constructed network a layer."
 
 
-def _counts(found: dict[str, Any], about: str) -> Table:
+def _counts(found: BlocksResult, about: str) -> Table:
     rows = []
     for network in _networks(found):
-        counts = found["counts"][network]
-        theorem = counts["has"] + counts["lacks"]
-        beyond = counts["in addition"] + counts["neither"]
+        counts = found.counts[network]
         rows.append(
             [
                 network,
-                f"{counts['has']} of {theorem}",
-                f"{counts['lacks']} of {theorem}",
-                f"{counts['in addition']} of {beyond}",
-                significant(found["distances"][network]["distance"]),
+                f"{counts.has} of {counts.theorem}",
+                f"{counts.lacks} of {counts.theorem}",
+                f"{counts.in_addition} of {counts.beyond}",
+                significant(found.distances[network].distance),
             ]
         )
-    limits = found["thresholds"]
+    limits = found.thresholds
     note = (
         f"{about} A block of the theorem is there if the network's block, regressed on it, has a "
         "coefficient "
-        f"of at least {limits['half']:g} and a cosine of at least {limits['half']:g}. A block "
+        f"of at least {limits.half:g} and a cosine of at least {limits.half:g}. A block "
         "beyond the "
-        f"theorem counts from {limits['nats']:g} nats of score (by norms: {limits['share']:.0%} of the "
-        f"theorem's largest), elsewhere from {limits['share']:.0%} of what the theorem writes there. "
+        f"theorem counts from {limits.nats:g} nats of score (by norms: {limits.share:.0%} of the "
+        f"theorem's largest), elsewhere from {limits.share:.0%} of what the theorem writes there. "
         f"{_tokens(found)} Distance: modulo the symmetries, relative; about 1.3 to 1.4 for "
         "unrelated weights."
     )
@@ -100,23 +99,23 @@ def _counts(found: dict[str, Any], about: str) -> Table:
     return Table("Blocks of the theorem, counted", header, rows, note.strip())
 
 
-def _theorem(found: dict[str, Any], about: str) -> Table:
+def _theorem(found: BlocksResult, about: str) -> Table:
     networks = _networks(found)
     header = ["layer, part", "block", "constructed"]
     for network in networks:
         header += [network, "coefficient", "cosine", "verdict"]
     rows = []
     for layer, form, i, j, label in _entries(found):
-        verdicts = {n: v[i][j] for n, v in form["verdict"].items()}
+        verdicts = {n: v[i][j] for n, v in form.numbers.verdict.items()}
         if not verdicts or next(iter(verdicts.values())) not in ("has", "lacks"):
             continue
-        key, _ = _measure(found, form)
-        row = [f"{layer}, {form['name']}", label, significant(form[key]["constructed"][i][j])]
+        sizes, numbers = _sizes(form)[0], form.numbers
+        row = [f"{layer}, {form.name}", label, significant(sizes["constructed"][i][j])]
         for network in networks:
             row += [
-                significant(form[key][network][i][j]),
-                significant(form["coefficient"][network][i][j]),
-                significant(form["cosine"][network][i][j]),
+                significant(sizes[network][i][j]),
+                significant(numbers.coefficient[network][i][j]),
+                significant(numbers.cosine[network][i][j]),
                 verdicts[network],
             ]
         rows.append(row)
@@ -130,14 +129,15 @@ def _theorem(found: dict[str, Any], about: str) -> Table:
     return Table("Each block of the theorem", header, rows, note.strip())
 
 
-def _beyond(found: dict[str, Any], about: str) -> Table | None:
+def _beyond(found: BlocksResult, about: str) -> Table | None:
     """The largest blocks that the theorem has not, or None when there are none."""
     rows = []
     for layer, form, i, j, label in _entries(found):
-        if form["verdict"].get("learned", {}) and form["verdict"]["learned"][i][j] == "in addition":
-            key, _ = _measure(found, form)
-            largest = max(max(row) for row in form[key]["constructed"])
-            size = form[key]["learned"][i][j]
+        verdict = form.numbers.verdict.get("learned")
+        if verdict and verdict[i][j] == "in addition":
+            sizes, _ = _sizes(form)
+            largest = max(max(row) for row in sizes["constructed"])
+            size = sizes["learned"][i][j]
             rows.append((size / largest if largest else float("inf"), layer, form, i, j, label))
     if not rows:
         return None
@@ -145,9 +145,9 @@ def _beyond(found: dict[str, Any], about: str) -> Table | None:
     networks = _networks(found)
     cells = [
         [
-            f"{layer}, {form['name']}",
+            f"{layer}, {form.name}",
             label,
-            *(significant(form[_measure(found, form)[0]][network][i][j]) for network in networks),
+            *(significant(_sizes(form)[0][network][i][j]) for network in networks),
             significant(share) if share < float("inf") else "the theorem has none",
         ]
         for share, layer, form, i, j, label in rows[:MOST_ROWS]
@@ -157,31 +157,31 @@ def _beyond(found: dict[str, Any], about: str) -> Table | None:
     return Table("Blocks beyond the theorem", header, cells, note.strip())
 
 
-def _picture(found: dict[str, Any], layer: dict[str, Any], name: str, about: str) -> Picture:
+def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> Picture:
     networks = ["constructed", *_networks(found)]
-    forms, blocks = layer["forms"], found["blocks"]
+    forms, blocks = layer.forms, found.blocks
     figure = Figure(figsize=(3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), layout="constrained")
-    figure.suptitle("\n".join(wrap(f"Layer {layer['layer']}: blocks by name. {about}", 120)), fontsize=11)
+    figure.suptitle("\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120)), fontsize=11)
     grid = figure.subplots(len(forms), len(networks), squeeze=False)
     for panels, form in zip(grid, forms, strict=True):
-        key, what = _measure(found, form)
-        sizes = [x for n in networks for row in form[key][n] for x in row if x]
+        shown, what = _sizes(form)
+        sizes = [x for n in networks for row in shown[n] for x in row if x > 0]
         top = max(sizes, default=1.0)
-        own = [x for row in form[key]["constructed"] for x in row if x]
+        own = [x for row in shown["constructed"] for x in row if x > 0]
         largest = max(own, default=top)
         norm = LogNorm(min([top / 10**DECADES, *(x / 2 for x in own if x > largest / 10**DECADES)]), top)
         for panel, network in zip(panels, networks, strict=True):
-            _heat_map(panel, form[key][network], form["verdict"].get(network), norm, blocks)
-            partner = form.get("partner", {}).get(network)
+            _heat_map(panel, shown[network], form.numbers.verdict.get(network), norm, blocks)
+            partner = (form.partner or {}).get(network)
             head = f" (its head {partner})" if partner else ""
-            panel.set_title(f"{network}: {form['name']}{head}", fontsize=9)
-            first, second = ("query block", "key block") if form["kind"] == "A" else ("read", "written")
+            panel.set_title(f"{network}: {form.name}{head}", fontsize=9)
+            first, second = ("query block", "key block") if form.kind == "A" else ("read", "written")
             panel.set_ylabel(first, fontsize=9)
             panel.set_xlabel(second, fontsize=9)
         bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=list(panels), shrink=0.9)
         bar.set_label(what, fontsize=8)
     caption = (
-        f"{about} Layer {layer['layer']}: a row of panels for each part of it, a column for each "
+        f"{about} Layer {layer.layer}: a row of panels for each part of it, a column for each "
         "network. "
         "Shade: size of every block, named on the axes, one logarithmic scale a row of panels "
         "(white: 0 or "
@@ -195,12 +195,12 @@ def _picture(found: dict[str, Any], layer: dict[str, Any], name: str, about: str
 
 def _heat_map(
     panel: Axes,
-    values: list[list[float | None]],
+    values: Matrix,
     verdicts: list[list[str]] | None,
     norm: LogNorm,
     blocks: list[str],
 ) -> None:
-    shown = [[x if x else float("nan") for x in row] for row in values]
+    shown = [[x if x > 0 else float("nan") for x in row] for row in values]
     panel.imshow(shown, norm=norm, cmap="Greys", aspect="auto", interpolation="nearest")
     ticks = range(len(blocks))
     panel.set_xticks(ticks, blocks, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)

@@ -5,15 +5,14 @@ size (a, b) = std over keys j of (z_a(i) E_a)^T A (z_b(j) E_b), root mean square
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from training.comparison.weights.block_verdicts import NATS, SHARE
-from training.comparison.weights.encoder_verdicts import LEAST_MASS, over_heads
-from training.comparison.weights.encoders import THEOREM, Variables, root_mean
+from training.comparison.weights.encoder_verdicts import LEAST_MASS, HeadRow, over_heads
+from training.comparison.weights.encoders import THEOREM, EncodedBlocks, PairSize, Variables, root_mean
 
 Encoders = Mapping[str, Tensor]
 
@@ -54,7 +53,7 @@ def moments(variables: Variables) -> Moments:
 
 def pair_sizes(
     encoders: tuple[Encoders, Encoders], found: tuple[Moments, Moments], form: Tensor
-) -> dict[str, dict[str, float]]:
+) -> dict[str, PairSize]:
     """The size of every pair, and the half width of its 95 % interval over tasks.
 
     With B = E_a A E_b^T, a task has size^2 = tr(M_a B C_b B^T), M_a the second moments of the queries'
@@ -72,12 +71,27 @@ def pair_sizes(
             for b, right in encoders[key].items():
                 block = left @ form @ right.T
                 products = found[query].squares[a] @ block @ found[key].covariances[b] * block
-                size, half_width = root_mean(products.sum((1, 2)))
-                sizes[f"{step} {a} {b}"] = {"size": size, "half_width": half_width}
+                sizes[f"{step} {a} {b}"] = PairSize(*root_mean(products.sum((1, 2))))
     return sizes
 
 
-def largest_beyond(blocks: dict[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Beyond:
+    """A block that EM has not, in the head where it is largest, and how many heads pass.
+
+    shuffled, untrained  the largest size in each of the two controls.
+    """
+
+    step: str
+    query: str
+    key: str
+    best: HeadRow[PairSize]
+    heads: int
+    shuffled: float
+    untrained: float
+
+
+def largest_beyond(blocks: EncodedBlocks) -> list[Beyond]:
     """Blocks that EM has not and the learned network has, the largest first; the largest head of each.
 
     In that head the lower end of the size's interval exceeds every head's size with shuffled variables and in
@@ -86,20 +100,23 @@ def largest_beyond(blocks: dict[str, Any]) -> list[dict[str, Any]]:
     """
     theorem = {" ".join(block) for block in THEOREM}
     found = []
-    for label, shuffled in blocks["pair_floors"].items():
+    for label, shuffled in blocks.pair_floors.items():
         if label in theorem or label == SAME_FOR_ALL:
             continue
-        untrained = max(row["size"] for row in over_heads(blocks["networks"]["untrained"], label, "pairs"))
+
+        def rows_of(name: str, label: str = label) -> Iterator[HeadRow[PairSize]]:
+            return over_heads(blocks.networks[name], label, lambda head: head.pairs[label])
+
+        untrained = max(row.sizes.size for row in rows_of("untrained"))
         rows = [
             row
-            for row in over_heads(blocks["networks"]["learned"], label, "pairs")
-            if row["size"] - row["half_width"] > max(shuffled, untrained)
-            and row["size"] >= max(NATS, SHARE * row["score"])
-            and row["mass"] >= LEAST_MASS
+            for row in rows_of("learned")
+            if row.sizes.size - row.sizes.half_width > max(shuffled, untrained)
+            and row.sizes.size >= max(NATS, SHARE * row.score)
+            and row.mass >= LEAST_MASS
         ]
         if rows:
-            best = max(rows, key=lambda row: row["size"])
+            best = max(rows, key=lambda row: row.sizes.size)
             step, query, key = label.split()
-            more = {"step": step, "query": SYMBOLS[query], "key": SYMBOLS[key], "heads": len(rows)}
-            found.append(best | more | {"shuffled": shuffled, "untrained": untrained})
-    return sorted(found, key=lambda row: -row["size"])
+            found.append(Beyond(step, SYMBOLS[query], SYMBOLS[key], best, len(rows), shuffled, untrained))
+    return sorted(found, key=lambda one: -one.best.sizes.size)

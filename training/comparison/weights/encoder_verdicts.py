@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 from training.comparison.weights.block_verdicts import HALF, NATS
-from training.comparison.weights.encoders import BEYOND, BLOCKS
+from training.comparison.weights.encoders import (
+    BEYOND,
+    BLOCKS,
+    EncodedBlocks,
+    HeadBlocks,
+    LayerBlocks,
+    PairSize,
+    Sizes,
+)
 
 NAMES = {
     "E one log_pi": "E step: log \u03c0_k",
@@ -23,19 +32,32 @@ LABELS = tuple(" ".join(block) for block in BLOCKS)
 BEYOND_LABELS = tuple(" ".join(block) for block in BEYOND)
 
 
+S = TypeVar("S", bound=PairSize)
+
+
+@dataclass(frozen=True)
+class HeadRow(Generic[S]):
+    """A block in one head, counted from 1: its sizes, the whole score's deviation and the attention there."""
+
+    sizes: S
+    layer: int
+    head: int
+    score: float
+    mass: float
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """Of one network; keys are labels of blocks.
 
     heads    (layer, head), from 1, that have it. n_heads: of the network.
-    best     numbers of the head that is nearest to having it, with its layer and head, the standard deviation
-             of its whole score over these keys, and the attention that goes to them (mass).
+    best     the head that is nearest to having it.
     verdict  "has", "weak" (less than half of EM's strength), "lacks"; "in addition" or "neither" for a
              block beyond the theorem.
     """
 
     heads: dict[str, list[tuple[int, int]]]
-    best: dict[str, dict[str, float]]
+    best: dict[str, HeadRow[Sizes]]
     verdict: dict[str, str]
     n_heads: int
     names = NAMES
@@ -45,52 +67,53 @@ class Verdicts:
     least_mass = LEAST_MASS
 
 
-def judge(blocks: dict[str, Any], name: str) -> Verdicts:
+def judge(blocks: EncodedBlocks, name: str) -> Verdicts:
     """Of the network `name`.
 
-    Every one, the controls too, must exceed blocks["floors"], the sizes with shuffled variables; the
-    learned one also every head of the untrained one.
+    Every one, the controls too, must exceed the floors, the sizes with shuffled variables; the learned one
+    also every head of the untrained one.
     """
     heads: dict[str, list[tuple[int, int]]] = {}
-    best: dict[str, dict[str, float]] = {}
+    best: dict[str, HeadRow[Sizes]] = {}
     verdict: dict[str, str] = {}
     for label in LABELS:
-        rows = list(over_heads(blocks["networks"][name], label))
-        floor = blocks["floors"][label]
+
+        def rows_of(name: str, label: str = label) -> list[HeadRow[Sizes]]:
+            return list(over_heads(blocks.networks[name], label, lambda head: head.blocks[label]))
+
+        rows, floor = rows_of(name), blocks.floors[label]
         if name == "learned":
-            others = over_heads(blocks["networks"]["untrained"], label)
-            floor = max(floor, *(row["size"] for row in others))
+            floor = max(floor, *(row.sizes.size for row in rows_of("untrained")))
         passed = [row for row in rows if _passes(row, floor)]
-        heads[label] = [(int(row["layer"]), int(row["head"])) for row in passed]
+        heads[label] = [(row.layer, row.head) for row in passed]
         best[label] = max(passed or rows, key=_closeness)
         verdict[label] = _verdict(label, passed)
-    return Verdicts(heads, best, verdict, len(list(over_heads(blocks["networks"][name], LABELS[0]))))
+    return Verdicts(heads, best, verdict, sum(len(layer.heads) for layer in blocks.networks[name]))
 
 
-def over_heads(
-    layers: list[dict[str, Any]], label: str, group: str | None = None
-) -> Iterator[dict[str, float]]:
-    """Numbers of a block in every head, with layer, head, the whole score's deviation and attention."""
+def over_heads(layers: list[LayerBlocks], label: str, of: Callable[[HeadBlocks], S]) -> Iterator[HeadRow[S]]:
+    """What `of` says of a block, in every head."""
+    step = label[0]
     for place, layer in enumerate(layers, 1):
-        for number, head in enumerate(layer["heads"], 1):
-            more = {"score": head[label[0]], "mass": head["mass"][label[0]]}
-            yield (head[group] if group else head)[label] | {"layer": place, "head": number} | more
+        for number, head in enumerate(layer.heads, 1):
+            yield HeadRow(of(head), place, number, head.score(step), head.mass[step])
 
 
-def _passes(row: dict[str, float], floor: float) -> bool:
-    """A block without size has no cosine (None)."""
-    if row["cosine"] is None or row["cosine"] < HALF or row["size"] < NATS or row["mass"] < LEAST_MASS:
+def _passes(row: HeadRow[Sizes], floor: float) -> bool:
+    """A block without size has no cosine (NaN)."""
+    sizes = row.sizes
+    if not sizes.cosine >= HALF or sizes.size < NATS or row.mass < LEAST_MASS:
         return False
-    return row["size"] - row["half_width"] > floor
+    return sizes.size - sizes.half_width > floor
 
 
-def _closeness(row: dict[str, float]) -> float:
-    return row["size"] * (row["cosine"] or 0.0)
+def _closeness(row: HeadRow[Sizes]) -> float:
+    return 0.0 if math.isnan(row.sizes.cosine) else row.sizes.size * row.sizes.cosine
 
 
-def _verdict(label: str, passed: list[dict[str, float]]) -> str:
+def _verdict(label: str, passed: list[HeadRow[Sizes]]) -> str:
     if label in BEYOND_LABELS:
         return "in addition" if passed else "neither"
     if not passed:
         return "lacks"
-    return "has" if any(row["coefficient"] >= HALF for row in passed) else "weak"
+    return "has" if any(row.sizes.coefficient >= HALF for row in passed) else "weak"

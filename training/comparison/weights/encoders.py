@@ -16,10 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
+
+from console.typed_json import Beside, Key
 
 Variables = Mapping[str, Tensor]
 """Name -> (B, T, w) values at the T tokens of a kind."""
@@ -118,17 +120,107 @@ def explained(variables: Variables, encoders: Mapping[str, Tensor], h: Tensor) -
     return float(1 - (h - encoded).square().sum() / (h - h.mean((0, 1))).square().sum())
 
 
-class Sizes(NamedTuple):
-    """A score block against its term of EM, both with their mean over keys removed.
+@dataclass(frozen=True)
+class PairSize:
+    """A score block between two variables.
 
-    size         standard deviation over keys, nats. half_width: of its 95 % interval over tasks.
-    cosine       with the term of EM. coefficient: of the block regressed on that term; the theorem has 1.
+    size  standard deviation over keys, nats. half_width: of its 95 % interval over tasks.
     """
 
     size: float
     half_width: float
+
+
+@dataclass(frozen=True)
+class Sizes(PairSize):
+    """Against its term of EM, both with their mean over keys removed.
+
+    cosine  with the term of EM. coefficient: of the block regressed on that term; the theorem has 1.
+    """
+
     cosine: float
     coefficient: float
+
+
+@dataclass(frozen=True)
+class ReadOfX:
+    """Of what a head writes at component tokens from the points, the part that comes from x.
+
+    share  of the variance over tasks of what is written, explained by this part; cosine of the two.
+    """
+
+    share: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class ScoreBlocks:
+    """Of one head: every block of BLOCKS, as "E x mu", and the deviation over keys of whole scores."""
+
+    blocks: Annotated[dict[str, Sizes], Beside()]
+    score_e: Annotated[float, Key("E")]
+    score_m: Annotated[float, Key("M")]
+
+    def score(self, step: str) -> float:
+        """Of a whole score of the step."""
+        return self.score_e if step == "E" else self.score_m
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one head: where attention goes, as a mean by step, and what of x is read."""
+
+    mass: dict[str, float]
+    read_x: ReadOfX
+
+
+@dataclass(frozen=True)
+class HeadBlocks(ScoreBlocks, Reading):
+    """Of one head; pairs: every two variables, as "M mu x"."""
+
+    pairs: dict[str, PairSize]
+
+
+@dataclass(frozen=True)
+class LayerBlocks:
+    """R^2 of the encoders at points and tokens on tasks not fitted, and the heads."""
+
+    r2_points: float
+    r2_tokens: float
+    heads: list[HeadBlocks]
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """Of the heads of one layer."""
+
+    heads: list[Reading]
+
+
+@dataclass(frozen=True)
+class EncoderTasks:
+    """The tasks, of which `fit` are for fitting, and how often the variables were shuffled."""
+
+    K: int
+    d: int
+    N: int
+    tasks: int
+    fit: int
+    shuffles: int
+
+
+@dataclass(frozen=True)
+class EncodedBlocks:
+    """Of several networks, layer by layer.
+
+    floors, pair_floors  the largest size that any head has with shuffled variables.
+    """
+
+    about: EncoderTasks
+    floors: dict[str, float]
+    pair_floors: dict[str, float]
+    networks: dict[str, list[LayerBlocks]]
+    reads: dict[str, list[LayerReading]]
 
 
 def block_sizes(block: Tensor, term: Tensor) -> Sizes:
@@ -172,41 +264,29 @@ def encode(points: Tensor, tokens: Tensor, named: Named, n_fit: int) -> list[Enc
     ]
 
 
-def head_blocks(encoded: Encoded, form: Tensor, terms: Mapping[BlockName, Tensor]) -> dict[str, Any]:
-    """Sizes of every block of BLOCKS for one head's A (D, D), and those of its whole scores.
-
-    Keys are "E x mu" and so on, and "E", "M" for the standard deviation over keys of the score itself.
-    """
-    found: dict[str, Any] = {}
+def head_blocks(encoded: Encoded, form: Tensor, terms: Mapping[BlockName, Tensor]) -> ScoreBlocks:
+    """Sizes of every block of BLOCKS for one head's A (D, D), and those of its whole scores."""
+    blocks = {}
     z, points, tokens = encoded.named, encoded.point_encoders, encoded.token_encoders
     for name, term in terms.items():
         if name.step == "E":
             query, key = z.points[name.query] @ points[name.query], z.tokens[name.key] @ tokens[name.key]
         else:
             query, key = z.tokens[name.query] @ tokens[name.query], z.points[name.key] @ points[name.key]
-        found[" ".join(name)] = block_sizes(query @ form @ key.mT, term)._asdict()
-    for step, query, key in (
-        ("E", encoded.points, encoded.tokens),
-        ("M", encoded.tokens, encoded.points),
-    ):
+        blocks[" ".join(name)] = block_sizes(query @ form @ key.mT, term)
+    scores = []
+    for query, key in ((encoded.points, encoded.tokens), (encoded.tokens, encoded.points)):
         score = query @ form @ key.mT
-        found[step] = float((score - score.mean(-1, keepdim=True)).square().mean().sqrt())
-    return found
+        scores.append(float((score - score.mean(-1, keepdim=True)).square().mean().sqrt()))
+    return ScoreBlocks(blocks, *scores)
 
 
-def read_of_x(encoded: Encoded, attention: Tensor, form: Tensor) -> dict[str, float]:
-    """What a head writes at component tokens from the points, and what of that comes from x.
-
-    Args:
-        attention: (T, K, N) weights of tokens on points. form: V (D, D).
-
-    Returns:
-        share: of the variance over tasks of what is written, explained by its part from x; cosine of the two.
-    """
+def read_of_x(encoded: Encoded, attention: Tensor, form: Tensor) -> ReadOfX:
+    """Of attention (T, K, N), the weights of tokens on points, and form V (D, D)."""
     whole = attention @ encoded.points @ form
     part = attention @ (encoded.named.points["x"] @ encoded.point_encoders["x"]) @ form
     whole, part = whole - whole.mean(0), part - part.mean(0)
     total, own = float(whole.square().sum()), float(part.square().sum())
     share = 1 - float((whole - part).square().sum()) / total if total else math.nan
     product = float((whole * part).sum())
-    return {"share": share, "cosine": product / math.sqrt(total * own) if total and own else math.nan}
+    return ReadOfX(share, product / math.sqrt(total * own) if total and own else math.nan)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -11,7 +11,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from console.output import Picture
+from training.comparison.common.drawing import number_heads, write_cells
 from training.comparison.weights.encoder_verdicts import LABELS, Verdicts
+from training.comparison.weights.encoders import EncodedBlocks, LayerBlocks, LayerReading, Reading
 
 LAYERS, SCORES, READS = "weight_space_layers", "weight_space_scores", "weight_space_reads"
 TITLES = {
@@ -24,7 +26,7 @@ SMALLEST = 0.01
 """Nats, where the colours of score blocks begin."""
 
 
-def layers_picture(layers: dict[str, list[list[float | None]]]) -> Picture:
+def layers_picture(layers: dict[str, list[list[float]]]) -> Picture:
     """Heat maps of the cosines between layers."""
     figure = Figure(figsize=(4.4 * len(layers) + 1.4, 4.4), layout="constrained")
     figure.suptitle("Cosine of two layers after alignment", fontsize=12)
@@ -49,20 +51,20 @@ def layers_picture(layers: dict[str, list[list[float | None]]]) -> Picture:
     return Picture(LAYERS, caption, figure)
 
 
-def scores_picture(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: int) -> Picture:
+def scores_picture(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: int) -> Picture:
     """A row of panels for each block, a column for each network; heads by layers."""
-    networks = blocks["networks"]
+    networks = blocks.networks
     names = next(iter(verdicts.values())).names
     figure, grid = _grid(len(LABELS), networks, _title("EM's score blocks, head by head", blocks))
     largest = max(
-        h[k]["size"] for layers in networks.values() for la in layers for h in la["heads"] for k in LABELS
+        h.blocks[k].size for layers in networks.values() for la in layers for h in la.heads for k in LABELS
     )
     norm = LogNorm(SMALLEST, max(largest, 10 * SMALLEST))
     for row, label in enumerate(LABELS):
         for column, (name, layers) in enumerate(networks.items()):
             panel = grid[row][column]
-            sizes = [[head[label]["size"] for head in layer["heads"]] for layer in layers]
-            cosines = [[head[label]["cosine"] for head in layer["heads"]] for layer in layers]
+            sizes = [[head.blocks[label].size for head in layer.heads] for layer in layers]
+            cosines = [[head.blocks[label].cosine for head in layer.heads] for layer in layers]
             _cells(panel, sizes, norm, "Greys", None, 0)
             _texts(panel, cosines, sizes, norm, verdicts[name].heads[label])
             panel.set_title(f"{names[label]}\n{TITLES[name]}", fontsize=9)
@@ -81,20 +83,20 @@ def scores_picture(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: 
     return Picture(SCORES, caption, figure)
 
 
-def reads_picture(blocks: dict[str, Any], seed: int) -> Picture:
+def reads_picture(blocks: EncodedBlocks, seed: int) -> Picture:
     """Where attention goes, and how much of what tokens receive comes from x; each network by its own."""
-    networks = blocks["reads"]
-    rows: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
-        ("attention of points\non component tokens", lambda head: head["mass"]["E"]),
-        ("attention of component\ntokens on points", lambda head: head["mass"]["M"]),
-        ("share of what tokens\nreceive that is x", lambda head: _share(head["read_x"]["share"])),
+    networks = blocks.reads
+    rows: list[tuple[str, Callable[[Reading], float]]] = [
+        ("attention of points\non component tokens", lambda head: head.mass["E"]),
+        ("attention of component\ntokens on points", lambda head: head.mass["M"]),
+        ("share of what tokens\nreceive that is x", lambda head: max(head.read_x.share, 0.0)),
     ]
     figure, grid = _grid(len(rows), networks, _title("What the heads attend to and read", blocks))
     norm = Normalize(0, 1)
     for row, (title, value) in enumerate(rows):
         for column, (name, layers) in enumerate(networks.items()):
             panel = grid[row][column]
-            values = [[value(head) for head in layer["heads"]] for layer in layers]
+            values = [[value(head) for head in layer.heads] for layer in layers]
             _cells(panel, values, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
             panel.set_title(f"{title}\n{TITLES[name]}", fontsize=9)
     bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
@@ -110,27 +112,25 @@ def reads_picture(blocks: dict[str, Any], seed: int) -> Picture:
     return Picture(READS, caption, figure)
 
 
-def _share(value: float | None) -> float | None:
-    return None if value is None else max(value, 0.0)
+def _title(text: str, blocks: EncodedBlocks) -> str:
+    return f"{text} (d = {blocks.about.d}, K = {blocks.about.K})"
 
 
-def _title(text: str, blocks: dict[str, Any]) -> str:
-    return f"{text} (d = {blocks['about']['d']}, K = {blocks['about']['K']})"
-
-
-def _about(blocks: dict[str, Any], seed: int) -> str:
-    about = blocks["about"]
-    measured = about["tasks"] - about["fit"]
+def _about(blocks: EncodedBlocks, seed: int) -> str:
+    about = blocks.about
+    measured = about.tasks - about.fit
     return (
-        f"{measured} tasks of {about['N']} points, K = {about['K']}, d = {about['d']}, seed "
+        f"{measured} tasks of {about.N} points, K = {about.K}, d = {about.d}, seed "
         f"{seed}; encoders "
-        f"fitted on {about['fit']} others."
+        f"fitted on {about.fit} others."
     )
 
 
-def _grid(rows: int, networks: dict[str, Any], title: str) -> tuple[Figure, list[list[Axes]]]:
+def _grid(
+    rows: int, networks: Mapping[str, Sequence[LayerReading | LayerBlocks]], title: str
+) -> tuple[Figure, list[list[Axes]]]:
     layers = next(iter(networks.values()))
-    width, height = 1.6 + 0.55 * len(layers[0]["heads"]), 1.1 + 0.3 * len(layers)
+    width, height = 1.6 + 0.55 * len(layers[0].heads), 1.1 + 0.3 * len(layers)
     figure = Figure(figsize=(width * len(networks) + 1.6, height * rows + 0.8), layout="constrained")
     figure.suptitle(title, fontsize=12)
     grid = [list(row) for row in figure.subplots(rows, len(networks), squeeze=False)]
@@ -143,35 +143,28 @@ def _grid(rows: int, networks: dict[str, Any], title: str) -> tuple[Figure, list
 
 def _cells(
     panel: Axes,
-    values: list[list[float | None]],
+    values: list[list[float]],
     norm: Normalize,
     colours: str,
     text: Callable[[float], str] | None,
     dark: float,
 ) -> None:
-    shown = [[float("nan") if x is None else x for x in row] for row in values]
-    panel.imshow(shown, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
-    panel.set_xticks(range(len(shown[0])), [str(i + 1) for i in range(len(shown[0]))])
-    panel.set_yticks(range(len(shown)), [str(i + 1) for i in range(len(shown))])
-    if text is None:
-        return
-    for i, row in enumerate(values):
-        for j, x in enumerate(row):
-            if x is not None:
-                colour = "white" if norm(x) > dark else "black"
-                panel.text(j, i, text(x), ha="center", va="center", fontsize=8, color=colour)
+    panel.imshow(values, norm=norm, cmap=colours, aspect="auto", interpolation="nearest")
+    number_heads(panel, len(values), len(values[0]))
+    if text is not None:
+        write_cells(panel, values, lambda i, j, x: text(x), lambda x: norm(x) > dark, 8)
 
 
 def _texts(
     panel: Axes,
-    cosines: list[list[float | None]],
+    cosines: list[list[float]],
     sizes: list[list[float]],
     norm: Normalize,
     passed: list[tuple[int, int]],
 ) -> None:
     for i, row in enumerate(cosines):
         for j, x in enumerate(row):
-            if x is None or sizes[i][j] < SMALLEST:
+            if math.isnan(x) or sizes[i][j] < SMALLEST:
                 continue
             has = (i + 1, j + 1) in passed
             colour = "#1a7f37" if has else ("white" if norm(sizes[i][j]) > 0.6 else "black")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from constructions.language.transformer import SelfAttention, Transformer
 from training.comparison.common.component_counts import has_tasks, refusal_of_components
-from training.comparison.common.parts import Part, Start, Subject
+from training.comparison.common.parts import Start, Subject
+from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import attention_maps, attention_of, layers_of, record
 from training.comparison.symmetry.group import random_copy_model
 from training.comparison.symmetry.model_alignment import (
@@ -23,7 +23,6 @@ from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights import encoders as lens
 from training.comparison.weights.encoder_pairs import moments, pair_sizes
 from training.comparison.weights.encoder_verdicts import LABELS
-from training.comparison.weights.report import PICTURES, render
 from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -40,24 +39,59 @@ STRETCH = 1.5
 """A GELU unit's two sides times and over this: no symmetry."""
 
 
-def compute(subject: Subject, start: Start) -> dict[str, Any]:
-    """Distances (section i) and score blocks (section ii), as JSON values."""
+@dataclass(frozen=True)
+class DistanceRow:
+    """Distances of a network from the learned one before and after alignment; cosine of the backbones."""
+
+    before: float
+    after: float
+    by_kind: dict[str, float]
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """Of random copies; broken: of a copy that is none, where the units are such."""
+
+    copies: list[DistanceRow]
+    broken: DistanceRow | None
+
+
+@dataclass(frozen=True)
+class NoBlocks:
+    """Why score blocks were not looked for."""
+
+    missing: str
+
+
+@dataclass(frozen=True)
+class WeightsResult:
+    """Distances, cosines of layers by network, and score blocks."""
+
+    seed: int
+    symmetries: Symmetries
+    controls: dict[str, DistanceRow]
+    layers: dict[str, list[list[float]]]
+    blocks: lens.EncodedBlocks | NoBlocks
+
+
+def compute(subject: Subject, start: Start) -> WeightsResult:
+    """Distances (section i) and score blocks (section ii)."""
     start("weights: random copies")
-    found: dict[str, Any] = {"seed": subject.effort.seed, "symmetries": _copies(subject)}
+    copies = _copies(subject)
     start("weights: controls and layers")
-    found |= {"controls": _controls(subject), "layers": _layers(subject)}
+    controls, layers = _controls(subject), _layers(subject)
     start("weights: blocks of the theorem")
-    found["blocks"] = _blocks(subject)
-    return found
+    return WeightsResult(subject.effort.seed, copies, controls, layers, _blocks(subject))
 
 
-def _copies(subject: Subject) -> dict[str, Any]:
+def _copies(subject: Subject) -> Symmetries:
     """Distance to random copies before and after alignment; a copy that is none."""
     rows = []
     for number in range(COPIES[subject.effort.quick]):
-        other = random_copy_model(subject.model, subject.generator(6, 0, number))
+        other = random_copy_model(subject.model, subject.generator(Purpose.WEIGHTS_COPY, number))
         rows.append(_row(subject.model, other))
-    other = random_copy_model(subject.model, subject.generator(6, 1))
+    other = random_copy_model(subject.model, subject.generator(Purpose.WEIGHTS_BROKEN_COPY))
     mlp = layers_of(other)[0].mlp
     broken = None
     if mlp is not None and transformer_of(other).shape.activation == "gelu":
@@ -66,21 +100,15 @@ def _copies(subject: Subject) -> dict[str, Any]:
             mlp.b1.mul_(STRETCH)
             mlp.w2.div_(STRETCH)
         broken = _row(subject.model, other)
-    return {"copies": rows, "broken": broken}
+    return Symmetries(rows, broken)
 
 
-def _row(model: TGMM, other: TGMM) -> dict[str, Any]:
-    """Distances of `other` from `model` before and after alignment."""
+def _row(model: TGMM, other: TGMM) -> DistanceRow:
     found = align_models(model, other)
-    return {
-        "before": plain_distance(model, other),
-        "after": found.distance,
-        "by_kind": found.by_kind,
-        "cosine": found.backbone.cosine,
-    }
+    return DistanceRow(plain_distance(model, other), found.distance, found.by_kind, found.backbone.cosine)
 
 
-def _controls(subject: Subject) -> dict[str, Any]:
+def _controls(subject: Subject) -> dict[str, DistanceRow]:
     """Distance to the untrained network, and to random directions of the same sizes."""
     networks = {"untrained": subject.untrained, "random": _random(subject)}
     return {name: _row(subject.model, other) for name, other in networks.items()}
@@ -89,34 +117,37 @@ def _controls(subject: Subject) -> dict[str, Any]:
 def _random(subject: Subject) -> TGMM:
     """Random directions of the same sizes in place of the backbone; read-in and tokens are learned ones."""
     random = copy.deepcopy(subject.model).double()
-    random.backbone = random_like(transformer_of(subject.model), subject.generator(6, 2))
+    generator = subject.generator(Purpose.WEIGHTS_RANDOM_NETWORK)
+    random.backbone = random_like(transformer_of(subject.model), generator)
     return random
 
 
-def _layers(subject: Subject) -> dict[str, Any]:
+def _layers(subject: Subject) -> dict[str, list[list[float]]]:
     """How alike the layers of a network are: in a loop of two layers, as in the theorem, every other one."""
     networks = {name: transformer_of(model) for name, model in subject.networks().items()}
-    networks["random"] = random_like(networks["learned"], subject.generator(6, 5))
+    networks["random"] = random_like(networks["learned"], subject.generator(Purpose.WEIGHTS_RANDOM_LAYERS))
     return {name: layer_cosines(network) for name, network in networks.items()}
 
 
-def _blocks(subject: Subject) -> dict[str, Any]:
+def _blocks(subject: Subject) -> lens.EncodedBlocks | NoBlocks:
     """Score blocks of the theorem through encoders: learned, untrained, and with variables of other tasks."""
     config = subject.model.config
     if config.readout != "tokens":
-        return {"missing": f"the read-out is {config.readout!r}: there are no component tokens to attend to"}
+        return NoBlocks(f"the read-out is {config.readout!r}: there are no component tokens to attend to")
     served = [K for K in config.components if has_tasks(config.n_features, K)]
     if not served:
-        return {"missing": refusal_of_components(config)}
+        return NoBlocks(refusal_of_components(config))
     K = min(served, key=lambda k: abs(k - NEAR_COMPONENTS))
     n_tasks, n_points = TASKS[subject.effort.quick], min(POINTS, config.max_positions or POINTS)
     distribution = TaskDistribution(config.n_features, components=(K,))
-    batch = sample_tasks(distribution, n_tasks, K, n_points, subject.generator(6, 3), dtype=torch.float64)
+    generator = subject.generator(Purpose.WEIGHTS_TASKS)
+    batch = sample_tasks(distribution, n_tasks, K, n_points, generator, dtype=torch.float64)
     estimate = record(subject.model, batch.X, K).estimate
     named = lens.named_variables(batch.X, estimate.log_weights.double(), estimate.means.double())
     learned, untrained = (_reads(model, batch.X, K) for model in (subject.model, subject.untrained))
     repeats = range(1 + SHUFFLES[subject.effort.quick])
-    shuffled, *others = (named.shuffled(subject.generator(6, 4, number)) for number in repeats)
+    generators = [subject.generator(Purpose.WEIGHTS_SHUFFLED, number) for number in repeats]
+    shuffled, *others = map(named.shuffled, generators)
     floors = _floors(learned, others)
     networks = {
         "learned": _network_blocks(learned, named),
@@ -124,27 +155,20 @@ def _blocks(subject: Subject) -> dict[str, Any]:
         "shuffled": _network_blocks(learned, shuffled),
     }
     random = _network_blocks(_reads(_random(subject), batch.X, K), named)
-    return {
-        "about": {
-            "K": K,
-            "d": config.n_features,
-            "N": n_points,
-            "tasks": n_tasks,
-            "fit": n_tasks // 2,
-            "shuffles": len(others),
-        },
-        "floors": {label: floors[label] for label in LABELS},
-        "pair_floors": floors,
-        "networks": networks,
-        "reads": {name: _reading(networks[name]) for name in ("learned", "untrained")}
-        | {"random": _reading(random)},
-    }
+    reads = {"learned": networks["learned"], "untrained": networks["untrained"], "random": random}
+    return lens.EncodedBlocks(
+        about=lens.EncoderTasks(K, config.n_features, n_points, n_tasks, n_tasks // 2, len(others)),
+        floors={label: floors[label] for label in LABELS},
+        pair_floors=floors,
+        networks=networks,
+        reads={name: _reading(layers) for name, layers in reads.items()},
+    )
 
 
-def _reading(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the blocks of each layer: where attention goes, and what of x is read."""
+def _reading(layers: list[lens.LayerBlocks]) -> list[lens.LayerReading]:
+    """Of the blocks of each layer, without the blocks."""
     return [
-        {"heads": [{key: head[key] for key in ("mass", "read_x")} for head in la["heads"]]} for la in layers
+        lens.LayerReading([lens.Reading(head.mass, head.read_x) for head in layer.heads]) for layer in layers
     ]
 
 
@@ -196,12 +220,12 @@ def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
             encoders = (encoded.point_encoders, encoded.token_encoders)
             for form in _score_forms(attention):
                 for label, numbers in pair_sizes(encoders, found, form).items():
-                    largest[label] = max(largest.get(label, 0.0), numbers["size"])
+                    largest[label] = max(largest.get(label, 0.0), numbers.size)
     return largest
 
 
 @torch.no_grad()
-def _network_blocks(reads: _Reads, named: lens.Named) -> list[dict[str, Any]]:
+def _network_blocks(reads: _Reads, named: lens.Named) -> list[lens.LayerBlocks]:
     """One entry a layer: R^2 on the tasks not fitted, and every head's blocks."""
     encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
     found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
@@ -213,15 +237,17 @@ def _network_blocks(reads: _Reads, named: lens.Named) -> list[dict[str, Any]]:
         values = attention.value.double() @ attention.output.double()
         encoders = (encoded.point_encoders, encoded.token_encoders)
         heads = [
-            lens.head_blocks(encoded, form, terms)
-            | {"pairs": pair_sizes(encoders, found, form)}
-            | {"read_x": lens.read_of_x(encoded, to_points[:, head], values[head])}
-            | {"mass": {"E": _mass(to_tokens[:, head]), "M": _mass(to_points[:, head])}}
+            lens.HeadBlocks(
+                **vars(lens.head_blocks(encoded, form, terms)),
+                mass={"E": _mass(to_tokens[:, head]), "M": _mass(to_points[:, head])},
+                read_x=lens.read_of_x(encoded, to_points[:, head], values[head]),
+                pairs=pair_sizes(encoders, found, form),
+            )
             for head, form in enumerate(_score_forms(attention))
         ]
         r2_points = lens.explained(encoded.named.points, encoded.point_encoders, encoded.points)
         r2_tokens = lens.explained(encoded.named.tokens, encoded.token_encoders, encoded.tokens)
-        layers.append({"r2_points": r2_points, "r2_tokens": r2_tokens, "heads": heads})
+        layers.append(lens.LayerBlocks(r2_points, r2_tokens, heads))
     return layers
 
 
@@ -234,22 +260,8 @@ def _mass(weights: torch.Tensor) -> float:
     return float(weights.sum(-1).mean())
 
 
-def _refusal(subject: Subject) -> str:
+def refusal(subject: Subject) -> str:
+    """Why weights cannot be compared."""
     if not isinstance(subject.model.backbone, Transformer):
         return f"the backbone is {subject.model.config.backbone!r}: no heads or hidden units to match"
     return ""
-
-
-def _pieces(subject: Subject) -> int:
-    return 3
-
-
-PART = Part(
-    key="weight_space",
-    title="Weights, modulo their symmetries",
-    compute=compute,
-    render=render,
-    pieces=_pieces,
-    pictures=PICTURES,
-    refusal=_refusal,
-)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 from console.output import significant
 from training.comparison.common.parts import Section, Table
 from training.comparison.weights.block_verdicts import NATS, SHARE
-from training.comparison.weights.encoder_pairs import largest_beyond
+from training.comparison.weights.encoder_pairs import Beyond, largest_beyond
 from training.comparison.weights.encoder_verdicts import LEAST_MASS, Verdicts, judge
+from training.comparison.weights.encoders import EncodedBlocks
 from training.comparison.weights.figures import (
     LAYERS,
     READS,
@@ -17,6 +18,7 @@ from training.comparison.weights.figures import (
     reads_picture,
     scores_picture,
 )
+from training.comparison.weights.measure import NoBlocks, WeightsResult
 
 PICTURES = (LAYERS, SCORES, READS)
 SAME = 1e-10
@@ -30,26 +32,26 @@ MOST_BEYOND = 8
 KINDS = {"A": "A", "V": "V", "MLP": "MLP", "tokens": "component tokens", "rest": "read-in, read-out"}
 
 
-def render(found: dict[str, Any]) -> Section:
+def render(found: WeightsResult) -> Section:
     """Findings computed from the numbers."""
-    paragraphs = [_distances(found), _start(found), _alike(found["layers"])]
+    paragraphs = [_distances(found), _start(found), _alike(found.layers)]
     tables = [_distance_table(found)]
-    pictures = [layers_picture(found["layers"])]
-    blocks = found["blocks"]
-    if "missing" in blocks:
-        paragraphs.append(f"EM's score blocks were not looked for: {blocks['missing']}.")
+    pictures = [layers_picture(found.layers)]
+    blocks = found.blocks
+    if isinstance(blocks, NoBlocks):
+        paragraphs.append(f"EM's score blocks were not looked for: {blocks.missing}.")
     else:
-        verdicts = {name: judge(blocks, name) for name in blocks["networks"]}
+        verdicts = {name: judge(blocks, name) for name in blocks.networks}
         paragraphs += [_theorem(blocks, verdicts), _beyond(blocks), _reads(blocks), _limits(blocks)]
-        tables += [_block_table(blocks, verdicts, found["seed"]), _beyond_table(blocks, found["seed"])]
-        pictures += [scores_picture(blocks, verdicts, found["seed"]), reads_picture(blocks, found["seed"])]
+        tables += [_block_table(blocks, verdicts, found.seed), _beyond_table(blocks, found.seed)]
+        pictures += [scores_picture(blocks, verdicts, found.seed), reads_picture(blocks, found.seed)]
     return Section([text for text in paragraphs if text], tables, pictures)
 
 
-def _distances(found: dict[str, Any]) -> str:
-    copies, broken = found["symmetries"]["copies"], found["symmetries"]["broken"]
-    worst = max(row["after"] for row in copies)
-    before = min(row["before"] for row in copies)
+def _distances(found: WeightsResult) -> str:
+    copies, broken = found.symmetries.copies, found.symmetries.broken
+    worst = max(row.after for row in copies)
+    before = min(row.before for row in copies)
     verdict = "as it must be" if worst <= SAME else f"above {SAME:g}: the alignment fails here"
     text = (
         f"{len(copies)} random copies of the network (heads, hidden units and component tokens in "
@@ -61,20 +63,20 @@ def _distances(found: dict[str, Any]) -> str:
     if broken is not None:
         text += (
             " A copy with the GELU units of one layer stretched, which is another function, stays at "
-            f"{significant(broken['after'])}."
+            f"{significant(broken.after)}."
         )
-    untrained, random = found["controls"]["untrained"], found["controls"]["random"]
+    untrained, random = found.controls["untrained"], found.controls["random"]
     return text + (
-        f" The untrained network is at {significant(untrained['after'])} (cosine "
-        f"{significant(untrained['cosine'])}), random directions of equal sizes at "
-        f"{significant(random['after'])} (cosine {significant(random['cosine'])})."
+        f" The untrained network is at {significant(untrained.after)} (cosine "
+        f"{significant(untrained.cosine)}), random directions of equal sizes at "
+        f"{significant(random.after)} (cosine {significant(random.cosine)})."
     )
 
 
-def _start(found: dict[str, Any]) -> str:
+def _start(found: WeightsResult) -> str:
     """Whether the untrained network is where this training began."""
-    tokens = found["controls"]["untrained"]["by_kind"].get("tokens")
-    if tokens is None or tokens >= OWN_START:
+    tokens = found.controls["untrained"].by_kind.get("tokens")
+    if tokens is None or not tokens < OWN_START:
         return ""
     return (
         f"The component tokens of the untrained network are only {significant(tokens)} away from "
@@ -85,10 +87,10 @@ def _start(found: dict[str, Any]) -> str:
     )
 
 
-def _alike(layers: dict[str, list[list[float | None]]]) -> str:
+def _alike(layers: dict[str, list[list[float]]]) -> str:
     """Whether layers repeat, in particular with period 2."""
     lags = {name: [_mean(_lag(matrix, lag)) for lag in (1, 2)] for name, matrix in layers.items()}
-    if lags["learned"][0] is None:
+    if math.isnan(lags["learned"][0]):
         return ""
     texts = [
         f"{name} {significant(one)} one layer apart and {significant(two)} two apart"
@@ -113,16 +115,16 @@ def _alike(layers: dict[str, list[list[float | None]]]) -> str:
     )
 
 
-def _lag(matrix: list[list[float | None]], lag: int) -> list[float]:
-    return [x for i in range(len(matrix) - lag) if (x := matrix[i][i + lag]) is not None]
+def _lag(matrix: list[list[float]], lag: int) -> list[float]:
+    return [x for i in range(len(matrix) - lag) if not math.isnan(x := matrix[i][i + lag])]
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
-def _theorem(blocks: dict[str, Any], verdicts: dict[str, Verdicts]) -> str:
-    about = blocks["about"]
+def _theorem(blocks: EncodedBlocks, verdicts: dict[str, Verdicts]) -> str:
+    about = blocks.about
     own = verdicts["learned"]
     parts = []
     for label, text in own.names.items():
@@ -131,10 +133,10 @@ def _theorem(blocks: dict[str, Any], verdicts: dict[str, Verdicts]) -> str:
             best = own.best[label]
             heads = ", ".join(f"{layer}.{head}" for layer, head in own.heads[label])
             part += (
-                f" in heads {heads}; in the nearest, {best['layer']}.{best['head']}, with cosine "
-                f"{significant(best['cosine'])} at {significant(best['coefficient'])} of EM's "
+                f" in heads {heads}; in the nearest, {best.layer}.{best.head}, with cosine "
+                f"{significant(best.sizes.cosine)} at {significant(best.sizes.coefficient)} of EM's "
                 "strength, and "
-                f"attention on these keys of {significant(best['mass'])}"
+                f"attention on these keys of {significant(best.mass)}"
             )
         parts.append(part)
     controls = [
@@ -143,34 +145,35 @@ def _theorem(blocks: dict[str, Any], verdicts: dict[str, Verdicts]) -> str:
         if name != "learned"
     ]
     return (
-        f"EM's score blocks (K = {about['K']}, d = {about['d']}; heads as layer.head). "
+        f"EM's score blocks (K = {about.K}, d = {about.d}; heads as layer.head). "
         f"{'. '.join(parts)}. "
         f"Blocks found in the controls by the same rules: {', '.join(controls)}."
     )
 
 
-def _beyond(blocks: dict[str, Any]) -> str:
+def _beyond(blocks: EncodedBlocks) -> str:
     found = largest_beyond(blocks)
     if not found:
         return "No score block between two named variables that EM has not exceeds both controls."
     texts = [
-        f"{_attending(row)} by {row['query']} on {row['key']} ({significant(row['size'])} nats of a score's "
-        f"{significant(row['score'])}, head {row['layer']}.{row['head']}, {row['heads']} heads in all)"
+        f"{_attending(row)} by {row.query} on {row.key} ({significant(row.best.sizes.size)} nats of a "
+        f"score's {significant(row.best.score)}, head {row.best.layer}.{row.best.head}, {row.heads} heads "
+        "in all)"
         for row in found[:3]
     ]
     return f"In addition, the largest of {len(found)} kinds of blocks that EM has not: {'; '.join(texts)}."
 
 
-def _attending(row: dict[str, Any]) -> str:
-    return "points attend to component tokens" if row["step"] == "E" else "component tokens attend to points"
+def _attending(row: Beyond) -> str:
+    return "points attend to component tokens" if row.step == "E" else "component tokens attend to points"
 
 
-def _reads(blocks: dict[str, Any]) -> str:
+def _reads(blocks: EncodedBlocks) -> str:
     """What component tokens receive, over heads that attend to points for the most part."""
     shares = {}
-    for name, layers in blocks["reads"].items():
-        heads = [head for layer in layers for head in layer["heads"] if head["mass"]["M"] >= 0.5]
-        values = [head["read_x"]["share"] for head in heads if head["read_x"]["share"] is not None]
+    for name, layers in blocks.reads.items():
+        heads = [head for layer in layers for head in layer.heads if head.mass["M"] >= 0.5]
+        values = [head.read_x.share for head in heads if not math.isnan(head.read_x.share)]
         shares[name] = (len(heads), _mean(values))
     texts = [f"{name} {significant(share)} ({count} heads)" for name, (count, share) in shares.items()]
     return (
@@ -181,10 +184,10 @@ def _reads(blocks: dict[str, Any]) -> str:
     )
 
 
-def _limits(blocks: dict[str, Any]) -> str:
-    layers = blocks["networks"]["learned"]
-    points = ", ".join(significant(layer["r2_points"]) for layer in layers)
-    tokens = ", ".join(significant(layer["r2_tokens"]) for layer in layers)
+def _limits(blocks: EncodedBlocks) -> str:
+    layers = blocks.networks["learned"]
+    points = ", ".join(significant(layer.r2_points) for layer in layers)
+    tokens = ", ".join(significant(layer.r2_tokens) for layer in layers)
     return (
         "What this cannot say: the encoders are linear, and means, weights and responsibilities "
         "are those of "
@@ -202,27 +205,27 @@ def _limits(blocks: dict[str, Any]) -> str:
     )
 
 
-def _distance_table(found: dict[str, Any]) -> Table:
-    copies = found["symmetries"]["copies"]
-    rows = [("copy of itself, the worst", max(copies, key=lambda row: row["after"]))]
-    if found["symmetries"]["broken"] is not None:
-        rows.append(("control: copy, units stretched", found["symmetries"]["broken"]))
+def _distance_table(found: WeightsResult) -> Table:
+    copies = found.symmetries.copies
+    rows = [("copy of itself, the worst", max(copies, key=lambda row: row.after))]
+    if found.symmetries.broken is not None:
+        rows.append(("control: copy, units stretched", found.symmetries.broken))
     rows += [
-        ("control: untrained network", found["controls"]["untrained"]),
-        ("control: random directions", found["controls"]["random"]),
+        ("control: untrained network", found.controls["untrained"]),
+        ("control: random directions", found.controls["random"]),
     ]
     cells = [
         [
             label,
-            significant(row["before"]),
-            significant(row["after"]),
-            significant(row["cosine"]),
-            *(significant(row["by_kind"].get(kind)) for kind in KINDS),
+            significant(row.before),
+            significant(row.after),
+            significant(row.cosine),
+            *(significant(row.by_kind.get(kind)) for kind in KINDS),
         ]
         for label, row in rows
     ]
     note = (
-        f"{len(copies)} copies, seed {found['seed']}. Distances from the learned network, relative "
+        f"{len(copies)} copies, seed {found.seed}. Distances from the learned network, relative "
         "to its "
         "norm. Before: weight by weight. After: forms A = c W_Q W_K^T and V = W_V W_O of matched heads, "
         "matched hidden units, matched component tokens; the norms' gains and biases belong to the "
@@ -234,7 +237,7 @@ def _distance_table(found: dict[str, Any]) -> Table:
     return Table("Distance modulo the symmetries", header, cells, note)
 
 
-def _block_table(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: int) -> Table:
+def _block_table(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: int) -> Table:
     own = verdicts["learned"]
     controls = {f"control: {name}": verdict for name, verdict in verdicts.items() if name != "learned"}
     rows = []
@@ -244,28 +247,28 @@ def _block_table(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: in
             text,
             own.verdict[label],
             f"{len(own.heads[label])} of {own.n_heads}",
-            f"{best['layer']}.{best['head']}",
-            f"{significant(best['size'])} \u00b1 {significant(best['half_width'])}",
-            significant(blocks["floors"][label]),
-            *(significant(best[key]) for key in ("cosine", "coefficient", "score", "mass")),
+            f"{best.layer}.{best.head}",
+            f"{significant(best.sizes.size)} \u00b1 {significant(best.sizes.half_width)}",
+            significant(blocks.floors[label]),
+            *(significant(v) for v in (best.sizes.cosine, best.sizes.coefficient, best.score, best.mass)),
         ]
         for verdict in controls.values():
             other = verdict.best[label]
-            numbers = f"{significant(other['size'])}, {significant(other['cosine'])}"
+            numbers = f"{significant(other.sizes.size)}, {significant(other.sizes.cosine)}"
             row.append(f"{len(verdict.heads[label])} heads; {numbers}")
         rows.append(row)
-    about = blocks["about"]
+    about = blocks.about
     note = (
-        f"{about['tasks'] - about['fit']} tasks of {about['N']} points, K = {about['K']}, d = "
-        f"{about['d']}, "
-        f"seed {seed}; encoders fitted on {about['fit']} others. A head has a block if its cosine "
+        f"{about.tasks - about.fit} tasks of {about.N} points, K = {about.K}, d = "
+        f"{about.d}, "
+        f"seed {seed}; encoders fitted on {about.fit} others. A head has a block if its cosine "
         "with EM's "
         f"term is at least {own.least_cosine:g}, its attention on these keys at least "
         f"{own.least_mass:g} "
         f"(with less it does nothing with them), its size at least {own.least_size:g} nats, and "
         "the lower "
         "end of the size's 95 % interval above the floor, the largest size that any head has in "
-        f"{about['shuffles']} shufflings of the variables over tasks, and for the learned network "
+        f"{about.shuffles} shufflings of the variables over tasks, and for the learned network "
         "above every "
         "head of the untrained one. Weak: less than "
         f"{own.least_coefficient:g} of EM's strength in every head (coefficient; EM has 1). "
@@ -282,25 +285,25 @@ def _block_table(blocks: dict[str, Any], verdicts: dict[str, Verdicts], seed: in
     return Table("EM's score blocks", [*header, "score", "attention", *controls], rows, note)
 
 
-def _beyond_table(blocks: dict[str, Any], seed: int) -> Table:
+def _beyond_table(blocks: EncodedBlocks, seed: int) -> Table:
     rows = [
         [
             _attending(row),
-            f"{row['query']} (query), {row['key']} (key)",
-            f"{row['layer']}.{row['head']}",
-            f"{significant(row['size'])} \u00b1 {significant(row['half_width'])}",
-            *(significant(row[key]) for key in ("score", "mass", "untrained", "shuffled")),
-            str(row["heads"]),
+            f"{row.query} (query), {row.key} (key)",
+            f"{row.best.layer}.{row.best.head}",
+            f"{significant(row.best.sizes.size)} \u00b1 {significant(row.best.sizes.half_width)}",
+            *(significant(v) for v in (row.best.score, row.best.mass, row.untrained, row.shuffled)),
+            str(row.heads),
         ]
         for row in largest_beyond(blocks)[:MOST_BEYOND]
     ]
-    about = blocks["about"]
+    about = blocks.about
     note = (
         f"The {MOST_BEYOND} largest blocks at most, of those between any two named variables that "
         "EM has not; "
         f"seed {seed}, the tasks of the table above. Listed where the lower end of the 95 % "
         "interval exceeds "
-        f"every head of the untrained network and of {about['shuffles']} shufflings (the two "
+        f"every head of the untrained network and of {about.shuffles} shufflings (the two "
         "controls; what a "
         f"shuffling leaves does not depend on the task), from {NATS:g} nats and {SHARE:.0%} of the "
         "whole score "

@@ -3,16 +3,11 @@
 import pytest
 import torch
 
-from training.comparison.adaptation import measure as adaptation
-from training.comparison.attention import measure as attention
-from training.comparison.behaviour import measure as behaviour
-from training.comparison.causal import measure as causal
+from training.comparison import adaptation, attention, behaviour, causal, failures, probes
 from training.comparison.common.component_counts import components_served, has_tasks, refusal_of_components
 from training.comparison.common.em_answers import components_of
 from training.comparison.common.parts import Effort, Subject, subject_of
 from training.comparison.common.regimes import all_regimes, component_regimes, regime_tasks
-from training.comparison.failures import measure as failures
-from training.comparison.probes import measure as probes
 from training.model.tgmm import TGMM, ModelConfig
 from training.serving.loading import Released
 

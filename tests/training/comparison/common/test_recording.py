@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from constructions.language.transformer import LayerShape, SelfAttention, TransformerShape
 from training.comparison.common.parts import Effort, subject_of
+from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import (
     ablated,
     attention_maps,
@@ -237,7 +238,7 @@ def test_the_control_is_the_same_shape_with_other_weights_and_global_randomness_
 def test_generators_repeat_by_path_and_differ_between_paths() -> None:
     subject = subject_of(Released("tiny", small_model(), "", {}), Effort(True, 0, 8))
     paths = [(), (0,), (1,), (0, 0), (1, 0), (0, 1), (301, 3), (301, 5), (302, 3)]
-    drawn = [torch.rand(4, generator=subject.generator(*path)) for path in paths]
-    assert torch.equal(drawn[6], torch.rand(4, generator=subject.generator(301, 3)))
+    drawn = [torch.rand(4, generator=subject.generator_at(*path)) for path in paths]
+    assert torch.equal(drawn[6], torch.rand(4, generator=subject.generator(Purpose.ATTENTION_TASKS, 3)))
     for i, one in enumerate(drawn):
         assert not any(torch.equal(one, two) for two in drawn[:i])

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from training.comparison.common.random_paths import OriginPurpose
 from training.comparison.origins.curvature import TOLERANCE, curvature
-from training.comparison.origins.em_problem import HELD_OUT, EMProblem
+from training.comparison.origins.em_problem import EMProblem
 from training.comparison.origins.straight_lines import barrier, compare_lines, line_losses
 from training.comparison.origins.training_runs import RunPlan, slot_blocks, starting_network
 from training.comparison.symmetry.group import random_copy
 
 TINY = EMProblem(n_features=1, n_components=2, n_samples=6, steps=1, pieces=2, dtype=torch.float64)
-EXAMPLES = TINY.examples(5, HELD_OUT)
+EXAMPLES = TINY.examples(5, OriginPurpose.HELD_OUT)
 
 
 def mean_loss(network):
@@ -85,11 +86,11 @@ def test_the_line_to_a_copy_is_flat_after_alignment_only():
         return float(mean_loss(network))
 
     found = compare_lines(constructed, copied, slot_blocks(TINY), loss, 7)
-    assert found["distance"] <= 1e-10
-    assert found["barrier_before"] > 1.5
-    assert found["barrier_after"] == pytest.approx(1, abs=1e-6)  # weights equal to 1e-10, slopes below 1e4
-    assert found["before"][0] == pytest.approx(found["after"][0])
-    assert len(found["t"]) == len(found["before"]) == 7
+    assert found.distance <= 1e-10
+    assert found.barrier_before > 1.5
+    assert found.barrier_after == pytest.approx(1, abs=1e-6)  # weights equal to 1e-10, slopes below 1e4
+    assert found.before[0] == pytest.approx(found.after[0])
+    assert len(found.t) == len(found.before) == 7
 
 
 def test_line_losses_end_at_the_two_networks():

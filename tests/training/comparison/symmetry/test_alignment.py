@@ -12,7 +12,7 @@ from transformer_instances import generator, largest_excess, random_transformer,
 
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
-from training.comparison.symmetry.alignment import align, balanced, straight_line
+from training.comparison.symmetry.alignment import align_transformers, balanced, straight_line
 from training.comparison.symmetry.group import permute_heads, random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models, layer_cosines, plain_distance
 from training.comparison.symmetry.random_network import random_like
@@ -60,7 +60,7 @@ def test_a_copy_has_distance_zero(n_slots, heads, head_dim, hidden, activation, 
     original = random_transformer(10, heads, head_dim, hidden, 2, activation, norm, seed)
     damaged(original, *damage)
     blocks = slotted_stream(n_slots, 10)[1] if n_slots else ()
-    found = align(original, random_copy(original, generator(seed), blocks).transformer, blocks)
+    found = align_transformers(original, random_copy(original, generator(seed), blocks).transformer, blocks)
     assert found.distance <= SAME
     assert all(value <= SAME for value in found.by_kind.values())
     assert found.every_order
@@ -69,7 +69,9 @@ def test_a_copy_has_distance_zero(n_slots, heads, head_dim, hidden, activation, 
 @pytest.mark.parametrize("n_slots", [1, 2, 3, 4, 6])
 def test_a_copy_of_the_construction_has_distance_zero(n_slots):
     original, blocks = construction(n_slots)
-    found = align(original, random_copy(original, generator(n_slots), blocks).transformer, blocks)
+    found = align_transformers(
+        original, random_copy(original, generator(n_slots), blocks).transformer, blocks
+    )
     assert found.distance <= SAME
     assert all(value <= SAME for value in found.by_kind.values())
     assert found.every_order == (n_slots <= 5)
@@ -89,7 +91,7 @@ def test_six_slots_of_a_random_network_are_found():
     _, blocks = slotted_stream(6, 15)
     original = random_transformer(15, seed=1)
     copied = random_copy(original, generator(1), blocks)
-    found = align(original, copied.transformer, blocks)
+    found = align_transformers(original, copied.transformer, blocks)
     assert not found.every_order
     assert found.distance <= SAME
     assert torch.equal(copied.slots[found.slots], torch.arange(6))
@@ -99,7 +101,7 @@ def test_six_slots_of_a_random_network_are_found():
 def test_an_unrelated_network_of_equal_norms_is_far(name):
     """Nothing in common is sqrt(2); the best of many pairings takes something off."""
     original, blocks = construction(3) if name == "construction" else (random_transformer(12, seed=3), ())
-    found = align(original, random_like(original, generator(1)), blocks)
+    found = align_transformers(original, random_like(original, generator(1)), blocks)
     distance = found.distance
     print(f"{name}: distance of an unrelated network {distance:.3f}, sqrt(2) = {math.sqrt(2):.3f}")
     assert 0.8 * math.sqrt(2) < distance < 1.1 * math.sqrt(2)
@@ -113,7 +115,7 @@ def test_what_is_no_symmetry_counts():
     mlp.w1[:, 0] *= 1.5
     mlp.b1[0] *= 1.5
     mlp.w2[0] /= 1.5
-    found = align(original, other)
+    found = align_transformers(original, other)
     assert found.by_kind["MLP"] > 1e-3
     assert max(found.by_kind["A"], found.by_kind["V"]) <= SAME
 
@@ -123,7 +125,7 @@ def test_a_planted_change_has_its_size():
     original = random_transformer(seed=5)
     other = copy.deepcopy(original)
     other.layers[1].attention.value[0] *= 1.01
-    found = align(original, random_copy(other, generator(5)).transformer)
+    found = align_transformers(original, random_copy(other, generator(5)).transformer)
     head = original.layers[1].attention
     planted = 0.01 * float((head.value[0] @ head.output[0]).norm())
     norm = math.sqrt(sum(sum(layer.values()) for layer in found.squared_norm))
@@ -137,7 +139,7 @@ def test_a_planted_bias_has_its_size():
     original = random_transformer(seed=5)
     other = copy.deepcopy(original)
     other.layers[1].mlp.b2[:2] += torch.tensor([3.0, 4.0], dtype=torch.float64)
-    found = align(original, other)
+    found = align_transformers(original, other)
     assert found.squared[1]["MLP"] == pytest.approx(25.0, rel=1e-8)
     assert found.by_layer[0] <= SAME
     own = {kind: math.fsum(layer[kind] for layer in found.squared_norm) for kind in ("A", "V", "MLP")}
@@ -148,18 +150,22 @@ def test_a_planted_bias_has_its_size():
 def test_the_distance_belongs_to_the_orbits():
     _, blocks = slotted_stream(3, 9)
     a, b = random_transformer(seed=1), random_transformer(seed=2)
-    plain = align(a, b, blocks)
+    plain = align_transformers(a, b, blocks)
     for seed in range(3):
         copies = [random_copy(t, generator(10 * seed + i), blocks).transformer for i, t in enumerate((a, b))]
-        assert align(copies[0], copies[1], blocks).distance == pytest.approx(plain.distance, abs=SAME)
-    assert align(a, b).distance >= plain.distance
+        assert align_transformers(copies[0], copies[1], blocks).distance == pytest.approx(
+            plain.distance, abs=SAME
+        )
+    assert align_transformers(a, b).distance >= plain.distance
 
 
 def test_every_order_of_slots_was_tried():
     _, blocks = slotted_stream(3, 9)
     a, b = random_transformer(seed=1), random_transformer(seed=2)
-    best = align(a, b, blocks).distance
-    orders = [align(a, random_copy(b, generator(i), blocks).transformer).distance for i in range(40)]
+    best = align_transformers(a, b, blocks).distance
+    orders = [
+        align_transformers(a, random_copy(b, generator(i), blocks).transformer).distance for i in range(40)
+    ]
     assert min(orders) == pytest.approx(best, abs=SAME)
     assert max(orders) > best + 1e-6
 
@@ -168,7 +174,7 @@ def test_every_order_of_slots_was_tried():
 def test_the_aligned_weights_compute_what_the_second_network_does(activation):
     _, blocks = slotted_stream(3, 9)
     a, b = (random_transformer(seed=seed, activation=activation) for seed in (1, 2))
-    found = align(a, b, blocks)
+    found = align_transformers(a, b, blocks)
     assert largest_excess(b, found.other, found.columns) <= 1
     assert largest_excess(a, found.reference, torch.arange(9)) <= 1
 
@@ -177,7 +183,7 @@ def test_the_aligned_weights_of_a_copy_are_the_references():
     """A singular value s of a form is known to u |A|, its root, and so a weight, to sqrt(u |A|) at worst."""
     original, blocks = construction(3)
     copied = random_copy(original, generator(8), blocks).transformer
-    found = align(original, copied, blocks)
+    found = align_transformers(original, copied, blocks)
     u = unit_roundoff(torch.float64)
     for name, weight in found.reference.named_parameters():
         other = found.other.get_parameter(name)
@@ -238,13 +244,13 @@ def test_a_repeated_layer_is_seen():
 def test_bad_input_is_refused():
     a = random_transformer()
     with pytest.raises(ValueError, match="hidden=6"):
-        align(a, random_transformer(hidden=6))
+        align_transformers(a, random_transformer(hidden=6))
     with pytest.raises(ValueError, match="hidden=6"):
         straight_line(a, random_transformer(hidden=6), 0.5)
     broken = copy.deepcopy(a)
     broken.layers[0].mlp.b1[0] = math.nan
     with pytest.raises(ValueError, match="finite"):
-        align(a, broken)
+        align_transformers(a, broken)
     with pytest.raises(ValueError, match="scales=True"):
         align_models(small_model(), small_model({"scales": True}))
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from transformer_instances import generator, random_transformer
 
+from console.typed_json import from_plain, to_plain
 from constructions.em.tasks import gather_tasks
 from constructions.em.weights import em_construction
 from constructions.language.stream import Stream
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like
+from training.comparison.weights.block_verdicts import BlocksResult
 from training.comparison.weights.blocks import compare_blocks, layer_inputs, render_blocks
 
 EM = em_construction(2, 3, 2, 12)
@@ -51,18 +53,18 @@ def states():
 def verdicts(found, verdict, network="learned"):
     """(layer, part, row, column) that got this verdict."""
     return {
-        (layer["layer"], form["name"], NAMES[i], NAMES[j])
-        for layer in found["layers"]
-        for form in layer["forms"]
-        for i, row in enumerate(form["verdict"].get(network, []))
+        (layer.layer, form.name, NAMES[i], NAMES[j])
+        for layer in found.layers
+        for form in layer.forms
+        for i, row in enumerate(form.numbers.verdict.get(network, []))
         for j, given in enumerate(row)
         if given == verdict
     }
 
 
-def entry(found, layer, name, key, row, column, network="learned"):
-    form = next(f for f in found["layers"][layer - 1]["forms"] if f["name"] == name)
-    return form[key][network][NAMES.index(row)][NAMES.index(column)]
+def entry(found, layer, name, measure, row, column, network="learned"):
+    form = next(f for f in found.layers[layer - 1].forms if f.name == name)
+    return getattr(form.numbers, measure)[network][NAMES.index(row)][NAMES.index(column)]
 
 
 def formulas(with_mlp):
@@ -76,8 +78,8 @@ def test_a_copy_of_the_construction_has_every_block_and_the_control_none(states)
     assert verdicts(found, "has") == formulas(with_mlp=True) | SHARED
     assert not verdicts(found, "lacks")
     assert not verdicts(found, "in addition")
-    assert found["counts"]["control"]["lacks"] >= 17
-    assert found["counts"]["control"]["in addition"] > 100
+    assert found.counts["control"].lacks >= 17
+    assert found.counts["control"].in_addition > 100
 
 
 def test_without_data_the_weights_alone_say_the_same_of_heads():
@@ -157,7 +159,9 @@ def test_the_report_comes_from_json_alone(states):
     other.layers[0].attention.value[0][S.x.start, 0] = 1
     control = random_like(constructed(), generator(4))
     found = compare_blocks(constructed(), other, S, states, control=control)
-    tables, pictures = render_blocks(json.loads(json.dumps(found, allow_nan=False)), "em", "Seed 4.")
+    tables, pictures = render_blocks(
+        from_plain(BlocksResult, json.loads(json.dumps(to_plain(found)))), "em", "Seed 4."
+    )
     counted, theorem, beyond = tables
     assert [row[0] for row in counted.rows] == ["learned", "control"]
     assert counted.rows[0][1:3] == ["19 of 20", "1 of 20"]
