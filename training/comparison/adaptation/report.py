@@ -49,11 +49,10 @@ def _worth(values: AdaptationResult) -> str:
         for found in r.worth[kind].values()
     ]
     return (
-        f"EM steps until EM alone is no worse than the network alone, at K = {names}: "
-        f"{'; '.join(parts)}. 'Never' means not within {values.steps} steps: {_levels(values)}. The "
-        f"controls, an untrained network and another task's output, are worth 0 steps in {sum(zero)} of "
-        f"{len(zero)} cases. The network's {values.layers} layers are as many as "
-        f"{values.layers // 2} constructed EM steps have."
+        f"EM steps until EM alone is no worse than the network alone, at K = {names}: {'; '.join(parts)}. "
+        f"'Never' means not within {values.steps} steps: {_levels(values)}. The controls, an untrained "
+        f"network and another task's output, are worth 0 steps in {sum(zero)} of {len(zero)} cases. The "
+        f"network's {values.layers} layers are as many as {values.layers // 2} constructed EM steps have."
     )
 
 
@@ -108,13 +107,12 @@ def _polish(polish: Polish | NoPolish) -> str:
 def _reading(values: AdaptationResult) -> str:
     failed = [f"K = {r.K}: {percent(1 - r.own_solved)}" for r in values.regimes]
     return (
-        f"The paper's tasks, {values.regimes[0].tasks} of each K, seed {values.seed}; random "
-        "starts are one draw a task with equal weights, k-means is the best of ten. Means are ruled by "
-        "the tasks that a start fails (more than ten times the error of EM from the truth), medians "
-        "are not; both are given, and means without the tasks that the start itself fails. The network "
-        f"alone fails {'; '.join(failed)}. Worth by the mean compares a network that fails few tasks "
-        "with a start that fails many: it is no measure of how precise the network is where both solve "
-        "the task."
+        f"The paper's tasks, {values.regimes[0].tasks} of each K, seed {values.seed}; random starts are one "
+        "draw a task with equal weights, k-means is the best of ten. Means are ruled by the tasks that a "
+        "start fails (more than ten times the error of EM from the truth), medians are not; both are given, "
+        "and means without the tasks that the start itself fails. The network alone fails "
+        f"{'; '.join(failed)}. Worth by the mean compares a network that fails few tasks with a start that "
+        "fails many: it is no measure of how precise the network is where both solve the task."
     )
 
 

@@ -158,11 +158,10 @@ def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> 
         panel.set_xlabel("point attended to, sorted by component", fontsize=10)
     panels[0].set_ylabel("attending point, sorted by component", fontsize=10)
     caption = (
-        f"The first task of d = {answer.d}, K = {regime.K}, N = {regime.N}, seed "
-        f"{answer.seed}; its first {len(maps['c'])} points, sorted by the component that converged "
-        "EM gives them (white lines). The head is the learned one with the largest mean correlation "
-        f"(rho = {example.rho:.2f}), so it was chosen to look well; the middle panel is the "
-        "control. Attending by responsibility would show the blocks of the right panel. Colours end "
-        "at the 98 % quantile of each attention map."
+        f"The first task of d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}; its first "
+        f"{len(maps['c'])} points, sorted by the component that converged EM gives them (white lines). The "
+        f"head is the learned one with the largest mean correlation (rho = {example.rho:.2f}), so it was "
+        "chosen to look well; the middle panel is the control. Attending by responsibility would show the "
+        "blocks of the right panel. Colours end at the 98 % quantile of each attention map."
     )
     return Picture(name, caption, figure)

@@ -117,26 +117,24 @@ def _method(answer: AttentionResult) -> str:
     first = answer.regimes[0]
     near = ", ".join(f"{Heads(r.distance['points']).text((0, 0))} at K = {r.K}" for r in answer.regimes)
     return (
-        f"Tasks of the paper's distribution, d = {answer.d}, N = {first.N}, seed "
-        f"{answer.seed}; responsibilities w_ik of EM run to its end from the truth, its components "
-        "in the order of the network's tokens. The statistic is Pearson's correlation of log "
-        "attention (the score, up to a number a row) with the target inside each query's row, over "
-        "all rows of a task, a point and itself left out. Not Spearman's: responsibilities are "
-        "nearly 0 or 1, and the ranks among the near zeros are those of the distance. p: points "
-        f"permuted within each task ({first.permutations} permutations), largest |mean| of all "
-        "heads, two-sided, so corrected for the number of heads but not for the number of patterns. "
-        f"A head is told from chance when p < {LEVEL} and 0 lies outside its interval over tasks: the "
-        "permutations alone also reject a head whose rows depend on responsibility in another way in "
-        "each task, with no correlation on average. Permutation breaks the link with distance too, "
-        "so a small p alone does not tell responsibility from distance: c_ij itself correlates with "
-        f"-|x_i - x_j|^2 by {near}, and heads of the untrained network reach small p as well. What "
-        "training put there is what stands above the untrained network. What goes beyond distance is "
-        "what is left at like distance: in each row, among eight neighbours in the order of "
-        "distance, with their mean and their regression on it taken out. Two heads that attend by "
-        "distance alone, exp(-|x|^2 / 2) and exp(-|x|), show how much of distance each statistic "
-        "lets through: from tokens |x_i - mu_k|, to converged EM's means. Heads that correlate need "
-        "not matter for the estimate: that is the next section. The control is one untrained network "
-        "of the same shape, not a population of them."
+        f"Tasks of the paper's distribution, d = {answer.d}, N = {first.N}, seed {answer.seed}; "
+        "responsibilities w_ik of EM run to its end from the truth, its components in the order of the "
+        "network's tokens. The statistic is Pearson's correlation of log attention (the score, up to a "
+        "number a row) with the target inside each query's row, over all rows of a task, a point and itself "
+        "left out. Not Spearman's: responsibilities are nearly 0 or 1, and the ranks among the near zeros "
+        f"are those of the distance. p: points permuted within each task ({first.permutations} "
+        "permutations), largest |mean| of all heads, two-sided, so corrected for the number of heads but not "
+        f"for the number of patterns. A head is told from chance when p < {LEVEL} and 0 lies outside its "
+        "interval over tasks: the permutations alone also reject a head whose rows depend on responsibility "
+        "in another way in each task, with no correlation on average. Permutation breaks the link with "
+        "distance too, so a small p alone does not tell responsibility from distance: c_ij itself correlates "
+        f"with -|x_i - x_j|^2 by {near}, and heads of the untrained network reach small p as well. What "
+        "training put there is what stands above the untrained network. What goes beyond distance is what is "
+        "left at like distance: in each row, among eight neighbours in the order of distance, with their "
+        "mean and their regression on it taken out. Two heads that attend by distance alone, exp(-|x|^2 / 2) "
+        "and exp(-|x|), show how much of distance each statistic lets through: from tokens |x_i - mu_k|, to "
+        "converged EM's means. Heads that correlate need not matter for the estimate: that is the next "
+        "section. The control is one untrained network of the same shape, not a population of them."
     )
 
 
@@ -184,12 +182,11 @@ def _heads_table(regime: RegimeResult) -> Table:
         f"Heads and responsibilities, K = {regime.K}",
         header,
         rows,
-        f"{regime.tasks} of {regime.drawn} tasks (EM has an answer), N = {regime.N}. A head "
-        "is above the controls when its interval lies above those of the strongest untrained head "
-        "and of both heads of distance. Uniform attention, and the share of the tokens' attention "
-        "that falls on points, are the same under every permutation: they have no p, only the "
-        "untrained network beside them. What the statistics above say of a head that leaves the "
-        "points a share near 0 does not reach the stream.",
+        f"{regime.tasks} of {regime.drawn} tasks (EM has an answer), N = {regime.N}. A head is above the "
+        "controls when its interval lies above those of the strongest untrained head and of both heads of "
+        "distance. Uniform attention, and the share of the tokens' attention that falls on points, are the "
+        "same under every permutation: they have no p, only the untrained network beside them. What the "
+        "statistics above say of a head that leaves the points a share near 0 does not reach the stream.",
     )
 
 
@@ -213,9 +210,8 @@ def _constructed_table(regime: RegimeResult) -> Table:
         f"Positive control: the heads of the hand-built EM step, K = {regime.K}",
         header,
         rows,
-        "The same tasks and the same statistic, from the same responsibilities. The E head must show "
-        "in the E column, the first M head in the M column, the second in the entropy. Exact "
-        "responsibilities do not give 1, for the statistic compares their log with themselves. Point "
-        "i holds the slot i mod K, whatever its component, so the construction has no "
-        "points-to-points pattern.",
+        "The same tasks and the same statistic, from the same responsibilities. The E head must show in the "
+        "E column, the first M head in the M column, the second in the entropy. Exact responsibilities do "
+        "not give 1, for the statistic compares their log with themselves. Point i holds the slot i mod K, "
+        "whatever its component, so the construction has no points-to-points pattern.",
     )

@@ -60,12 +60,11 @@ def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
     panels[0].set_ylabel("mean distance, squared units a coordinate")
     legend(figure, panels, 4, title="EM started from")
     caption = (
-        f"{about} Mean distance (the paper's metric) between the network's output and EM after t exact "
-        "steps from five starts, with 95 % bands over tasks; diamonds: EM run until it stops. t = 0 is "
-        "the start itself. Dashed and dotted: the same for another task's output and for an untrained "
-        "network, against EM from k-means++: they must stay far away. A curve with its lowest point at "
-        "a small t would mean that the network does so many EM steps from that start; one that falls "
-        "and stays means converged EM."
+        f"{about} Mean distance (the paper's metric) between the network's output and EM after t exact steps "
+        "from five starts, with 95 % bands over tasks; diamonds: EM run until it stops. t = 0 is the start "
+        "itself. Dashed and dotted: the same for another task's output and for an untrained network, against "
+        "EM from k-means++: they must stay far away. A curve with its lowest point at a small t would mean "
+        "that the network does so many EM steps from that start; one that falls and stays means converged EM."
     )
     return Picture("behaviour-steps", caption, figure)
 
@@ -122,11 +121,10 @@ def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
         panel.set_axis_off()
     legend(figure, panels[: len(regimes)], 4)
     caption = (
-        f"{about} Median distance (the paper's metric) of the network's output to each reference, with "
-        "95 % intervals over tasks; nearest on average at the top, the methods that are measured on "
-        "fewer tasks at the bottom. Crosses: the controls, which have no reason to be near any. Grey "
-        "line: mean error of EM from the truth; references that differ by much less than it are one "
-        "answer for this question."
+        f"{about} Median distance (the paper's metric) of the network's output to each reference, with 95 % "
+        "intervals over tasks; nearest on average at the top, the methods that are measured on fewer tasks "
+        "at the bottom. Crosses: the controls, which have no reason to be near any. Grey line: mean error of "
+        "EM from the truth; references that differ by much less than it are one answer for this question."
     )
     return Picture("behaviour-nearest", caption, figure)
 

@@ -130,12 +130,11 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
     panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
     legend(figure, panels[:1], len(regime.networks["learned"].moved["mean"].mean) + 1, 10)
     caption = (
-        f"{_about(answer, regime)}. One mark a head; dots: learned, coloured by layer; crosses: "
-        "untrained (the control). Across: the correlation of its log attention with "
-        "responsibilities, mean over tasks. Up: how far the estimate moves when its output is "
-        "replaced by its average. If heads that look like a step of EM were the ones that matter, "
-        "the dots would rise to the right; p by permuting heads inside their layers, so that depth "
-        "alone makes none small, not corrected for the number of patterns."
+        f"{_about(answer, regime)}. One mark a head; dots: learned, coloured by layer; crosses: untrained "
+        "(the control). Across: the correlation of its log attention with responsibilities, mean over tasks. "
+        "Up: how far the estimate moves when its output is replaced by its average. If heads that look like "
+        "a step of EM were the ones that matter, the dots would rise to the right; p by permuting heads "
+        "inside their layers, so that depth alone makes none small, not corrected for the number of patterns."
     )
     return Picture(name, caption, figure)
 
@@ -182,16 +181,15 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
         panel.set_xlim(0.7, len(own.tokens) + 0.3)
         panel.grid(alpha=0.3)
     caption = (
-        f"{_about(answer, regime)}; encoders fitted on {regime.fitted} other tasks; bars 95 % "
-        "intervals over tasks. Top left: values of another estimate in place of what the component "
-        "tokens hold of means and weights; 1 = the network answers the patched means, 0 = it ignores "
-        "them; dotted levels: what one exact EM step from the same values would keep. Behind the "
-        "last layer only the read-out follows. Top right: responsibilities of another mixture "
-        "in place of those that the points hold; 1 = the network answers the M step's means of them. "
-        "Controls: the same norm of change in a random direction, and the untrained network. Bottom "
-        "left: how much of the stream the encoders explain on held-out tasks, beside controls. "
-        "Bottom right: change of the learned network's final error when the decoded estimate, or one "
-        "exact EM step from it, is put in; below 0 would be better than no patch."
+        f"{_about(answer, regime)}; encoders fitted on {regime.fitted} other tasks; bars 95 % intervals over "
+        "tasks. Top left: values of another estimate in place of what the component tokens hold of means and "
+        "weights; 1 = the network answers the patched means, 0 = it ignores them; dotted levels: what one "
+        "exact EM step from the same values would keep. Behind the last layer only the read-out follows. Top "
+        "right: responsibilities of another mixture in place of those that the points hold; 1 = the network "
+        "answers the M step's means of them. Controls: the same norm of change in a random direction, and "
+        "the untrained network. Bottom left: how much of the stream the encoders explain on held-out tasks, "
+        "beside controls. Bottom right: change of the learned network's final error when the decoded "
+        "estimate, or one exact EM step from it, is put in; below 0 would be better than no patch."
     )
     return Picture(name, caption, figure)
 

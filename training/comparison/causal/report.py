@@ -70,10 +70,9 @@ def _heads_sentence(regime: RegimeResult) -> str:
     needed = int(more_than_control(own).sum())
     return (
         f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance "
-        f"{significant(moved[top])}, the turned change {significant(turned[top])}); {needed} of "
-        f"{moved.size} heads move it further than the turned change does, and "
-        f"{int((moved < 0.1 * own.error).sum())} by less than a tenth of the network's own error "
-        f"{significant(own.error)}."
+        f"{significant(moved[top])}, the turned change {significant(turned[top])}); {needed} of {moved.size} "
+        f"heads move it further than the turned change does, and {int((moved < 0.1 * own.error).sum())} by "
+        f"less than a tenth of the network's own error {significant(own.error)}."
     )
 
 
@@ -163,31 +162,29 @@ def _layers(numbers: list[str]) -> str:
 def _method(answer: CausalResult) -> str:
     first = answer.regimes[0]
     text = (
-        f"Paper's distribution, d = {answer.d}, N = {first.N}, {first.tasks} tasks, seed "
-        f"{answer.seed}; brackets are 95 % intervals over tasks. Ablation: a head's output is "
-        "replaced by its average (over tasks and points; over tasks at each token) or by 0; the "
-        "distance moved is the paper's error between the ablated and the whole estimate. Control: "
-        "the same change, turned by one random rotation of the stream, so of the same norm at every "
-        "token; its interval does not cover other rotations. Rank correlations are over heads, which "
-        "are few; the p that counts is by permuting heads inside their layers, since depth alone can "
-        "make a correlation across layers; the table has both."
+        f"Paper's distribution, d = {answer.d}, N = {first.N}, {first.tasks} tasks, seed {answer.seed}; "
+        "brackets are 95 % intervals over tasks. Ablation: a head's output is replaced by its average (over "
+        "tasks and points; over tasks at each token) or by 0; the distance moved is the paper's error "
+        "between the ablated and the whole estimate. Control: the same change, turned by one random rotation "
+        "of the stream, so of the same norm at every token; its interval does not cover other rotations. "
+        "Rank correlations are over heads, which are few; the p that counts is by permuting heads inside "
+        "their layers, since depth alone can make a correlation across layers; the table has both."
     )
     if not _has_patches(first):
         return text
     return text + (
-        f" Patches: encoders fitted by least squares on {first.fitted} other tasks, from converged "
-        "EM's values (means and log weights at tokens; log responsibilities, floored at 1e-8, at "
-        "points, with the point itself held) to the stream after each layer. The part of the stream "
-        "along the encoded subspace is replaced. Fraction: how much of the shift put in shows in the "
-        "final means, beyond patching the network's own values; 0 ignored, 1 adopted. At tokens the "
-        "shift is to another task's estimate, or the network's own plus noise (deviation 1 a "
-        "coordinate of a mean); at points the responsibilities are those of another task's mixture, "
-        "and full adoption gives the M step's means of them. EM steps are the exact ones of "
-        "baselines.em, which the construction approximates to about 1e-3. Behind the last layer "
-        "nothing but the read-out follows, so that a fraction near 1 there says only that the "
-        "encoder reads what is said. In the construction means written between an E and an M layer "
-        "are overwritten, and between an M and an E layer they are taken up: ignored before the last "
-        "layer says no more than that the last layer is like an M layer, ignored everywhere that no "
-        "layer is like an E layer that reads the tokens. A patch that is ignored may be so because "
-        "the network holds the value elsewhere too: what is not adopted is not shown to be absent."
+        f" Patches: encoders fitted by least squares on {first.fitted} other tasks, from converged EM's "
+        "values (means and log weights at tokens; log responsibilities, floored at 1e-8, at points, with the "
+        "point itself held) to the stream after each layer. The part of the stream along the encoded "
+        "subspace is replaced. Fraction: how much of the shift put in shows in the final means, beyond "
+        "patching the network's own values; 0 ignored, 1 adopted. At tokens the shift is to another task's "
+        "estimate, or the network's own plus noise (deviation 1 a coordinate of a mean); at points the "
+        "responsibilities are those of another task's mixture, and full adoption gives the M step's means of "
+        "them. EM steps are the exact ones of baselines.em, which the construction approximates to about "
+        "1e-3. Behind the last layer nothing but the read-out follows, so that a fraction near 1 there says "
+        "only that the encoder reads what is said. In the construction means written between an E and an M "
+        "layer are overwritten, and between an M and an E layer they are taken up: ignored before the last "
+        "layer says no more than that the last layer is like an M layer, ignored everywhere that no layer is "
+        "like an E layer that reads the tokens. A patch that is ignored may be so because the network holds "
+        "the value elsewhere too: what is not adopted is not shown to be absent."
     )

@@ -141,8 +141,7 @@ def _kinds(values: FailuresResult, about: str) -> Picture:
     panel.set_xlim(0, 100)
     legend(figure, [panel], 2)
     caption = (
-        f"{about} Failures by where the estimated means stand. Red is the signature of a bad optimum of "
-        "EM, as the failed fits of EM show; the untrained network is the control that has no idea of "
-        "the task."
+        f"{about} Failures by where the estimated means stand. Red is the signature of a bad optimum of EM, "
+        "as the failed fits of EM show; the untrained network is the control that has no idea of the task."
     )
     return Picture("failures-kinds", caption, figure)

@@ -142,20 +142,18 @@ def _kinds(values: FailuresResult) -> str:
         else "Whether most of its failures are in the basin of a bad optimum of EM cannot be said"
     )
     return (
-        f"Of {total} failures: {'; '.join(parts)}. EM run from the failed estimate ends in a solved "
-        f"task in {percent(own)} of {own.tasks}; from the untrained network's in "
-        f"{percent(control)} of {control.tasks}; from a failed fit of EM in "
-        f"{percent(repaired['em normal'])}. {stuck}."
+        f"Of {total} failures: {'; '.join(parts)}. EM run from the failed estimate ends in a solved task in "
+        f"{percent(own)} of {own.tasks}; from the untrained network's in {percent(control)} of "
+        f"{control.tasks}; from a failed fit of EM in {percent(repaired['em normal'])}. {stuck}."
     )
 
 
 def _reading(values: FailuresResult) -> str:
     notes = (
         f"All on the same tasks of the paper, {values.strata[-1].tasks} tasks of each K (seed "
-        f"{values.seed}); EM is one start each, run until it stops. A single start fails by bad luck "
-        f"as well as by a hard task, so the share of {values.restarts} starts from random points "
-        "that fail is used as the hardness for EM. Odds ratios and areas compare tasks of the same K "
-        "only."
+        f"{values.seed}); EM is one start each, run until it stops. A single start fails by bad luck as well "
+        f"as by a hard task, so the share of {values.restarts} starts from random points that fail is used "
+        "as the hardness for EM. Odds ratios and areas compare tasks of the same K only."
     )
     refused = [f"K = {s.K}" for s in values.strata if s.spectral_refusal]
     if refused:

@@ -128,12 +128,11 @@ def _about_random(data: OriginsResult) -> str:
     weights = [run.curve[-1].weights for run in runs]
     return (
         f"From random weights, {runs[0].plan.steps:,} steps at rate {runs[0].plan.learning_rate:g} end at "
-        f"{_over(ends, levels.construction.em)} times the constructed loss "
-        f"({_over(ends, levels.start.em)} times that of returning the start), "
-        f"{len(runs)} seeds: the run {verdict(runs, levels.construction.em)}. Modulo the symmetries "
-        f"its weights end {_range(weights)} away from the construction's; "
-        "no weights at all are 1 away, unrelated weights of the construction's norms "
-        f"{significant(data.unrelated_distance, 3)}. That this training does not find the construction "
+        f"{_over(ends, levels.construction.em)} times the constructed loss ({_over(ends, levels.start.em)} "
+        f"times that of returning the start), {len(runs)} seeds: the run "
+        f"{verdict(runs, levels.construction.em)}. Modulo the symmetries its weights end {_range(weights)} "
+        "away from the construction's; no weights at all are 1 away, unrelated weights of the construction's "
+        f"norms {significant(data.unrelated_distance, 3)}. That this training does not find the construction "
         "says nothing of longer training or of another optimiser."
     )
 
@@ -214,12 +213,11 @@ def _runs_table(data: OriginsResult, target: Target) -> Table:
     note = (
         "Smallest to largest over the seeds. Losses and distances on the held-out tasks; highest: of all "
         f"seeds, taken {WATCHES} times a run. weights: distance to the construction modulo the symmetries, "
-        "relative to its norm, and in the mean over seeds that of scores, values and MLP each relative "
-        "to its own (the MLP has nearly all of the norm); control, unrelated weights of the same norms: "
-        f"{unrelated}. "
-        "function: root mean square difference of the outputs. gradient: its norm on a batch before the "
-        f"first step. Verdict: the distance to EM is within {RETURNED:g} times the construction's, every "
-        "seed, or not."
+        "relative to its norm, and in the mean over seeds that of scores, values and MLP each relative to "
+        "its own (the MLP has nearly all of the norm); control, unrelated weights of the same norms: "
+        f"{unrelated}. function: root mean square difference of the outputs. gradient: its norm on a batch "
+        f"before the first step. Verdict: the distance to EM is within {RETURNED:g} times the "
+        "construction's, every seed, or not."
     )
     return Table(f"Training, {TARGET_TITLES[target]}", header, rows, note)
 

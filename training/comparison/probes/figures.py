@@ -81,9 +81,8 @@ def about(results: ProbesResult) -> str:
     """How the numbers were taken, for captions."""
     s = results.settings
     return (
-        f"{s.tasks} tasks of the paper's distribution, d = {s.d}, N = {s.n_samples}; a task "
-        f"is for fitting, for choosing the penalty or for the test; {s.seeds} seeds of split and "
-        f"shuffle, seed {s.seed}."
+        f"{s.tasks} tasks of the paper's distribution, d = {s.d}, N = {s.n_samples}; a task is for fitting, "
+        f"for choosing the penalty or for the test; {s.seeds} seeds of split and shuffle, seed {s.seed}."
     )
 
 
@@ -188,12 +187,11 @@ def _growth(results: ProbesResult, K: int, targets: Sequence[str]) -> Picture:
     s = results.settings
     caption = (
         f"{about(results)} Top: the EM iterate that the stream after a layer explains best, bars 95 % "
-        f"intervals over {s.resamples} resamples of the tasks; a layer without a point explains "
-        f"less than half of every iterate. EM starts from {_start_name(start)}; the hand-built EM (d "
-        f"= 2, K = 3, {results.handbuilt.tasks} tasks) from its given start. Bottom: how much "
-        f"of the end of EM from {first} the stream explains, band the same interval, dotted the same "
-        "probe on shuffled targets. Layer 0 is what the input alone tells. Control: the untrained "
-        "network."
+        f"intervals over {s.resamples} resamples of the tasks; a layer without a point explains less than "
+        f"half of every iterate. EM starts from {_start_name(start)}; the hand-built EM (d = 2, K = 3, "
+        f"{results.handbuilt.tasks} tasks) from its given start. Bottom: how much of the end of EM from "
+        f"{first} the stream explains, band the same interval, dotted the same probe on shuffled targets. "
+        "Layer 0 is what the input alone tells. Control: the untrained network."
     )
     return Picture("probe_growth", caption, figure)
 
@@ -265,14 +263,13 @@ def _lens(results: ProbesResult, K: int) -> Picture:
     path.set_title("Distance of the layer's estimate to EM's iterates", fontsize=10)
     s = results.settings
     caption = (
-        f"{about(results)} Left: error of the estimate read from the component tokens by the "
-        "network's own final norm and head (logit lens) or by an affine map per layer to the "
-        f"network's output, fitted on {s.lens_tasks} other tasks (tuned lens); dotted: EM from the "
-        "truth. Middle: distance between the tuned lens after a layer and t EM steps from the one "
-        "before it, divided by that of no step; the lowest point says how many EM steps the layer is "
-        f"worth, dashed the same with the points of another task ({s.step_tasks} tasks). Right: "
-        "distance between the tuned lens and the iterates of EM from the network's estimate after "
-        "layer 1; an unrolled EM would be light along a rising line."
+        f"{about(results)} Left: error of the estimate read from the component tokens by the network's own "
+        "final norm and head (logit lens) or by an affine map per layer to the network's output, fitted on "
+        f"{s.lens_tasks} other tasks (tuned lens); dotted: EM from the truth. Middle: distance between the "
+        "tuned lens after a layer and t EM steps from the one before it, divided by that of no step; the "
+        "lowest point says how many EM steps the layer is worth, dashed the same with the points of another "
+        f"task ({s.step_tasks} tasks). Right: distance between the tuned lens and the iterates of EM from "
+        "the network's estimate after layer 1; an unrolled EM would be light along a rising line."
     )
     return Picture("probe_lens", caption, figure)
 

@@ -47,14 +47,13 @@ def growth_finding(results: ProbesResult) -> str:
     built = [row for row in results.handbuilt.maps if row.path == BUILT_PATHS[0]]
     sure = sum(row.trend.spearman.low > 0 for row in built)
     return (
-        f"Is the network an unrolled EM? {_verdict(results)} The EM iterate that the stream explains "
-        f"best grows with the layer in {best} of the {told} maps (one K, target and start) where at "
-        f"least {FEWEST} layers explain {LEAST:.0%} of some iterate ({total - told} more maps have "
-        f"fewer such layers); the iterate of which a layer adds most grows in {newest} of "
-        f"{told_newest}. Growth is counted only where the 95 % interval of the rank correlation is "
-        "above 0 and above the untrained network's value; about one map in forty may pass by chance. "
-        f"Positive control: the same probe finds growth in {sure} of {len(built)} maps of the "
-        f"hand-built EM.{_line(results)}"
+        f"Is the network an unrolled EM? {_verdict(results)} The EM iterate that the stream explains best "
+        f"grows with the layer in {best} of the {told} maps (one K, target and start) where at least "
+        f"{FEWEST} layers explain {LEAST:.0%} of some iterate ({total - told} more maps have fewer such "
+        f"layers); the iterate of which a layer adds most grows in {newest} of {told_newest}. Growth is "
+        "counted only where the 95 % interval of the rank correlation is above 0 and above the untrained "
+        "network's value; about one map in forty may pass by chance. Positive control: the same probe finds "
+        f"growth in {sure} of {len(built)} maps of the hand-built EM.{_line(results)}"
     )
 
 
@@ -68,9 +67,8 @@ def _verdict(results: ProbesResult) -> str:
         return "Most maps show no unrolled EM; in some, later layers hold later iterates."
     if newest > _by_chance(told_newest):
         return (
-            "Linear probes find no unrolled EM: the iterate that a layer holds best does not move "
-            "on. What layers add does, to later iterates, in some maps, as in any stepwise "
-            "refinement."
+            "Linear probes find no unrolled EM: the iterate that a layer holds best does not move on. What "
+            "layers add does, to later iterates, in some maps, as in any stepwise refinement."
         )
     return "Linear probes find no unrolled EM in this network."
 
@@ -180,13 +178,12 @@ def _matching(results: ProbesResult) -> str:
 
 def _limits(results: ProbesResult) -> str:
     return (
-        f"What cannot be concluded. {about(results)} A probe that finds nothing shows that nothing is "
-        "there linearly and at these tokens; another code would escape it, and so would another "
-        "iteration than EM from these starts. A high R² for a late iterate is no sign of EM by "
-        "itself: late iterates agree with the truth, which any good estimator knows. Iterates from "
-        "random starts cannot be known to a network that does not know the start. The component "
-        "order is the network's own at its output, which favours late layers; the posterior mean of "
-        "a point's centre does not depend on it. The iterates of the untrained network are put in "
-        "the order of its own output, and its own estimate is another start. Intervals hold for the "
-        "tasks at hand with the probes as fitted."
+        f"What cannot be concluded. {about(results)} A probe that finds nothing shows that nothing is there "
+        "linearly and at these tokens; another code would escape it, and so would another iteration than EM "
+        "from these starts. A high R² for a late iterate is no sign of EM by itself: late iterates agree "
+        "with the truth, which any good estimator knows. Iterates from random starts cannot be known to a "
+        "network that does not know the start. The component order is the network's own at its output, which "
+        "favours late layers; the posterior mean of a point's centre does not depend on it. The iterates of "
+        "the untrained network are put in the order of its own output, and its own estimate is another "
+        "start. Intervals hold for the tasks at hand with the probes as fitted."
     )

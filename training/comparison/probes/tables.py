@@ -102,11 +102,10 @@ def trend_table(results: ProbesResult) -> Table:
             "grows",
         ),
         rows,
-        f"Iterates 0 to {results.settings.iterations}; a dash: no iterate explained by "
-        f"{LEAST:.0%}, or fewer than {FEWEST} layers that do. In brackets 95 % intervals over tasks. "
-        "The hand-built EM takes two layers a step and serves as positive control, probed for EM "
-        "from another start as its negative one. The correlation is 0 where the best iterate is the "
-        "same throughout.",
+        f"Iterates 0 to {results.settings.iterations}; a dash: no iterate explained by {LEAST:.0%}, or fewer "
+        f"than {FEWEST} layers that do. In brackets 95 % intervals over tasks. The hand-built EM takes two "
+        "layers a step and serves as positive control, probed for EM from another start as its negative one. "
+        "The correlation is 0 where the best iterate is the same throughout.",
     )
 
 
@@ -143,10 +142,9 @@ def r2_table(results: ProbesResult) -> Table:
             "its gain",
         ),
         rows,
-        "R² of the linear probe at the layer where it is largest, 95 % interval over tasks in "
-        "brackets. Selectivity: R² minus that on shuffled targets at the same layer (Hewitt and "
-        "Liang 2019). R² that the input alone explains is no evidence of a computation; only the "
-        "gain is.",
+        "R² of the linear probe at the layer where it is largest, 95 % interval over tasks in brackets. "
+        "Selectivity: R² minus that on shuffled targets at the same layer (Hewitt and Liang 2019). R² that "
+        "the input alone explains is no evidence of a computation; only the gain is.",
     )
 
 

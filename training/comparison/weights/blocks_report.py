@@ -86,14 +86,11 @@ def _counts(found: BlocksResult, about: str) -> Table:
         )
     limits = found.thresholds
     note = (
-        f"{about} A block of the theorem is there if the network's block, regressed on it, has a "
-        "coefficient "
-        f"of at least {limits.half:g} and a cosine of at least {limits.half:g}. A block "
-        "beyond the "
-        f"theorem counts from {limits.nats:g} nats of score (by norms: {limits.share:.0%} of the "
-        f"theorem's largest), elsewhere from {limits.share:.0%} of what the theorem writes there. "
-        f"{_tokens(found)} Distance: modulo the symmetries, relative; about 1.3 to 1.4 for "
-        "unrelated weights."
+        f"{about} A block of the theorem is there if the network's block, regressed on it, has a coefficient "
+        f"of at least {limits.half:g} and a cosine of at least {limits.half:g}. A block beyond the theorem "
+        f"counts from {limits.nats:g} nats of score (by norms: {limits.share:.0%} of the theorem's largest), "
+        f"elsewhere from {limits.share:.0%} of what the theorem writes there. {_tokens(found)} Distance: "
+        "modulo the symmetries, relative; about 1.3 to 1.4 for unrelated weights."
     )
     header = ["network", "has", "lacks", "in addition", "distance"]
     return Table("Blocks of the theorem, counted", header, rows, note.strip())
@@ -120,10 +117,8 @@ def _theorem(found: BlocksResult, about: str) -> Table:
             ]
         rows.append(row)
     note = (
-        f"{about} A: score of a head, <query block, key block>, in nats. V: what a head writes, "
-        "MLP: what "
-        f"the MLP writes, read \u2192 write. {_tokens(found)} A block with one or two entries has "
-        "a large "
+        f"{about} A: score of a head, <query block, key block>, in nats. V: what a head writes, MLP: what "
+        f"the MLP writes, read \u2192 write. {_tokens(found)} A block with one or two entries has a large "
         "cosine by chance: compare with the control."
     )
     return Table("Each block of the theorem", header, rows, note.strip())
@@ -181,14 +176,11 @@ def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> P
         bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=list(panels), shrink=0.9)
         bar.set_label(what, fontsize=8)
     caption = (
-        f"{about} Layer {layer.layer}: a row of panels for each part of it, a column for each "
-        "network. "
-        "Shade: size of every block, named on the axes, one logarithmic scale a row of panels "
-        "(white: 0 or "
-        "below the scale). Green check: the network has this block of the theorem; red cross: it "
-        "lacks it; "
-        "violet plus: a block that the theorem has not. Learning brought what tells the learned network "
-        f"from the control. {_tokens(found)}"
+        f"{about} Layer {layer.layer}: a row of panels for each part of it, a column for each network. "
+        "Shade: size of every block, named on the axes, one logarithmic scale a row of panels (white: 0 or "
+        "below the scale). Green check: the network has this block of the theorem; red cross: it lacks it; "
+        "violet plus: a block that the theorem has not. Learning brought what tells the learned network from "
+        f"the control. {_tokens(found)}"
     )
     return Picture(name, caption.strip(), figure)
 

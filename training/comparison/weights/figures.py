@@ -40,13 +40,10 @@ def layers_picture(layers: dict[str, list[list[float]]]) -> Picture:
     bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=panels, shrink=0.85)
     bar.set_label("cosine (1: the same layer)")
     caption = (
-        "Cosine between the forms of two layers of one network (scores and values of matched "
-        "heads, matched "
-        "hidden units), modulo the symmetries. Weights reused in a loop of two layers, as in the "
-        "theorem, would "
-        "give 1 at every other place off the diagonal. Matching leaves unrelated layers somewhat "
-        "above 0: the "
-        "controls show how much, the last with the learned layers' sizes of heads and units."
+        "Cosine between the forms of two layers of one network (scores and values of matched heads, matched "
+        "hidden units), modulo the symmetries. Weights reused in a loop of two layers, as in the theorem, "
+        "would give 1 at every other place off the diagonal. Matching leaves unrelated layers somewhat above "
+        "0: the controls show how much, the last with the learned layers' sizes of heads and units."
     )
     return Picture(LAYERS, caption, figure)
 
@@ -71,14 +68,11 @@ def scores_picture(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: i
     bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
     bar.set_label("size: std of the block over the keys of a query, nats")
     caption = (
-        f"{_about(blocks, seed)} Shade: size of each score block, found through linear encoders of "
-        "the named "
-        "variables (the network's own final estimate). Number: its cosine with EM's term; green "
-        "and bold where the "
-        "head has the block by the rules of the table. Columns: the learned network, "
-        "an untrained one with the same variables, the learned one with variables of other tasks. "
-        "E step: points "
-        "attend to component tokens; M step: component tokens attend to points."
+        f"{_about(blocks, seed)} Shade: size of each score block, found through linear encoders of the named "
+        "variables (the network's own final estimate). Number: its cosine with EM's term; green and bold "
+        "where the head has the block by the rules of the table. Columns: the learned network, an untrained "
+        "one with the same variables, the learned one with variables of other tasks. E step: points attend "
+        "to component tokens; M step: component tokens attend to points."
     )
     return Picture(SCORES, caption, figure)
 
@@ -120,9 +114,8 @@ def _about(blocks: EncodedBlocks, seed: int) -> str:
     about = blocks.about
     measured = about.tasks - about.fit
     return (
-        f"{measured} tasks of {about.N} points, K = {about.K}, d = {about.d}, seed "
-        f"{seed}; encoders "
-        f"fitted on {about.fit} others."
+        f"{measured} tasks of {about.N} points, K = {about.K}, d = {about.d}, seed {seed}; encoders fitted "
+        f"on {about.fit} others."
     )
 
 

@@ -54,8 +54,7 @@ def _distances(found: WeightsResult) -> str:
     before = min(row.before for row in copies)
     verdict = "as it must be" if worst <= SAME else f"above {SAME:g}: the alignment fails here"
     text = (
-        f"{len(copies)} random copies of the network (heads, hidden units and component tokens in "
-        "another "
+        f"{len(copies)} random copies of the network (heads, hidden units and component tokens in another "
         "order, other bases inside query-key and value-output products; the same function) are at least "
         f"{significant(before)} away weight by weight, relative to the norm of the weights, and at most "
         f"{significant(worst)} after alignment, {verdict}."
@@ -79,10 +78,8 @@ def _start(found: WeightsResult) -> str:
     if tokens is None or not tokens < OWN_START:
         return ""
     return (
-        f"The component tokens of the untrained network are only {significant(tokens)} away from "
-        "the learned "
-        "ones: it is probably the start of this very training (the same seed). What the two have "
-        "in common "
+        f"The component tokens of the untrained network are only {significant(tokens)} away from the learned "
+        "ones: it is probably the start of this very training (the same seed). What the two have in common "
         "is then what training left in place, and not chance."
     )
 
@@ -107,10 +104,8 @@ def _alike(layers: dict[str, list[list[float]]]) -> str:
     elif largest > chance:
         verdict = f"more in common than by chance in places, but {verdict}"
     return (
-        f"Mean cosine of layers after alignment (1: the same layer): {'; '.join(texts)}. The most "
-        "similar "
-        f"pair of learned layers has {significant(largest)}, of random directions "
-        f"{significant(chance)}: "
+        f"Mean cosine of layers after alignment (1: the same layer): {'; '.join(texts)}. The most similar "
+        f"pair of learned layers has {significant(largest)}, of random directions {significant(chance)}: "
         f"{verdict}."
     )
 
@@ -135,8 +130,7 @@ def _theorem(blocks: EncodedBlocks, verdicts: dict[str, Verdicts]) -> str:
             part += (
                 f" in heads {heads}; in the nearest, {best.layer}.{best.head}, with cosine "
                 f"{significant(best.sizes.cosine)} at {significant(best.sizes.coefficient)} of EM's "
-                "strength, and "
-                f"attention on these keys of {significant(best.mass)}"
+                f"strength, and attention on these keys of {significant(best.mass)}"
             )
         parts.append(part)
     controls = [
@@ -145,9 +139,8 @@ def _theorem(blocks: EncodedBlocks, verdicts: dict[str, Verdicts]) -> str:
         if name != "learned"
     ]
     return (
-        f"EM's score blocks (K = {about.K}, d = {about.d}; heads as layer.head). "
-        f"{'. '.join(parts)}. "
-        f"Blocks found in the controls by the same rules: {', '.join(controls)}."
+        f"EM's score blocks (K = {about.K}, d = {about.d}; heads as layer.head). {'. '.join(parts)}. Blocks "
+        f"found in the controls by the same rules: {', '.join(controls)}."
     )
 
 
@@ -177,8 +170,7 @@ def _reads(blocks: EncodedBlocks) -> str:
         shares[name] = (len(heads), _mean(values))
     texts = [f"{name} {significant(share)} ({count} heads)" for name, (count, share) in shares.items()]
     return (
-        "Of the variance of what component tokens receive from the points, in heads that give "
-        "these half of "
+        "Of the variance of what component tokens receive from the points, in heads that give these half of "
         f"the attention or more, x explains on average: {', '.join(texts)}. Where the untrained network or "
         "random directions have as much, reading x is the read-in's doing and not the training's."
     )
@@ -189,19 +181,14 @@ def _limits(blocks: EncodedBlocks) -> str:
     points = ", ".join(significant(layer.r2_points) for layer in layers)
     tokens = ", ".join(significant(layer.r2_tokens) for layer in layers)
     return (
-        "What this cannot say: the encoders are linear, and means, weights and responsibilities "
-        "are those of "
-        "the network's own final estimate, so that a layer which works with earlier values, or "
-        "holds them in "
+        "What this cannot say: the encoders are linear, and means, weights and responsibilities are those of "
+        "the network's own final estimate, so that a layer which works with earlier values, or holds them in "
         "another form, is missed. Of the variance of what the heads read, layer by layer on tasks not "
-        f"fitted, the named variables explain at points {points}; at component tokens {tokens}. "
-        "The strength "
-        "of log r_ik is an average over all points, most of which have r_ik near 0, where its "
-        "exact value "
-        "hardly matters to softmax. A block in the scores is no proof of its use. Rotations of the "
-        "stream "
-        "are not among the symmetries removed: "
-        "two networks trained from different starts would be far apart even if they computed alike."
+        f"fitted, the named variables explain at points {points}; at component tokens {tokens}. The strength "
+        "of log r_ik is an average over all points, most of which have r_ik near 0, where its exact value "
+        "hardly matters to softmax. A block in the scores is no proof of its use. Rotations of the stream "
+        "are not among the symmetries removed: two networks trained from different starts would be far apart "
+        "even if they computed alike."
     )
 
 
@@ -225,13 +212,11 @@ def _distance_table(found: WeightsResult) -> Table:
         for label, row in rows
     ]
     note = (
-        f"{len(copies)} copies, seed {found.seed}. Distances from the learned network, relative "
-        "to its "
-        "norm. Before: weight by weight. After: forms A = c W_Q W_K^T and V = W_V W_O of matched heads, "
-        "matched hidden units, matched component tokens; the norms' gains and biases belong to the "
-        "forms. "
-        "Cosine: of the backbones' matched forms. A network of small weights is near 1 whatever its "
-        "directions; random directions have the learned network's sizes, and its read-in and read-out."
+        f"{len(copies)} copies, seed {found.seed}. Distances from the learned network, relative to its norm. "
+        "Before: weight by weight. After: forms A = c W_Q W_K^T and V = W_V W_O of matched heads, matched "
+        "hidden units, matched component tokens; the norms' gains and biases belong to the forms. Cosine: of "
+        "the backbones' matched forms. A network of small weights is near 1 whatever its directions; random "
+        "directions have the learned network's sizes, and its read-in and read-out."
     )
     header = ["network", "before", "after", "cosine", *KINDS.values()]
     return Table("Distance modulo the symmetries", header, cells, note)
@@ -259,27 +244,18 @@ def _block_table(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: int
         rows.append(row)
     about = blocks.about
     note = (
-        f"{about.tasks - about.fit} tasks of {about.N} points, K = {about.K}, d = "
-        f"{about.d}, "
-        f"seed {seed}; encoders fitted on {about.fit} others. A head has a block if its cosine "
-        "with EM's "
-        f"term is at least {own.least_cosine:g}, its attention on these keys at least "
-        f"{own.least_mass:g} "
-        f"(with less it does nothing with them), its size at least {own.least_size:g} nats, and "
-        "the lower "
-        "end of the size's 95 % interval above the floor, the largest size that any head has in "
-        f"{about.shuffles} shufflings of the variables over tasks, and for the learned network "
-        "above every "
-        "head of the untrained one. Weak: less than "
-        f"{own.least_coefficient:g} of EM's strength in every head (coefficient; EM has 1). "
-        "Nearest head: "
-        "largest size times cosine, of those that have the block, or else of all. Size: standard "
-        "deviation "
-        "over the keys of a query; score: the same of the whole score. Attention: mean weight on "
-        "these keys. "
-        "Controls, by the same rules: the untrained network, and one more "
-        "shuffling; heads that pass, size and cosine of the nearest. A block of one number always has "
-        "cosine 1 or -1: only its size tells."
+        f"{about.tasks - about.fit} tasks of {about.N} points, K = {about.K}, d = {about.d}, seed {seed}; "
+        f"encoders fitted on {about.fit} others. A head has a block if its cosine with EM's term is at least "
+        f"{own.least_cosine:g}, its attention on these keys at least {own.least_mass:g} (with less it does "
+        f"nothing with them), its size at least {own.least_size:g} nats, and the lower end of the size's 95 "
+        f"% interval above the floor, the largest size that any head has in {about.shuffles} shufflings of "
+        "the variables over tasks, and for the learned network above every head of the untrained one. Weak: "
+        f"less than {own.least_coefficient:g} of EM's strength in every head (coefficient; EM has 1). "
+        "Nearest head: largest size times cosine, of those that have the block, or else of all. Size: "
+        "standard deviation over the keys of a query; score: the same of the whole score. Attention: mean "
+        "weight on these keys. Controls, by the same rules: the untrained network, and one more shuffling; "
+        "heads that pass, size and cosine of the nearest. A block of one number always has cosine 1 or -1: "
+        "only its size tells."
     )
     header = ["block", "verdict", "heads", "nearest", "size, nats", "floor", "cosine", "coefficient"]
     return Table("EM's score blocks", [*header, "score", "attention", *controls], rows, note)
@@ -299,17 +275,12 @@ def _beyond_table(blocks: EncodedBlocks, seed: int) -> Table:
     ]
     about = blocks.about
     note = (
-        f"The {MOST_BEYOND} largest blocks at most, of those between any two named variables that "
-        "EM has not; "
-        f"seed {seed}, the tasks of the table above. Listed where the lower end of the 95 % "
-        "interval exceeds "
-        f"every head of the untrained network and of {about.shuffles} shufflings (the two "
-        "controls; what a "
-        f"shuffling leaves does not depend on the task), from {NATS:g} nats and {SHARE:.0%} of the "
-        "whole score "
-        f"on, with {LEAST_MASS:.0%} of the attention or more on these keys. One block can stand "
-        "for another "
-        "that is correlated with it."
+        f"The {MOST_BEYOND} largest blocks at most, of those between any two named variables that EM has "
+        f"not; seed {seed}, the tasks of the table above. Listed where the lower end of the 95 % interval "
+        f"exceeds every head of the untrained network and of {about.shuffles} shufflings (the two controls; "
+        f"what a shuffling leaves does not depend on the task), from {NATS:g} nats and {SHARE:.0%} of the "
+        f"whole score on, with {LEAST_MASS:.0%} of the attention or more on these keys. One block can stand "
+        "for another that is correlated with it."
     )
     header = ["who", "block", "head", "size, nats", "score", "attention"]
     header += ["control: untrained", "control: shuffled", "heads that pass"]
