@@ -34,13 +34,14 @@ from console.folder import default_out
 from console.memory import check_fits
 from console.options import folder, usable_seed, whole
 from console.output import check_out, finite, write_results
+from console.sections import Section
 from console.terminal import print_table, progress, widen
 from console.typed_json import FORMAT, Kept, load_result, save_result, to_plain
 from training.comparison.adaptation import PART as ADAPTATION
 from training.comparison.attention import PART as ATTENTION
 from training.comparison.behaviour import PART as BEHAVIOUR
 from training.comparison.causal import PART as CAUSAL
-from training.comparison.common.parts import Effort, Part, Section, Subject, subject_of
+from training.comparison.common.parts import Effort, Part, Subject, subject_of
 from training.comparison.failures import PART as FAILURES
 from training.comparison.origins import PART as ORIGINS
 from training.comparison.probes import PART as PROBES

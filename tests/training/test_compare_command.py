@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from console import typed_json
 from console.errors import STOPPED, run_command
 from console.output import Picture
+from console.sections import Section, Table
 from training import compare
-from training.comparison.common.parts import Part, Section, Table
+from training.comparison.common.parts import Part
 from training.model.tgmm import TGMM, ModelConfig
 from training.trainer.checkpoint import save_model
 

@@ -7,11 +7,11 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from console.drawing import band, error_bars, legend
 from console.output import Picture
+from console.phrases import Interval
 from training.comparison.adaptation.measure import AdaptationResult, Curve, Worth
-from training.comparison.common.drawing import STYLES, about_network, band, error_bars, legend
-from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import Interval
+from training.comparison.common.regimes import SHUFFLED, STYLES, about_network
 
 START_LABELS = {
     "learned": "the network",

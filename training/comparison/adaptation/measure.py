@@ -14,6 +14,7 @@ from torch import Tensor
 
 from baselines.metrics import errors
 from baselines.mixture import Mixture
+from console.phrases import CountedInterval, Interval
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
@@ -26,13 +27,7 @@ from training.comparison.common.regimes import (
     em_iterates,
     regime_tasks,
 )
-from training.comparison.common.task_statistics import (
-    TAIL,
-    CountedInterval,
-    Interval,
-    mean_interval,
-    resampled,
-)
+from training.comparison.common.task_statistics import TAIL, mean_interval, resampled
 from training.model.tgmm import TGMM
 
 STEPS = 15

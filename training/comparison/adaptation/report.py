@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
+from console.phrases import CountedInterval, Interval, interval, listed, number, percent
+from console.sections import Section, Table, table_of
 from training.comparison.adaptation.figures import START_LABELS, pictures
-from training.comparison.adaptation.measure import AdaptationResult, NoPolish, Polish
-from training.comparison.common.parts import Section, Table
-from training.comparison.common.phrases import interval, listed, number, percent
+from training.comparison.adaptation.measure import AdaptationResult, ComponentResult, NoPolish, Polish
 from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import CountedInterval, Interval
 
 
 def render(values: AdaptationResult) -> Section:
@@ -117,92 +116,66 @@ def _reading(values: AdaptationResult) -> str:
 
 
 def _worth_table(values: AdaptationResult) -> Table:
-    rows = []
-    for regime in values.regimes:
-        for start, found in regime.worth["learned"].items():
-            task = found.task
-            controls = [steps_interval(regime.worth[kind][start].mean) for kind in ("untrained", SHUFFLED)]
-            n = found.solved.tasks
-            rows.append(
-                [
-                    f"{regime.title}, {regime.tasks} tasks",
-                    START_LABELS[start],
-                    steps_interval(found.mean),
-                    steps_interval(found.median),
-                    f"{steps_interval(found.solved)}, {n} tasks",
-                    " / ".join(steps_text(q) for q in task.quartiles),
-                    percent(task.never),
-                    *controls,
-                ]
-            )
-    return Table(
+    return table_of(
         "How many EM steps the network alone is worth",
+        [(r, start, found) for r in values.regimes for start, found in r.worth["learned"].items()],
         [
-            "tasks",
-            "EM from",
-            "by the mean error",
-            "by the median error",
-            "by the mean, tasks that the start solves",
-            "task by task: quartiles",
-            "tasks where EM never is as good",
-            "control, by the mean: untrained network",
-            "control, by the mean: another task's output",
+            ("tasks", lambda row: f"{row[0].title}, {row[0].tasks} tasks"),
+            ("EM from", lambda row: START_LABELS[row[1]]),
+            ("by the mean error", lambda row: steps_interval(row[2].mean)),
+            ("by the median error", lambda row: steps_interval(row[2].median)),
+            ("by the mean, tasks that the start solves", lambda row: _counted(row[2].solved)),
+            ("task by task: quartiles", lambda row: " / ".join(map(steps_text, row[2].task.quartiles))),
+            ("tasks where EM never is as good", lambda row: percent(row[2].task.never)),
+            *(
+                (f"control, by the mean: {name}", lambda row, kind=kind: _control(row[0], kind, row[1]))
+                for kind, name in (("untrained", "untrained network"), (SHUFFLED, "another task's output"))
+            ),
         ],
-        rows,
         "The smallest number of EM steps (two constructed layers each) after which EM from that start "
         "is no worse than the network without EM layers, with 95 % intervals over tasks.",
     )
 
 
+def _counted(found: CountedInterval) -> str:
+    return f"{steps_interval(found)}, {found.tasks} tasks"
+
+
+def _control(regime: ComponentResult, kind: str, start: str) -> str:
+    return steps_interval(regime.worth[kind][start].mean)
+
+
 def _needed_table(values: AdaptationResult) -> Table:
-    rows = []
-    for regime in values.regimes:
-        for name, found in regime.needed.items():
-            curve = regime.curves[name]
-            rows.append(
-                [
-                    regime.title,
-                    START_LABELS[name],
-                    interval(curve.mean[0]),
-                    interval(curve.mean[-1]),
-                    interval(regime.floor),
-                    percent(curve.failed),
-                    steps_interval(found.mean),
-                    f"{steps_interval(found.solved)}, {found.solved.tasks} tasks",
-                ]
-            )
-    return Table(
+    return table_of(
         "EM steps until the floor",
+        [(r, name, r.curves[name], found) for r in values.regimes for name, found in r.needed.items()],
         [
-            "tasks",
-            "start",
-            "mean error before",
-            f"after {values.steps} steps",
-            "floor: EM from the truth",
-            "failed after these",
-            f"steps until within {100 * (values.near - 1):.0f} % of the floor",
-            "the same, tasks that the start solves",
+            ("tasks", lambda row: row[0].title),
+            ("start", lambda row: START_LABELS[row[1]]),
+            ("mean error before", lambda row: interval(row[2].mean[0])),
+            (f"after {values.steps} steps", lambda row: interval(row[2].mean[-1])),
+            ("floor: EM from the truth", lambda row: interval(row[0].floor)),
+            ("failed after these", lambda row: percent(row[2].failed)),
+            (
+                f"steps until within {100 * (values.near - 1):.0f} % of the floor",
+                lambda row: steps_interval(row[3].mean),
+            ),
+            ("the same, tasks that the start solves", lambda row: _counted(row[3].solved)),
         ],
-        rows,
         "The untrained network and another task's output, as starts of EM, are the controls.",
     )
 
 
 def _polish_table(polish: Polish | NoPolish) -> Table:
-    rows = []
-    if isinstance(polish, Polish):
-        for row in polish.rows:
-            rows.append(
-                [
-                    str(row.steps),
-                    str(polish.tasks),
-                    number(row.mean),
-                    number(row.most),
-                    number(row.control),
-                ]
-            )
-    return Table(
+    tasks, rows = ("", []) if isinstance(polish, NoPolish) else (str(polish.tasks), polish.rows)
+    return table_of(
         "Constructed EM layers against exact EM steps behind the network",
-        ["steps", "tasks", "mean distance", "largest distance", "control: distance to no step at all, mean"],
         rows,
+        [
+            ("steps", lambda row: str(row.steps)),
+            ("tasks", lambda row: tasks),
+            ("mean distance", lambda row: number(row.mean)),
+            ("largest distance", lambda row: number(row.most)),
+            ("control: distance to no step at all, mean", lambda row: number(row.control)),
+        ],
     )

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from console.drawing import number_heads, write_cells
 from console.output import Picture
 from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
-from training.comparison.common.drawing import about_tasks, number_heads, write_cells
+from training.comparison.common.regimes import about_tasks
 
 PICTURES = ("attention_heads_K3", "attention_heads", "attention_example_K3", "attention_example")
 """Of the first K and of the largest K."""

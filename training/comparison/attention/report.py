@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from console.sections import Section, Table
 from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
 from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
-from training.comparison.common.parts import Section, Table
 
 MEANING = {
     "points": "points to points ~ c_ij",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from baselines.mixture import Mixture
+from console.phrases import UNKNOWN, Interval
 from training.comparison.behaviour.estimators import (
     EARLY_NAME,
     NOISE,
@@ -20,7 +21,7 @@ from training.comparison.behaviour.estimators import (
     stands,
 )
 from training.comparison.common.regimes import BAD, SHUFFLED, Found, RegimeTasks
-from training.comparison.common.task_statistics import UNKNOWN, Interval, around, mean_interval, resampled
+from training.comparison.common.task_statistics import around, mean_interval, resampled
 
 SHRINKAGE = 0.02
 """The least that a prior about 0 does; the coefficient of this direction counts in its size."""

@@ -7,13 +7,13 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from console.drawing import error_bars, legend
 from console.output import Picture
+from console.phrases import UNKNOWN, Interval
 from training.comparison.behaviour.directions import CONTROLS, Direction, leaning, shown
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES
-from training.comparison.common.drawing import about_network, error_bars, legend
-from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import UNKNOWN, Interval
+from training.comparison.common.regimes import SHUFFLED, about_network
 
 DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
 STYLES = {

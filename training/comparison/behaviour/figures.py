@@ -7,11 +7,11 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from console.drawing import band, error_bars, legend, write_cells
 from console.output import Picture
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import label
-from training.comparison.common.drawing import STYLES, about_network, band, error_bars, legend, write_cells
-from training.comparison.common.regimes import SHUFFLED, START_NAMES
+from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES, about_network
 
 CONTROLS = {SHUFFLED: ("0.35", "--"), "untrained": ("0.6", ":")}
 MOST_PANELS = 4

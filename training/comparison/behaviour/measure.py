@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.methods import METHODS
+from console.phrases import Interval
 from console.typed_json import Absent
 from training.comparison.behaviour.directions import Direction, directions
 from training.comparison.behaviour.estimators import STEPS
@@ -33,12 +34,7 @@ from training.comparison.common.regimes import (
     regime_tasks,
     tasks_of,
 )
-from training.comparison.common.task_statistics import (
-    Interval,
-    mean_interval,
-    median_interval,
-    share_interval,
-)
+from training.comparison.common.task_statistics import mean_interval, median_interval, share_interval
 
 KINDS = (*NETWORKS, SHUFFLED)
 POSTERIOR = "posterior-mean"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from console.output import significant
+from console.phrases import interval, listed, number
+from console.sections import Section
 from training.comparison.behaviour.directions import PRIOR, Direction, highest, leaning, shown
 from training.comparison.behaviour.directions_figure import directions_figure
 from training.comparison.behaviour.figures import pictures
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES, NAMES, general
 from training.comparison.behaviour.tables import directions, distances, nearest, posterior
-from training.comparison.common.parts import Section
-from training.comparison.common.phrases import interval, listed, number
 from training.comparison.common.regimes import SHUFFLED
 
 

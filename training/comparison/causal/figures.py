@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from console.drawing import error_bars, legend, number_heads, write_cells
 from console.output import Picture
+from console.phrases import Interval
 from training.comparison.causal.measure import CausalResult, RegimeResult
 from training.comparison.causal.patches import Patches
 from training.comparison.causal.tables import more_than_control
-from training.comparison.common.drawing import about_tasks, error_bars, legend, number_heads, write_cells
-from training.comparison.common.task_statistics import Interval
+from training.comparison.common.regimes import about_tasks
 
 PICTURES = tuple(
     f"causal_{name}{suffix}" for suffix in ("_K3", "") for name in ("heads", "agreement", "patches")

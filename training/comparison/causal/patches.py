@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from baselines.metrics import errors
+from console.phrases import Interval
 from training.comparison.causal.ablation import resume, rotation
 from training.comparison.causal.patching import (
     along,
@@ -22,7 +23,6 @@ from training.comparison.causal.patching import (
 )
 from training.comparison.common.em_answers import AnsweredTasks, task_mean
 from training.comparison.common.recording import Recording, record
-from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import TGMM, Estimate
 
 MEAN_SHIFT, LOG_WEIGHT_SHIFT = 1.0, 0.3

@@ -25,8 +25,8 @@ from torch import Tensor
 from baselines.em import em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
+from console.phrases import Interval
 from training.comparison.common.em_answers import AnsweredTasks
-from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import Estimate
 
 FLOOR = 1e-8

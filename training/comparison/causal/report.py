@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from console.output import significant
+from console.sections import Section
 from training.comparison.causal.figures import agreement_figure, heads_figure, patches_figure
 from training.comparison.causal.measure import CausalResult, RegimeResult
 from training.comparison.causal.tables import (
@@ -19,7 +20,6 @@ from training.comparison.causal.tables import (
     point_table,
     token_table,
 )
-from training.comparison.common.parts import Section
 
 LEVEL = 0.05
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from console.output import significant
+from console.phrases import Interval
+from console.sections import Table
 from training.comparison.causal.ablation import Agreement
 from training.comparison.causal.measure import NetworkResult, RegimeResult
-from training.comparison.common.parts import Table
-from training.comparison.common.task_statistics import Interval
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
 STATISTICS = {

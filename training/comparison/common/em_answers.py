@@ -16,9 +16,9 @@ from baselines.align import align
 from baselines.em import Status, em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
+from console.phrases import Interval
 from training.comparison.common.component_counts import components_served
 from training.comparison.common.parts import Subject
-from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 

@@ -6,13 +6,13 @@ A result is a frozen dataclass of numbers and text (no tensors), so that it can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 
-from console.output import Picture
+from console.sections import Section
 from training.comparison.common.random_paths import Purpose, seed_of
 from training.model.tgmm import TGMM
 from training.serving.loading import Released
@@ -73,25 +73,6 @@ def subject_of(released: Released, effort: Effort) -> Subject:
         torch.default_generator.manual_seed(seed_of(effort.seed, *path))  # modules draw their weights from it
         untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
     return Subject(released, untrained.eval().requires_grad_(False), effort)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the report; cells are text, the first column is the label. The note says how to read it."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """What a part shows: paragraphs, tables, pictures, in this order. The first paragraph is the finding."""
-
-    paragraphs: list[str]
-    tables: list[Table] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

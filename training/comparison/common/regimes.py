@@ -47,6 +47,18 @@ SHUFFLED = "another task's"
 RESTART_NAME = f"converged EM, likeliest of {RESTARTS} k-means++ starts"
 BAD = 10.0
 """A task is failed when its total error is above so many times that of EM from the truth."""
+STYLES = {
+    "learned": ("#d62728", "-", "o"),
+    "truth": ("#d62728", "-", "o"),
+    "random-points": ("#9467bd", "-", "v"),
+    "k-means++": ("#1f77b4", "-", "s"),
+    "normal": ("#ff7f0e", "-", "^"),
+    "spectral": ("#2ca02c", "-", "D"),
+    "k-means": ("#8c564b", "-", "P"),
+    "untrained": ("0.6", ":", "+"),
+    SHUFFLED: ("0.35", "--", "x"),
+}
+"""Colour, line and marker of networks, of methods, and of the starts of EM."""
 
 _PLACE = "_regimes"  # where a subject keeps them
 
@@ -324,3 +336,13 @@ def distance(estimate: Mixture, reference: Found | Mixture) -> Tensor:
         return errors(estimate, reference).total
     n = len(reference.missing)
     return errors(estimate[:n], reference.mixture).total.masked_fill(reference.missing, torch.nan)
+
+
+def about_network(name: str, d: int, seed: int, tasks: str = "") -> str:
+    """Begins captions."""
+    return f"Network {name}, d = {d}, {f'{tasks}, ' if tasks else ''}seed {seed}."
+
+
+def about_tasks(d: int, K: int, N: int, tasks: int, seed: int) -> str:
+    """Begins captions of pictures of one K."""
+    return f"d = {d}, K = {K}, N = {N}, {tasks} tasks, seed {seed}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,29 +14,11 @@ from scipy import stats
 from scipy.stats.contingency import odds_ratio
 from torch import Tensor
 
+from console.phrases import UNKNOWN, Interval
+
 DRAWS = 1000
 TAIL = 0.025
 Z = 1.959963984540054
-
-
-class Interval(NamedTuple):
-    """A value with the ends of its 95 % interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-
-class CountedInterval(NamedTuple):
-    """The same with the number of tasks that it is about."""
-
-    value: float
-    low: float
-    high: float
-    tasks: int
-
-
-UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def resampled(n: int, generator: torch.Generator, draws: int = DRAWS) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from console.phrases import Interval
 from console.typed_json import Absent, Key
 from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import Interval, pooled_area
+from training.comparison.common.task_statistics import pooled_area
 from training.comparison.failures.strata import Stratum
 
 SCORES = ("closest", "least", "moment", "sample", "floor", "em")

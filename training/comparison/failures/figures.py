@@ -6,10 +6,10 @@ import math
 
 from matplotlib.figure import Figure
 
+from console.drawing import error_bars, legend
 from console.output import Picture
-from training.comparison.common.drawing import STYLES, about_network, error_bars, legend
-from training.comparison.common.regimes import SHUFFLED, START_NAMES
-from training.comparison.common.task_statistics import Interval
+from console.phrases import Interval
+from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES, about_network
 from training.comparison.failures.kinds import KIND_NAMES, KINDS
 from training.comparison.failures.measure import FailuresResult
 

@@ -13,13 +13,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from console.phrases import CountedInterval, Interval
 from console.typed_json import Key
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose, TaskSet
 from training.comparison.common.regimes import BAD, SHUFFLED, Regime, component_regimes, regime_tasks
 from training.comparison.common.task_statistics import (
-    CountedInterval,
-    Interval,
     four_fold,
     mean_interval,
     permutation_p,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from console.output import significant
-from training.comparison.common.parts import Section, Table
-from training.comparison.common.phrases import interval, listed, number, percent
-from training.comparison.common.task_statistics import Interval
+from console.phrases import Interval, interval, listed, number, percent
+from console.sections import Section, Table, table_of
 from training.comparison.failures.areas import Area
 from training.comparison.failures.figures import METHOD_NAMES, SCORE_NAMES, pictures
 from training.comparison.failures.kinds import KIND_NAMES, KINDS
-from training.comparison.failures.measure import FailuresResult, StratumResult
+from training.comparison.failures.measure import FailuresResult, Kinds, StratumResult
 
 LEVEL = 0.05
 FEW = 10
@@ -31,7 +31,7 @@ def render(values: FailuresResult) -> Section:
         )
     paragraphs.append(_reading(values))
     tables = [_share_table(values), _pair_table(values), _fourfold_table(values)]
-    tables += [_area_table(values), _kind_table(values)]
+    tables += [_area_table(values), _kind_table(values.kinds)]
     return Section(paragraphs, [table for table in tables if table.rows], pictures(values))
 
 
@@ -170,87 +170,57 @@ def _reading(values: FailuresResult) -> str:
 
 
 def _share_table(values: FailuresResult) -> Table:
-    names = list(dict.fromkeys(name for s in values.strata for name in s.shares))
-    rows = [
-        [
-            s.title,
-            str(s.tasks),
-            *(percent(s.shares[n]) if n in s.shares else "impossible" for n in names),
-        ]
-        for s in values.strata
-    ]
-    return Table(
+    def share(name: str) -> Callable[[StratumResult], str]:
+        return lambda s: percent(s.shares[name]) if name in s.shares else "impossible"
+
+    names = dict.fromkeys(name for s in values.strata for name in s.shares)
+    return table_of(
         "Share of failed tasks",
-        ["tasks of", "number", *(METHOD_NAMES[name] for name in names)],
-        rows,
+        values.strata,
+        [
+            ("tasks of", lambda s: s.title),
+            ("number", lambda s: str(s.tasks)),
+            *((METHOD_NAMES[name], share(name)) for name in names),
+        ],
         "95 % intervals (Wilson). The control, an untrained network, has the first "
         f"{values.control_tasks} tasks at most.",
     )
 
 
 def _pair_table(values: FailuresResult) -> Table:
-    rows = []
-    for name, pair in values.pairs.items():
-        control = pair.shuffled
-        rows.append(
-            [
-                METHOD_NAMES[name],
-                interval(pair.odds),
-                number(pair.p, 2),
-                interval(control.odds),
-                number(control.p, 2),
-            ]
-        )
-    return Table(
+    return table_of(
         "Does the network fail where others fail? All K together, K fixed",
+        values.pairs.items(),
         [
-            "other method",
-            "odds ratio (Mantel-Haenszel)",
-            "permutation p",
-            "control: another task's failure",
-            "its p",
+            ("other method", lambda row: METHOD_NAMES[row[0]]),
+            ("odds ratio (Mantel-Haenszel)", lambda row: interval(row[1].odds)),
+            ("permutation p", lambda row: number(row[1].p, 2)),
+            ("control: another task's failure", lambda row: interval(row[1].shuffled.odds)),
+            ("its p", lambda row: number(row[1].shuffled.p, 2)),
         ],
-        rows,
         "Odds ratio 1: unrelated. The last line is not about the network: two runs of EM from different "
         "random starts, for scale. Intervals and p are of each line alone; the finding asks for p below "
-        f"{LEVEL} / {len(rows) - 1}. About one control in twenty has an interval without 1.",
+        f"{LEVEL} / {len(values.pairs) - 1}. About one control in twenty has an interval without 1.",
     )
 
 
 def _fourfold_table(values: FailuresResult) -> Table:
-    rows = []
-    for name, pair in values.pairs.items():
-        if name == "reference":
-            continue
-        for table in pair.tables:
-            rows.append(
-                [
-                    METHOD_NAMES[name],
-                    str(table.K),
-                    *(str(count) for count in table.counts),
-                    number(table.phi, 2),
-                    _odds(table.odds),
-                    number(table.p, 2),
-                    number(table.shuffled.phi, 2),
-                    _odds(table.shuffled.odds),
-                ]
-            )
-    return Table(
+    others = {name: pair for name, pair in values.pairs.items() if name != "reference"}
+    rows = [(METHOD_NAMES[name], table) for name, pair in others.items() for table in pair.tables]
+    cells = ("both fail", "network only", "other only", "neither")
+    return table_of(
         "The 2x2 tables",
-        [
-            "other method",
-            "K",
-            "both fail",
-            "network only",
-            "other only",
-            "neither",
-            "phi",
-            "odds ratio",
-            "Fisher p",
-            "control: phi",
-            "control: odds ratio",
-        ],
         rows,
+        [
+            ("other method", lambda row: row[0]),
+            ("K", lambda row: str(row[1].K)),
+            *((name, lambda row, i=i: str(row[1].counts[i])) for i, name in enumerate(cells)),
+            ("phi", lambda row: number(row[1].phi, 2)),
+            ("odds ratio", lambda row: _odds(row[1].odds)),
+            ("Fisher p", lambda row: number(row[1].p, 2)),
+            ("control: phi", lambda row: number(row[1].shuffled.phi, 2)),
+            ("control: odds ratio", lambda row: _odds(row[1].shuffled.odds)),
+        ],
         "Odds ratio: conditional estimate with its exact 95 % interval; an upper limit that is a dash "
         "has none. A dash for all: nobody, or everybody, fails. Controls: the network's failures on "
         f"the next task. p and intervals are of each line alone, not corrected for the {len(rows)} "
@@ -266,52 +236,45 @@ def _odds(found: Interval) -> str:
 
 
 def _area_table(values: FailuresResult) -> Table:
-    methods = list(dict.fromkeys(m for found in values.areas.values() for m in found))
-    rows = [
-        [
-            SCORE_NAMES[score],
-            number(found["network"].network_p, 2),
-            *(interval(found[m].area) if m in found else "-" for m in methods),
-            interval(found["network"].shuffled),
-            significant(found["network"].p_of_control, 2),
-        ]
-        for score, found in values.areas.items()
-    ]
-    return Table(
+    def area(name: str) -> Callable[[tuple[str, dict[str, Area]]], str]:
+        return lambda row: interval(row[1][name].area) if name in row[1] else "-"
+
+    methods = dict.fromkeys(m for found in values.areas.values() for m in found)
+    return table_of(
         "Which tasks are failed: area under the curve, K fixed",
+        values.areas.items(),
         [
-            "hardness of a task",
-            "p of the network's",
-            *(METHOD_NAMES[m] for m in methods),
-            "control: network, another task's hardness",
-            "its p",
+            ("hardness of a task", lambda row: SCORE_NAMES[row[0]]),
+            ("p of the network's", lambda row: number(row[1]["network"].network_p, 2)),
+            *((METHOD_NAMES[name], area(name)) for name in methods),
+            (
+                "control: network, another task's hardness",
+                lambda row: interval(row[1]["network"].shuffled),
+            ),
+            ("its p", lambda row: significant(row[1]["network"].p_of_control, 2)),
         ],
-        rows,
         "The chance that a failed task is the harder of a failed and a solved one; 0.5: the property "
         "says nothing. Where a method fails everything (the untrained network) or nothing, there is "
         "no area. Intervals are 95 % for each cell alone, not corrected for the number of cells; p is "
         "two-sided, by permuting failures within K, and "
-        f"among {len(rows)} lines one counts that is at most {LEVEL} / {len(rows)}.",
+        f"among {len(values.areas)} lines one counts that is at most {LEVEL} / {len(values.areas)}.",
     )
 
 
-def _kind_table(values: FailuresResult) -> Table:
-    rows = []
-    for name, counts in values.kinds.counts.items():
-        total = sum(counts.values())
-        repaired = values.kinds.repaired.get(name)
-        rows.append(
-            [
-                METHOD_NAMES[name],
-                str(total),
-                *(f"{counts[k]} ({100 * counts[k] / total:.0f} %)" if total else "-" for k in KINDS),
-                percent(repaired) if repaired else "-",
-            ]
-        )
-    return Table(
+def _kind_table(kinds: Kinds) -> Table:
+    def share(kind: str) -> Callable[[tuple[str, dict[str, int], int]], str]:
+        return lambda row: f"{row[1][kind]} ({100 * row[1][kind] / row[2]:.0f} %)" if row[2] else "-"
+
+    repaired = kinds.repaired
+    return table_of(
         "Of what kind the failures are",
-        ["of", "failures", *(KIND_NAMES[k] for k in KINDS), "solved by EM run from there"],
-        rows,
+        [(name, counts, sum(counts.values())) for name, counts in kinds.counts.items()],
+        [
+            ("of", lambda row: METHOD_NAMES[row[0]]),
+            ("failures", lambda row: str(row[2])),
+            *((KIND_NAMES[kind], share(kind)) for kind in KINDS),
+            ("solved by EM run from there", lambda row: percent(repaired.get(row[0], math.nan))),
+        ],
         "The first kind that applies, left to right. Two means on one cluster is what a bad optimum "
         "of EM looks like: the fits of EM that fail show it, and the untrained network shows what no "
         "estimate at all looks like.",

@@ -11,8 +11,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from console.drawing import legend
 from console.output import Picture
-from training.comparison.common.drawing import legend
 from training.comparison.origins.em_problem import Target
 from training.comparison.origins.measure import OriginsResult, RunResult
 from training.comparison.origins.training_runs import Measurement

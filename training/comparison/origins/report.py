@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from console.output import significant
-from training.comparison.common.parts import Section, Table
+from console.sections import Section, Table
 from training.comparison.origins.em_problem import Target
 from training.comparison.origins.figures import BLOCKS, TARGET_TITLES, grouped, pictures
 from training.comparison.origins.measure import Levels, OriginsResult, RunResult

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from console.drawing import error_bars, legend, write_cells
 from console.output import Picture
-from training.comparison.common.drawing import error_bars, legend, write_cells
-from training.comparison.common.task_statistics import Interval
+from console.phrases import Interval
 from training.comparison.probes.measure import AnswerRow, HandBuiltRow, LensRow, MapRow, ProbesResult
 from training.comparison.probes.steps import StepTest
 from training.comparison.probes.targets import LINE, OWN_START

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from training.comparison.common.parts import Section
+from console.sections import Section
 from training.comparison.probes.figures import BUILT_PATHS, NETWORKS, about, map_of, pictures, starts_of
 from training.comparison.probes.measure import ProbesResult
 from training.comparison.probes.tables import grows, lens_table, pairs, r2_table, trend_table

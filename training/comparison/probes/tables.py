@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from console.output import significant
-from training.comparison.common.parts import Table
+from console.sections import Table
 from training.comparison.probes.figures import answer_of, lens_of, map_of
 from training.comparison.probes.maps import Summary
 from training.comparison.probes.measure import MapRow, ProbesResult

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from console.output import Picture, significant
-from training.comparison.common.parts import Table
+from console.sections import Table
 from training.comparison.weights.block_verdicts import BlockLayer, BlocksResult, Form, Matrix
 
 MARKS = {"has": "\N{CHECK MARK}", "lacks": "\N{MULTIPLICATION X}", "in addition": "+"}

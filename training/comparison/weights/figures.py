@@ -10,8 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
+from console.drawing import number_heads, write_cells
 from console.output import Picture
-from training.comparison.common.drawing import number_heads, write_cells
 from training.comparison.weights.encoder_verdicts import LABELS, Verdicts
 from training.comparison.weights.encoders import EncodedBlocks, LayerBlocks, LayerReading, Reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from console.output import significant
-from training.comparison.common.parts import Section, Table
+from console.sections import Section, Table
 from training.comparison.weights.block_verdicts import NATS, SHARE
 from training.comparison.weights.encoder_pairs import Beyond, largest_beyond
 from training.comparison.weights.encoder_verdicts import LEAST_MASS, Verdicts, judge

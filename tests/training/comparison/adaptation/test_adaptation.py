@@ -10,6 +10,7 @@ from planted_networks import planted, subject
 
 from baselines import methods
 from baselines.metrics import errors
+from console.phrases import Interval
 from console.typed_json import from_plain, to_plain
 from training.comparison.adaptation import PART
 from training.comparison.adaptation.measure import (
@@ -25,7 +26,6 @@ from training.comparison.adaptation.report import steps_interval, steps_text
 from training.comparison.common import regimes
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.regimes import SHUFFLED, Regime, regime_tasks
-from training.comparison.common.task_statistics import Interval
 from training.serving.loading import Released
 
 

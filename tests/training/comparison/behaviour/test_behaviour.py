@@ -11,6 +11,7 @@ from baselines import methods
 from baselines.align import align
 from baselines.metrics import errors
 from baselines.mixture import Mixture
+from console.phrases import UNKNOWN, Interval
 from console.typed_json import from_plain, to_plain
 from training.comparison.behaviour import PART
 from training.comparison.behaviour.directions import (
@@ -42,7 +43,6 @@ from training.comparison.common.regimes import (
     refusal,
     regime_tasks,
 )
-from training.comparison.common.task_statistics import UNKNOWN, Interval
 
 
 @pytest.fixture(autouse=True)

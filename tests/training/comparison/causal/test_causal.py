@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from baselines.em_steps import em_step, m_step
 from baselines.metrics import errors
+from console.phrases import Interval
 from console.typed_json import from_plain, to_plain
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
@@ -45,7 +46,6 @@ from training.comparison.causal.patching import (
 )
 from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, draw_tasks
 from training.comparison.common.recording import Recording, attention_of, layers_of, record
-from training.comparison.common.task_statistics import Interval
 from training.model.tgmm import TGMM
 
 U = unit_roundoff(torch.float64)

@@ -8,15 +8,13 @@ from scipy import stats
 
 from baselines import methods
 from baselines.mixture import Mixture
+from console.phrases import UNKNOWN, Interval, interval, percent
 from console.typed_json import from_plain, to_plain
 from training.comparison.common import regimes
 from training.comparison.common.parts import Effort, Subject
-from training.comparison.common.phrases import interval, percent
 from training.comparison.common.regimes import SHUFFLED, Regime, regime_tasks
 from training.comparison.common.task_statistics import (
-    UNKNOWN,
     FourFold,
-    Interval,
     area,
     four_fold,
     mean_interval,

@@ -1,4 +1,4 @@
-"""How the pictures of several questions are drawn: colours, error bars, cells with numbers, legends."""
+"""How pictures are drawn: error bars, bands, cells with numbers, legends."""
 
 from __future__ import annotations
 
@@ -9,31 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.comparison.common.regimes import SHUFFLED
-from training.comparison.common.task_statistics import Interval
-
-STYLES = {
-    "learned": ("#d62728", "-", "o"),
-    "truth": ("#d62728", "-", "o"),
-    "random-points": ("#9467bd", "-", "v"),
-    "k-means++": ("#1f77b4", "-", "s"),
-    "normal": ("#ff7f0e", "-", "^"),
-    "spectral": ("#2ca02c", "-", "D"),
-    "k-means": ("#8c564b", "-", "P"),
-    "untrained": ("0.6", ":", "+"),
-    SHUFFLED: ("0.35", "--", "x"),
-}
-"""Colour, line and marker of networks, of methods, and of the starts of EM."""
-
-
-def about_network(name: str, d: int, seed: int, tasks: str = "") -> str:
-    """Begins captions."""
-    return f"Network {name}, d = {d}, {f'{tasks}, ' if tasks else ''}seed {seed}."
-
-
-def about_tasks(d: int, K: int, N: int, tasks: int, seed: int) -> str:
-    """Begins captions of pictures of one K."""
-    return f"d = {d}, K = {K}, N = {N}, {tasks} tasks, seed {seed}"
+from console.phrases import Interval
 
 
 def error_bars(

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from console.output import significant
-from training.comparison.common.task_statistics import CountedInterval, Interval
 
 DASH = "-"
+
+
+class Interval(NamedTuple):
+    """A value with the ends of its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CountedInterval(NamedTuple):
+    """The same with the number of tasks that it is about."""
+
+    value: float
+    low: float
+    high: float
+    tasks: int
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def number(value: float, digits: int = 3) -> str:
