@@ -98,21 +98,12 @@ def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
             ):
                 other = regime.kinds[kind].distances[name].median.value
                 panel.plot(
-                    [other],
-                    [place],
-                    mark,
-                    color="0.4",
-                    markersize=7,
-                    label=text if place == 0 else None,
+                    [other], [place], mark, color="0.4", markersize=7, label=text if place == 0 else None
                 )
         panel.set_yticks(range(len(names)), [_short(name, regime) for name in names], fontsize=9)
         panel.set_xscale("log")
         panel.axvline(
-            regime.floor.value,
-            color="0.75",
-            linewidth=4,
-            zorder=0,
-            label="error of EM from the truth",
+            regime.floor.value, color="0.75", linewidth=4, zorder=0, label="error of EM from the truth"
         )
         panel.set_title(f"{regime.title}, {regime.tasks} tasks", fontsize=10)
         panel.set_xlabel("median distance, squared units a coordinate")

@@ -83,17 +83,16 @@ def directions(regimes: list[RegimeResult]) -> Table:
             ("coefficient", lambda row: interval(row[2].learned.coefficient)),
             ("control: largest coefficient without the prior", lambda row: largest(row[2])),
         ],
-        "Over the tasks that the network does not fail, in which the reference is between 1 % of EM's "
-        "own squared error and ten times of it away from EM; intervals 95 %, over tasks. The two "
-        "differences share EM, so that a cosine above 0 and a coefficient near 1 (all of the "
-        "reference's deviation, plus something at a right angle to it) are no evidence by themselves. "
-        "The last four controls stand in the network's place, keep this link and know no prior; an "
-        "estimator is measured on the tasks that it does not fail either (their number in brackets "
-        "where they are fewer), and noise has in each task the size of the network's own distance "
-        "from EM. A dash: the control is the reference (the truth plus noise for the truth), or has "
-        f"fewer than {LEAST_TASKS} tasks, and then nothing counts as beyond it. 'Towards' asks for an "
-        "interval above 0 and above those of all controls, 'away' for one below; it is not corrected "
-        "for the number of lines.",
+        "Over the tasks that the network does not fail, in which the reference is between 1 % of EM's own "
+        "squared error and ten times of it away from EM; intervals 95 %, over tasks. The two differences "
+        "share EM, so that a cosine above 0 and a coefficient near 1 (all of the reference's deviation, plus "
+        "something at a right angle to it) are no evidence by themselves. The last four controls stand in "
+        "the network's place, keep this link and know no prior; an estimator is measured on the tasks that "
+        "it does not fail either (their number in brackets where they are fewer), and noise has in each task "
+        "the size of the network's own distance from EM. A dash: the control is the reference (the truth "
+        f"plus noise for the truth), or has fewer than {LEAST_TASKS} tasks, and then nothing counts as "
+        "beyond it. 'Towards' asks for an interval above 0 and above those of all controls, 'away' for one "
+        "below; it is not corrected for the number of lines.",
     )
 
 

@@ -233,12 +233,7 @@ def _errors(panel: Axes, own: Patches) -> None:
     lines: list[Line] = [
         ([row.error.step for row in rows], "one EM step from the decoded estimate", "C3", "o-"),
         ([row.error.decoded for row in rows], "the decoded estimate", "C0", "s-"),
-        (
-            [row.error.random for row in rows],
-            "control: the EM step's change, random direction",
-            "0.5",
-            "^:",
-        ),
+        ([row.error.random for row in rows], "control: the EM step's change, random direction", "0.5", "^:"),
     ]
     _lines(panel, [row.layer for row in rows], lines)
     panel.set_ylabel("change of the final error\n(no patch: 0)", fontsize=10)

@@ -9,8 +9,7 @@ import numpy as np
 
 from console.output import significant
 from console.phrases import Interval
-from console.sections import Table
-from training.comparison.causal.ablation import Agreement
+from console.sections import Table, table_of
 from training.comparison.causal.measure import NetworkResult, RegimeResult
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
@@ -53,34 +52,36 @@ def fixed(value: float, less: float = 0.0) -> str:
     return f"{value - less:.2f}" if math.isfinite(value - less) else "-"
 
 
+def _of_largest(network: NetworkResult, kind: str, of: Literal["moved", "worse"]) -> str:
+    """Its value and interval, at the head that moves the estimate furthest."""
+    moved = grid_of(network, kind)[0]
+    top = np.unravel_index(int(moved.argmax()), moved.shape)
+    value, low, high = (significant(part[top]) for part in grid_of(network, kind, of))
+    return f"{value} [{low}, {high}]"
+
+
 def ablation_table(regime: RegimeResult) -> Table:
     """Distances moved and changes of the error."""
-    rows = []
-    for name, network in regime.networks.items():
-        for kind, label in KINDS.items():
-            (moved, *ends), (worse, *error) = (grid_of(network, kind, of) for of in ("moved", "worse"))
-            top = np.unravel_index(int(moved.argmax()), moved.shape)
-            rows.append(
-                (
-                    f"{name}, {label}",
-                    significant(float(np.median(moved))),
-                    f"{significant(moved[top])} [{significant(ends[0][top])}, {significant(ends[1][top])}], "
-                    f"{place_of(moved)}",
-                    f"{significant(worse[top])} [{significant(error[0][top])}, {significant(error[1][top])}]",
-                    str(int(more_than_control(network).sum())) if kind == "mean" else "-",
-                )
-            )
     errors = ", ".join(f"{name} {significant(net.error)}" for name, net in regime.networks.items())
-    return Table(
+    return table_of(
         f"Heads ablated, K = {regime.K}",
-        (
-            "network, replacement",
-            "distance moved, median of heads",
-            "distance moved, largest",
-            "change of the error at that head",
-            "heads beyond the turned change",
-        ),
-        rows,
+        [(f"{name}, {KINDS[kind]}", kind, one) for name, one in regime.networks.items() for kind in KINDS],
+        [
+            ("network, replacement", lambda row: row[0]),
+            (
+                "distance moved, median of heads",
+                lambda row: significant(float(np.median(grid_of(row[2], row[1])[0]))),
+            ),
+            (
+                "distance moved, largest",
+                lambda row: f"{_of_largest(row[2], row[1], 'moved')}, {place_of(grid_of(row[2], row[1])[0])}",
+            ),
+            ("change of the error at that head", lambda row: _of_largest(row[2], row[1], "worse")),
+            (
+                "heads beyond the turned change",
+                lambda row: str(int(more_than_control(row[2]).sum())) if row[1] == "mean" else "-",
+            ),
+        ],
         f"Error without ablation: {errors}. In the untrained network every head changes an answer "
         "that is wrong anyway: its errors may fall.",
     )
@@ -89,66 +90,48 @@ def ablation_table(regime: RegimeResult) -> Table:
 def agreement_table(regime: RegimeResult) -> Table:
     """Rank correlations over heads."""
     own, control = (regime.networks[name].agreement for name in ("learned", "untrained"))
-    rows = [
-        (
-            STATISTICS[name],
-            *(text for v in (own[name], control[name]) for text in _agreement(v)),
-        )
-        for name in own
-    ]
-    header = ("pattern of attention", "learned: rank correlation", "p across layers", "p inside layers")
-    return Table(
+    return table_of(
         f"Do the heads that look like a step matter? K = {regime.K}",
-        (*header, "control, untrained: rank correlation", "p across layers", "p inside layers"),
-        rows,
+        [(STATISTICS[name], own[name], control[name]) for name in own],
+        [
+            ("pattern of attention", lambda row: row[0]),
+            ("learned: rank correlation", lambda row: f"{row[1].rho:.2f}"),
+            ("p across layers", lambda row: f"{row[1].p:.4f}"),
+            ("p inside layers", lambda row: f"{row[1].p_within:.4f}"),
+            ("control, untrained: rank correlation", lambda row: f"{row[2].rho:.2f}"),
+            ("p across layers", lambda row: f"{row[2].p:.4f}"),
+            ("p inside layers", lambda row: f"{row[2].p_within:.4f}"),
+        ],
         "Spearman's correlation over heads of the correlation with responsibilities and of the "
-        f"distance moved by replacing the head's output by its average. {len(rows)} patterns are "
+        f"distance moved by replacing the head's output by its average. {len(own)} patterns are "
         "tried; p is not corrected for that in the table, the finding asks for p inside layers below "
-        f"0.05 / {len(rows)}. Across layers all heads are permuted, and depth alone can make p small; "
+        f"0.05 / {len(own)}. Across layers all heads are permuted, and depth alone can make p small; "
         "inside layers heads are permuted in their layer only. What points attend to in the last layer "
         "does not reach an answer that is read from tokens.",
     )
 
 
-def _agreement(found: Agreement) -> tuple[str, str, str]:
-    return f"{found.rho:.2f}", f"{found.p:.4f}", f"{found.p_within:.4f}"
-
-
 def token_table(regime: RegimeResult) -> Table:
     """What arrives of patches at the component tokens."""
     own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
-    rows = [
-        (
-            str(row.layer),
-            fixed(row.explained),
-            fixed(row.explained_chance),
-            bracket(row.other),
-            bracket(row.shift),
-            bracket(row.random),
-            bracket(row.own),
-            fixed(bare.explained),
-            bracket(bare.other),
-        )
-        for row, bare in zip(own.tokens, control.tokens, strict=True)
-    ]
     kept = "; ".join(
         f"{label}: " + ", ".join(bracket(value) for value in kept[1:])
         for kept, label in ((own.em.other, "another task's estimate"), (own.em.shift, "own estimate shifted"))
     )
-    return Table(
+    return table_of(
         f"Means and log weights patched into the component tokens, K = {regime.K}",
-        (
-            "after layer",
-            "encoder R^2, held out",
-            "control: values of other tasks",
-            "fraction, another task's estimate",
-            "fraction, own estimate shifted",
-            "control: random direction, same norm",
-            "control: own values, squared change / squared shift",
-            "untrained: R^2",
-            "untrained: fraction, another task's",
-        ),
-        rows,
+        zip(own.tokens, control.tokens, strict=True),
+        [
+            ("after layer", lambda row: str(row[0].layer)),
+            ("encoder R^2, held out", lambda row: fixed(row[0].explained)),
+            ("control: values of other tasks", lambda row: fixed(row[0].explained_chance)),
+            ("fraction, another task's estimate", lambda row: bracket(row[0].other)),
+            ("fraction, own estimate shifted", lambda row: bracket(row[0].shift)),
+            ("control: random direction, same norm", lambda row: bracket(row[0].random)),
+            ("control: own values, squared change / squared shift", lambda row: bracket(row[0].own)),
+            ("untrained: R^2", lambda row: fixed(row[1].explained)),
+            ("untrained: fraction, another task's", lambda row: bracket(row[1].other)),
+        ],
         f"What exact EM keeps of the same shifts after 1, 2, 3 steps, {kept}. A network that went on "
         "from the tokens by EM steps would keep as much. Where R^2 is small the encoder carries "
         "little, and a small fraction says little.",
@@ -158,34 +141,20 @@ def token_table(regime: RegimeResult) -> Table:
 def point_table(regime: RegimeResult) -> Table:
     """What arrives of patches at the points."""
     own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
-    rows = [
-        (
-            str(row.layer),
-            fixed(row.explained),
-            fixed(row.explained_place),
-            fixed(row.explained_chance),
-            bracket(row.other),
-            bracket(row.random),
-            bracket(row.own),
-            fixed(bare.explained, bare.explained_place),
-            bracket(bare.other),
-        )
-        for row, bare in zip(own.points, control.points, strict=True)
-    ]
-    return Table(
+    return table_of(
         f"Log responsibilities patched into the points, K = {regime.K}",
-        (
-            "after layer",
-            "R^2 from place and responsibilities, held out",
-            "control: from the place alone",
-            "control: responsibilities of other points",
-            "fraction, another mixture's responsibilities",
-            "control: random direction, same norm",
-            "control: own values, squared change / squared shift",
-            "untrained: R^2 beyond the place",
-            "untrained: fraction",
-        ),
-        rows,
+        zip(own.points, control.points, strict=True),
+        [
+            ("after layer", lambda row: str(row[0].layer)),
+            ("R^2 from place and responsibilities, held out", lambda row: fixed(row[0].explained)),
+            ("control: from the place alone", lambda row: fixed(row[0].explained_place)),
+            ("control: responsibilities of other points", lambda row: fixed(row[0].explained_chance)),
+            ("fraction, another mixture's responsibilities", lambda row: bracket(row[0].other)),
+            ("control: random direction, same norm", lambda row: bracket(row[0].random)),
+            ("control: own values, squared change / squared shift", lambda row: bracket(row[0].own)),
+            ("untrained: R^2 beyond the place", lambda row: fixed(row[1].explained, row[1].explained_place)),
+            ("untrained: fraction", lambda row: bracket(row[1].other)),
+        ],
         "Fraction 1: the final means are those that an M step makes of the patched responsibilities.",
     )
 
@@ -193,32 +162,19 @@ def point_table(regime: RegimeResult) -> Table:
 def error_table(regime: RegimeResult) -> Table:
     """The final error after patches at the component tokens."""
     own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
-    rows = [
-        (
-            str(row.layer),
-            significant(row.decoded_error),
-            significant(row.step_error),
-            bracket(row.error.decoded),
-            bracket(row.error.step),
-            bracket(row.error.random),
-            bracket(row.step_gain),
-            bracket(bare.step_gain),
-        )
-        for row, bare in zip(own.tokens, control.tokens, strict=True)
-    ]
-    return Table(
+    return table_of(
         f"Does an EM step put into the tokens improve the estimate? K = {regime.K}",
-        (
-            "after layer",
-            "error of what is decoded there",
-            "error one EM step later",
-            "change of final error: decoded values patched",
-            "change of final error: EM step patched",
-            "control: EM step's change in a random direction",
-            "EM step against decoded",
-            "untrained: EM step against decoded",
-        ),
-        rows,
+        zip(own.tokens, control.tokens, strict=True),
+        [
+            ("after layer", lambda row: str(row[0].layer)),
+            ("error of what is decoded there", lambda row: significant(row[0].decoded_error)),
+            ("error one EM step later", lambda row: significant(row[0].step_error)),
+            ("change of final error: decoded values patched", lambda row: bracket(row[0].error.decoded)),
+            ("change of final error: EM step patched", lambda row: bracket(row[0].error.step)),
+            ("control: EM step's change in a random direction", lambda row: bracket(row[0].error.random)),
+            ("EM step against decoded", lambda row: bracket(row[0].step_gain)),
+            ("untrained: EM step against decoded", lambda row: bracket(row[1].step_gain)),
+        ],
         f"Final error without a patch: {bracket(own.error)}. The estimate at a layer is decoded by "
         "least squares from the stream at the tokens; its EM step is exact. If the network went on "
         "from the tokens, the better start would lower its final error.",

@@ -247,10 +247,7 @@ def _area_table(values: FailuresResult) -> Table:
             ("hardness of a task", lambda row: SCORE_NAMES[row[0]]),
             ("p of the network's", lambda row: number(row[1]["network"].network_p, 2)),
             *((METHOD_NAMES[name], area(name)) for name in methods),
-            (
-                "control: network, another task's hardness",
-                lambda row: interval(row[1]["network"].shuffled),
-            ),
+            ("control: network, another task's hardness", lambda row: interval(row[1]["network"].shuffled)),
             ("its p", lambda row: significant(row[1]["network"].p_of_control, 2)),
         ],
         "The chance that a failed task is the harder of a failed and a solved one; 0.5: the property "

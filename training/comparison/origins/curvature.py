@@ -47,10 +47,7 @@ class Curvature:
 
 
 def curvature(
-    network: Transformer,
-    loss: Callable[[Transformer], Tensor],
-    count: int,
-    seed: int,
+    network: Transformer, loss: Callable[[Transformer], Tensor], count: int, seed: int
 ) -> Curvature:
     """The gradient's norm and `count` eigenvalues from each end of the Hessian of `loss` (a scalar).
 

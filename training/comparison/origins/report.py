@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from console.output import significant
-from console.sections import Section, Table
+from console.sections import Section, Table, table_of
 from training.comparison.origins.em_problem import Target
 from training.comparison.origins.figures import BLOCKS, TARGET_TITLES, grouped, pictures
 from training.comparison.origins.measure import Levels, OriginsResult, RunResult
@@ -223,61 +223,56 @@ def _runs_table(data: OriginsResult, target: Target) -> Table:
 
 
 def _curvature_table(data: OriginsResult) -> Table:
-    header = ("at", "loss", "value", "gradient norm", "largest eigenvalues", "smallest", "2 / largest")
-    rows = [
+    def ends(values: Sequence[float]) -> str:
+        return ", ".join(significant(v, 3) for v in values)
+
+    return table_of(
+        "Gradient and curvature",
+        data.curvature,
         [
-            row.at,
-            row.target,
-            significant(row.curvature.loss, 3),
-            significant(row.curvature.gradient_norm, 3),
-            ", ".join(significant(v, 3) for v in row.curvature.largest),
-            ", ".join(significant(v, 3) for v in row.curvature.smallest),
-            significant(row.stable_rate, 3),
-        ]
-        for row in data.curvature
-    ]
-    note = (
+            ("at", lambda row: row.at),
+            ("loss", lambda row: row.target),
+            ("value", lambda row: significant(row.curvature.loss, 3)),
+            ("gradient norm", lambda row: significant(row.curvature.gradient_norm, 3)),
+            ("largest eigenvalues", lambda row: ends(row.curvature.largest)),
+            ("smallest", lambda row: ends(row.curvature.smallest)),
+            ("2 / largest", lambda row: significant(row.stable_rate, 3)),
+        ],
         "Gradient and leading eigenvalues of the Hessian from both ends, by Lanczos on Hessian-vector "
         f"products, on {data.settings.curvature_tasks} tasks, balanced weights. 2 / largest: the rate "
-        "beyond which plain gradient descent on the quadratic model diverges. Control: random weights."
+        "beyond which plain gradient descent on the quadratic model diverges. Control: random weights.",
     )
-    return Table("Gradient and curvature", header, rows, note)
 
 
 def _lines_table(data: OriginsResult) -> Table:
-    rows = [
+    return table_of(
+        "Straight lines from the construction",
+        data.lines,
         [
-            row.to,
-            significant(row.line.distance, 3),
-            significant(row.line.barrier_before, 3),
-            significant(row.line.barrier_after, 3),
-            "flat" if row.line.barrier_after <= FLAT else "climbs",
-        ]
-        for row in data.lines
-    ]
-    note = (
+            ("to", lambda row: row.to),
+            ("distance of weights", lambda row: significant(row.line.distance, 3)),
+            ("barrier before alignment", lambda row: significant(row.line.barrier_before, 3)),
+            ("after", lambda row: significant(row.line.barrier_after, 3)),
+            ("", lambda row: "flat" if row.line.barrier_after <= FLAT else "climbs"),
+        ],
         "Barrier: highest loss on the line from the construction over that of its higher end; 1 is no "
         "barrier. The first row is the control: a copy of the construction under random symmetries, at "
-        "distance 0 and flat after alignment, as it must be."
-    )
-    return Table(
-        "Straight lines from the construction",
-        ("to", "distance of weights", "barrier before alignment", "after", ""),
-        rows,
-        note,
+        "distance 0 and flat after alignment, as it must be.",
     )
 
 
 def _counts_table(data: OriginsResult) -> Table:
-    rows = [
-        [name, f"{one.has} of {one.theorem}", f"{one.in_addition} of {one.beyond}"]
-        for name, one in data.counts.items()
-    ]
-    note = (
+    return table_of(
+        "The theorem's blocks in every network",
+        data.counts.items(),
+        [
+            ("network", lambda row: row[0]),
+            ("has", lambda row: f"{row[1].has} of {row[1].theorem}"),
+            ("in addition", lambda row: f"{row[1].in_addition} of {row[1].beyond}"),
+        ],
         "Blocks by name, after alignment, verdicts as below. The first row is the positive control, which "
-        "must have every block and none in addition; the last the negative one."
+        "must have every block and none in addition; the last the negative one.",
     )
-    return Table("The theorem's blocks in every network", ("network", "has", "in addition"), rows, note)
 
 
 def _known(values: Sequence[float]) -> list[float]:

@@ -23,12 +23,7 @@ from torch import nn
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, generator_of
-from training.comparison.origins.em_problem import (
-    TARGETS,
-    EMProblem,
-    Examples,
-    Target,
-)
+from training.comparison.origins.em_problem import TARGETS, EMProblem, Examples, Target
 from training.comparison.symmetry.alignment import KINDS, align_transformers
 from training.comparison.symmetry.balance import balanced
 

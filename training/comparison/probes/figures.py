@@ -25,11 +25,7 @@ TARGETS = {
     "centres": "posterior mean of a point's centre, sum_k r_k mu_k (at its token)",
     "means": "means mu_k (at component token k)",
 }
-NAMES = {
-    "log-responsibilities": "probe_responsibilities",
-    "centres": "probe_centres",
-    "means": "probe_means",
-}
+NAMES = {"log-responsibilities": "probe_responsibilities", "centres": "probe_centres", "means": "probe_means"}
 PICTURES = (*NAMES.values(), "probe_growth", "probe_lens")
 BUILT_PATHS = ("its own path", "EM from another start")
 STYLE = {

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from console.output import significant
-from console.sections import Table
+from console.sections import Table, table_of
 from training.comparison.probes.figures import answer_of, lens_of, map_of
 from training.comparison.probes.maps import Summary
-from training.comparison.probes.measure import MapRow, ProbesResult
+from training.comparison.probes.measure import LensRow, MapRow, ProbesResult
+from training.comparison.probes.steps import StepTest
 from training.comparison.probes.targets import LINE, OWN_START
-from training.comparison.probes.trend import FEWEST, LEAST, Statistic
+from training.comparison.probes.trend import FEWEST, LEAST, Statistic, Trend
 
 
 def grows(learned: Statistic, untrained: Statistic) -> bool | None:
@@ -44,64 +46,37 @@ def _list(values: list[float]) -> str:
     return " ".join("-" if math.isnan(v) else f"{v:.0f}" for v in values) or "-"
 
 
-def _interval(found: Statistic) -> str:
-    if math.isnan(found.value):
+def _interval(found: Statistic | None) -> str:
+    if found is None or math.isnan(found.value):
         return "-"
     return f"{significant(found.value)} [{significant(found.low)}, {significant(found.high)}]"
 
 
 def trend_table(results: ProbesResult) -> Table:
     """Best and newest iterate by layer, and their growth, for every map and its controls."""
-    rows = []
+    rows: list[tuple[str, Trend, Trend | None, str]] = []
     for learned, control in pairs(results):
-        mine, other = learned.trend, control.trend
-        verdict = {True: "yes", False: "no", None: "too few"}[grows(mine.spearman, other.spearman)]
-        rows.append(
-            (
-                _label(learned),
-                _list(mine.best),
-                _list(mine.newest),
-                _interval(mine.spearman),
-                _interval(other.spearman),
-                _interval(mine.newest_spearman),
-                _interval(other.newest_spearman),
-                _interval(mine.delay),
-                _interval(other.delay),
-                verdict,
-            )
-        )
+        verdict = grows(learned.trend.spearman, control.trend.spearman)
+        said = {True: "yes", False: "no", None: "too few"}[verdict]
+        rows.append((_label(learned), learned.trend, control.trend, said))
     for row in results.handbuilt.maps:
-        own = row.trend
-        statistics = [_interval(one) for one in (own.spearman, own.newest_spearman, own.delay)]
-        rows.append(
-            (
-                f"hand-built EM, {row.target}, {row.path}",
-                _list(own.best),
-                _list(own.newest),
-                statistics[0],
-                "-",
-                statistics[1],
-                "-",
-                statistics[2],
-                "-",
-                "yes" if own.spearman.low > 0 else "no",
-            )
-        )
-    return Table(
+        said = "yes" if row.trend.spearman.low > 0 else "no"
+        rows.append((f"hand-built EM, {row.target}, {row.path}", row.trend, None, said))
+    return table_of(
         "Does the best-matching EM iterate grow with the layer?",
-        (
-            "map",
-            "best iterate after layer 1, 2, ...",
-            "most added by layer 2, 3, ...",
-            "rank correlation, best",
-            "untrained",
-            "rank correlation, added",
-            "untrained",
-            "layers an iterate",
-            "untrained",
-            "grows",
-        ),
         rows,
+        [
+            ("map", lambda row: row[0]),
+            ("best iterate after layer 1, 2, ...", lambda row: _list(row[1].best)),
+            ("most added by layer 2, 3, ...", lambda row: _list(row[1].newest)),
+            ("rank correlation, best", lambda row: _interval(row[1].spearman)),
+            ("untrained", lambda row: _interval(row[2] and row[2].spearman)),
+            ("rank correlation, added", lambda row: _interval(row[1].newest_spearman)),
+            ("untrained", lambda row: _interval(row[2] and row[2].newest_spearman)),
+            ("layers an iterate", lambda row: _interval(row[1].delay)),
+            ("untrained", lambda row: _interval(row[2] and row[2].delay)),
+            ("grows", lambda row: row[3]),
+        ],
         f"Iterates 0 to {results.settings.iterations}; a dash: no iterate explained by {LEAST:.0%}, or fewer "
         f"than {FEWEST} layers that do. In brackets 95 % intervals over tasks. The hand-built EM takes two "
         "layers a step and serves as positive control, probed for EM from another start as its negative one. "
@@ -111,62 +86,51 @@ def trend_table(results: ProbesResult) -> Table:
 
 def r2_table(results: ProbesResult) -> Table:
     """R^2 at the best layer, what it gains over the input, the shuffled and the untrained control."""
-    rows = []
-    last = results.settings.iterations
+    rows: list[_Column] = []
     for learned in results.maps:
-        if learned.network != "learned" or learned.start == LINE:
-            continue
         control = map_of(results, learned.K, "untrained", learned.target, learned.start)
-        if control is not None:
+        if learned.network == "learned" and learned.start != LINE and control is not None:
             label = _label(learned)
             if learned.start == OWN_START:
-                rows += [_r2_row(f"{label}, iterate 1", learned, control, 1)]
-            rows += [_r2_row(f"{label}, end", learned, control, last + 1)]
+                rows.append(_Column(f"{label}, iterate 1", learned, control, 1))
+            rows.append(_Column(f"{label}, end", learned, control, results.settings.iterations + 1))
     for learned in results.answers:
-        if learned.network == "learned":
-            control = answer_of(results, learned.K, "untrained", learned.target)
-            if control is not None:
-                label = f"K = {learned.K}, {learned.target}, truth"
-                rows.append(_r2_row(label, learned, control, 0))
-    return Table(
+        control = answer_of(results, learned.K, "untrained", learned.target)
+        if learned.network == "learned" and control is not None:
+            rows.append(_Column(f"K = {learned.K}, {learned.target}, truth", learned, control, 0))
+    return table_of(
         "Held-out R², what it gains over the input, and its controls",
-        (
-            "target",
-            "input (layer 0)",
-            "best layer",
-            "R² there",
-            "gain over the input",
-            "shuffled",
-            "selectivity",
-            "untrained, best",
-            "its gain",
-        ),
         rows,
+        [
+            ("target", lambda row: row.label),
+            ("input (layer 0)", lambda row: _two(row.values[0])),
+            ("best layer", lambda row: "-" if math.isnan(row.most) else str(row.layer)),
+            ("R² there", lambda row: row.interval),
+            ("gain over the input", lambda row: _two(row.most - row.values[0])),
+            ("shuffled", lambda row: "-" if math.isnan(row.shuffled) else f"{row.shuffled:.3f}"),
+            ("selectivity", lambda row: _two(row.most - row.shuffled)),
+            ("untrained, best", lambda row: _two(row.theirs)),
+            ("its gain", lambda row: _two(row.theirs - row.control.r2[0][row.column])),
+        ],
         "R² of the linear probe at the layer where it is largest, 95 % interval over tasks in brackets. "
         "Selectivity: R² minus that on shuffled targets at the same layer (Hewitt and Liang 2019). R² that "
         "the input alone explains is no evidence of a computation; only the gain is.",
     )
 
 
-def _r2_row(label: str, learned: Summary, control: Summary, column: int) -> tuple[str, ...]:
-    values = [line[column] for line in learned.r2]
-    layer = max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
-    parts = (learned.low, learned.high, learned.shuffled)
-    low, high, shuffled = (part[layer][column] for part in parts)
-    theirs = [line[column] for line in control.r2]
-    most = max((v for v in theirs if not math.isnan(v)), default=math.nan)
-    interval = f"{_two(values[layer])} [{_two(low)}, {_two(high)}]"
-    return (
-        label,
-        _two(values[0]),
-        "-" if math.isnan(values[layer]) else str(layer),
-        "-" if math.isnan(values[layer]) else interval,
-        _two(values[layer] - values[0]),
-        "-" if math.isnan(shuffled) else f"{shuffled:.3f}",
-        _two(values[layer] - shuffled),
-        _two(most),
-        _two(most - theirs[0]),
-    )
+class _Column:
+    """One target of a map, layer by layer."""
+
+    def __init__(self, label: str, learned: Summary, control: Summary, column: int) -> None:
+        self.label, self.control, self.column = label, control, column
+        self.values = [line[column] for line in learned.r2]
+        known = [-math.inf if math.isnan(value) else value for value in self.values]
+        self.layer = known.index(max(known))
+        self.most, self.shuffled = self.values[self.layer], learned.shuffled[self.layer][column]
+        low, high = learned.low[self.layer][column], learned.high[self.layer][column]
+        self.interval = "-" if math.isnan(self.most) else f"{_two(self.most)} [{_two(low)}, {_two(high)}]"
+        theirs = [line[column] for line in control.r2]
+        self.theirs = max((v for v in theirs if not math.isnan(v)), default=math.nan)
 
 
 def _two(value: float) -> str:
@@ -176,47 +140,38 @@ def _two(value: float) -> str:
 
 def lens_table(results: ProbesResult) -> Table:
     """Errors of both lenses by layer, and how many EM steps each layer is worth."""
-    rows = []
-    for learned in results.lenses:
-        control = lens_of(results, learned.K, "untrained")
-        if learned.network != "learned" or control is None:
-            continue
-        steps = learned.steps
-        for layer, error in enumerate(learned.logit_error):
-            worth = ["-"] * 5
-            if layer:
-                nearest = steps.nearest[layer - 1]
-                low, high = steps.nearest_low[layer - 1], steps.nearest_high[layer - 1]
-                own, other = steps.distance[layer - 1], steps.control[layer - 1]
-                worth = [f"{nearest} [{low:.0f}, {high:.0f}]"]
-                worth += [significant(v) for v in (own[0], own[nearest], own[1], other[1])]
-            rows.append(
-                (
-                    f"K = {learned.K}, layer {layer}",
-                    significant(error),
-                    significant(control.logit_error[layer]),
-                    significant(learned.tuned_error[layer]),
-                    significant(control.tuned_error[layer]),
-                    f"{learned.tuned_r2[layer]:.2f}",
-                    *worth,
-                )
-            )
-    return Table(
+    found = [
+        (row, lens_of(results, row.K, "untrained")) for row in results.lenses if row.network == "learned"
+    ]
+    rows = [
+        (learned, control, layer)
+        for learned, control in found
+        if control is not None
+        for layer in range(len(learned.logit_error))
+    ]
+
+    def worth(of: Callable[[StepTest, int], str]) -> Callable[[tuple[LensRow, LensRow, int]], str]:
+        return lambda row: of(row[0].steps, row[2] - 1) if row[2] else "-"
+
+    def steps(found: StepTest, i: int) -> str:
+        return f"{found.nearest[i]} [{found.nearest_low[i]:.0f}, {found.nearest_high[i]:.0f}]"
+
+    return table_of(
         "The estimate after each layer, and how many EM steps the layer is worth",
-        (
-            "layer",
-            "logit lens error",
-            "untrained",
-            "tuned lens error",
-            "untrained",
-            "R² of the output's means",
-            "EM steps",
-            "distance, no step",
-            "so many",
-            "one step",
-            "one step on another task's points",
-        ),
         rows,
+        [
+            ("layer", lambda row: f"K = {row[0].K}, layer {row[2]}"),
+            ("logit lens error", lambda row: significant(row[0].logit_error[row[2]])),
+            ("untrained", lambda row: significant(row[1].logit_error[row[2]])),
+            ("tuned lens error", lambda row: significant(row[0].tuned_error[row[2]])),
+            ("untrained", lambda row: significant(row[1].tuned_error[row[2]])),
+            ("R² of the output's means", lambda row: f"{row[0].tuned_r2[row[2]]:.2f}"),
+            ("EM steps", worth(steps)),
+            ("distance, no step", worth(lambda found, i: significant(found.distance[i][0]))),
+            ("so many", worth(lambda found, i: significant(found.distance[i][found.nearest[i]]))),
+            ("one step", worth(lambda found, i: significant(found.distance[i][1]))),
+            ("one step on another task's points", worth(lambda found, i: significant(found.control[i][1]))),
+        ],
         "Errors: mean total error against the truth. The tuned lens is fitted on other tasks. EM "
         "steps: the number of steps from the estimate before the layer that comes nearest to the "
         "estimate after it, 95 % interval over tasks in brackets; distances are those to the "

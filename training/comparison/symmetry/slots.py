@@ -62,9 +62,7 @@ def slot_orders(
 
 
 def _descended(
-    order: tuple[int, ...],
-    best: Found | None,
-    matched: Callable[[tuple[int, ...], float], Found | None],
+    order: tuple[int, ...], best: Found | None, matched: Callable[[tuple[int, ...], float], Found | None]
 ) -> tuple[Found, tuple[int, ...]]:
     """Exchange two slots as long as that helps."""
     if best is None:

@@ -186,11 +186,7 @@ def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> P
 
 
 def _heat_map(
-    panel: Axes,
-    values: Matrix,
-    verdicts: list[list[str]] | None,
-    norm: LogNorm,
-    blocks: list[str],
+    panel: Axes, values: Matrix, verdicts: list[list[str]] | None, norm: LogNorm, blocks: list[str]
 ) -> None:
     shown = [[x if x > 0 else float("nan") for x in row] for row in values]
     panel.imshow(shown, norm=norm, cmap="Greys", aspect="auto", interpolation="nearest")

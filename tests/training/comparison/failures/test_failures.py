@@ -8,7 +8,7 @@ from scipy import stats
 
 from baselines import methods
 from baselines.mixture import Mixture
-from console.phrases import UNKNOWN, Interval, interval, percent
+from console.phrases import UNKNOWN, Interval
 from console.typed_json import from_plain, to_plain
 from training.comparison.common import regimes
 from training.comparison.common.parts import Effort, Subject
@@ -242,8 +242,6 @@ def test_intervals():
     spread = 1.96 * float(values.std(correction=0)) / 10
     assert mean[2] - mean[0] == pytest.approx(spread, rel=0.15)  # quantiles of 1,000 draws: 5 % each
     assert share_interval(0, 0)[0] != share_interval(0, 0)[0]
-    assert interval(UNKNOWN) == percent(UNKNOWN) == percent(math.nan) == "-"
-    assert percent(Interval(0.034, 0.01, 0.2)) == "3.4 % (1.0 to 20)"
 
 
 def test_the_section_is_made_from_json_alone():
