@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,8 +69,14 @@ def curvature(
 
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)  # pyright: ignore[reportCallIssue]
         start = np.random.default_rng(seed).normal(size=size)
-        settings: dict[str, Any] = {"k": 2 * count, "which": "BE", "v0": start, "tol": TOLERANCE}
-        ends = eigsh(operator, **settings, return_eigenvectors=False)
+        ends = eigsh(
+            operator,
+            2 * count,
+            which="BE",
+            v0=start,
+            tol=TOLERANCE,  # pyright: ignore[reportArgumentType]
+            return_eigenvectors=False,
+        )
     network.requires_grad_(False)
     ends = np.sort(ends)
     return Curvature(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from console.drawing import legend
 from console.output import Picture
@@ -59,12 +59,12 @@ def _about(data: OriginsResult) -> str:
     )
 
 
-def _colours(groups: dict[str, list[RunResult]]) -> dict[str, Any]:
+def _colours(groups: dict[str, list[RunResult]]) -> dict[str, ColorType]:
     """Blues for the construction, a ramp for noise, black for random."""
     blues = iter(cycle(("#08306b", "#2171b5", "#6baed6", "#9ecae1")))
     noisy = [name for name, runs in groups.items() if runs[0].plan.start == "noise"]
     ramp = matplotlib.colormaps["autumn_r"]
-    found: dict[str, Any] = {}
+    found: dict[str, ColorType] = {}
     for name, runs in groups.items():
         if runs[0].plan.start == "noise":
             found[name] = ramp(0.35 + 0.65 * noisy.index(name) / max(1, len(noisy) - 1))

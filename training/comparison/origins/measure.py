@@ -179,26 +179,22 @@ def compute(subject: Subject, start: Start) -> OriginsResult:
 def run_plans(settings: OriginSettings) -> list[RunPlan]:
     """Every run, the longest first so that two processes end together."""
 
-    def plans(count: int, steps: int, **fields: Any) -> Iterator[RunPlan]:
+    def plans(count: int, plan: RunPlan) -> Iterator[RunPlan]:
         for place in range(count):
             seed = SEEDS_APART * settings.seed + place
-            yield RunPlan(steps=steps, seed=seed, measured=measured_steps(steps), **fields)
+            yield replace(plan, seed=seed, measured=measured_steps(plan.steps))
 
     s = settings
     found: list[RunPlan] = []
     for target in TARGETS:
-        found += plans(
-            s.random_seeds, s.random_steps, start="random", target=target, learning_rate=s.random_rate
-        )
+        found += plans(s.random_seeds, RunPlan("random", target, s.random_rate, s.random_steps, 0))
     for rate in s.rates:
-        found += plans(s.seeds, s.steps, start="constructed", target="em", learning_rate=rate)
+        found += plans(s.seeds, RunPlan("constructed", "em", rate, s.steps, 0))
     for size in s.noises:
-        found += plans(s.seeds, s.steps, start="noise", target="em", learning_rate=s.noise_rate, noise=size)
-    found += plans(s.truth_seeds, s.steps, start="constructed", target="truth", learning_rate=s.truth_rate)
+        found += plans(s.seeds, RunPlan("noise", "em", s.noise_rate, s.steps, 0, size))
+    found += plans(s.truth_seeds, RunPlan("constructed", "truth", s.truth_rate, s.steps, 0))
     for size in s.truth_noises:
-        found += plans(
-            s.truth_seeds, s.steps, start="noise", target="truth", learning_rate=s.truth_rate, noise=size
-        )
+        found += plans(s.truth_seeds, RunPlan("noise", "truth", s.truth_rate, s.steps, 0, size))
     return found
 
 
