@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +150,10 @@ def test_pairs_have_their_lengths():
             from_plain(Span, span)
     with pytest.raises(IllTypedError, match=r"it\[0\] is None, needs a number"):
         from_plain(Span, [None, 1.0])
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert json.loads(json.dumps(to_plain([np.float64(0.1), np.float64(math.inf)]))) == [0.1, math.inf]
 
 
 def test_what_json_cannot_say_is_refused():
