@@ -262,3 +262,20 @@ def best_epsilon(
     power = 2 * pairs + 1
     steepness = 2 * pairs * leading_constant(pairs) * amplitude**power
     return 1.0 if rounding >= steepness else (rounding / steepness) ** (1 / power)
+
+
+def epsilon_for(v: Tensor, pairs: int, sink: float, dtype: torch.dtype) -> float:
+    """:func:`best_epsilon` for starts v (B, d): at the amplitude of their products ``v_j v_m``.
+
+    The median of the starts decides; the largest product of all keeps ``eps |v_j v_m| <= 1``.
+    """
+    a = (v[:, :, None] * v[:, None, :]).abs()
+    power = 2 * pairs + 1
+    amplitude = float((a**power).mean((1, 2)).median() ** (1 / power))
+    best = best_epsilon(dtype, pairs, sink, amplitude, v.shape[1] ** 2)
+    return min(best, 1 / largest_product(v))
+
+
+def largest_product(v: Tensor) -> float:
+    """Largest ``|v_j v_m|``, or 1 if that is larger: step sizes are measured in its inverse."""
+    return max(1.0, float(v.abs().max()) ** 2)

@@ -20,7 +20,7 @@ from console.options import DTYPES, DeviceName, DtypeName, Out, Seed, plain_valu
 from console.terminal import progress
 from constructions.tensor_power.sinh_pairs import MAX_PAIRS
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
-from constructions.tensor_power.softmax_bounds import Heads
+from constructions.tensor_power.softmax_bounds import Heads, largest_product
 from verify.engine.report import Report
 from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
@@ -42,7 +42,6 @@ from verify.tensor.softmax_figures import NAMES, pictures
 from verify.tensor.softmax_rows import (
     Best,
     Point,
-    largest_product,
     normalised_rows,
     recovery_rows,
     sweep_epsilon,
@@ -190,7 +189,7 @@ def _check_epsilon(
             f"--epsilon {epsilon:g}: e^c / eps leaves the range of {dtype} for the sink c = {sink:g}; "
             + (f"c up to {highest:.4g} does not" if highest >= 1 else "take a larger one")
         )
-    reached = pairs * epsilon * max(largest_product(problem) for problem in given)
+    reached = pairs * epsilon * max(largest_product(problem.v) for problem in given)
     if reached > MOST_REACH:
         raise BadInputError(
             f"--epsilon {epsilon:g}: p eps |v_j v_m| reaches {reached:.3g} with these starts; "

@@ -23,8 +23,9 @@ from constructions.tensor_power.softmax import (
 )
 from constructions.tensor_power.softmax_bounds import (
     Heads,
-    best_epsilon,
+    epsilon_for,
     expected_rounding,
+    largest_product,
     predicted_error,
     step_bound,
 )
@@ -123,20 +124,6 @@ def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtim
     )
 
 
-def predicted_epsilon(problem: TensorProblem, pairs: int, sink: float, dtype: torch.dtype) -> float:
-    """:func:`best_epsilon` at the amplitude of the products ``v_j v_m``; at most 1 over the largest."""
-    a = (problem.v[:, :, None] * problem.v[:, None, :]).abs()
-    power = 2 * pairs + 1
-    amplitude = float((a**power).mean((1, 2)).median() ** (1 / power))
-    best = best_epsilon(dtype, pairs, sink, amplitude, problem.dim**2)
-    return min(best, 1 / largest_product(problem))
-
-
-def largest_product(problem: TensorProblem) -> float:
-    """Largest ``|v_j v_m|``, or 1 if that is larger: step sizes are measured in its inverse."""
-    return max(1.0, float(problem.v.abs().max()) ** 2)
-
-
 @dataclass(frozen=True)
 class Best:
     """The best step size for one number of pairs: measured on the grid, and predicted.
@@ -164,9 +151,9 @@ def sweep_epsilon(
     problem: TensorProblem, max_dim: int, pairs: int, sink: float, on: Runtime
 ) -> tuple[list[Point], Best]:
     """Error against eps for one number of pairs; the last point is at the predicted best eps."""
-    epsilons = [e / largest_product(problem) for e in EPSILONS]
+    epsilons = [e / largest_product(problem.v) for e in EPSILONS]
     grid = [measure_point(problem, max_dim, Heads(e, pairs, sink), on) for e in epsilons]
-    chosen = predicted_epsilon(problem, pairs, sink, on.dtype)
+    chosen = epsilon_for(problem.v, pairs, sink, on.dtype)
     there = measure_point(problem, max_dim, Heads(chosen, pairs, sink), on)
     lowest = min(grid, key=lambda point: point.error)
     best = Best(
@@ -198,7 +185,7 @@ def sweep_sink(problem: TensorProblem, max_dim: int, pairs: int, on: Runtime) ->
     """Error against the sink's height, each at its predicted best eps; at 0 it is a token like the others."""
     points = []
     for sink in SINKS:
-        epsilon = predicted_epsilon(problem, pairs, max(sink, 1.0), on.dtype)
+        epsilon = epsilon_for(problem.v, pairs, max(sink, 1.0), on.dtype)
         points.append(measure_point(problem, max_dim, Heads(epsilon, pairs, sink), on))
     return points
 
@@ -236,7 +223,7 @@ def normalised_rows(
     """
     rows, ended = [], []
     for p in pairs:
-        step = predicted_epsilon(problem, p, sink, on.dtype) if epsilon is None else epsilon
+        step = epsilon_for(problem.v, p, sink, on.dtype) if epsilon is None else epsilon
         start = max(UNIT_BOUND, float(problem.v.abs().max()))
         power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
         taken = steps
@@ -287,8 +274,7 @@ def recovery_rows(
     rows = []
     for p in pairs:
         # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
-        settled = TensorProblem(problem.name, problem.T, problem.components)
-        step = predicted_epsilon(settled, p, sink, on.dtype) if epsilon is None else epsilon
+        step = epsilon_for(problem.components, p, sink, on.dtype) if epsilon is None else epsilon
         power = softmax_tensor_power_construction(dim, 1, step, p, sink)
         rows.append(recovery_row(f"softmax, p={p}", power, problem, on, generator))
     return rows

@@ -134,25 +134,20 @@ class Relu(TensorPower):
         "T and v are finite, v is not 0, d <= d0",
         "T(I, v, v) is not 0 on the way, and its square stays in the range of the dtype",
     )
+    form = staticmethod(partial(relu.tensor_power_construction, normalise="rms"))
 
     def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> PowerIteration:
-        """The weights."""
-        return relu.tensor_power_construction(sizes["d0"], steps, normalise="rms")
+        """The weights of the form."""
+        return self.form(sizes["d0"], steps)
 
 
 class ReluPlain(Relu):
     """Without a norm."""
 
     name, key = "tensor power iteration, ReLU attention", "tensor-power-plain"
-    hypotheses = (
-        "T and v are finite, v is not 0, d <= d0",
-        "v, which grows like lambda^(2^L - 1), stays in the range of the dtype",
-    )
+    hypotheses = (Relu.hypotheses[0], "v, like lambda^(2^L - 1), stays in the range of the dtype")
     normalised, decades = False, 0.0
-
-    def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> PowerIteration:
-        """The weights."""
-        return relu.tensor_power_construction(sizes["d0"], steps)
+    form = staticmethod(relu.tensor_power_construction)
 
 
 class ReluOffset(Relu):
@@ -161,26 +156,22 @@ class ReluOffset(Relu):
     name, key = "tensor power iteration, ReLU attention, d + 1 heads", "tensor-power-offset"
     offset = LONG**2 + 0.5
     hypotheses = (*Relu.hypotheses, f"|v_j v_m| <= {offset}")
-
-    def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> PowerIteration:
-        """The weights."""
-        return relu.tensor_power_construction(sizes["d0"], steps, offset=self.offset, normalise="rms")
+    form = staticmethod(partial(relu.tensor_power_construction, offset=offset, normalise="rms"))
 
 
 class ReluPiecewise(Relu):
     """A piecewise-linear norm: exact in direction, of length 1 up to its chords."""
 
     name, key = "tensor power iteration, ReLU attention, piecewise norm", "tensor-power-piecewise"
-    norm_range = (1e-4, 1e2)
-    hypotheses = (*Relu.hypotheses, f"{norm_range[0]:g} <= |T(I, v, v)| <= {norm_range[1]:g}")
+    norms = (1e-4, 1e2)
+    hypotheses = (*Relu.hypotheses, f"{norms[0]:g} <= |T(I, v, v)| <= {norms[1]:g}")
     accuracy = Accuracy("pieces", (64, 1024), order=2)
     decades = 0.0
+    form = staticmethod(partial(relu.tensor_power_construction, normalise="piecewise", norm_range=norms))
 
     def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> PowerIteration:
-        """The weights."""
-        return relu.tensor_power_construction(
-            sizes["d0"], steps, normalise="piecewise", pieces=int(accuracy or 1), norm_range=self.norm_range
-        )
+        """The weights, with so many pieces."""
+        return self.form(sizes["d0"], steps, pieces=int(accuracy or 1))
 
 
 class Softmax(TensorPower):

@@ -13,7 +13,7 @@ from tensor_commands import missing_norm, wrong_slice
 
 import verify.tensor.softmax_search as searching
 from constructions.tensor_power.relu import tensor_power_construction
-from constructions.tensor_power.softmax_bounds import Heads, best_epsilon
+from constructions.tensor_power.softmax_bounds import Heads, best_epsilon, epsilon_for, largest_product
 from verify.tensor.data import TensorProblem, gaussian_problem, orthogonal_problem, unit_vectors
 from verify.tensor.families import STARTS, TENSORS
 from verify.tensor.measure import PathErrors, Runtime, along_path, exact_contract, one_step, steps_in_range
@@ -23,9 +23,7 @@ from verify.tensor.softmax_rows import (
     EPSILONS,
     Point,
     fitted_slope,
-    largest_product,
     measure_point,
-    predicted_epsilon,
     sweep_epsilon,
     without_sink,
 )
@@ -269,9 +267,9 @@ def test_the_predicted_epsilon(scale, pairs):
     problem = dataclasses.replace(problem, v=problem.v * scale)
     a = (problem.v[:, :, None] * problem.v[:, None, :]).abs() ** (2 * pairs + 1)
     amplitude = float(a.mean((1, 2)).median()) ** (1 / (2 * pairs + 1))
-    chosen = predicted_epsilon(problem, pairs, 36.0, F64)
+    chosen = epsilon_for(problem.v, pairs, 36.0, F64)
     assert chosen == pytest.approx(
-        min(best_epsilon(F64, pairs, 36.0, amplitude, 16), 1 / largest_product(problem))
+        min(best_epsilon(F64, pairs, 36.0, amplitude, 16), 1 / largest_product(problem.v))
     )
     assert chosen * float(problem.v.abs().max()) ** 2 <= 1 + 1e-12
 
@@ -281,8 +279,8 @@ def test_one_long_start_among_many_lowers_epsilon():
     problem = gaussian_problem(4, 9, generator())
     v = problem.v.clone()
     v[0] *= 100
-    chosen = predicted_epsilon(dataclasses.replace(problem, v=v), 8, 36.0, F64)
-    assert chosen == 1 / float(v.abs().max()) ** 2 < predicted_epsilon(problem, 8, 36.0, F64)
+    chosen = epsilon_for(v, 8, 36.0, F64)
+    assert chosen == 1 / float(v.abs().max()) ** 2 < epsilon_for(problem.v, 8, 36.0, F64)
 
 
 def test_a_sweep_covers_the_grid_and_the_prediction():
