@@ -11,7 +11,7 @@ from constructions.tensor_power.softmax import SOURCE
 from constructions.tensor_power.softmax_bounds import Heads
 from verify.engine.record import Check, Record, quotient
 from verify.resource_rows import SINK
-from verify.tensor.data import TensorProblem, gaussian_problem
+from verify.tensor.data import gaussian_problem
 from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import (
     Best,
@@ -146,22 +146,20 @@ def check_sink(seed: int, instances: int) -> list[Record]:
     """With a sink of score 0, a token like the others, and without one, softmax does not multiply."""
     records = []
     for claim, lost_at in (
-        ("with a sink of score 0 the error is above 10 % of the scale", _error_at_zero),
-        ("without a sink, rescaled, 10 % of T(I, v, v) is lost", _lost_without),
+        (
+            "with a sink of score 0 the error is above 10 % of the scale",
+            lambda tensors: measure_point(tensors, DIM, Heads(1e-3, 2, 0.0), Runtime()).error,
+        ),
+        (
+            "without a sink, rescaled, 10 % of T(I, v, v) is lost",
+            lambda tensors: without_sink(tensors, DIM, Heads(1e-3, 2, SINK[torch.float64]), torch.float64),
+        ),
     ):
         check = Check(f"{NOTE}, section 4", seed)
         lost = lost_at(gaussian_problem(DIM, TRIALS, torch.Generator().manual_seed(seed)))
         claim, note = f"softmax tensor power fails: {claim}", "median; observed must be above the bound here"
         records.append(check.record(claim, LOST, lost, TRIALS, lost >= LOST, note, limit="at least"))
     return records
-
-
-def _error_at_zero(problem: TensorProblem) -> float:
-    return measure_point(problem, DIM, Heads(1e-3, 2, 0.0), Runtime()).error
-
-
-def _lost_without(problem: TensorProblem) -> float:
-    return without_sink(problem, DIM, Heads(1e-3, 2, SINK[torch.float64]), torch.float64)
 
 
 def check_paths(seed: int, instances: int) -> list[Record]:
