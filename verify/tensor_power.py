@@ -1,9 +1,60 @@
-"""``python -m verify.tensor_power``: Theorem 2 in ReLU attention beside the exact iteration."""
+"""``python -m verify.tensor_power``: cubic tensor power iteration as ReLU attention, exactly and in floats.
+
+Without a tensor it runs random ones over a grid; with ``--tensor`` a person's own, symmetric or not. Exit
+code 0 when every claim held, 1 when one is broken, 2 for bad input.
+"""
+
+from __future__ import annotations
 
 import sys
+from typing import Annotated
 
-from console.errors import run_command
-from verify.tensor.relu_command import app
+import typer
+
+from console.errors import BadInputError, run_command
+from console.folder import default_out
+from console.options import DeviceName, DtypeName, Out, Seed, at_least_one, whole
+from console.starting import loading
+from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
+
+MOST_PIECES = 10**6
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(help=__doc__)
+def main(
+    context: typer.Context,
+    tensor: TensorFile = None,
+    start: StartFile = None,
+    dims: Dims = None,
+    max_dim: MaxDim = None,
+    steps: Steps = 8,
+    pieces: Annotated[int, typer.Option(parser=whole, help="linear pieces of the piecewise norm")] = 1024,
+    trials: Trials = None,
+    instances: Annotated[
+        int, typer.Option(parser=whole, help="rational instances that must agree exactly, at least 1,000")
+    ] = 1000,
+    dtype: DtypeName = "float64",
+    device: DeviceName = "cpu",
+    seed: Seed = 0,
+    out: Out = None,
+) -> int:
+    """See the module's docstring."""
+    at_least_one("pieces", pieces)
+    if pieces > MOST_PIECES:
+        raise BadInputError(f"--pieces {pieces}: at most {MOST_PIECES} are taken")
+    if instances < 1000:
+        raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")
+    with loading():
+        from rich.console import Console
+
+        from verify.tensor.options import TensorOptions
+        from verify.tensor.relu_command import check
+    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
+    out = out or default_out("tensor_power", context, ("tensor",))
+    return check(options, out, pieces, instances, Console())
+
 
 if __name__ == "__main__":
     sys.exit(run_command(app))

@@ -2,6 +2,8 @@
 
 ENTRIES = {
     "verify.__main__": "--only em-exact",
+    "verify.tensor_power": "",
+    "verify.softmax_tensor_power": "",
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",

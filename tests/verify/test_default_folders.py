@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from commands import TINY_GRID, invoke, snapshot
 
-from verify import resources
+from verify import resources, tensor_power
 from verify.em import command as em_construction
-from verify.tensor import relu_command as tensor_power
+from verify.tensor import relu_command
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +53,9 @@ def test_tensor_power_by_tensor(monkeypatch):
     T = np.ones((2, 2, 2))
     for name in ("a", "b"):
         np.save(f"{name}.npy", T)
-    for module in (tensor_power,):
-        monkeypatch.setattr(module, "check_rational", lambda seed, instances: [])
-        monkeypatch.setattr(module, "check_symbolic", lambda seed, instances: [])
-        monkeypatch.setattr(module, "pictures", lambda *_: [])
+    monkeypatch.setattr(relu_command, "check_rational", lambda seed, instances: [])
+    monkeypatch.setattr(relu_command, "check_symbolic", lambda seed, instances: [])
+    monkeypatch.setattr(relu_command, "pictures", lambda *_: [])
     own = ("--steps", 1, "--trials", 1)
     assert invoke(tensor_power.app, "--tensor", "a.npy", *own).code == 0
     assert invoke(tensor_power.app, "--tensor", "b.npy", *own).code == 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from baselines.robust_tensor_power import tensor_power_iteration
@@ -21,7 +20,6 @@ from console.options import (
     plain_value,
     usable_device,
     usable_seed,
-    whole,
     whole_numbers,
 )
 from console.streams import printable
@@ -31,13 +29,6 @@ from verify.resource_rows import HEADER
 from verify.tensor.data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
 from verify.tensor.measure import Runtime
 from verify.tensor.relu_rows import Row, last_steps
-
-TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
-StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
-Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
-MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
-Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
-Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
 
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""

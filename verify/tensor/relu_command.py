@@ -1,34 +1,20 @@
-"""``python -m verify.tensor_power``: cubic tensor power iteration as ReLU attention, exactly and in floats.
-
-Without a tensor it runs random ones over a grid; with ``--tensor`` a person's own, symmetric or not. Exit
-code 0 when every claim held, 1 when one is broken, 2 for bad input.
-"""
+"""What ``python -m verify.tensor_power`` does once its options are read."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from rich.console import Console
 
-from console.errors import BadInputError, checking_input
-from console.folder import default_out
-from console.options import DeviceName, DtypeName, Out, Seed, at_least_one, whole
+from console.errors import checking_input
 from console.terminal import progress
 from constructions.tensor_power.relu import SOURCE, tensor_power_construction
 from verify.engine.report import Report
 from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
 from verify.tensor.options import (
-    Dims,
-    MaxDim,
-    StartFile,
-    Steps,
-    TensorFile,
     TensorOptions,
-    Trials,
     page_of,
     problems,
     source,
@@ -40,40 +26,8 @@ from verify.tensor.tables import print_relu
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
 """Beyond d = 32 the default grid takes one step only: a step there costs seconds."""
-MOST_PIECES = 10**6
 RECOVERED = ((2, 2), (8, 8), (16, 5))
 SHOWN_DIM = 2
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@app.command(help=__doc__)
-def main(
-    context: typer.Context,
-    tensor: TensorFile = None,
-    start: StartFile = None,
-    dims: Dims = None,
-    max_dim: MaxDim = None,
-    steps: Steps = 8,
-    pieces: Annotated[int, typer.Option(parser=whole, help="linear pieces of the piecewise norm")] = 1024,
-    trials: Trials = None,
-    instances: Annotated[
-        int, typer.Option(parser=whole, help="rational instances that must agree exactly, at least 1,000")
-    ] = 1000,
-    dtype: DtypeName = "float64",
-    device: DeviceName = "cpu",
-    seed: Seed = 0,
-    out: Out = None,
-) -> int:
-    """See the module's docstring."""
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
-    at_least_one("pieces", pieces)
-    if pieces > MOST_PIECES:
-        raise BadInputError(f"--pieces {pieces}: at most {MOST_PIECES} are taken")
-    if instances < 1000:
-        raise BadInputError(f"--instances {instances}: at least 1000 rational instances are checked")
-    out = out or default_out("tensor_power", context, ("tensor",))
-    return check(options, out, pieces, instances, Console())
 
 
 def check(options: TensorOptions, out: Path, pieces: int, instances: int, console: Console) -> int:

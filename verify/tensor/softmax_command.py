@@ -1,24 +1,16 @@
-"""``python -m verify.softmax_tensor_power``: cubic tensor power iteration in softmax attention with a sink.
-
-Without a tensor it runs random ones; with ``--tensor`` a person's own, symmetric or not. Exit code 0 when
-every bound held, 1 when one is broken, 2 for bad input.
-"""
+"""What ``python -m verify.softmax_tensor_power`` does once its options are read."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from rich.console import Console
 
 from console.errors import BadInputError, checking_input
-from console.folder import default_out
-from console.options import DTYPES, DeviceName, DtypeName, Out, Seed, plain_value, real, whole_numbers
+from console.options import DTYPES, plain_value
 from console.terminal import progress
-from constructions.tensor_power.sinh_pairs import MAX_PAIRS
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
 from constructions.tensor_power.softmax_bounds import Heads, largest_product
 from verify.engine.report import Report
@@ -26,13 +18,7 @@ from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
 from verify.tensor.measure import Runtime
 from verify.tensor.options import (
-    Dims,
-    MaxDim,
-    StartFile,
-    Steps,
-    TensorFile,
     TensorOptions,
-    Trials,
     page_of,
     problems,
     source,
@@ -51,49 +37,11 @@ from verify.tensor.softmax_rows import (
 from verify.tensor.tables import print_softmax
 
 COMMAND = "verify.softmax_tensor_power"
-DEFAULT_DIMS, DEFAULT_TRIALS, MAX_SINK = [6, 16], 100, 60.0
+DEFAULT_DIMS, DEFAULT_TRIALS = [6, 16], 100
 MOST_REACH = 20.0
 """Of ``p eps |v_j v_m|``, whose exponential is taken."""
 RECOVERED = ((2, 2), (8, 8))
 SHOWN_DIM = 2
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@app.command(help=__doc__)
-def main(
-    context: typer.Context,
-    tensor: TensorFile = None,
-    start: StartFile = None,
-    dims: Dims = None,
-    max_dim: MaxDim = None,
-    pairs: Annotated[str, typer.Option(help="p, pairs of heads a product, as in 1,2,3")] = "1,2,3",
-    epsilon: Annotated[
-        float | None, typer.Option(parser=real, help="of the normalised runs; default: the predicted best")
-    ] = None,
-    sink: Annotated[
-        float | None, typer.Option(parser=real, help="score c of the sink; default 36, in float32 15.75")
-    ] = None,
-    steps: Steps = 8,
-    trials: Trials = None,
-    dtype: DtypeName = "float64",
-    device: DeviceName = "cpu",
-    seed: Seed = 0,
-    out: Out = None,
-) -> int:
-    """See the module's docstring."""
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
-    counts = whole_numbers("pairs", pairs) or []
-    if max(counts) > MAX_PAIRS:
-        raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")
-    if epsilon is not None and not 0 < epsilon <= 1:
-        raise BadInputError(f"--epsilon {epsilon:g}: it lies in (0, 1]")
-    if sink is not None and not 1 <= sink <= MAX_SINK:
-        raise BadInputError(
-            f"--sink {sink:g}: it lies between 1 and {MAX_SINK:g}; lower ones are swept anyway"
-        )
-    out = out or default_out("softmax_tensor_power", context, ("tensor",))
-    return check(options, out, sorted(counts), epsilon, sink, Console())
 
 
 def check(

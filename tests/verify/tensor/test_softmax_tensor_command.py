@@ -26,6 +26,7 @@ import verify.tensor.softmax_command as command
 import verify.tensor.softmax_rows as rows
 from console.output import significant
 from constructions.language.hypotheses import LostDirectionError
+from verify.softmax_tensor_power import app
 from verify.tensor.data import TensorProblem
 from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import EPSILONS, SINKS
@@ -45,7 +46,7 @@ def quick(monkeypatch):
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     out = tmp_path_factory.mktemp("grid") / "deep" / "er"
-    return (out, *run(command.app, out, *SOFTMAX, "--seed", 5))
+    return (out, *run(app, out, *SOFTMAX, "--seed", 5))
 
 
 def test_the_results_are_complete(grid):
@@ -163,7 +164,7 @@ def measured(results):
 @pytest.mark.usefixtures("quick")
 def test_a_seed_fixes_every_number(tmp_path):
     first, again, other = (
-        measured(run(command.app, tmp_path / name, *SOFTMAX, "--pairs", 1, "--seed", seed)[1])
+        measured(run(app, tmp_path / name, *SOFTMAX, "--pairs", 1, "--seed", seed)[1])
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
     assert first == again
@@ -173,7 +174,7 @@ def test_a_seed_fixes_every_number(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_float32(tmp_path):
-    _, results = run(command.app, tmp_path / "out", *SOFTMAX, "--dtype", "float32")
+    _, results = run(app, tmp_path / "out", *SOFTMAX, "--dtype", "float32")
     assert results["dtype"] == "float32"
     assert results["settings"]["sink"] == 15.75
     assert {p["dtype"] for p in results["sink"]} == {"float32"}
@@ -183,8 +184,8 @@ def test_float32(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_epsilon_and_sink_are_those_of_the_runs(tmp_path):
-    coarse = run(command.app, tmp_path / "a", *SOFTMAX, "--epsilon", 0.5, "--sink", 20)[1]
-    fine = run(command.app, tmp_path / "b", *SOFTMAX, "--sink", 20)[1]
+    coarse = run(app, tmp_path / "a", *SOFTMAX, "--epsilon", 0.5, "--sink", 20)[1]
+    fine = run(app, tmp_path / "b", *SOFTMAX, "--sink", 20)[1]
     assert coarse["settings"]["epsilon"] == 0.5
     assert {b["sink"] for b in coarse["best"] if b["dtype"] == "float64"} == {20.0}
     for large, small in zip(coarse["paths"], fine["paths"], strict=True):
@@ -194,7 +195,7 @@ def test_epsilon_and_sink_are_those_of_the_runs(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_larger_weights_serve_smaller_tensors(tmp_path):
-    _, results = run(command.app, tmp_path / "out", *SOFTMAX, "--max-dim", 4)
+    _, results = run(app, tmp_path / "out", *SOFTMAX, "--max-dim", 4)
     assert {(b["pairs"], b["heads"]) for b in results["best"]} == {(1, 8), (2, 16)}
 
 
@@ -217,7 +218,7 @@ OWN = ("--tensor", "T.npy", "--steps", 2, "--pairs", "1,2")
 def test_starts_that_are_not_of_length_1(size, dtype):
     """A product of 100 and an eps of 1 would be a score of 100."""
     np.save("B.npy", size * np.random.default_rng(0).normal(size=(3, 3)))
-    _, results = run(command.app, Path("out"), *OWN, "--start", "B.npy", "--dtype", dtype)
+    _, results = run(app, Path("out"), *OWN, "--start", "B.npy", "--dtype", dtype)
     assert {p["instances"] for p in results["epsilon"]} == {3}
     assert results["recovery"] == []
     claimed = {r["claimed"] for r in results["paths"] if r["step"] == 1}
@@ -256,7 +257,7 @@ def test_steps_whose_products_drown_are_said_and_not_shown(step, monkeypatch):
 
     monkeypatch.setattr(rows, "along_path", lose)
     monkeypatch.setattr(rows, "drowns", lambda *_: True)
-    outcome, results = run(command.app, Path("out"), *OWN)
+    outcome, results = run(app, Path("out"), *OWN)
     assert {r["step"] for r in results["paths"]} == set(range(1, step))
     assert len(results["ended"]) == 2  # p = 1, 2
     line = f"T.npy, d=3, not symmetric, p=1: from step {step} on T(I, v, v) is within rounding of 0"
@@ -270,7 +271,7 @@ def test_a_lost_direction_that_no_rounding_excuses_is_not_hidden(monkeypatch):
         raise LostDirectionError("step 1 of tensor 0: planted", 1, 0)
 
     monkeypatch.setattr(rows, "along_path", lose)
-    outcome = invoke(command.app, *OWN, "--out", "out")
+    outcome = invoke(app, *OWN, "--out", "out")
     assert outcome.code == 2
     assert "step 1 of tensor 0: planted" in outcome.err
 
@@ -279,14 +280,14 @@ def test_a_lost_direction_that_no_rounding_excuses_is_not_hidden(monkeypatch):
 @pytest.mark.parametrize(("scale", "both"), [(1e-60, False), (1e-20, True), (1e20, True), (1e60, False)])
 def test_a_tensor_beyond_the_other_dtype_is_not_compared_in_it(scale, both):
     np.save("S.npy", np.load("T.npy") * scale)
-    _, results = run(command.app, Path("out"), *OWN, "--tensor", "S.npy")
+    _, results = run(app, Path("out"), *OWN, "--tensor", "S.npy")
     assert {b["dtype"] for b in results["best"]} == ({"float64", "float32"} if both else {"float64"})
 
 
 @pytest.mark.usefixtures("quick", "here")
 def test_one_coordinate_and_whole_numbers():
     np.save("one.npy", np.full((1, 1, 1), -3))
-    _, results = run(command.app, Path("out"), *OWN, "--tensor", "one.npy")
+    _, results = run(app, Path("out"), *OWN, "--tensor", "one.npy")
     assert results["best"][0]["problem"] == "one.npy, d=1, symmetric"
 
 
@@ -296,7 +297,7 @@ def test_names_are_only_names(monkeypatch):
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
     name = "_[red] $\\foo$ <b>.npy"
     np.save(name, np.load("T.npy"))
-    outcome, _ = run(command.app, Path("out"), *OWN, "--tensor", name, "--pairs", 1)
+    outcome, _ = run(app, Path("out"), *OWN, "--tensor", name, "--pairs", 1)
     assert outcome.out.count("$\\foo$") >= 5
     assert "[red]" in outcome.out
     assert "<b>" not in (Path("out") / "index.html").read_text()
@@ -304,12 +305,12 @@ def test_names_are_only_names(monkeypatch):
 
 @pytest.mark.usefixtures("quick", "here")
 def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not():
-    run(command.app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
+    run(app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
     for name in command.NAMES:
         (Path("out") / f"{name}.png").write_bytes(b"an earlier picture")
-    _, results = run(command.app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
+    _, results = run(app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
     assert {p.name for p in Path("out").iterdir()} == {"results.json", "index.html"}
-    other = invoke(command.app, *OWN, "--pairs", 1, "--seed", 4, "--out", Path("out"))
+    other = invoke(app, *OWN, "--pairs", 1, "--seed", 4, "--out", Path("out"))
     assert other.code == 2
     assert "holds a run of other settings (seed: 3 there, 4 now)" in other.err
     assert strict_json(Path("out") / "results.json") == results
@@ -332,7 +333,7 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, normalised, monk
     build = rows.softmax_tensor_power_construction
     wrong = building(build, edit, lambda em: em.normalised == normalised)
     monkeypatch.setattr(rows, "softmax_tensor_power_construction", wrong)
-    outcome = invoke(command.app, *SOFTMAX, "--out", tmp_path / "out")
+    outcome = invoke(app, *SOFTMAX, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     broken = {name for name in ("epsilon", "sink", "paths") if any(r["broken"] for r in results[name])}
     assert broken == ({"paths"} if normalised else {"epsilon", "sink"})
@@ -344,7 +345,7 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, normalised, monk
 def test_components_within_no_bound_are_reported(monkeypatch, tmp_path):
     recovery = rows.recovery_row
     monkeypatch.setattr(rows, "recovery_row", lambda *a: recovery(*a) | {"broken": 3})
-    outcome = invoke(command.app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
+    outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
     assert assert_reported_broken(outcome, tmp_path / "out")["broken"] == 3
 
 
@@ -357,6 +358,6 @@ def test_a_sweep_in_the_other_dtype_counts(monkeypatch, tmp_path):
         return (error, bound) if on.dtype == torch.float64 else (error + math.inf, bound)
 
     monkeypatch.setattr(rows, "step_errors", wrong_in_float32)
-    outcome = invoke(command.app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
+    outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     assert {p["dtype"] for p in results["epsilon"] if p["broken"]} == {"float32"}

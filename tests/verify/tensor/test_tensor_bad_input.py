@@ -10,14 +10,15 @@ import pytest
 from commands import invoke, snapshot
 from numpy.lib import format as npy_format
 
-import verify.resources as resources
 import verify.tensor.data as tensor_data
 import verify.tensor.relu_command as relu
 import verify.tensor.softmax_command as softmax
+from verify import resources, softmax_tensor_power, tensor_power
 
 T = np.random.default_rng(0).normal(size=(3, 3, 3))
 V = np.array([0.6, -0.5, 0.9])
-COMMANDS = {"relu": relu, "softmax": softmax, "resources": resources}
+COMMANDS = {"relu": tensor_power, "softmax": softmax_tensor_power, "resources": resources}
+NAMES = {"relu": relu.NAMES, "softmax": softmax.NAMES, "resources": resources.NAMES}
 QUICK = {"relu": ("--steps", 2, "--pieces", 16), "softmax": ("--steps", 2, "--pairs", 1), "resources": ()}
 
 
@@ -30,7 +31,7 @@ def here(tmp_path, monkeypatch):
     for name, command in COMMANDS.items():
         earlier = tmp_path / f"earlier {name}"
         earlier.mkdir()
-        (earlier / "results.json").write_text(f'{{"command": "{command.COMMAND}"}}')
+        (earlier / "results.json").write_text(f'{{"command": "{command.__name__}"}}')
         (earlier / "index.html").write_text("an earlier page")
         (earlier / "paths.png").write_bytes(b"an earlier picture")
     monkeypatch.setattr(relu, "check_rational", lambda seed, instances: [])
@@ -351,7 +352,7 @@ def files_of(name) -> dict[str, bytes]:
     return {
         "results.json": b'{"command": "verify"}',
         "index.html": b"a page",
-        f"{COMMANDS[name].NAMES[0]}.png": b"a picture",
+        f"{NAMES[name][0]}.png": b"a picture",
     }
 
 
@@ -366,7 +367,7 @@ def test_files_of_others_are_kept(name, index):
     outcome = invoke(COMMANDS[name].app, *arguments, *QUICK[name], "--out", "others")
     assert outcome.code == 2
     [line] = outcome.err.splitlines()
-    assert f"holds {file}, which {COMMANDS[name].COMMAND} did not write" in line
+    assert f"holds {file}, which {COMMANDS[name].__name__} did not write" in line
     assert snapshot(Path()) == before
 
 
@@ -395,7 +396,7 @@ def test_an_empty_folder_that_was_there_stays():
     """Only what the refused run made goes again."""
     Path("mine").mkdir()
     np.save("x.npy", T * 1e-300)
-    outcome = invoke(relu.app, "--tensor", "x.npy", *QUICK["relu"], "--out", "mine/new/er")
+    outcome = invoke(tensor_power.app, "--tensor", "x.npy", *QUICK["relu"], "--out", "mine/new/er")
     assert outcome.code == 2
     assert Path("mine").is_dir()
     assert list(Path("mine").iterdir()) == []

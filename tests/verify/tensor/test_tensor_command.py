@@ -30,6 +30,7 @@ import verify.tensor.relu_rows as rows
 from console.output import significant
 from constructions import Construction
 from verify.engine.record import proof
+from verify.tensor_power import app
 
 SECTIONS = {"exact", "one_step", "paths", "growth", "recovery", "resources"}
 
@@ -55,7 +56,7 @@ def grid(tmp_path_factory):
         for name, few in (few_instances | {"SYMBOLIC_SIZES": ((1, 1), (2, 2))}).items():
             patch.setattr(exact_checks, name, few)
         patch.setattr(command, "check_rational", lambda seed, n: exact_checks.check_rational(seed, n // 10))
-        return (out, *run(command.app, out, *RELU, "--seed", 5))
+        return (out, *run(app, out, *RELU, "--seed", 5))
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def measured(results):
 @pytest.mark.usefixtures("quick")
 def test_a_seed_fixes_every_number(tmp_path):
     first, again, other = (
-        measured(run(command.app, tmp_path / name, *RELU, "--seed", seed)[1])
+        measured(run(app, tmp_path / name, *RELU, "--seed", seed)[1])
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
     assert first == again
@@ -219,7 +220,7 @@ def test_a_seed_fixes_every_number(tmp_path):
 def test_float32(seed, tmp_path):
     """The offset must cover the rounding of |v_m s_j| in float32 too."""
     arguments = ("--dims", "2,3", "--trials", 8, "--steps", 2, "--pieces", 64, "--seed", seed)
-    _, results = run(command.app, tmp_path / "out", *arguments, "--dtype", "float32")
+    _, results = run(app, tmp_path / "out", *arguments, "--dtype", "float32")
     assert results["dtype"] == "float32"
     for r in results["one_step"]:
         assert 1e-8 < r["error"] <= r["bound"] < 1e-4
@@ -227,7 +228,7 @@ def test_float32(seed, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_larger_weights_serve_smaller_tensors(tmp_path):
-    _, results = run(command.app, tmp_path / "out", *RELU, "--dims", 2, "--max-dim", 5)
+    _, results = run(app, tmp_path / "out", *RELU, "--dims", 2, "--max-dim", 5)
     assert {(r["d"], r["heads"]) for r in results["one_step"]} == {(2, 10), (2, 6)}
 
 
@@ -236,10 +237,10 @@ def test_a_default_grid_takes_one_step_of_the_largest(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "DEFAULT_DIMS", [2, 3])
     monkeypatch.setattr(command, "MOST_STEPWISE_DIM", 2)
     arguments = ("--trials", 2, "--steps", 2, "--pieces", 64)
-    _, results = run(command.app, tmp_path / "out", *arguments)
+    _, results = run(app, tmp_path / "out", *arguments)
     assert {r["d"] for r in results["one_step"]} == {2, 3}
     assert {r["d"] for r in results["paths"]} == {r["d"] for r in results["growth"]} == {2}
-    _, asked = run(command.app, tmp_path / "asked", *arguments, "--dims", 3)
+    _, asked = run(app, tmp_path / "asked", *arguments, "--dims", 3)
     assert {r["d"] for r in asked["paths"]} == {3}
 
 
@@ -266,7 +267,7 @@ OWN = ("--steps", 2, "--pieces", 64)
 def test_own_tensor_of_either_kind():
     saved("S.npy", symmetric_tensor(3, 0).numpy())
     for name, kind in (("T.npy", "not symmetric"), ("S.npy", "symmetric")):
-        outcome, results = run(command.app, Path(kind), "--tensor", name, *OWN)
+        outcome, results = run(app, Path(kind), "--tensor", name, *OWN)
         label = f"{name}, d=3, {kind}"
         assert {r["problem"] for r in results["paths"]} == {label}
         assert label in outcome.out
@@ -280,8 +281,8 @@ def test_own_tensor_of_either_kind():
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.float32, ">f8", np.longdouble])
 def test_own_tensor_of_any_real_dtype(dtype):
     whole = np.arange(1, 9).reshape(2, 2, 2)
-    _, results = run(command.app, Path("out"), "--tensor", saved("n.npy", whole.astype(dtype)), *OWN)
-    _, same = run(command.app, Path("same"), "--tensor", saved("n.npy", whole.astype(float)), *OWN)
+    _, results = run(app, Path("out"), "--tensor", saved("n.npy", whole.astype(dtype)), *OWN)
+    _, same = run(app, Path("same"), "--tensor", saved("n.npy", whole.astype(float)), *OWN)
     assert measured(results) == measured(same)
 
 
@@ -290,7 +291,7 @@ def test_the_tensor_in_the_file_is_the_one_that_is_run():
     """v <- 3 v^2 from v = 0.5: 0.75, then 1.6875."""
     saved("one.npy", np.full((1, 1, 1), 3.0))
     saved("half.npy", np.array([0.5]))
-    _, results = run(command.app, Path("out"), "--tensor", "one.npy", "--start", "half.npy", *OWN)
+    _, results = run(app, Path("out"), "--tensor", "one.npy", "--start", "half.npy", *OWN)
     assert results["growth"][0]["log10_length"][:3] == pytest.approx(np.log10([0.5, 0.75, 1.6875]), abs=1e-14)
     assert {r["instances"] for r in results["one_step"]} == {1}
 
@@ -300,7 +301,7 @@ def test_the_tensor_in_the_file_is_the_one_that_is_run():
 def test_starts_of_either_shape(size):
     starts = size * np.random.default_rng(0).normal(size=(4, 3))
     _, results = run(
-        command.app,
+        app,
         Path("out"),
         "--tensor",
         "T.npy",
@@ -313,7 +314,7 @@ def test_starts_of_either_shape(size):
     assert {r["instances"] for r in results["paths"]} == {4}
     # The bound on one step is relative to v v, so its scale drops out.
     assert max(r["bound"] for r in results["one_step"] if r["form"] == "pairs") < 1e-13
-    _, results = run(command.app, Path("one"), "--tensor", "T.npy", "--start", "v.npy", *OWN)
+    _, results = run(app, Path("one"), "--tensor", "T.npy", "--start", "v.npy", *OWN)
     assert {r["instances"] for r in results["paths"]} == {1}
 
 
@@ -321,7 +322,7 @@ def test_starts_of_either_shape(size):
 @pytest.mark.parametrize("scale", [1e-100, 1e-30, 1e30, 1e100])
 def test_own_tensor_of_any_scale(scale):
     path = saved("s.npy", np.load("T.npy") * scale)
-    _, results = run(command.app, Path("out"), "--tensor", path, *OWN)
+    _, results = run(app, Path("out"), "--tensor", path, *OWN)
     assert results["passed"] is True
     pairs = [r for r in results["one_step"] if r["form"] == "pairs"]
     assert 0 < pairs[0]["error"] <= pairs[0]["bound"] < 1e-13
@@ -333,7 +334,7 @@ def test_names_are_only_names(name, monkeypatch):
     """No markup, no formula, no tag, and no label that matplotlib hides."""
     monkeypatch.setattr(command, "check_rational", lambda seed, instances: [])
     monkeypatch.setattr(command, "check_symbolic", lambda seed, instances: [])
-    outcome, results = run(command.app, Path("out"), "--tensor", saved(name, np.load("T.npy")), *OWN)
+    outcome, results = run(app, Path("out"), "--tensor", saved(name, np.load("T.npy")), *OWN)
     assert outcome.out.count(name) >= 7
     assert results["growth"][0]["problem"] == f"{name}, d=3, not symmetric"
     assert "<b>" not in (Path("out") / "index.html").read_text()
@@ -348,7 +349,7 @@ def test_a_name_that_is_no_text():
         saved(name, np.load("T.npy"))
     except OSError:
         pytest.skip("this file system takes text alone")
-    _, results = run(command.app, Path("out"), "--tensor", name, *OWN)
+    _, results = run(app, Path("out"), "--tensor", name, *OWN)
     assert results["settings"]["tensor"] == "�.npy"
 
 
@@ -360,7 +361,7 @@ def test_a_run_stops_before_it_leaves_the_range():
     saved("big.npy", T)
     saved("e1.npy", np.array([1.0, 0.0]))
     arguments = ("--tensor", "big.npy", "--start", "e1.npy", "--steps", 6, "--pieces", 64)
-    outcome, results = run(command.app, Path("out"), *arguments)
+    outcome, results = run(app, Path("out"), *arguments)
     [row] = results["growth"]
     assert (row["steps_asked"], row["steps_taken"]) == (6, 4)
     assert row["reason"] == "step 5 leaves the range of torch.float64"
@@ -377,7 +378,7 @@ def test_a_run_that_leaves_the_range_at_once():
     """Then there is no plain path, and the rest is checked all the same."""
     arguments = ("--tensor", saved("t.npy", np.full((1, 1, 1), 5e-13)), "--dtype", "float32")
     arguments += ("--steps", 3, "--pieces", 64)
-    _, results = run(command.app, Path("out"), *arguments)
+    _, results = run(app, Path("out"), *arguments)
     assert results["growth"][0]["steps_taken"] == 0
     assert {r["form"] for r in results["paths"]} == {"rms", "piecewise"}
 
@@ -389,7 +390,7 @@ def test_many_steps_are_drawn_and_listed_in_part(monkeypatch):
     saved("e1.npy", np.array([1.0]))
     saved("one.npy", np.ones((1, 1, 1)))
     arguments = ("--tensor", "one.npy", "--start", "e1.npy", "--steps", 60, "--pieces", 8)
-    _, results = run(command.app, Path("out"), *arguments)
+    _, results = run(app, Path("out"), *arguments)
     [row] = results["growth"]
     assert row["steps_taken"] == 60
     assert len(row["log10_length"]) == rows.MOST_GROWTH_SHOWN + 1
@@ -405,11 +406,11 @@ def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not(mo
     monkeypatch.setattr(command, "RECOVERED", ())
     monkeypatch.setattr(command, "DEFAULT_DIMS", [2])
     out = Path("out")
-    run(command.app, out, *OWN, "--trials", 2, "--seed", 3)
+    run(app, out, *OWN, "--trials", 2, "--seed", 3)
     assert {p.name for p in out.iterdir()} >= {"paths.png", "growth.png"}
     (out / "mine.txt").write_text("notes")
     monkeypatch.setattr(command, "MOST_STEPWISE_DIM", 1)
-    _, results = run(command.app, out, *OWN, "--trials", 2, "--seed", 3)
+    _, results = run(app, out, *OWN, "--trials", 2, "--seed", 3)
     assert results["paths"] == []
     names = {p.name for p in out.iterdir()}
     assert not names & {"paths.png", "growth.png"}
@@ -420,7 +421,7 @@ def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not(mo
     page = (out / "index.html").read_text()
     assert "<h2>All steps</h2>" not in page
     assert "Growth of the plain" not in page
-    other = invoke(command.app, *OWN, "--trials", 2, "--seed", 4, "--out", out)
+    other = invoke(app, *OWN, "--trials", 2, "--seed", 4, "--out", out)
     assert other.code == 2
     assert "holds a run of other settings (seed: 3 there, 4 now)" in other.err
     assert strict_json(out / "results.json") == results
@@ -460,7 +461,7 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, section, forms, 
             return kind(em) == form and (em.normalise != "none" or one_step_only(em))
 
         monkeypatch.setattr(rows, "tensor_power_construction", building(build, edit, applies))
-        outcome = invoke(command.app, *RELU, "--dims", 2, "--pieces", 256, "--out", tmp_path / "out")
+        outcome = invoke(app, *RELU, "--dims", 2, "--pieces", 256, "--out", tmp_path / "out")
         results = assert_reported_broken(outcome, tmp_path / "out")
         assert {r["form"] for r in results[section] if r["broken"]} == {form}
         assert not any(r["broken"] for other in {"one_step", "paths"} - {section} for r in results[other])
@@ -483,7 +484,7 @@ def test_a_broken_step_that_later_ones_mend_is_still_reported(monkeypatch, tmp_p
         return found
 
     monkeypatch.setattr(rows, "along_path", once_broken)
-    outcome = invoke(command.app, *RELU, "--dims", 2, "--out", tmp_path / "out")
+    outcome = invoke(app, *RELU, "--dims", 2, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     assert {(r["step"], bool(r["broken"])) for r in results["paths"]} == {(1, True), (2, False), (3, False)}
     assert len([line for line in outcome.out.splitlines() if "BROKEN" in line and "Gauss" in line]) == 3
@@ -501,7 +502,7 @@ def test_components_that_are_missed_are_reported(monkeypatch, tmp_path):
         return found
 
     monkeypatch.setattr(tensor_recover, "along_path", all_the_same)
-    outcome = invoke(command.app, *RELU, "--out", tmp_path / "out")
+    outcome = invoke(app, *RELU, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     assert [r["distinct"] for r in results["recovery"]] == [False, False]
     assert all(r["broken"] for r in results["recovery"])
@@ -512,7 +513,7 @@ def test_components_that_are_missed_are_reported(monkeypatch, tmp_path):
 def test_a_failed_exact_claim_breaks_the_command(monkeypatch, tmp_path):
     false = proof("arithmetic", 0).record("two is three", 1.0, math.nan, 1, False, "2 < 3")
     monkeypatch.setattr(command, "check_rational", lambda seed, instances: [false])
-    outcome = invoke(command.app, *RELU, "--out", tmp_path / "out")
+    outcome = invoke(app, *RELU, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     assert results["broken"] == 1
     assert "exact: FAILED, two is three (2 < 3)" in outcome.out
@@ -541,7 +542,7 @@ def test_process(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_nothing_is_written_beside_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run(command.app, Path("a/b"), *RELU)
+    run(app, Path("a/b"), *RELU)
     assert set(snapshot(tmp_path)) == {"a", "a/b", "a/b/results.json", "a/b/index.html"}
 
 

@@ -1,0 +1,17 @@
+"""Options that both tensor power commands have. Imports nothing that takes long: ``--help`` shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.options import whole
+
+TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
+StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
+Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
+MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
+Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
+Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
