@@ -7,6 +7,7 @@ ENTRIES = {
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",
+    "training.compare": "d2",
     "training.evaluate": "em --tasks 2 --dims 2 --components 2",
     "training.curves": "nowhere --out new",
     "training.real_data": "",

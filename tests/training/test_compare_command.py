@@ -13,6 +13,7 @@ from console.errors import STOPPED, run_command
 from console.output import Picture
 from console.sections import Section, Table
 from training import compare
+from training.comparison import command
 from training.comparison.common.parts import Part
 from training.model.tgmm import TGMM, ModelConfig
 from training.trainer.checkpoint import save_model
@@ -66,8 +67,8 @@ def computed(monkeypatch):
         return Part(key, f"Title {key}", Planted, compute, render, lambda s: 2, (f"{key}_picture",), refuses)
 
     parts = {"first": part("first"), "second": part("second", "it has no component tokens")}
-    monkeypatch.setattr(compare, "PARTS", parts)
-    monkeypatch.setattr(compare, "PICTURES", ("first_picture", "second_picture"))
+    monkeypatch.setattr(command, "PARTS", parts)
+    monkeypatch.setattr(command, "PICTURES", ("first_picture", "second_picture"))
     return calls
 
 
@@ -139,18 +140,18 @@ def test_another_network_is_refused_and_other_code_computes_again(
 
 
 def test_a_stopped_comparison_goes_on(model, computed, tmp_path, monkeypatch, capsys):
-    second = compare.PARTS["second"]
+    second = command.PARTS["second"]
 
     def stopped(subject, start):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(compare.PARTS, "second", dataclasses.replace(second, compute=stopped))
+    monkeypatch.setitem(command.PARTS, "second", dataclasses.replace(second, compute=stopped))
     assert run(model, "--tasks", 20, "--out", tmp_path) == STOPPED
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"stopped; 1 of 2 parts are saved in {tmp_path}, the same command goes on there"
     )
     assert not (tmp_path / "results.json").exists()
-    monkeypatch.setitem(compare.PARTS, "second", second)
+    monkeypatch.setitem(command.PARTS, "second", second)
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
     assert computed == ["first", "second"]
 
@@ -210,18 +211,18 @@ def test_a_network_of_another_kind_is_asked_what_it_can_be(computed, tmp_path, c
 
 
 def test_a_part_that_fails_does_not_take_the_others_with_it(model, computed, tmp_path, capsys, monkeypatch):
-    first = compare.PARTS["first"]
+    first = command.PARTS["first"]
 
     def failing(subject, start):
         raise ValueError("the network's estimate\nis not finite")
 
-    monkeypatch.setitem(compare.PARTS, "first", dataclasses.replace(first, compute=failing))
+    monkeypatch.setitem(command.PARTS, "first", dataclasses.replace(first, compute=failing))
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
     reason = "could not be computed: the network's estimate is not finite"
     assert results(tmp_path)["refused"] == {"first": reason}
     assert list(results(tmp_path)["parts"]) == ["second"]
     assert reason in capsys.readouterr().out
-    monkeypatch.setitem(compare.PARTS, "first", first)  # nothing was kept of the failure
+    monkeypatch.setitem(command.PARTS, "first", first)  # nothing was kept of the failure
     assert run(model, "--tasks", 20, "--out", tmp_path) == 0
     assert computed == ["second", "first"]
 
@@ -278,6 +279,6 @@ def test_others_files_are_not_written_over(model, capsys, tmp_path):
 
 
 def test_the_parts_have_names_of_their_own():
-    pictures = [name for part in compare.PARTS.values() for name in part.pictures]
+    pictures = [name for part in command.PARTS.values() for name in part.pictures]
     assert len(set(pictures)) == len(pictures)
-    assert list(compare.PARTS) == [part.key for part in compare.PARTS.values()]
+    assert list(command.PARTS) == [part.key for part in command.PARTS.values()]

@@ -8,6 +8,7 @@ import pytest
 
 from console.errors import run_command
 from training import compare
+from training.comparison import command
 from training.comparison.common.random_paths import OriginPurpose
 from training.comparison.origins.em_problem import EMProblem
 from training.comparison.origins.measure import QUICK, run_plans, train_all
@@ -17,13 +18,13 @@ from training.comparison.origins.measure import QUICK, run_plans, train_all
 def test_a_shipped_network_from_end_to_end(tmp_path):
     assert run_command(compare.app, ["d2", "--quick", "--out", str(tmp_path)]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results["parts"]) == list(compare.PARTS)
+    assert list(results["parts"]) == list(command.PARTS)
     assert results["refused"] == {}
     page = (tmp_path / "index.html").read_text()
-    for part in compare.PARTS.values():
+    for part in command.PARTS.values():
         assert part.title in page
     assert page.count("data:image/png;base64,") == len(list(tmp_path.glob("*.png")))
-    assert {path.stem for path in tmp_path.glob("*.png")} <= set(compare.PICTURES)
+    assert {path.stem for path in tmp_path.glob("*.png")} <= set(command.PICTURES)
     began = time.perf_counter()
     assert run_command(compare.app, ["d2", "--quick", "--out", str(tmp_path)]) == 0
     again = json.loads((tmp_path / "results.json").read_text())
