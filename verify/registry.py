@@ -8,6 +8,7 @@ from typing import Any
 
 from console.errors import BadInputError
 from verify.em import checks as em_checks
+from verify.em.theorem import THEOREM_1
 from verify.engine.claims import check_paths, check_search
 from verify.engine.loading import load_theorem
 from verify.engine.record import Record
@@ -24,6 +25,7 @@ Check = Callable[[int, int], list[Record]]
 """(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""
 
 THEOREMS: dict[str, Theorem[Any]] = {
+    "em": THEOREM_1,
     "tensor-power": tensor_power.RELU,
     "softmax-tensor-power": tensor_power.SOFTMAX,
 }

@@ -8,7 +8,7 @@ bounds themselves are evaluated in float64, without directed rounding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,20 @@ class StepBound:
     dying: Tensor
     share_error: Tensor
     centre_error: Tensor
+
+    def without_rounding(self) -> StepBound:
+        """The instance bounds of exact arithmetic in place of those with rounding; inf where these are."""
+
+        def exact(bound: Tensor, rounding: Tensor) -> Tensor:
+            return torch.where(bound.isfinite(), bound - rounding, bound)
+
+        return replace(
+            self,
+            mean_instance=exact(self.mean_instance, self.mean_rounding),
+            weight_instance=exact(self.weight_instance, self.weight_rounding),
+            mean_rounding=torch.zeros_like(self.mean_rounding),
+            weight_rounding=torch.zeros_like(self.weight_rounding),
+        )
 
 
 DYING_FRACTION = 0.01

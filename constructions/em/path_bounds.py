@@ -11,6 +11,12 @@ r_t around the constructed state (lemma 7). Distances are measured, state by sta
 
 the complete-data information of the mixture: at a fixed point the EM map is a contraction in this norm
 wherever the likelihood has a maximum, while in a plain norm its factor can exceed 1 there.
+
+The recursion is linear once the Lip_t are known, so r_t is the sum of what each part of the b_t leads to:
+
+    r^A_{t+1} = b^A_t + Lip_t r^A_t,    r^A_0 = 0,    r^R_t = r_t - r^A_t
+
+with b^A_t the one-step bound without rounding: r^A is the share of approximation, r^R that of rounding.
 """
 
 from __future__ import annotations
@@ -32,19 +38,24 @@ class PathBound:
 
     Attributes:
         steps: the one-step bounds, from the constructed state before each step.
-        radius: (B, L + 1) ``r_t`` in the norm above.
+        radius: (B, L + 1) ``r_t`` in the norm above. approximation: (B, L + 1) its share ``r^A_t``.
         lipschitz: (B, L) the factors ``Lip_t`` used; 0 at the first step, where nothing is carried yet.
         mean, weight: (B, L, K) bounds after each step on ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``
             against the EM path from the same start; inf where nothing is claimed.
+        mean_approximation, weight_approximation: (B, L, K) the same of ``r^A_t`` alone: the rest of each
+            bound is rounding.
         holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
             component is undefined, and the enclosure on the ball is finite.
     """
 
     steps: list[StepBound]
     radius: Tensor
+    approximation: Tensor
     lipschitz: Tensor
     mean: Tensor
     weight: Tensor
+    mean_approximation: Tensor
+    weight_approximation: Tensor
     holds: Tensor
 
 
@@ -58,6 +69,7 @@ def path_bound(
     n_features: Tensor,
     dtype: torch.dtype = torch.float64,
     refreshed: bool = False,
+    start: Tensor | None = None,
 ) -> PathBound:
     """Bound a constructed path, step by step.
 
@@ -68,36 +80,45 @@ def path_bound(
         component_mask: (B, K). n_features: (B,).
         dtype: in which the layers ran.
         refreshed: whether the run was started with ``refreshed=True``.
+        start: (B,) ``r_0``, how far the two paths are apart at their start, all of it rounding; 0 unless
+            given.
     """
     X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
-    radius = [X.new_zeros(len(X))]
+    nothing = X.new_zeros(len(X))
+    radius, exact = [nothing if start is None else start], [nothing]
     steps, factors, mean, weight, holds = [], [], [], [], []
+    exact_mean, exact_weight = [], []
     alive = torch.ones(len(X), dtype=torch.bool, device=X.device)
     for t in range(path_weights.shape[1] - 1):
         now, then = path_weights[:, t], path_weights[:, t + 1]
         data = StepData(X, token_mask, now, path_means[:, t], component_mask, n_features, refreshed or t > 0)
         bound = one_step_bound(em, data, dtype)
-        factor = torch.zeros_like(radius[0]) if t == 0 else lipschitz_factor(data, bound, then, radius[-1])
-        disturbance = _disturbance(bound, then, component_mask)
-        carried = torch.where(radius[-1] > 0, factor * radius[-1], 0.0)
+        carrying = t > 0 or start is not None
+        factor = lipschitz_factor(data, bound, then, radius[-1]) if carrying else nothing
         above_floor = torch.where(component_mask, then > em.floor, True).all(-1)
         alive = alive & above_floor & ~bound.undefined.any(-1)
-        radius.append(torch.where(alive, disturbance + carried, math.inf))
-        alive = alive & radius[-1].isfinite()
-        component_radius = torch.where(component_mask, radius[-1][:, None] / then.sqrt(), 0.0)
+        whole = _disturbance(bound, then, component_mask) + _carried(factor, radius[-1])
+        approximate = _disturbance(bound.without_rounding(), then, component_mask)
+        approximate = approximate + _carried(factor, exact[-1])
+        alive = alive & whole.isfinite()
+        for radii, found, means, weights in (
+            (radius, whole, mean, weight),
+            (exact, approximate, exact_mean, exact_weight),
+        ):
+            radii.append(torch.where(alive, found, math.inf))
+            component_radius = torch.where(component_mask, radii[-1][:, None] / then.sqrt(), 0.0)
+            means.append(component_radius)
+            finite = component_radius.isfinite()
+            weights.append(torch.where(finite, then * torch.expm1(component_radius), math.inf))
         steps.append(bound)
         factors.append(factor)
-        mean.append(torch.where(component_mask, component_radius, 0.0))
-        weight.append(torch.where(component_mask, then * torch.expm1(component_radius), 0.0))
         holds.append(alive)
-    return PathBound(
-        steps,
-        torch.stack(radius, 1),
-        torch.stack(factors, 1),
-        torch.stack(mean, 1),
-        torch.stack(weight, 1),
-        torch.stack(holds, 1),
-    )
+    parts = (radius, exact, factors, mean, weight, exact_mean, exact_weight, holds)
+    return PathBound(steps, *(torch.stack(part, 1) for part in parts))
+
+
+def _carried(factor: Tensor, radius: Tensor) -> Tensor:
+    return torch.where(radius > 0, factor * radius, 0.0)
 
 
 def _disturbance(bound: StepBound, then: Tensor, present: Tensor) -> Tensor:

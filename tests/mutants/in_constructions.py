@@ -174,10 +174,30 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "a component's radius not by its weight",
         "constructions/em/path_bounds.py",
-        "radius[-1][:, None] / then.sqrt(), 0.0)",
-        "radius[-1][:, None], 0.0)",
+        "radii[-1][:, None] / then.sqrt(), 0.0)",
+        "radii[-1][:, None], 0.0)",
         ("tests/constructions/em/test_em_path_terms.py::test_a_radius_allows_every_component_its_share",),
         "the norm of lemma 7",
+    ),
+    Mutant(
+        "approximation of one step that is not carried on",
+        "constructions/em/path_bounds.py",
+        "approximate = approximate + _carried(factor, exact[-1])",
+        "approximate = approximate + 0 * _carried(factor, exact[-1])",
+        (
+            "tests/constructions/em/test_em_path_terms.py::test_approximation_and_rounding_are_carried_by_the_same_factors",
+        ),
+        "lemma 7, approximation and rounding apart",
+    ),
+    Mutant(
+        "rounding counted as approximation",
+        "constructions/em/path_bounds.py",
+        "_disturbance(bound.without_rounding(), then, component_mask)",
+        "_disturbance(bound, then, component_mask)",
+        (
+            "tests/constructions/em/test_em_path_terms.py::test_without_rounding_a_step_is_bounded_in_every_dtype_alike",
+        ),
+        "lemma 7, approximation and rounding apart",
     ),
     Mutant(
         "derivative at the centre of the ball alone",

@@ -78,8 +78,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "search that ends one batch early",
         "verify/em/search.py",
-        "while done < instances:",
-        "while done < instances // 2:",
+        "while done < instances:\n        for d0",
+        "while done < instances // 2:\n        for d0",
         ("tests/verify/em/test_em_search.py::test_at_least_as_many_as_asked",),
         "as many instances as asked",
     ),

@@ -15,8 +15,7 @@ from constructions.language.rounding import gamma, unit_roundoff
 from verify.em.compare import StepComparison
 from verify.em.measure import measure
 from verify.em.problems import random_problem
-from verify.em.search import search
-from verify.em.search_edges import search_edges
+from verify.em.search import search, search_edges
 from verify.em.sweep import fitted_slope, sweep
 from verify.em.symbolic import em_step_identity
 from verify.engine.record import Record
@@ -121,7 +120,7 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
         broken += int(c.broken().sum())
         undefined += int((~c.defined).sum())
         worst.see(c)
-        if draw.refreshed and draw.group.dim >= 3 and draw.pieces >= 128:
+        if draw.refreshed and draw.size.dim >= 3 and draw.pieces >= 128:
             refreshed_ratios.append(c.ratio())
     name, seconds = str(dtype).removeprefix("torch."), time.perf_counter() - began
     kept = Record(

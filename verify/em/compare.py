@@ -66,6 +66,26 @@ def reference_step(X: Tensor, weights: Tensor, means: Tensor) -> Update:
     return new._replace(means=new_means, empty=empty)
 
 
+def reference_path(X: Tensor, weights: Tensor, means: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The EM path of ``baselines``: (B, L + 1, K), (B, L + 1, K, d), and (B, L) True while it is defined."""
+    path, defined = [(weights, means)], []
+    alive = torch.ones(len(X), dtype=torch.bool)
+    for _ in range(steps):
+        new = reference_step(X, *path[-1])
+        alive = alive & ~new.empty.any(-1)
+        # A lost task keeps its last state, so that the others can go on; it is not compared any more.
+        kept = alive[:, None]
+        path.append(
+            (
+                torch.where(kept, new.weights, path[-1][0]),
+                torch.where(kept[..., None], new.means, path[-1][1]),
+            )
+        )
+        defined.append(alive)
+    stacked = [torch.stack(part, 1) for part in zip(*path, strict=True)]
+    return stacked[0], stacked[1], torch.stack(defined, 1)
+
+
 def uniform_step_data(X: Tensor, weights: Tensor, means: Tensor, refreshed: bool) -> StepData:
     """:class:`StepData` of B tasks of one size, nothing padded."""
     B, N, d = X.shape

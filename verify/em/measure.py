@@ -14,7 +14,7 @@ from constructions.em.path_bounds import PathBound, path_bound
 from constructions.em.run import EMRun
 from constructions.em.weights import SOURCE, EMConstruction
 from constructions.language.rounding import length
-from verify.em.compare import StepComparison, compare_step, reference_step, uniform_step_data
+from verify.em.compare import StepComparison, compare_step, reference_path, uniform_step_data
 from verify.em.problems import Problem
 from verify.engine.record import Record
 
@@ -105,26 +105,6 @@ def measure(
     seconds = time.perf_counter() - began
     result.records.extend(_record(result, t, shares[t], dtype, seed, seconds) for t in range(run.steps))
     return result
-
-
-def reference_path(X: Tensor, weights: Tensor, means: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The EM path of ``baselines``: (B, L + 1, K), (B, L + 1, K, d), and (B, L) True while it is defined."""
-    path, defined = [(weights, means)], []
-    alive = torch.ones(len(X), dtype=torch.bool)
-    for _ in range(steps):
-        new = reference_step(X, *path[-1])
-        alive = alive & ~new.empty.any(-1)
-        # A lost task keeps its last state, so that the others can go on; it is not compared any more.
-        kept = alive[:, None]
-        path.append(
-            (
-                torch.where(kept, new.weights, path[-1][0]),
-                torch.where(kept[..., None], new.means, path[-1][1]),
-            )
-        )
-        defined.append(alive)
-    stacked = [torch.stack(part, 1) for part in zip(*path, strict=True)]
-    return stacked[0], stacked[1], torch.stack(defined, 1)
 
 
 def _rounding_shares(em: EMConstruction, X: Tensor, weights: Tensor, means: Tensor) -> list[dict[str, float]]:

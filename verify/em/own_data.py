@@ -1,10 +1,8 @@
-"""A person's data: files and bundled data sets, read strictly, and a start read from JSON."""
+"""A person's data for EM: files and bundled data sets, as they are or treated, and a start from JSON."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,17 +16,11 @@ from torch import Tensor
 from baselines.standardise import standardised
 from console.errors import BadInputError
 from console.streams import printable
-from verify.engine.columns import chosen, remarks
-from verify.engine.csv_table import read_csv
+from console.table_file import read_points
 
 BUNDLED = ("iris", "wine", "breast_cancer", "digits")
-SUFFIXES = (".csv", ".npy", ".npz")
-
-UNREADABLE = (ValueError, TypeError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 Array = NDArray[np.float64]
-
-SHOWN_NAMES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,50 +46,14 @@ def load_file(
     header: bool | None = None,
     columns: str | None = None,
 ) -> UserData:
-    """Read ``path`` (.csv, .npy or .npz) into (N, d) float64.
-
-    Args:
-        header: of a .csv: whether its first line names the columns; None decides by what it holds.
-        columns: which are read, see :func:`columns.chosen`; None: all but an index without a name.
+    """The points of a file, see :func:`console.table_file.read_points`.
 
     Raises:
-        BadInputError: no such file, another suffix, nothing in it, or a value that is not a finite number.
+        BadInputError: as that, or a treatment that the data do not allow.
     """
-    if path.suffix not in SUFFIXES:
-        raise BadInputError(
-            f"--data {path}: the suffix is {path.suffix!r}; it is one of {', '.join(SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise BadInputError(f"--data {path}: there is no such file")
-    if header is not None and path.suffix != ".csv":
-        raise BadInputError(f"--{'' if header else 'no-'}header: is for .csv files, --data is {path}")
-    if path.suffix == ".csv":
-        table = read_csv(path, header)
-        count, names, notes = len(table.rows[0].cells), table.names, list(table.remarks)
-        places = list(range(count)) if columns is None else chosen(columns, count, names)
-        if columns is None and table.unnamed_index:
-            places = places[1:]
-            notes.append("column 1 has no name and numbers the rows: left out; --columns can take it")
-        X = table.values(path, places)
-    else:
-        X, names, notes = _read_numpy(path), None, []
-        places = list(range(X.shape[1])) if columns is None else chosen(columns, X.shape[1], None)
-        X = X[:, places]
-    if not np.isfinite(X).all():
-        row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(X)))
-        where = f"data row {row + 1}, column {places[column] + 1}"
-        raise BadInputError(f"--data {path}: {where} is {X[row, column]}; values are finite")
-    shown = [(names[place] if names else "") or str(place + 1) for place in places]
-    notes += remarks(X, shown) if columns is None else []
-    found = _treated(printable(path.name), X, standardise, pca, None)
-    return replace(found, read=_read_line(X, shown), remarks=tuple(printable(note) for note in notes))
-
-
-def _read_line(X: Array, names: list[str]) -> str:
-    listed = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-    N, d = X.shape
-    points, columns = f"{N} point{'s' if N > 1 else ''}", f"{d} column{'s' if d > 1 else ''}"
-    return printable(f"read {points}, {columns}: {listed}")
+    points = read_points(path, header, columns)
+    found = _treated(printable(path.name), points.X, standardise, pca, None)
+    return replace(found, read=points.read, remarks=points.remarks)
 
 
 def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
@@ -134,35 +90,6 @@ def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes:
         X = PCA(pca, svd_solver="full").fit_transform(X)
         done.append(f"reduced to {pca} principal components")
     return UserData(name, torch.tensor(X, dtype=torch.float64), ", ".join(done) or "as given", n_classes)
-
-
-def _read_numpy(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            loaded = _array_of(path, np.load(file, allow_pickle=False))
-        X = loaded.astype(np.float64, casting="same_kind")
-    except BadInputError:
-        raise
-    except UNREADABLE as problem:
-        raise BadInputError(f"--data {path}: not a readable array of real numbers ({problem})") from None
-    if X.ndim not in (1, 2):
-        raise BadInputError(f"--data {path}: the array has shape {X.shape}; (N, d) or (N,) is needed")
-    if X.size == 0:
-        raise BadInputError(f"--data {path}: holds no numbers, its shape is {X.shape}; N, d >= 1 are needed")
-    return X.reshape(len(X), -1)
-
-
-def _array_of(path: Path, loaded: object) -> NDArray[np.generic]:
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        names = loaded.files
-        if "X" not in names and len(names) != 1:
-            raise BadInputError(f"--data {path}: holds arrays {names}; call one of them X")
-        loaded = loaded["X" if "X" in names else names[0]]
-    if not isinstance(loaded, np.ndarray):
-        raise BadInputError(
-            f"--data {path}: holds {type(loaded).__name__}; an array of real numbers is needed"
-        )
-    return loaded
 
 
 def load_init(path: Path) -> tuple[Tensor, Tensor]:

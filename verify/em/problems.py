@@ -28,6 +28,9 @@ class Problem:
     means: Tensor
     start: str
 
+    def __len__(self) -> int:
+        return len(self.X)
+
     def rounded(self, dtype: torch.dtype) -> Problem:
         """The same problem with numbers that ``dtype`` holds exactly, in float64."""
         X, weights, means = (v.to(dtype).to(DTYPE) for v in (self.X, self.weights, self.means))

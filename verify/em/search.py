@@ -1,26 +1,32 @@
-"""A search for one-step instances that break a bound of the EM construction.
+"""Two searches for one-step instances that break a bound of the EM construction, means or weights.
 
 Every draw mixes sizes in one padded batch, so that the same weights serve all of them, and takes its tasks
-from families chosen to be awkward. It is a search: finding nothing proves nothing.
+from families chosen to be awkward. :func:`search` has one floor and radius and constructions of many shapes.
+:func:`search_edges` goes to the edges of floating point: floors from 1e-300 (float32: from its smallest
+normal number) to 0.9, separations up to 60, radii from 1e-150 to 1e30 (float32: to where its squares stay
+finite), few points to many; responsibilities then lie around the floor, around the smallest normal number,
+and far below both. Finding nothing proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from constructions.em.weights import EMConstruction, em_construction
+from constructions.em.tasks import largest_radius
+from constructions.em.weights import LARGEST_RADIUS, EMConstruction, em_construction
 from verify.em.compare import StepComparison, compare_step
+from verify.em.families import DTYPE, EDGES, WITHIN, Place, Size, spread_weights, whole
 
-RADIUS = 8.0
-DTYPE = torch.float64
-Task = tuple[Tensor, Tensor, Tensor]
-"""X (B, N, d), weights (B, K), means (B, K, d) of the tasks of one group."""
+TASKS, GROUPS, STEPS = 5, 4, 2
+"""Tasks of one size and family, such groups in a batch, and steps of each task."""
 
+RADIUS, FLOOR, MOST_SAMPLES = 8.0, 1e-8, 512
 # (d0, K0, pieces): the largest are few, since a dense layer holds (d0 + K0) * pieces * 3 hidden units.
 SHAPES = (
     (1, 1, 8), (1, 3, 64), (1, 17, 16), (2, 5, 128), (2, 2, 4096), (3, 4, 512), (3, 8, 32), (4, 17, 128),
@@ -28,67 +34,25 @@ SHAPES = (
     (64, 17, 16),
 )  # fmt: skip
 
+MOST_PIECES, SMALLEST_RADIUS = 300, 1e-150
+MOST_DIMS, MOST_COMPONENTS, MOST_SAMPLES_AT_EDGES = 3, 4, 64
+
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks of one size and family within a draw."""
+    """Tasks of one size and family within a draw: X (B, N, d), weights (B, K), means (B, K, d)."""
 
-    dim: int
-    components: int
-    samples: int
+    size: Size
     family: str
-
-
-def _separated(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    means = uniform_box(g, (count, group.components, group.dim), RADIUS - 3)
-    labels = torch.randint(group.components, (count, group.samples), generator=g)
-    noise = torch.randn(count, group.samples, group.dim, generator=g, dtype=DTYPE)
-    X = means.gather(1, labels[..., None].expand_as(noise)) + noise
-    return X.clamp(-RADIUS, RADIUS), means
-
-
-def _at_points(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    X, _ = _separated(g, group, count)
-    return X, X[:, : group.components].clone()
-
-
-def _near_equal(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    X, means = _separated(g, group, count)
-    size = 10.0 ** (-6 * torch.rand(count, 1, 1, generator=g, dtype=DTYPE))
-    return X, means[:, :1] + size * uniform_box(g, means.shape, 1.0)
-
-
-def _duplicated(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    X, means = _separated(g, group, count)
-    distinct = max(1, group.samples // 8)
-    return X[:, torch.arange(group.samples) % distinct], means
-
-
-def _on_the_edge(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    signs = torch.randint(2, (count, group.samples, group.dim), generator=g).to(DTYPE) * 2 - 1
-    return RADIUS * signs, RADIUS * uniform_box(g, (count, group.components, group.dim), 1.0).sign()
-
-
-def _one_blob(g: torch.Generator, group: Group, count: int) -> tuple[Tensor, Tensor]:
-    X = torch.randn(count, group.samples, group.dim, generator=g, dtype=DTYPE).clamp(-RADIUS, RADIUS)
-    return X, torch.randn(count, group.components, group.dim, generator=g, dtype=DTYPE).clamp(-RADIUS, RADIUS)
-
-
-FAMILIES: dict[str, Callable[[torch.Generator, Group, int], tuple[Tensor, Tensor]]] = {
-    "separated": _separated,
-    "means at points": _at_points,
-    "near-equal means": _near_equal,
-    "duplicated points": _duplicated,
-    "points on the edge": _on_the_edge,
-    "one blob": _one_blob,
-}
+    task: tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One group of a draw, compared."""
+    """One group of a draw after one step, compared; ``refreshed``: it began as an M layer leaves a state."""
 
-    group: Group
+    size: Size
+    family: str
     pieces: int
     refreshed: bool
     comparison: StepComparison
@@ -106,79 +70,114 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
         for d0, K0, pieces in SHAPES:
             em = _construction(d0, K0, pieces)
             refreshed = bool(torch.rand((), generator=generator) < 0.75)
-            groups = [_random_group(generator, d0, K0) for _ in range(4)]
-            yield from compare_groups(em, groups, _draw_tasks(generator, groups), pieces, refreshed, dtype)
-            done += 4 * TASKS_A_GROUP * STEPS
+            sizes = [_random_size(generator, d0, K0) for _ in range(GROUPS)]
+            groups = [_group(generator, size, family) for size, family in sizes]
+            yield from compare_groups(em, groups, pieces, refreshed, dtype)
+            done += GROUPS * TASKS * STEPS
             if done >= instances:
                 return
 
 
-TASKS_A_GROUP, STEPS, MOST_SAMPLES = 5, 2, 512
-
-
 @lru_cache(maxsize=len(SHAPES))
 def _construction(d0: int, K0: int, pieces: int) -> EMConstruction:
-    return em_construction(d0, K0, 1, pieces, radius=RADIUS)
+    return em_construction(d0, K0, 1, pieces, FLOOR, RADIUS)
 
 
-def _random_group(g: torch.Generator, d0: int, K0: int) -> Group:
-    dim, components = drawn_integer(g, 1, d0), drawn_integer(g, 1, K0)
+def _random_size(g: Generator, d0: int, K0: int) -> tuple[Size, str]:
+    dim, components = whole(g, 1, d0), whole(g, 1, K0)
     # A quarter have as many points as components; the others more, small sizes as likely as large.
-    exponent = torch.rand((), generator=g, dtype=DTYPE)
-    samples = (
-        components
-        if drawn_integer(g, 0, 3) == 0
-        else round(components * (MOST_SAMPLES / components) ** float(exponent))
-    )
-    return Group(dim, components, samples, list(FAMILIES)[drawn_integer(g, 0, len(FAMILIES) - 1)])
+    exponent = float(torch.rand((), generator=g, dtype=DTYPE))
+    few = whole(g, 0, 3) == 0
+    samples = components if few else _between(components, MOST_SAMPLES, exponent)
+    return Size(dim, components, samples), list(WITHIN)[whole(g, 0, len(WITHIN) - 1)]
 
 
-def _draw_tasks(g: torch.Generator, groups: list[Group]) -> list[Task]:
-    tasks = []
-    for group in groups:
-        X, means = FAMILIES[group.family](g, group, TASKS_A_GROUP)
-        # Weights from even to one in a thousand.
-        raw = 10.0 ** (-3 * torch.rand(TASKS_A_GROUP, group.components, generator=g, dtype=DTYPE))
-        tasks.append((X, raw / raw.sum(-1, keepdim=True), means))
-    return tasks
+def _between(low: int, high: int, exponent: float) -> int:
+    return round(low * (high / low) ** exponent)
+
+
+def _group(g: Generator, size: Size, family: str) -> Group:
+    X, means = WITHIN[family](g, Place(FLOOR, RADIUS, DTYPE), size, TASKS)
+    return Group(size, family, (X, spread_weights(g, TASKS, size.components), means))
 
 
 def compare_groups(
-    em: EMConstruction,
-    groups: list[Group],
-    tasks: list[Task],
-    pieces: int,
-    refreshed: bool,
-    dtype: torch.dtype,
+    em: EMConstruction, groups: list[Group], pieces: int, refreshed: bool, dtype: torch.dtype
 ) -> Iterator[Draw]:
     """Run all tasks in one padded batch and compare each group, both steps.
 
     Args:
-        em: the construction.
-        groups, tasks: one entry a group: its sizes, and X (B, N, d), weights (B, K), means (B, K, d).
+        em: the construction. groups: the tasks, which are rounded to ``dtype`` first.
         pieces: as told to the construction, kept in the draws.
         refreshed: whether the start is read in as an M layer would have left it.
-        dtype: in which the layers run; the tasks are rounded to it first.
+        dtype: in which the layers run.
     """
-    rounded = [tuple(v.to(dtype).to(DTYPE) for v in task) for task in tasks]
+    rounded = [tuple(v.to(dtype).to(DTYPE) for v in group.task) for group in groups]
     lists = [[task for group in part for task in group] for part in zip(*rounded, strict=True)]
     run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed, steps=STEPS)
     begin = 0
     for group, (X, _, _) in zip(groups, rounded, strict=True):
         rows = slice(begin, begin := begin + len(X))
-        weights = run.path_weights[rows, :, : group.components]
-        means = run.path_means[rows, :, : group.components, : group.dim]
+        weights = run.path_weights[rows, :, : group.size.components]
+        means = run.path_means[rows, :, : group.size.components, : group.size.dim]
         for t in range(STEPS):
             before, after = ((weights[:, s], means[:, s]) for s in (t, t + 1))
             approximate = refreshed or t > 0
-            yield Draw(group, pieces, approximate, compare_step(em, X, before, after, approximate, dtype))
+            compared = compare_step(em, X, before, after, approximate, dtype)
+            yield Draw(group.size, group.family, pieces, approximate, compared)
 
 
-def uniform_box(g: torch.Generator, shape: tuple[int, ...] | torch.Size, size: float) -> Tensor:
-    """Numbers of ``shape``, uniform on [-size, size]."""
-    return (2 * torch.rand(shape, generator=g, dtype=DTYPE) - 1) * size
+def search_edges(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Draw]:
+    """The same at the edges of floating point, with a construction of its own for every draw."""
+    generator = torch.Generator().manual_seed(seed)
+    done = 0
+    while done < instances:
+        for draw in _one_construction(generator, dtype):
+            done += len(draw.comparison.mean_error)
+            yield draw
 
 
-def drawn_integer(g: torch.Generator, low: int, high: int) -> int:
-    """A whole number from low to high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=g))
+def _one_construction(g: Generator, dtype: torch.dtype) -> Iterator[Draw]:
+    d0, K0 = whole(g, 1, MOST_DIMS), whole(g, 1, MOST_COMPONENTS)
+    pieces = round(MOST_PIECES ** float(torch.rand((), generator=g, dtype=DTYPE)))
+    place = Place(_floor(g, dtype), _radius(g, d0, dtype), dtype)
+    refreshed = whole(g, 0, 1) == 1
+    em = em_construction(d0, K0, 1, pieces, floor=place.floor, radius=place.radius)
+    groups = []
+    for _ in range(GROUPS):
+        size, family = _size_at_edges(g, d0, K0, place.floor)
+        X, means = (place.inside(v, dtype) for v in EDGES[family](g, place, size, TASKS))
+        groups.append(Group(size, family, (X, _weights(g, place.floor, size.components), means)))
+    yield from compare_groups(em, groups, pieces, refreshed, dtype)
+
+
+def _floor(g: Generator, dtype: torch.dtype) -> float:
+    """From the smallest allowed to 0.9; the ends, and every order of magnitude between as likely."""
+    low = max(1e-300, 1.001 * torch.finfo(dtype).tiny)
+    at = float(torch.rand((), generator=g, dtype=DTYPE)) * 1.2 - 0.1
+    return low * (0.9 / low) ** min(max(at, 0.0), 1.0)
+
+
+def _radius(g: Generator, d0: int, dtype: torch.dtype) -> float:
+    """Two thirds of them between 10 and 100, where separations matter; the others of any size."""
+    high = min(LARGEST_RADIUS, largest_radius(d0, dtype))
+    low, high = (10.0, 100.0) if whole(g, 0, 2) > 0 else (SMALLEST_RADIUS, high)
+    return low * (high / low) ** float(torch.rand((), generator=g, dtype=DTYPE))
+
+
+def _size_at_edges(g: Generator, d0: int, K0: int, floor: float) -> tuple[Size, str]:
+    # K weights above the floor exist only while K floor < 1; they are drawn up to 0.99 / K from it.
+    most = max(1, min(K0, math.ceil(0.98 / floor) - 1))
+    dim, components = whole(g, 1, d0), whole(g, 1, most)
+    exponent = float(torch.rand((), generator=g, dtype=DTYPE))
+    samples = _between(components, MOST_SAMPLES_AT_EDGES, exponent)
+    names = ["means at a tail"] * len(EDGES) + list(EDGES)  # more than half of the groups at a tail
+    return Size(dim, components, samples), names[whole(g, 0, len(names) - 1)]
+
+
+def _weights(g: Generator, floor: float, components: int) -> Tensor:
+    """(TASKS, K) above the floor: even, or some of them down to just above it."""
+    free = 1 - 1.01 * components * floor
+    depth = 40 * torch.rand(TASKS, 1, generator=g, dtype=DTYPE)
+    raw = (-depth * torch.rand(TASKS, components, generator=g, dtype=DTYPE)).exp()
+    return 1.01 * floor + free * raw / raw.sum(-1, keepdim=True)

@@ -9,6 +9,7 @@ import torch
 from constructions import em_construction
 from constructions.em.bounds import StepData
 from constructions.em.path_bounds import _block_movement, _disturbance, _State, path_bound
+from constructions.language.rounding import unit_roundoff
 
 X = torch.tensor([[[-2.0], [-1.0], [1.0], [3.0]]], dtype=torch.float64)
 EVERYTHING = {
@@ -18,10 +19,10 @@ EVERYTHING = {
 }
 
 
-def path_of(em, weights, means):
+def path_of(em, weights, means, **named):
     """Bounds of the steps of a run whose states are given."""
     weights, means = (torch.tensor(v, dtype=torch.float64)[None] for v in (weights, means))
-    everything = dict(EVERYTHING)
+    everything = EVERYTHING | named
     return weights, path_bound(em, X, path_weights=weights, path_means=means[..., None], **everything)
 
 
@@ -43,6 +44,51 @@ def test_a_radius_allows_every_component_its_share():
     for k, p in enumerate(weights[0, 1].tolist()):
         assert bound.mean[0, 0, k].item() == pytest.approx(radius / math.sqrt(p))
         assert bound.weight[0, 0, k].item() == pytest.approx(p * math.expm1(radius / math.sqrt(p)))
+
+
+def test_approximation_and_rounding_are_carried_by_the_same_factors():
+    """r^A_{t+1} = b^A_t + Lip_t r^A_t, the rest of r alike with the rest of b; float32, 2 steps."""
+    em = em_construction(1, 2, 1, 256, radius=4.0)
+    states = [[0.5, 0.5], [0.45, 0.55], [0.4, 0.6]], [[-1.0, 1.0], [-1.3, 1.6], [-1.4, 1.9]]
+    weights, bound = path_of(em, *states, dtype=torch.float32)
+    rest = bound.radius - bound.approximation
+    assert bound.holds.all()
+    for t, step in enumerate(bound.steps):
+        then = weights[:, t + 1]
+        whole, exact = (
+            _disturbance(b, then, EVERYTHING["component_mask"]) for b in (step, step.without_rounding())
+        )
+        carried = bound.lipschitz[:, t] * bound.approximation[:, t]
+        assert bound.approximation[0, t + 1].item() == pytest.approx((exact + carried).item(), rel=1e-15)
+        expected = whole - exact + bound.lipschitz[:, t] * rest[:, t]
+        assert rest[0, t + 1].item() == pytest.approx(expected.item(), rel=1e-9)
+        assert 0 < exact < whole
+    for k, p in enumerate(weights[0, 2].tolist()):
+        r = bound.approximation[0, 2].item()
+        assert bound.mean_approximation[0, 1, k].item() == pytest.approx(r / math.sqrt(p))
+        assert bound.weight_approximation[0, 1, k].item() == pytest.approx(p * math.expm1(r / math.sqrt(p)))
+
+
+def test_without_rounding_a_step_is_bounded_in_every_dtype_alike():
+    """The states are given, so only rounding knows the dtype."""
+    em = em_construction(1, 2, 1, 256, radius=4.0)
+    states = [[0.5, 0.5], [0.45, 0.55]], [[-1.0, 1.0], [-1.3, 1.6]]
+    one, other = (path_of(em, *states, dtype=dtype)[1] for dtype in (torch.float32, torch.float64))
+    # A difference of two bounds, with as many digits as the larger has.
+    slack = 8 * unit_roundoff(torch.float64) * one.mean
+    assert ((one.mean_approximation - other.mean_approximation).abs() <= slack).all()
+    assert (one.mean - one.mean_approximation > 1e6 * (other.mean - other.mean_approximation)).all()
+
+
+def test_what_the_starts_are_apart_is_carried_as_rounding():
+    em = em_construction(1, 2, 1, 256, radius=4.0)
+    states = [[0.5, 0.5], [0.45, 0.55]], [[-1.0, 1.0], [-1.3, 1.6]]
+    _, alone = path_of(em, *states)
+    _, apart = path_of(em, *states, start=torch.tensor([1e-3], dtype=torch.float64))
+    carried = 1e-3 * apart.lipschitz[0, 0].item()
+    assert carried > 1e-5
+    assert (apart.radius - alone.radius)[0, 1].item() == pytest.approx(carried)
+    assert torch.equal(apart.approximation, alone.approximation)
 
 
 @pytest.mark.parametrize(("floor", "holds"), [(0.1, True), (0.3, False), (0.2, False)])

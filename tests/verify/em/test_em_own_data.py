@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import (
-    run,
-)
+from commands import invoke, run
 
 from baselines.em import em as reference_em
 from baselines.mixture import Mixture
@@ -20,6 +18,7 @@ from console.streams import printable
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, unit_roundoff
 from verify.em import figures as em_figures
+from verify.em.command import app
 from verify.engine.record import margin_of, quotient
 
 U = unit_roundoff(torch.float64)
@@ -378,3 +377,24 @@ def test_a_point_on_the_radius_is_within_it_in_float32(tmp_path):
     _, results = own_data(tmp_path / "out", tmp_path / "d.csv", *arguments, steps=1)
     assert results["passed"] is True
     assert {r["setting"]["radius"] for r in results["records"]} == {float(np.float32(0.1))}
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_scale_of_the_data_is_judged_and_the_remedy_named(tmp_path):
+    """Three groups of standard deviation 1; in other units every bound holds and says nothing."""
+    rng = np.random.default_rng(0)
+    points = np.array([[-5.0, 0.0], [5.0, 0.0], [0.0, 8.0]])[np.arange(60) % 3] + rng.normal(size=(60, 2))
+    quick = ("--components", 3, "--steps", 3, "--pieces", 8, "--start", "k-means++")
+    for factor, shown in ((1.0, None), (1e4, "1e+04"), (1e-3, "0.00")):
+        np.savetxt(tmp_path / "d.csv", factor * points, delimiter=",", header="x,y")
+        outcome = invoke(app, "--data", tmp_path / "d.csv", *quick, "--out", tmp_path / f"out_{factor}")
+        assert outcome.code == 0
+        assert outcome.out.startswith("read 60 points, 2 columns: 1, 2\n")
+        warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+        assert len(warnings) == (shown is not None)
+        for line in warnings:
+            assert "have standard deviation 1 in the units of the data" in line
+            assert "--standardise" in line
+            if factor == 1e4:
+                found = float(line.split("which show ")[1].split(":")[0])
+                assert 0.8e4 < found < 1.2e4

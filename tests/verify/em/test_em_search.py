@@ -10,12 +10,17 @@ import torch
 from commands import built, flipped_half_norm2, giving_nan, with_wrong_square, without_log_count
 
 import verify.em.search as em_search
-from verify.em.search import FAMILIES, RADIUS, SHAPES, Draw, search
+from verify.em.families import WITHIN, Place, Size
+from verify.em.search import FLOOR, RADIUS, SHAPES, Draw, search
 
 
 def tensors(draw: Draw):
     c = draw.comparison
     return c.mean_error, c.weight_error, c.bound.mean_instance, c.bound.mean_apriori
+
+
+def _what(draw: Draw):
+    return draw.size, draw.family, draw.pieces, draw.refreshed
 
 
 def instances(draws) -> int:
@@ -39,23 +44,23 @@ def test_a_seed_decides_every_number(found, monkeypatch):
     again, other = list(search(40, seed=0)), list(islice(search(40, seed=1), 8))
     assert len(again) == 8  # 4 groups of 5 tasks, two steps each
     for first, second in zip(found, again, strict=False):
-        assert (first.group, first.pieces, first.refreshed) == (second.group, second.pieces, second.refreshed)
+        assert _what(first) == _what(second)
         for a, b in zip(tensors(first), tensors(second), strict=True):
             assert torch.equal(a, b)
-    assert [d.group for d in again] != [d.group for d in other]
+    assert [d.size for d in again] != [d.size for d in other]
 
 
 @pytest.mark.parametrize("asked", [1, 40, 41, 639])
 def test_at_least_as_many_as_asked(asked, monkeypatch):
     monkeypatch.setattr(em_search, "compare_groups", lambda em, groups, *_: iter(groups))
     groups = len(list(search(asked, seed=0)))
-    assert asked <= groups * em_search.TASKS_A_GROUP * em_search.STEPS < asked + 40
+    assert asked <= groups * em_search.TASKS * em_search.STEPS < asked + 40
 
 
 def test_every_family_both_read_ins_and_every_shape(found):
     assert instances(found) >= 640
-    families = Counter(draw.group.family for draw in found)
-    assert set(families) == set(FAMILIES)
+    families = Counter(draw.family for draw in found)
+    assert set(families) == set(WITHIN)
     # 64 groups in 6 families: 10.7 expected; 4 groups are 40 instances.
     assert min(families.values()) >= 4
     # 16 first steps of 4 groups; a quarter of them are read in exactly, every second step is not.
@@ -63,17 +68,17 @@ def test_every_family_both_read_ins_and_every_shape(found):
     assert read_in[False] >= 4
     assert read_in[True] >= 68
     assert {draw.pieces for draw in found} == {pieces for _, _, pieces in SHAPES}
-    assert sum(draw.group.samples == draw.group.components for draw in found) >= 8
-    assert any(draw.group.samples % draw.group.components for draw in found)
+    assert sum(draw.size.samples == draw.size.components for draw in found) >= 8
+    assert any(draw.size.samples % draw.size.components for draw in found)
     for draw in found:
-        assert draw.comparison.mean_error.shape == (em_search.TASKS_A_GROUP, draw.group.components)
+        assert draw.comparison.mean_error.shape == (em_search.TASKS, draw.size.components)
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", list(WITHIN))
 def test_families_are_what_they_are_called(family):
     """Points within the radius, and the awkward property that the name promises."""
-    group = em_search.Group(dim=3, components=4, samples=33, family=family)
-    X, means = FAMILIES[family](torch.Generator().manual_seed(1), group, 50)
+    place, size = Place(FLOOR, RADIUS, torch.float64), Size(dim=3, components=4, samples=33)
+    X, means = WITHIN[family](torch.Generator().manual_seed(1), place, size, 50)
     assert X.shape == (50, 33, 3)
     assert means.shape == (50, 4, 3)
     assert X.abs().max() <= RADIUS
@@ -135,11 +140,11 @@ def test_nothing_broken_in_many(dtype, count, widest):
     for draw in search(count, seed=20_000, dtype=dtype):
         searched += len(draw.comparison.mean_error)
         violations += int(draw.comparison.broken().sum())
-        dims.add(draw.group.dim)
-        components.add(draw.group.components)
-        samples.add(draw.group.samples)
+        dims.add(draw.size.dim)
+        components.add(draw.size.components)
+        samples.add(draw.size.samples)
         pieces.add(draw.pieces)
-        if draw.group.dim >= 3 and draw.pieces >= 128:
+        if draw.size.dim >= 3 and draw.pieces >= 128:
             ratio = draw.comparison.ratio()
             ratios.append(ratio[ratio.isfinite()])
     assert searched >= count

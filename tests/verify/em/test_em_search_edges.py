@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import constructions.em.bounds as em_bounds
-import verify.em.search_edges as edges
-from verify.em.search_edges import FAMILIES, search_edges
+import verify.em.search as em_search
+from verify.em.families import EDGES
+from verify.em.search import search_edges
 
 
 @pytest.fixture(scope="module", params=[torch.float64, torch.float32], ids=str)
@@ -29,28 +30,28 @@ def test_the_corner_is_reached(found):
     compared = sum(int(c.defined.sum()) for c in comparisons)
     assert dying >= 8
     assert 0 < undefined < compared / 2
-    assert len({draw.group.family for draw in found}) >= 4
+    assert len({draw.family for draw in found}) >= 4
 
 
 def test_every_family_is_drawn():
     """The rarest has a share of 1 / (2 * 6): in 200 draws 17 are expected, and 0 with probability 3e-8."""
     generator = torch.Generator().manual_seed(0)
-    drawn = Counter(edges._group(generator, 3, 4, 1e-8).family for _ in range(200))
-    assert set(drawn) == set(FAMILIES)
+    drawn = Counter(em_search._size_at_edges(generator, 3, 4, 1e-8)[1] for _ in range(200))
+    assert set(drawn) == set(EDGES)
 
 
 def test_floors_and_radii_cover_the_orders_of_magnitude(monkeypatch):
     drawn = []
 
-    def record(em, groups, tasks, pieces, refreshed, dtype):
+    def record(em, groups, pieces, refreshed, dtype):
         drawn.append((em.floor, em.radius, pieces, refreshed))
         yield from ()
 
-    monkeypatch.setattr(edges, "compare_groups", record)
-    monkeypatch.setattr(edges, "em_construction", lambda *_, floor, radius: Edge(floor, radius))
+    monkeypatch.setattr(em_search, "compare_groups", record)
+    monkeypatch.setattr(em_search, "em_construction", lambda *_, floor, radius: Edge(floor, radius))
     generator = torch.Generator().manual_seed(0)
     for _ in range(150):
-        list(edges._one_construction(generator, torch.float64))
+        list(em_search._one_construction(generator, torch.float64))
     floors, radii, pieces, refreshed = zip(*drawn, strict=True)
     assert min(floors) == 1e-300
     assert max(floors) == pytest.approx(0.9)

@@ -19,8 +19,8 @@ from console.errors import BadInputError
 from console.output import Picture, check_out, finite, significant, write_results
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
-from verify.em.compare import compare_step, reference_step
-from verify.em.measure import measure, reference_path
+from verify.em.compare import compare_step, reference_path, reference_step
+from verify.em.measure import measure
 from verify.em.problems import Problem, random_problem
 from verify.em.sweep import SweepPoint, fitted_slope, sweep
 

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from commands import invoke
 
 from console.errors import BadInputError
-from verify.em.command import app
-from verify.em.own_data import load_file
+from console.table_file import read_points
 
 X = [[1.5, 2.25], [-3.5, 4.75], [5.125, 6.5]]
 
@@ -60,7 +57,7 @@ INDEXED = {
 def read(folder: Path, text: str, **options):
     path = folder / "d.csv"
     path.write_text(text, encoding="utf-8")
-    return load_file(path, False, None, **options)
+    return read_points(path, **options)
 
 
 @pytest.mark.parametrize("case", list(SAME_POINTS))
@@ -155,40 +152,19 @@ def test_labels_and_a_count_of_the_rows_are_pointed_at(tmp_path):
 def test_arrays_have_columns_and_labels_too(tmp_path):
     table = np.array([[float(v) for v in row.split(",")] for row in ROWS])
     np.save(tmp_path / "d.npy", table)
-    found = load_file(tmp_path / "d.npy", False, None)
+    found = read_points(tmp_path / "d.npy")
     assert found.read == "read 9 points, 4 columns: 1, 2, 3, 4"
     assert [remark.split(" and ")[0] for remark in found.remarks] == [
         "column 3 holds 0 to 2 in whole numbers, as labels do,",
         "column 4 counts the rows",
     ]
-    chosen = load_file(tmp_path / "d.npy", False, None, columns="2,1")
-    assert torch.equal(chosen.X, torch.tensor(table[:, [1, 0]]))
+    chosen = read_points(tmp_path / "d.npy", columns="2,1")
+    assert np.array_equal(chosen.X, table[:, [1, 0]])
     with pytest.raises(BadInputError, match=r"--no-header: is for .csv files, --data is .*d.npy"):
-        load_file(tmp_path / "d.npy", False, None, header=False)
+        read_points(tmp_path / "d.npy", header=False)
 
 
 def test_counts_and_grids_are_no_labels(tmp_path):
     grid = [f"{i},{j}" for i in range(4) for j in range(3)]
     assert read(tmp_path, lines("a,b", *grid)).remarks == ()
     assert read(tmp_path, lines("a", *map(str, range(9)))).remarks == ()
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_the_scale_of_the_data_is_judged_and_the_remedy_named(tmp_path):
-    """Three groups of standard deviation 1; in other units every bound holds and says nothing."""
-    rng = np.random.default_rng(0)
-    points = np.array([[-5.0, 0.0], [5.0, 0.0], [0.0, 8.0]])[np.arange(60) % 3] + rng.normal(size=(60, 2))
-    quick = ("--components", 3, "--steps", 3, "--pieces", 8, "--start", "k-means++")
-    for factor, shown in ((1.0, None), (1e4, "1e+04"), (1e-3, "0.00")):
-        np.savetxt(tmp_path / "d.csv", factor * points, delimiter=",", header="x,y")
-        outcome = invoke(app, "--data", tmp_path / "d.csv", *quick, "--out", tmp_path / f"out_{factor}")
-        assert outcome.code == 0
-        assert outcome.out.startswith("read 60 points, 2 columns: 1, 2\n")
-        warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
-        assert len(warnings) == (shown is not None)
-        for line in warnings:
-            assert "have standard deviation 1 in the units of the data" in line
-            assert "--standardise" in line
-            if factor == 1e4:
-                found = float(line.split("which show ")[1].split(":")[0])
-                assert 0.8e4 < found < 1.2e4
