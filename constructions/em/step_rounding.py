@@ -34,6 +34,16 @@ class StepData:
     n_features: Tensor
     refreshed: bool
 
+    @classmethod
+    def uniform(cls, X: Tensor, weights: Tensor, means: Tensor, refreshed: bool) -> StepData:
+        """B tasks of one size, nothing padded: X (B, N, d), weights (B, K), means (B, K, d) of any dtype."""
+        B, N, d = X.shape
+        X, weights, means = (v.to(torch.float64) for v in (X, weights, means))
+        tokens = torch.ones(B, N, dtype=torch.bool, device=X.device)
+        components = torch.ones_like(weights, dtype=torch.bool)
+        features = torch.full((B,), d, device=X.device)
+        return cls(X, tokens, weights, means, components, features, refreshed)
+
     @property
     def samples(self) -> Tensor:
         """(B, 1) float64: the true N. A whole number times a Python float would be a float32 in torch."""

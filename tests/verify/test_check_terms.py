@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import verify.em.checks as em_checks
+from baselines.em_paths import reference_step
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
 from constructions.tensor_power.relu import tensor_power_construction
-from verify.em.compare import compare_step, reference_step
+from verify.em.compare import compare_step
 from verify.em.measure import _spread
 from verify.em.problems import Problem
 from verify.em.sweep import sweep

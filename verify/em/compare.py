@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.em_steps import Update, e_step, isotropic_moments, update
-from baselines.gaussian import isotropic_features
-from baselines.mixture import Mixture
+from baselines.em_paths import reference_step
 from constructions.em.bounds import StepBound, one_step_bound
 from constructions.em.step_rounding import StepData
 from constructions.em.weights import EMConstruction
@@ -47,55 +45,6 @@ class StepComparison:
         return (self.bound.mean_instance / self.mean_error)[self.defined]
 
 
-def reference_step(X: Tensor, weights: Tensor, means: Tensor) -> Update:
-    """One float64 EM step of ``baselines`` for (B, N, d), (B, K), (B, K, d); weights up to a factor.
-
-    A component that gets no points is marked ``empty`` instead of ending the batch. A start with a weight of
-    exactly 0, or with a value that is not finite, is no mixture: all its components come back as ``empty``.
-    """
-    X, weights, means = (v.to(torch.float64) for v in (X, weights, means))
-    known = weights.isfinite().all(-1) & means.isfinite().flatten(1).all(-1)
-    dead = ~known[:, None] | (weights <= 0).any(-1, keepdim=True)
-    usable, means = torch.where(dead, 1.0, weights), torch.where(dead[..., None], 0.0, means)
-    responsibilities, _ = e_step(X, Mixture(usable / usable.sum(-1, keepdim=True), means))
-    centre = X.mean(-2, keepdim=True)
-    moments = isotropic_moments(responsibilities, isotropic_features(X - centre))
-    new = update(moments, torch.zeros_like(means), X.new_full(X.shape[:-2], X.shape[-2]), "unit")
-    empty = new.empty | dead
-    new_means = torch.where(empty[..., None], 0.0, new.means + centre)
-    return new._replace(means=new_means, empty=empty)
-
-
-def reference_path(X: Tensor, weights: Tensor, means: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The EM path of ``baselines``: (B, L + 1, K), (B, L + 1, K, d), and (B, L) True while it is defined."""
-    path, defined = [(weights, means)], []
-    alive = torch.ones(len(X), dtype=torch.bool)
-    for _ in range(steps):
-        new = reference_step(X, *path[-1])
-        alive = alive & ~new.empty.any(-1)
-        # A lost task keeps its last state, so that the others can go on; it is not compared any more.
-        kept = alive[:, None]
-        path.append(
-            (
-                torch.where(kept, new.weights, path[-1][0]),
-                torch.where(kept[..., None], new.means, path[-1][1]),
-            )
-        )
-        defined.append(alive)
-    stacked = [torch.stack(part, 1) for part in zip(*path, strict=True)]
-    return stacked[0], stacked[1], torch.stack(defined, 1)
-
-
-def uniform_step_data(X: Tensor, weights: Tensor, means: Tensor, refreshed: bool) -> StepData:
-    """:class:`StepData` of B tasks of one size, nothing padded."""
-    B, N, d = X.shape
-    X, weights, means = (v.to(torch.float64) for v in (X, weights, means))
-    tokens = torch.ones(B, N, dtype=torch.bool, device=X.device)
-    components = torch.ones_like(weights, dtype=torch.bool)
-    features = torch.full((B,), d, device=X.device)
-    return StepData(X, tokens, weights, means, components, features, refreshed)
-
-
 def compare_step(
     em: EMConstruction,
     X: Tensor,
@@ -117,7 +66,7 @@ def compare_step(
     """
     reference = reference_step(X, *before)
     if bound is None:
-        bound = one_step_bound(em, uniform_step_data(X, *before, refreshed), dtype)
+        bound = one_step_bound(em, StepData.uniform(X, *before, refreshed), dtype)
     mean_error = length(after[1].to(torch.float64) - reference.means)
     weight_error = (after[0].to(torch.float64) - reference.weights).abs()
     return StepComparison(mean_error, weight_error, bound, ~(reference.empty | bound.undefined))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from baselines.em_paths import reference_path
 from constructions.em.bounds import one_step_bound
 from constructions.em.path_bounds import PathBound, path_bound
 from constructions.em.run import EMRun
+from constructions.em.step_rounding import StepData
 from constructions.em.weights import SOURCE, EMConstruction
 from constructions.language.rounding import length
-from verify.em.compare import StepComparison, compare_step, reference_path, uniform_step_data
+from verify.em.compare import StepComparison, compare_step
 from verify.em.problems import Problem
 from verify.engine.record import Record
 
@@ -63,7 +65,7 @@ def measure(
     X, weights, means = (v.to(dtype).to(torch.float64) for v in (problem.X, problem.weights, problem.means))
     run = em.run(X, weights, means, dtype=dtype, device=device)
     path_weights, path_means = run.path_weights.cpu(), run.path_means.cpu()
-    data = uniform_step_data(X, weights, means, refreshed=False)
+    data = StepData.uniform(X, weights, means, refreshed=False)
     bounds = path_bound(
         em,
         X,
@@ -111,7 +113,7 @@ def _rounding_shares(em: EMConstruction, X: Tensor, weights: Tensor, means: Tens
     """Median rounding part of the one-step bound of a mean, in both precisions, at every step."""
     shares = []
     for t in range(weights.shape[1] - 1):
-        data = uniform_step_data(X, weights[:, t], means[:, t], refreshed=t > 0)
+        data = StepData.uniform(X, weights[:, t], means[:, t], refreshed=t > 0)
         parts = {
             dtype: one_step_bound(em, data, dtype).mean_rounding for dtype in (torch.float32, torch.float64)
         }

@@ -8,12 +8,13 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
+from baselines.em_paths import reference_path
 from constructions.em.path_bounds import path_bound
+from constructions.em.step_rounding import StepData
 from constructions.em.tasks import TaskBatch, check_hypotheses, gather_tasks
 from constructions.em.weights import SOURCE, EMConstruction, em_construction
 from constructions.language.rounding import unit_roundoff
 from verify.em import families
-from verify.em.compare import reference_path, uniform_step_data
 from verify.em.problems import Problem
 from verify.engine.theorem import Accuracy, Bound, Family, Sizes, States, Theorem
 
@@ -91,7 +92,7 @@ class EM(Theorem[Problem]):
         found, means = states["weights"][..., 0].double(), states["means"].double()
         u = torch.tensor(unit_roundoff(dtype), dtype=torch.float64)
         apart = -torch.log1p(-u) * found[:, 0].sum(-1).sqrt()
-        data = uniform_step_data(instance.X, found[:, 0], means[:, 0], refreshed=False)
+        data = StepData.uniform(instance.X, found[:, 0], means[:, 0], refreshed=False)
         masks = data.component_mask, data.n_features
         path = path_bound(weights, data.X, data.token_mask, found, means, *masks, dtype, start=apart)
         return {

@@ -13,13 +13,12 @@ from commands import strict_json
 from matplotlib.figure import Figure
 
 import console.output as output
-from baselines.em_steps import em_step
-from baselines.mixture import Mixture
+from baselines.em_paths import reference_step
 from console.errors import BadInputError
 from console.output import Picture, check_out, finite, significant, write_results
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
-from verify.em.compare import compare_step, reference_path, reference_step
+from verify.em.compare import compare_step
 from verify.em.measure import measure
 from verify.em.problems import Problem, random_problem
 from verify.em.sweep import SweepPoint, fitted_slope, sweep
@@ -39,62 +38,6 @@ def vanishing() -> Problem:
     X = torch.randn(2, 15, 1, generator=torch.Generator().manual_seed(2), dtype=F64)
     means = torch.tensor([[[-1.0], [1.0]], [[0.0], [60.0]]], dtype=F64)
     return Problem("vanishing", X, torch.full((2, 2), 0.5, dtype=F64), means, "given")
-
-
-# ---- the reference
-
-
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 3, 7), (2, 2, 2), (5, 4, 33)])
-def test_reference_step_is_an_em_step_of_baselines(sizes):
-    """Both are float64; X is centred at its average there and here, so they may differ only by rounding.
-
-    A mean is an average of N values of size R = max|x|: gamma(N + 10) R on each side.
-    """
-    problem = a_problem(*sizes)
-    new = reference_step(problem.X, problem.weights, problem.means)
-    expected, _, _ = em_step(problem.X, Mixture(problem.weights, problem.means))
-    tolerance = 2 * (sizes[2] + 10) * U
-    assert not new.empty.any()
-    assert (new.means - expected.means).abs().max() <= tolerance * problem.X.abs().max()
-    assert (new.weights - expected.weights).abs().max() <= tolerance
-
-
-def test_reference_step_ignores_a_factor_of_the_weights():
-    problem = a_problem()
-    once = reference_step(problem.X, problem.weights, problem.means)
-    again = reference_step(problem.X, 4 * problem.weights, problem.means)
-    # 4 w / sum(4 w) is exactly w / sum(w).
-    assert torch.equal(once.means, again.means)
-
-
-def test_reference_step_marks_what_is_empty(vanishing):
-    new = reference_step(vanishing.X, vanishing.weights, vanishing.means)
-    assert new.empty.tolist() == [[False, False], [False, True]]
-    assert new.means.isfinite().all()
-    alone, _, _ = em_step(vanishing.X[0], Mixture(vanishing.weights[0], vanishing.means[0]))
-    assert (new.means[0] - alone.means).abs().max() <= 2 * 25 * U * vanishing.X.abs().max()
-
-
-def test_reference_step_of_a_zero_weight():
-    problem = a_problem(trials=2)
-    weights = problem.weights.clone()
-    weights[1, 0] = 0
-    new = reference_step(problem.X, weights, problem.means)
-    assert new.empty.tolist() == [[False] * 3, [True] * 3]
-    assert new.means[1].abs().max() == 0
-
-
-def test_reference_path_repeats_the_step_and_keeps_a_lost_task_where_it_was(vanishing):
-    weights, means, defined = reference_path(vanishing.X, vanishing.weights, vanishing.means, 3)
-    assert defined.tolist() == [[True] * 3, [False] * 3]
-    assert torch.equal(means[1], vanishing.means[1].expand(4, 2, 1))
-    state = vanishing.weights[:1], vanishing.means[:1]
-    for t in range(3):
-        new = reference_step(vanishing.X[:1], *state)
-        state = new.weights, new.means
-        # The same formula on a batch of one; torch may add in another order.
-        assert (means[0, t + 1] - new.means[0]).abs().max() <= 2 * 25 * U * vanishing.X.abs().max()
-        assert (weights[0, t + 1] - new.weights[0]).abs().max() <= 2 * 25 * U
 
 
 # ---- a comparison
