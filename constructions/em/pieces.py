@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from constructions.language.fewest import fewest
+
 Split = Literal["optimal", "equal"]
 
 
@@ -55,6 +57,29 @@ def logit_spread(
     return log_chord_error(floor, log_pieces) + dim * radius**2 / (
         2 * np.asarray(square_pieces, dtype=np.float64) ** 2
     )
+
+
+def apriori_rho(pieces: Pieces, floor: float, radius: float, dim: int) -> float:
+    """``rho = S + e(M_log_resp)``, on which the a-priori bound of a step depends."""
+    spread = logit_spread(floor, radius, dim, pieces.log_pi, pieces.square)
+    return float(spread + log_chord_error(floor, pieces.log_resp))
+
+
+def relative_error(pieces: Pieces, floor: float, radius: float, dim: int) -> float:
+    """``tanh(rho / 4)``: a-priori bound of one step over the diameter of the data.
+
+    The floor's part, ``N floor / W``, is apart from it.
+    """
+    return math.tanh(apriori_rho(pieces, floor, radius, dim) / 4)
+
+
+def pieces_for(error: float, floor: float, radius: float, dim: int) -> Pieces:
+    """The fewest pieces, best split, with a relative error of a step of at most ``error``."""
+
+    def split(mean: int) -> Pieces:
+        return split_pieces(mean, "optimal", floor, radius, dim)
+
+    return split(fewest(lambda mean: relative_error(split(mean), floor, radius, dim) <= error))
 
 
 def split_pieces(pieces: int, split: Split, floor: float, radius: float, dim: int) -> Pieces:

@@ -279,3 +279,22 @@ def epsilon_for(v: Tensor, pairs: int, sink: float, dtype: torch.dtype) -> float
 def largest_product(v: Tensor) -> float:
     """Largest ``|v_j v_m|``, or 1 if that is larger: step sizes are measured in its inverse."""
     return max(1.0, float(v.abs().max()) ** 2)
+
+
+def predicted_product_error(heads: Heads, dtype: torch.dtype) -> float:
+    """Of one product of size 1: approximation to leading order, and rounding, as if independent."""
+    approximation = leading_constant(heads.pairs) * heads.epsilon ** (2 * heads.pairs)
+    return math.hypot(approximation, product_rounding(heads, dtype))
+
+
+def heads_for(error: float, dim: int, pairs: int) -> Heads:
+    """A large eps and a low sink whose exact error is below ``error`` for products of size at most 1.
+
+    ``C eps^(2p) cosh(p eps)`` (lemma 2 of the note) and ``2 n kappa e^(2 p eps - c)`` (lemma 3) are half of
+    it each. Larger eps and lower sinks mean smaller weights; more pairs allow a larger eps.
+    """
+    epsilon = min(1.0, (error / (2 * leading_constant(pairs))) ** (1 / (2 * pairs)))
+    while leading_constant(pairs) * epsilon ** (2 * pairs) * math.cosh(pairs * epsilon) > error / 2:
+        epsilon *= 0.99
+    leak = 4 * dim * weight_moment(pairs, 1) / error
+    return Heads(epsilon, pairs, math.log(leak) + 2 * pairs * epsilon)

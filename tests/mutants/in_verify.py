@@ -159,10 +159,10 @@ VERIFY: tuple[Mutant, ...] = (
     ),
     Mutant(
         "one piece more than needed",
-        "verify/resource_rows.py",
+        "constructions/language/fewest.py",
         "low, high = (low, middle) if enough(middle) else (middle, high)",
         "low, high = (low, middle) if enough(middle - 1) else (middle, high)",
-        ("tests/verify/test_resources.py::test_the_fewest_is_the_fewest",),
+        ("tests/constructions/language/test_fewest.py::test_the_fewest_is_the_fewest",),
         "the fewest pieces",
     ),
     Mutant(
@@ -215,18 +215,22 @@ VERIFY: tuple[Mutant, ...] = (
     ),
     Mutant(
         "all of the error for approximation",
-        "verify/resource_rows.py",
+        "constructions/tensor_power/softmax_bounds.py",
         "math.cosh(pairs * epsilon) > error / 2:",
         "math.cosh(pairs * epsilon) > error:",
-        ("tests/verify/test_resources.py::test_the_softmax_settings_give_each_part_half_the_error",),
+        (
+            "tests/constructions/tensor_power/test_heads_for.py::test_the_heads_for_an_error_give_each_part_half_the_error",
+        ),
         "the settings keep the error",
     ),
     Mutant(
         "half of the leakage",
-        "verify/resource_rows.py",
+        "constructions/tensor_power/softmax_bounds.py",
         "leak = 4 * dim * weight_moment(pairs, 1) / error",
         "leak = 2 * dim * weight_moment(pairs, 1) / error",
-        ("tests/verify/test_resources.py::test_the_softmax_settings_give_each_part_half_the_error",),
+        (
+            "tests/constructions/tensor_power/test_heads_for.py::test_the_heads_for_an_error_give_each_part_half_the_error",
+        ),
         "the settings keep the error",
     ),
     Mutant(

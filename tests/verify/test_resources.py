@@ -1,7 +1,6 @@
 """``python -m verify.resources`` and its rows: targets that are reached with the fewest pieces."""
 
 import base64
-import math
 import re
 
 import pytest
@@ -10,10 +9,9 @@ from commands import invoke, strict_json
 
 import verify.resource_rows as rows
 import verify.resources as command
+from constructions.em.pieces import relative_error, split_pieces
 from constructions.language.counts import count
 from constructions.tensor_power.relu import tensor_power_construction
-from constructions.tensor_power.sinh_pairs import pair_weights
-from constructions.tensor_power.softmax import softmax_tensor_power_construction
 
 TINY = ("--dims", "3,1", "--errors", "1e-3,1e-2", "--steps", 4)
 
@@ -93,16 +91,9 @@ def test_rows_are_counted():
     ]
 
 
-@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 5, 1000, 1023, 1024, 1025])
-def test_the_fewest_is_the_fewest(threshold):
-    asked = []
-    assert rows._fewest(lambda pieces: asked.append(pieces) or pieces >= threshold) == threshold
-    assert min(asked) >= 1
-
-
 @pytest.mark.parametrize("error", [0.3, 1e-2, 1e-4])
 def test_one_piece_fewer_is_not_enough_for_the_norm(error):
-    fewest = rows._fewest(lambda pieces: rows._length_error(pieces) <= error)
+    fewest = rows.fewest(lambda pieces: rows._length_error(pieces) <= error)
     assert rows._length_error(fewest) <= error < rows._length_error(fewest - 1)
     [row] = rows.piecewise_resources([2], 3, [error])
     assert row[rows.HEADER.index("error")] == f"length {rows.significant(rows._length_error(fewest))}"
@@ -110,8 +101,10 @@ def test_one_piece_fewer_is_not_enough_for_the_norm(error):
 
 @pytest.mark.parametrize(("dim", "error"), [(1, 1e-2), (3, 1e-4)])
 def test_one_piece_fewer_is_not_enough_for_em(dim, error):
+    place = rows.EM_FLOOR, rows.EM_RADIUS, dim
+
     def reached(mean):
-        return rows._em_error(rows._em_pieces(mean, dim), dim) <= error
+        return relative_error(split_pieces(mean, "optimal", *place), *place) <= error
 
     [row] = rows.em_resources([dim], 3, [error])
     pieces = int(re.search(r"(\d+) pieces", row[0])[1])
@@ -121,7 +114,7 @@ def test_one_piece_fewer_is_not_enough_for_em(dim, error):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_softmax_errors_fall_with_more_pairs(dtype):
-    errors = [rows._product_error(p, dtype) for p in (1, 2, 3)]
+    errors = [float(row[3]) for row in rows.softmax_resources([4], 2, [1, 2, 3], dtype)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] < (1e-9 if dtype == torch.float64 else 1e-3)
 
@@ -138,26 +131,3 @@ def test_more_steps_take_more_layers_only(tmp_path):
         assert {k: v for k, v in one.items() if k not in ("L", "layers")} == {
             k: v for k, v in many.items() if k not in ("L", "layers")
         }
-
-
-@pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1.0), (4, 2, 1e-3), (2, 8, 1e-9)])
-def test_the_softmax_settings_give_each_part_half_the_error(dim, pairs, error):
-    """Lemma 2: C eps^(2p) cosh(p eps), C = p!^2/(2p+1)!; lemma 3: 2 n kappa e^(2 p eps - c), met exactly."""
-    epsilon, sink = rows.settings_for(error, dim, pairs)
-    constant = math.factorial(pairs) ** 2 / math.factorial(2 * pairs + 1)
-    approximation = constant * epsilon ** (2 * pairs) * math.cosh(pairs * epsilon)
-    assert 0.4 * error < approximation <= 0.5 * error or epsilon == 1
-    kappa = float(sum(k * abs(alpha) for k, alpha in enumerate(pair_weights(pairs), 1)))
-    assert 2 * dim * kappa * math.exp(2 * pairs * epsilon - sink) == pytest.approx(error / 2)
-
-
-@pytest.mark.parametrize(("dim", "pairs", "error"), [(1, 1, 1e-1), (4, 2, 1e-3), (8, 3, 1e-6), (2, 8, 1e-9)])
-def test_the_softmax_settings_keep_the_error_of_a_product_of_one(dim, pairs, error):
-    """All entries of v equal to 1, T one unit entry: approximation and leakage as bounded for that step."""
-    epsilon, sink = rows.settings_for(error, dim, pairs)
-    em = softmax_tensor_power_construction(dim, 1, epsilon, pairs, sink, "none", 4.0)
-    T = torch.zeros(1, dim, dim, dim, dtype=torch.float64)
-    T[0, 0, 0, 0] = 1
-    found = em.one_step_error(T, torch.ones(1, dim, dtype=torch.float64), torch.float64)
-    exact = float((found.approximation + found.leakage).max())
-    assert 0.1 * error < exact <= error

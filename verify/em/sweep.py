@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from constructions.em.pieces import Split, log_chord_error, logit_spread
+from constructions.em.pieces import Split, apriori_rho
 from constructions.em.weights import em_construction
 from verify.em.compare import compare_step
 from verify.em.problems import Problem
@@ -56,13 +56,12 @@ def sweep(
         comparison = compare_step(em, X, (run.path_weights[:, 0], means), after, True, dtype)
         resp = run.path_responsibilities[:, 0].to(torch.float64)
         counted = comparison.defined & ((resp * (1 - resp)).sum(-1) >= OVERLAP)
-        rho = logit_spread(floor, radius, dim, em.pieces.log_pi, em.pieces.square)
         points.append(
             SweepPoint(
                 problem.label,
                 count,
                 split,
-                float(rho + log_chord_error(floor, em.pieces.log_resp)),
+                apriori_rho(em.pieces, floor, radius, dim),
                 *(
                     float(v[counted].median())
                     for v in (
