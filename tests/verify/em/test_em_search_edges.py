@@ -14,7 +14,7 @@ from verify.em.search import search_edges
 
 @pytest.fixture(scope="module", params=[torch.float64, torch.float32], ids=str)
 def found(request):
-    return list(search_edges(240, seed=0, dtype=request.param))
+    return list(search_edges(240, seed=1, dtype=request.param))
 
 
 def test_no_bound_is_broken(found):
@@ -28,7 +28,7 @@ def test_the_corner_is_reached(found):
     dying = sum(int((c.bound.dying & c.defined).sum()) for c in comparisons)
     undefined = sum(int((~c.defined).sum()) for c in comparisons)
     compared = sum(int(c.defined.sum()) for c in comparisons)
-    assert dying >= 8
+    assert dying >= 20
     assert 0 < undefined < compared / 2
     assert len({draw.family for draw in found}) >= 4
 
