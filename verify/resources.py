@@ -6,20 +6,22 @@ Counted from the formulas, so that no matrix is made. Exit code 0, or 2 for bad 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import NullLocator
 from rich.console import Console
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import at_least_one, folder, whole, whole_numbers
-from console.output import Picture, check_out, write_results
+from console.options import Out, at_least_one, whole, whole_numbers
+from console.output import Picture
 from console.terminal import print_table, widen
+from verify.engine.drawing import curve, finish, panels
+from verify.engine.report import Report
 from verify.resource_rows import (
     HEADER,
     PAIRS,
@@ -46,9 +48,7 @@ def main(
     dims: Annotated[str, typer.Option(help="numbers of coordinates, as in 2,8,32")] = "2,8,32,64",
     steps: Annotated[int, typer.Option(parser=whole, help="L")] = 10,
     errors: Annotated[str, typer.Option(help="target errors, as in 1e-2,1e-4")] = "1e-2,1e-4,1e-6",
-    out: Annotated[
-        Path | None, typer.Option(parser=folder, help="folder for the results; default results/resources...")
-    ] = None,
+    out: Out = None,
 ) -> int:
     """See the module's docstring."""
     sizes = sorted(whole_numbers("dims", dims) or [])
@@ -58,7 +58,7 @@ def main(
     targets = _targets(errors)
     settings = {"dims": sizes, "steps": count, "errors": targets}
     out = out or default_out("resources", context)
-    check_out(out, COMMAND, NAMES, settings)
+    report = Report(out, COMMAND, NAMES, settings, Path(__file__).with_name("resources_report.html"))
     tables = {
         "Theorem 1: EM in softmax attention; error: a-priori bound of a step over the data's diameter": (
             em_resources(sizes, count, targets)
@@ -81,23 +81,16 @@ def main(
         print_table(console, title, HEADER, rows)
     results: dict[str, Any] = {
         "settings": settings,
-        "promises": [dict(zip(PROMISE_HEADER, row, strict=True)) for row in PROMISES],
-        "tables": {
-            title: [dict(zip(HEADER, row, strict=True)) for row in rows] for title, rows in tables.items()
-        },
+        "promises": _named(PROMISE_HEADER, PROMISES),
+        "tables": {title: _named(HEADER, rows) for title, rows in tables.items()},
     }
-    shown = {
-        "header": HEADER,
-        "promise_header": PROMISE_HEADER,
-        "promises": PROMISES,
-        "tables": tables,
-    }
+    page = {"header": HEADER, "promise_header": PROMISE_HEADER, "promises": PROMISES, "tables": tables}
     em, relu, _, softmax, _ = tables.values()
-    figures = [_parameters([em, relu, softmax], sizes, targets)]
-    template = Path(__file__).with_name("resources_report.html")
-    write_results(out, COMMAND, settings, results, figures, NAMES, template, shown)
-    console.print(f"wrote {out / 'index.html'}, results.json, 1 figure", markup=False)
-    return 0
+    return report.write(console, results, [_parameters([em, relu, softmax], sizes, targets)], page)
+
+
+def _named(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _targets(text: str) -> list[float]:
@@ -120,21 +113,15 @@ def _parameters(tables: list[list[list[str]]], sizes: list[int], targets: list[f
     lines |= {"ReLU, 2 d heads": relu[0::3], "ReLU, d + 1 heads": relu[1::3]}
     many = len(targets) * len(PAIRS)
     lines |= {f"softmax, p = {p}": softmax[i::many] for i, p in enumerate(PAIRS)}
-    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, 7.6, 4.8)
     column = HEADER.index("parameters")
-    for label, rows in lines.items():
-        axes.loglog(
-            sizes, [int(row[column].replace(",", "")) for row in rows], "o-", label=label, markersize=4
-        )
-    axes.set_xticks(sizes)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    for color, (label, rows) in enumerate(lines.items()):
+        numbers = [int(row[column].replace(",", "")) for row in rows]
+        curve(axes, sizes, numbers, "o-", color, label)
+    finish(axes, "d", "parameters of one looped block", "Parameters stored, most of them 0")
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("d")
-    axes.set_ylabel("parameters of one looped block")
-    axes.set_title("Parameters stored, most of them 0", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
     caption = (
         "Parameters of one block of layers, which serves every step. The tensor constructions carry d^2 "
         "numbers on each of d tokens and have 2 d heads of d columns, hence d^4, whatever their error; EM "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
@@ -18,10 +17,13 @@ from verify.em.problems import random_problem
 from verify.em.search import search, search_edges
 from verify.em.sweep import fitted_slope, sweep
 from verify.em.symbolic import em_step_identity
-from verify.engine.record import Record
+from verify.engine.record import Check, Record, proof
 
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
+LEVELS = {"median": (0.5, 2e-4), "90th percentile": (0.9, 3e-3)}
+"""Quantile of the tasks, and the error that it is claimed to be below."""
+SLOPE_PIECES = [64, 128, 256, 512, 1024, 2048]
 STEEP = 10.0
 """A step whose Lipschitz factor is above it carries earlier errors on tenfold: named as a reason."""
 
@@ -31,23 +33,11 @@ TIGHTNESS_FROM = 2000
 
 def check_exactness(seed: int, instances: int) -> list[Record]:
     """Proposition 0, in symbols, for a few sizes."""
-    began = time.perf_counter()
+    check = proof(f"{SOURCE}; paper_notes/theorem_1_em.md, proposition 0", seed)
     held = [em_step_identity(*size) for size in SYMBOLIC_SIZES]
-    return [
-        Record(
-            claim="with exact logarithms the attention of both layers is one EM step, K dividing N or not",
-            source=f"{SOURCE}; paper_notes/theorem_1_em.md, proposition 0",
-            evidence="proved",
-            bound=0.0,
-            observed=0.0 if all(held) else math.nan,
-            instances=len(held),
-            dtype="exact",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=all(held),
-            note="(d, K, N) = " + ", ".join(map(str, SYMBOLIC_SIZES)),
-        )
-    ]
+    claim = "with exact logarithms the attention of both layers is one EM step, K dividing N or not"
+    note = "(d, K, N) = " + ", ".join(map(str, SYMBOLIC_SIZES))
+    return [check.record(claim, 0.0, 0.0 if all(held) else math.nan, len(held), all(held), note)]
 
 
 def check_search(seed: int, instances: int) -> list[Record]:
@@ -66,40 +56,27 @@ def check_search_edges(seed: int, instances: int) -> list[Record]:
 
 
 def _edge_record(seed: int, instances: int, dtype: torch.dtype) -> Record:
-    began = time.perf_counter()
-    searched = broken = undefined = dying = 0
-    worst = Worst()
+    check, met = Check(SOURCE, seed, dtype), Met()
     for draw in search_edges(instances, seed, dtype):
-        c = draw.comparison
-        searched += len(c.mean_error)
-        broken += int(c.broken().sum())
-        undefined += int((~c.defined).sum())
-        dying += int((c.bound.dying & c.defined).sum())
-        worst.see(c)
-    return Record(
-        claim="one step keeps its bounds at the edges: floors from 1e-300, separations to 60, any radius",
-        source=f"{SOURCE}; lemmas 3 to 6",
-        evidence="sampled",
-        bound=worst.bound,
-        observed=worst.error,
-        instances=searched,
-        dtype=str(dtype).removeprefix("torch."),
-        seed=seed,
-        seconds=time.perf_counter() - began,
-        passed=broken == 0,
-        note=f"{broken} components broken; {dying} dying; {undefined} where EM is 0/0 not compared",
-    )
+        met.see(draw.comparison)
+    claim = "one step keeps its bounds at the edges: floors from 1e-300, separations to 60, any radius"
+    return met.record(check, claim, f"{met.dying} dying; ")
 
 
-class Worst:
-    """The least ratio of a bound to its error among all that it has seen."""
+class Met:
+    """What a search met: how many, what is broken, and the least ratio of a bound to its error."""
 
     def __init__(self) -> None:
+        self.instances = self.broken = self.undefined = self.dying = 0
         self.ratio, self.bound, self.error = math.inf, 0.0, 0.0
 
     def see(self, c: StepComparison) -> None:
         """Look at all four bounds of a comparison; an error of 0 or an undefined component says nothing."""
         b = c.bound
+        self.instances += len(c.mean_error)
+        self.broken += int(c.broken().sum())
+        self.undefined += int((~c.defined).sum())
+        self.dying += int((b.dying & c.defined).sum())
         bounds = (b.mean_instance, b.weight_instance, b.mean_apriori, b.weight_apriori)
         for bound, error in zip(bounds, (c.mean_error, c.weight_error) * 2, strict=True):
             ratio = (bound / error).masked_fill(~c.defined, math.inf).nan_to_num(math.inf)
@@ -108,94 +85,55 @@ class Worst:
                 self.ratio = float(ratio.flatten()[place])
                 self.bound, self.error = float(bound.flatten()[place]), float(error.flatten()[place])
 
+    def record(self, check: Check, claim: str, also: str = "") -> Record:
+        """The claim that nothing is broken, with the bound that came nearest to its error."""
+        note = f"{self.broken} components broken; {also}{self.undefined} where EM is 0/0 not compared"
+        kept, source = self.broken == 0, "; lemmas 3 to 6"
+        return check.record(claim, self.bound, self.error, self.instances, kept, note, source=source)
+
 
 def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Record]:
-    began = time.perf_counter()
-    searched, broken, undefined = 0, 0, 0
-    worst = Worst()
+    check, met = Check(SOURCE, seed, dtype), Met()
     refreshed_ratios: list[Tensor] = []
     for draw in search(instances, seed, dtype):
-        c = draw.comparison
-        searched += len(c.mean_error)
-        broken += int(c.broken().sum())
-        undefined += int((~c.defined).sum())
-        worst.see(c)
+        met.see(draw.comparison)
         if draw.refreshed and draw.size.dim >= 3 and draw.pieces >= 128:
-            refreshed_ratios.append(c.ratio())
-    name, seconds = str(dtype).removeprefix("torch."), time.perf_counter() - began
-    kept = Record(
-        claim="one step keeps its instance and a-priori bounds, means and weights",
-        source=f"{SOURCE}; lemmas 3 to 6",
-        evidence="sampled",
-        bound=worst.bound,
-        observed=worst.error,
-        instances=searched,
-        dtype=name,
-        seed=seed,
-        seconds=seconds,
-        passed=broken == 0,
-        note=f"{broken} components broken; {undefined} where EM is 0/0 not compared",
-    )
+            refreshed_ratios.append(draw.comparison.ratio())
+    kept = met.record(check, "one step keeps its instance and a-priori bounds, means and weights")
+    if instances < TIGHTNESS_FROM:
+        return [kept]
     finite = torch.cat(refreshed_ratios) if refreshed_ratios else torch.empty(0)
     finite = finite[finite.isfinite()]
     median = float(finite.median()) if len(finite) else math.nan
-    tight = Record(
-        claim="instance bound over error is at most 5 in the median (d >= 3, pieces >= 128, no exact start)",
-        source=f"{SOURCE}; lemmas 4 and 5",
-        evidence="sampled",
-        bound=5.0,
-        observed=median,
-        instances=len(finite),
-        dtype=name,
-        seed=seed,
-        seconds=seconds,
-        passed=median <= 5.0,
-        note="instances counts components",
-    )
-    return [kept, tight] if instances >= TIGHTNESS_FROM else [kept]
+    claim = "instance bound over error is at most 5 in the median (d >= 3, pieces >= 128, no exact start)"
+    note = "instances counts components"
+    tight = check.record(claim, 5.0, median, len(finite), median <= 5.0, note, source="; lemmas 4 and 5")
+    return [kept, tight]
 
 
 def check_slope(seed: int, instances: int) -> list[Record]:
     """The error of a step falls as pieces^-2."""
-    began = time.perf_counter()
+    check = Check(f"{SOURCE}; lemma 1", seed)
     generator = torch.Generator().manual_seed(seed)
     slopes = []
     tasks = 0
     for dim, components, samples, trials in ((1, 2, 64, 200), (3, 4, 103, 80), (8, 5, 128, 20)):
         problem = random_problem(dim, components, samples, "random-points", trials, generator)
         tasks += trials
-        points = sweep(
-            problem,
-            [64, 128, 256, 512, 1024, 2048],
-            "optimal",
-            1e-8,
-            problem.smallest_radius(),
-            torch.float64,
-        )
+        points = sweep(problem, SLOPE_PIECES, "optimal", 1e-8, problem.smallest_radius(), torch.float64)
         slopes.append(fitted_slope(points))
     furthest = max(slopes, key=lambda slope: abs(slope + 2))
-    return [
-        Record(
-            claim="the slope of log error over log pieces is -2 within 0.2",
-            source=f"{SOURCE}; lemma 1",
-            evidence="sampled",
-            bound=0.2,
-            observed=abs(furthest + 2),
-            instances=tasks,
-            dtype="float64",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=abs(furthest + 2) <= 0.2,
-            note="d = 1, 3, 8: " + ", ".join(f"{slope:.2f}" for slope in slopes),
-        )
-    ]
+    off = abs(furthest + 2)
+    note = "d = 1, 3, 8: " + ", ".join(f"{slope:.2f}" for slope in slopes)
+    claim = "the slope of log error over log pieces is -2 within 0.2"
+    return [check.record(claim, 0.2, off, tasks, off <= 0.2, note)]
 
 
 def check_ten_steps(seed: int, instances: int) -> list[Record]:
     """Ten steps at d = 8, K = 5, N = 128, 2,048 pieces, from random points and from N(0, I)."""
     records = []
     for start in ("random-points", "normal"):
-        began = time.perf_counter()
+        check = Check(SOURCE, seed)
         generator = torch.Generator().manual_seed(seed)
         problem = random_problem(8, 5, 128, start, TEN_STEP_TASKS, generator)
         em = em_construction(8, 5, 10, 2048, radius=problem.smallest_radius())
@@ -204,36 +142,25 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
         errors = m.path_error[:, -1].amax(-1)[comparable]
         dying = torch.stack([step.bound.dying.any(-1) for step in m.steps]).any(0)[comparable]
         steep = (m.bounds.lipschitz.amax(1) > STEEP)[comparable]
-        held = m.bounds.holds[:, -1] & m.comparable[:, -1]
+        held = int((m.bounds.holds[:, -1] & m.comparable[:, -1]).sum())
         broken = sum(sum(record["broken"].values()) for record in m.records)
-        levels = {"median": (0.5, 2e-4), "90th percentile": (0.9, 3e-3)}
-        for name, (quantile, level) in levels.items():
+        for name, (quantile, level) in LEVELS.items():
             found = float(errors.quantile(quantile))
-            large = int((errors > level).sum())
-            records.append(
-                Record(
-                    claim=f"ten steps from {start}: largest error of a mean, {name} of tasks, <= {level:g}",
-                    source=SOURCE,
-                    evidence="sampled",
-                    bound=level,
-                    observed=found,
-                    instances=len(errors),
-                    dtype="float64",
-                    seed=seed,
-                    seconds=time.perf_counter() - began,
-                    passed=found <= level and m.passed,
-                    note=f"{large} above, {int(dying[errors > level].sum())} of them with a dying component, "
-                    f"{int(steep[errors > level].sum())} with a Lipschitz factor above {STEEP:g}; "
-                    f"path bound claimed for {int(held.sum())}; EM is 0/0 in {int((~comparable).sum())}; "
-                    f"broken: {broken}",
-                )
+            large = errors > level
+            note = (
+                f"{int(large.sum())} above, {int(dying[large].sum())} of them with a dying component, "
+                f"{int(steep[large].sum())} with a Lipschitz factor above {STEEP:g}; "
+                f"path bound claimed for {held}; EM is 0/0 in {int((~comparable).sum())}; broken: {broken}"
             )
+            claim = f"ten steps from {start}: largest error of a mean, {name} of tasks, <= {level:g}"
+            passed = found <= level and m.passed
+            records.append(check.record(claim, level, found, len(errors), passed, note))
     return records
 
 
 def check_read_out(seed: int, instances: int) -> list[Record]:
     """The attentive pooling gives the means to leakage and rounding, and softmax(log pi) to its bound."""
-    began = time.perf_counter()
+    check = Check(f"{SOURCE}; paper_notes/theorem_1_em.md, read-out", seed)
     generator = torch.Generator().manual_seed(seed)
     worst: tuple[float, float] = (1.0, 0.0)
     tasks = 0
@@ -261,17 +188,5 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
             error = float(difference().abs().max())
             if error / bound > worst[1] / worst[0]:
                 worst = (bound, error)
-    return [
-        Record(
-            claim="the paper's read-out gives the means and weights of the last step",
-            source=f"{SOURCE}; paper_notes/theorem_1_em.md, read-out",
-            evidence="sampled",
-            bound=worst[0],
-            observed=worst[1],
-            instances=tasks,
-            dtype="float64",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=worst[1] <= worst[0],
-        )
-    ]
+    claim = "the paper's read-out gives the means and weights of the last step"
+    return [check.record(claim, *worst, tasks, worst[1] <= worst[0])]

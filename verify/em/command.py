@@ -17,20 +17,23 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from console.errors import BROKEN, BadInputError, checking_input
+from console.errors import BadInputError, checking_input
 from console.folder import default_out, file_digest
 from console.options import (
+    DeviceName,
+    DtypeName,
+    Out,
+    Seed,
     as_typed,
     at_least_one,
     dtype_named,
-    folder,
+    plain_value,
     real,
     usable_device,
     usable_seed,
     whole,
     whole_numbers,
 )
-from console.output import check_out, write_results
 from console.terminal import progress
 from constructions.em.weights import SOURCE, EMConstruction, em_construction
 from constructions.language.hypotheses import HypothesisError
@@ -43,6 +46,7 @@ from verify.em.own_data import UserData, load_bundled, load_file, load_init
 from verify.em.problems import Problem, random_problem, started
 from verify.em.sweep import SweepPoint, as_rows, fitted_slope, sweep
 from verify.em.table import print_results
+from verify.engine.report import Report
 
 COMMAND = "verify.em_construction"
 DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
@@ -96,13 +100,10 @@ def main(
     pca: Annotated[
         int | None, typer.Option(parser=whole, help="reduce to this many principal components")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float64, for the layers")] = "float64",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=folder, help="folder for the results; default results/..., by the run"),
-    ] = None,
+    dtype: DtypeName = "float64",
+    device: DeviceName = "cpu",
+    seed: Seed = 0,
+    out: Out = None,
 ) -> int:
     """See the module's docstring."""
     options = Options(
@@ -145,9 +146,9 @@ def check(options: Options, out: Path, console: Console) -> int:
         constructions = {
             p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
         }
-    settings = {name: _plain(value) for name, value in vars(options).items()}
+    settings = {name: plain_value(value) for name, value in vars(options).items()}
     run = settings | {"data": file_digest(options.data), "init": file_digest(options.init)}
-    check_out(out, COMMAND, NAMES, run)
+    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("report.html"))
     if user is not None and user.read:
         console.print(user.read, markup=False, highlight=False, soft_wrap=True)
         for remark in user.remarks:
@@ -173,17 +174,13 @@ def check(options: Options, out: Path, console: Console) -> int:
     print_results(console, measurements, results)
     if results["scale"]:
         _warn(results["scale"])
-    context = {
+    page = {
         "explanation": measurements[-1].em.explain(),
         "resources": measurements[-1].em.resource_table(),
         "norms": measurements[-1].em.resources().table(),
         "last": [m.records[-1] for m in measurements],
-        "settings": "\n".join(f"{k}: {v}" for k, v in (results["settings"]).items()),
     }
-    shown = pictures(measurements, best, equal)
-    write_results(out, COMMAND, run, results, shown, NAMES, Path(__file__).with_name("report.html"), context)
-    console.print(f"wrote {out / 'index.html'}, results.json, {len(shown)} figures", markup=False)
-    return 0 if results["passed"] else BROKEN
+    return report.write(console, results, pictures(measurements, best, equal), page)
 
 
 def _problems(
@@ -317,14 +314,14 @@ def _results(
     user: UserData | None,
     centre: Tensor | None,
 ) -> dict[str, Any]:
-    settings = {name: _plain(value) for name, value in vars(options).items()}
+    settings = {name: plain_value(value) for name, value in vars(options).items()}
     broken = sum(sum(r["broken"].values()) for m in measurements for r in m.records)
     results: dict[str, Any] = {
         "source": SOURCE,
         "passed": broken == 0,
         "broken": broken,
         "seed": options.seed,
-        "dtype": _plain(options.dtype),
+        "dtype": plain_value(options.dtype),
         "instances": sum(len(m.problem.X) for m in measurements),
         "settings": settings,
         "records": [r for m in measurements for r in m.records],
@@ -355,11 +352,3 @@ def _results(
 
 def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    return value

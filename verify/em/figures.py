@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
-from console.figures import on_log_axis, plain
+from console.figures import plain
 from console.output import Picture
 from constructions.em.weights import em_construction
 from verify.em.measure import Measurement
 from verify.em.sweep import SweepPoint, fitted_slope
+from verify.engine.drawing import curve, finish, panels, scatter, weight_pictures
 from verify.engine.record import quotient
 
 NAMES = (
@@ -23,8 +20,7 @@ NAMES = (
 )
 """Of every picture that may be made."""
 
-MAX_SCATTERED = 4000
-"""Components drawn at most in the scatter of bound against error, evenly spaced among all."""
+PIECES, DISTANCE = "pieces a function (mean of the three)", "|mean, layers - mean, EM|"
 
 
 def pictures(
@@ -42,28 +38,16 @@ def pictures(
     return found
 
 
-def _grid(panels: int, width: float = 4.6, height: float = 3.8) -> tuple[Figure, list[Axes]]:
-    columns = min(3, panels)
-    rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[panels:]:
-        unused.set_axis_off()
-    return figure, axes[:panels]
-
-
 def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
-    figure, panels = _grid(len(sweeps))
-    for axes, (name, points) in zip(panels, sweeps.items(), strict=True):
+    figure, axes_of = panels(len(sweeps))
+    for axes, (name, points) in zip(axes_of, sweeps.items(), strict=True):
         pieces = [p.pieces for p in points]
-        axes.loglog(pieces, on_log_axis(p.apriori for p in points), "^:", label="a-priori bound")
-        axes.loglog(pieces, on_log_axis(p.instance for p in points), "s--", label="instance bound")
-        axes.loglog(pieces, on_log_axis(p.error for p in points), "o-", label="measured")
-        axes.set_title(f"{plain(name)}, slope {fitted_slope(points):.2f}", fontsize=10)
+        curve(axes, pieces, (p.apriori for p in points), "^:", 0, "a-priori bound")
+        curve(axes, pieces, (p.instance for p in points), "s--", 1, "instance bound")
+        curve(axes, pieces, (p.error for p in points), "o-", 2, "measured")
+        y = DISTANCE if axes is axes_of[0] else ""
+        finish(axes, PIECES, y, f"{name}, slope {fitted_slope(points):.2f}")
         _mark_pieces(axes, pieces)
-        axes.set_ylabel("|mean, layers - mean, EM|")
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
     caption = (
         "Error of one step against the number of linear pieces, median over the components that overlap "
         "with others, with both bounds. The error falls with the square of the pieces (slope -2)."
@@ -72,27 +56,25 @@ def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
 
 
 def _mark_pieces(axes: Axes, pieces: list[int]) -> None:
-    axes.set_xlabel("pieces a function (mean of the three)")
+    axes.set_xscale("log")
     axes.set_xticks(pieces, [str(p) for p in pieces], fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint]]) -> Picture:
-    figure, (bound_axes, error_axes) = _grid(2, 6.4)
+    figure, (bound_axes, error_axes) = panels(2, 6.4)
     pieces: list[int] = []
-    for name, points in sweeps.items():
+    for color, (name, points) in enumerate(sweeps.items()):
         others = {p.pieces: p for p in equal[name]}
         both = [(p, others[p.pieces]) for p in points if p.pieces in others]
         pieces = [p.pieces for p, _ in both]
-        bound_axes.semilogx(pieces, [quotient(q.rho, p.rho) for p, q in both], "o-", label=plain(name))
-        error_axes.semilogx(pieces, [quotient(q.error, p.error) for p, q in both], "o-", label=plain(name))
+        curve(bound_axes, pieces, [quotient(q.rho, p.rho) for p, q in both], "o-", color, name)
+        curve(error_axes, pieces, [quotient(q.error, p.error) for p, q in both], "o-", color, name)
     for axes, what in ((bound_axes, "a-priori bound (rho)"), (error_axes, "measured error")):
         axes.axhline(1, color="0.5", linewidth=0.8)
-        axes.set_title(f"{what}: equal split / best split", fontsize=10)
+        title = f"{what}: equal split / best split"
+        finish(axes, PIECES, "ratio, above 1 the best split wins", title, scale="linear")
         _mark_pieces(axes, pieces)
-        axes.set_ylabel("ratio, above 1 the best split wins")
-        axes.grid(alpha=0.3)
-    bound_axes.legend(fontsize=8)
     caption = (
         "What the split that minimises the bound buys over giving each function the same number of pieces. "
         "The bound gains by construction; the measured error need not, and at large d loses: the bound adds "
@@ -104,32 +86,18 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
 def _error_against_steps(measurements: list[Measurement]) -> Picture:
     # One panel a problem, at its largest number of pieces, which comes last.
     last = {m.problem.label: m for m in measurements}
-    figure, panels = _grid(len(last))
-    for axes, (name, m) in zip(panels, last.items(), strict=True):
+    figure, axes_of = panels(len(last))
+    for axes, (name, m) in zip(axes_of, last.items(), strict=True):
         steps = [r["step"] for r in m.records]
-
-        def values(*keys: str, m: Measurement = m) -> list[float]:
-            found: list[float | None] = []
-            for record in m.records:
-                value: Any = record
-                for key in keys:
-                    value = value[key]
-                found.append(value)
-            return on_log_axis(found)
-
-        axes.semilogy(
-            steps, values("path", "bound", "median"), "s--", label="bound over all steps so far, median"
-        )
-        axes.semilogy(steps, values("path", "largest_mean_error", "median"), "o-", label="measured, median")
-        axes.semilogy(
-            steps, values("one_step", "mean_error", "median"), ".-", label="of that step alone, median"
-        )
-        axes.set_title(f"{plain(name)}, {m.em.pieces.total // 3} pieces", fontsize=10)
-        axes.set_xlabel("EM step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel("|mean, layers - mean, EM|")
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
+        paths, own = [r["path"] for r in m.records], [r["one_step"] for r in m.records]
+        bounds = [p["bound"]["median"] for p in paths]
+        curve(axes, steps, bounds, "s--", 0, "bound over all steps so far, median")
+        errors = [p["largest_mean_error"]["median"] for p in paths]
+        curve(axes, steps, errors, "o-", 1, "measured, median")
+        alone = [one["mean_error"]["median"] for one in own]
+        curve(axes, steps, alone, ".-", 2, "of that step alone, median")
+        y = DISTANCE if axes is axes_of[0] else ""
+        finish(axes, "EM step", y, f"{name}, {m.em.pieces.total // 3} pieces", steps=True)
     caption = (
         "Largest error of a mean against the EM path from the same start, step by step, with the bound over "
         "all steps (median over the tasks in which it is below the data's diameter). Where the Lipschitz "
@@ -139,30 +107,12 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
 
 
 def _bound_against_error(measurements: list[Measurement]) -> Picture:
-    figure, (axes,) = _grid(1, 6.4, 5.2)
-    pairs: dict[int, list[torch.Tensor]] = {}
-    for m in measurements:
+    pairs: dict[str, list[torch.Tensor]] = {}
+    for m in sorted(measurements, key=lambda m: m.problem.sizes[0]):
         for step in m.steps:
             both = torch.stack([step.mean_error, step.bound.mean_instance], -1)[step.defined]
-            pairs.setdefault(m.problem.sizes[0], []).append(both[(both > 0).all(-1)])
-    total = sum(len(part) for parts in pairs.values() for part in parts)
-    every = max(1, total // MAX_SCATTERED)
-    for dim, parts in sorted(pairs.items()):
-        drawn = torch.cat(parts)[::every]
-        axes.loglog(drawn[:, 0], drawn[:, 1], ".", markersize=3, alpha=0.5, label=f"d = {dim}")
-    low, high = axes.get_xlim()
-    axes.loglog([low, high], [low, high], color="black", linewidth=1, label="bound = error")
-    axes.set_title("Instance bound against measured error, one step", fontsize=10)
-    axes.set_xlabel("measured |mean, layers - mean, EM|")
-    axes.set_ylabel("instance bound")
-    axes.legend(fontsize=8, markerscale=3)
-    axes.grid(alpha=0.3)
-    shown = "every one" if every == 1 else f"one in {every}"
-    caption = (
-        f"Each dot is a component at a step ({total:,} in all, {shown} drawn). A dot below the line would "
-        "be a broken bound."
-    )
-    return Picture("bound_against_error", caption, figure)
+            pairs.setdefault(f"d = {m.problem.sizes[0]}", []).append(both)
+    return scatter(pairs, "Instance bound against measured error, one step", "component at a step")
 
 
 def _path_picture(measurements: list[Measurement]) -> list[Picture]:
@@ -170,7 +120,7 @@ def _path_picture(measurements: list[Measurement]) -> list[Picture]:
     if not flat:
         return []
     m = min(flat, key=lambda m: (m.problem.sizes[0], -m.em.pieces.total))
-    figure, (axes,) = _grid(1, 6.4, 5.6)
+    figure, (axes,) = panels(1, 6.4, 5.6)
     X = m.problem.X[0]
     axes.plot(X[:, 0], X[:, 1], ".", color="0.7", markersize=4, label="points")
     layers = m.run.path_means[0].cpu()
@@ -197,12 +147,4 @@ def _path_picture(measurements: list[Measurement]) -> list[Picture]:
 
 def _weights(measurements: list[Measurement]) -> list[Picture]:
     small = em_construction(2, 3, 1, 4, radius=measurements[0].em.radius)
-    figures = small.construction.plot_weights()
-    caption = (
-        "Dense weights of layer {} of a small construction (d0 = {}, K0 = {}, 4 pieces a function), with the "
-        "named blocks on the axes. White is exactly 0."
-    )
-    return [
-        Picture(f"weights_layer_{n}", caption.format(n, small.max_dim, small.max_components), figure)
-        for n, figure in enumerate(figures, 1)
-    ]
+    return weight_pictures(small.plot_weights(), "a small construction (d0 = 2, K0 = 3, 4 pieces a function)")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from console.output import significant
+from console.terminal import widen
 from verify.em.measure import Measurement
 from verify.engine.record import quotient
+from verify.engine.tables import print_rows
 
-WIDTH = 110
 LEGEND = (
     "error, p90: largest mean error of a task against the EM path from the same start, median and 90th "
     "percentile. bound/err, least: instance bound of one step over its error, median and smallest. a-priori: "
@@ -23,25 +21,19 @@ LEGEND = (
     "bound carries earlier errors. round64, round32: the rounding part of the one-step bound."
 )
 COLUMNS = (
-    *("pieces", "step", "error", "p90", "bound/err", "least", "a-priori", "path", "tasks", "Lip"),
-    *("round64", "round32", "bounds"),
+    *(("pieces", "pieces"), ("step", "step"), ("error", "median"), ("p90", "p90"), ("bound/err", "ratio")),
+    *(("least", "least", 4), ("a-priori", "apriori"), ("path", "path"), ("tasks", "tasks")),
+    *(("Lip", "lipschitz"), ("round64", "float64"), ("round32", "float32"), ("bounds", "broken")),
 )
 
 
 def print_results(console: Console, measurements: list[Measurement], results: dict[str, Any]) -> None:
     """A table a problem (first, second and last step; the page has them all), slopes, splits, the verdict."""
-    if console.width < WIDTH and not console.is_terminal:
-        console.width = WIDTH
+    widen(console)
     for label, group in groupby(measurements, lambda m: m.problem.label):
+        shown = [m.records[i] for m in group for i in sorted({0, min(1, m.run.steps - 1), m.run.steps - 1})]
         title = f"{label}: distance between the means of EM and of the layers"
-        table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify="right", overflow="fold")
-        for m in group:
-            for index in sorted({0, min(1, m.run.steps - 1), m.run.steps - 1}):
-                table.add_row(*_cells(m.records[index]))
-            table.add_section()
-        console.print(table)
+        print_rows(console, title, COLUMNS, [_row(record) for record in shown])
     console.print(LEGEND, style="dim")
     for (name, note), places in sorted(_notes(measurements).items()):
         where = "; ".join(f"{pieces} pieces, step {steps}" for pieces, steps in places.items())
@@ -63,24 +55,21 @@ def _notes(measurements: list[Measurement]) -> dict[tuple[str, str], dict[int, s
     return notes
 
 
-def _cells(record: dict[str, Any]) -> list[str]:
+def _row(record: dict[str, Any]) -> dict[str, Any]:
     one, path = record["one_step"], record["path"]
-    lipschitz = path["lipschitz"] or {"median": None}
-    return [
-        str(record["setting"]["pieces_mean"]),
-        str(record["step"]),
-        significant(path["largest_mean_error"]["median"]),
-        significant(path["largest_mean_error"]["p90"]),
-        significant(one["instance_ratio"]["median"]),
-        significant(one["instance_ratio"]["min"], 4),
-        significant(one["apriori_ratio"]["median"]),
-        significant(path["ratio"]["median"]),
-        f"{path['bound_below_data_diameter']}/{record['setting']['tasks']}",
-        significant(lipschitz["median"]),
-        significant(one["rounding_part"]["float64"]),
-        significant(one["rounding_part"]["float32"]),
-        "kept" if record["passed"] else "[red]BROKEN[/red]",
-    ]
+    return one["rounding_part"] | {
+        "pieces": record["setting"]["pieces_mean"],
+        "step": record["step"],
+        "median": path["largest_mean_error"]["median"],
+        "p90": path["largest_mean_error"]["p90"],
+        "ratio": one["instance_ratio"]["median"],
+        "least": one["instance_ratio"]["min"],
+        "apriori": one["apriori_ratio"]["median"],
+        "path": path["ratio"]["median"],
+        "tasks": f"{path['bound_below_data_diameter']}/{record['setting']['tasks']}",
+        "lipschitz": (path["lipschitz"] or {"median": None})["median"],
+        "broken": not record["passed"],
+    }
 
 
 def _print_splits(console: Console, sweeps: dict[str, list[dict[str, Any]]]) -> None:

@@ -102,24 +102,28 @@ def against_accuracy(theorem: Theorem[Any], sweep: list[dict[str, Any]]) -> Pict
 
 def bound_against_error(measured: Iterable[Measured]) -> Picture:
     """A dot for each item at each step."""
-    figure, (axes,) = panels(1, 6.4, 5.2)
     pairs: dict[str, list[torch.Tensor]] = {}
     for found in measured:
         for name, error in found.error.items():
             both = torch.stack([error, found.bound[name].total], -1)[found.compared[name]]
-            pairs.setdefault(name, []).append(both[(both > 0).all(-1) & both.isfinite().all(-1)])
-    total = sum(len(part) for parts in pairs.values() for part in parts)
+            pairs.setdefault(name, []).append(both)
+    return scatter(pairs, "Bound against measured error", "item after a step")
+
+
+def scatter(pairs: dict[str, list[torch.Tensor]], title: str, what: str) -> Picture:
+    """Error and bound (n, 2) as dots, a colour a name; what is 0 or not finite is not drawn."""
+    figure, (axes,) = panels(1, 6.4, 5.2)
+    dots = {name: torch.cat(parts) for name, parts in pairs.items()}
+    dots = {name: both[(both > 0).all(-1) & both.isfinite().all(-1)] for name, both in dots.items()}
+    total = sum(map(len, dots.values()))
     every = max(1, total // MAX_SCATTERED)
-    for name, parts in pairs.items():
-        dots = torch.cat(parts)[::every]
-        axes.loglog(dots[:, 0], dots[:, 1], ".", markersize=3, alpha=0.5, label=plain(name))
+    for name, both in dots.items():
+        axes.loglog(*both[::every].T, ".", markersize=3, alpha=0.5, label=plain(name))
     low, high = axes.get_xlim()
     axes.loglog([low, high], [low, high], color="black", linewidth=1, label="bound = error")
-    finish(axes, "measured |layers - reference|", "bound")
+    finish(axes, "measured |layers - reference|", "bound", title)
     shown = "every one" if every == 1 else f"one in {every}"
-    caption = (
-        f"Each dot is an item after a step ({total:,} in all, {shown} drawn). Below the line one is broken."
-    )
+    caption = f"A dot for each {what} ({total:,} in all, {shown} drawn). Below the line a bound is broken."
     return Picture("bound_against_error", caption, figure)
 
 

@@ -44,6 +44,7 @@ class Report:
         settings = "\n".join(f"{name}: {value}" for name, value in results["settings"].items())
         content = {"settings": settings} | page
         write_results(self.out, self.command, self.run, results, pictures, self.names, self.template, content)
-        written = f"wrote {self.out / 'index.html'}, results.json, {len(pictures)} figures"
+        figures = f"{len(pictures)} figure{'' if len(pictures) == 1 else 's'}"
+        written = f"wrote {self.out / 'index.html'}, results.json, {figures}"
         console.print(written, markup=False)
-        return 0 if results["passed"] else BROKEN
+        return 0 if results.get("passed", True) else BROKEN
