@@ -110,8 +110,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "copies claimed without their control",
         "verify/learned/weights.py",
-        "passed=largest <= COPY_DISTANCE < least,",
-        "passed=largest <= COPY_DISTANCE,",
+        "passed = largest <= COPY_DISTANCE < least",
+        "passed = largest <= COPY_DISTANCE",
         ("tests/verify/learned/test_learned_ledger.py::test_copies_fail_where_their_control_does_not",),
         "a control must fail",
     ),

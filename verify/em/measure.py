@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from constructions.em.weights import SOURCE, EMConstruction
 from constructions.language.rounding import length
 from verify.em.compare import StepComparison, compare_step
 from verify.em.problems import Problem
-from verify.engine.record import Record
+from verify.engine.record import Check
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,32 +60,16 @@ def measure(
     The data are first rounded to ``dtype``; both sides see the same numbers, and the reference works on them
     in float64.
     """
-    began = time.perf_counter()
+    check = Check(SOURCE, seed, dtype)
     X, weights, means = (v.to(dtype).to(torch.float64) for v in (problem.X, problem.weights, problem.means))
     run = em.run(X, weights, means, dtype=dtype, device=device)
     path_weights, path_means = run.path_weights.cpu(), run.path_means.cpu()
     data = StepData.uniform(X, weights, means, refreshed=False)
-    bounds = path_bound(
-        em,
-        X,
-        data.token_mask,
-        path_weights,
-        path_means,
-        data.component_mask,
-        data.n_features,
-        dtype,
-        run.refreshed,
-    )
+    masks = data.component_mask, data.n_features
+    bounds = path_bound(em, X, data.token_mask, path_weights, path_means, *masks, dtype, run.refreshed)
+    states = list(zip(path_weights.unbind(1), path_means.unbind(1), strict=True))
     steps = [
-        compare_step(
-            em,
-            X,
-            (path_weights[:, t], path_means[:, t]),
-            (path_weights[:, t + 1], path_means[:, t + 1]),
-            refreshed=t > 0,
-            dtype=dtype,
-            bound=bounds.steps[t],
-        )
+        compare_step(em, X, states[t], states[t + 1], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
         for t in range(run.steps)
     ]
     em_weights, em_means, comparable = reference_path(X, path_weights[:, 0].double(), means, run.steps)
@@ -104,8 +87,7 @@ def measure(
         records=[],
     )
     shares = _rounding_shares(em, X, path_weights, path_means)
-    seconds = time.perf_counter() - began
-    result.records.extend(_record(result, t, shares[t], dtype, seed, seconds) for t in range(run.steps))
+    result.records.extend(_record(result, t, shares[t], check) for t in range(run.steps))
     return result
 
 
@@ -121,9 +103,7 @@ def _rounding_shares(em: EMConstruction, X: Tensor, weights: Tensor, means: Tens
     return shares
 
 
-def _record(
-    m: Measurement, t: int, rounding: dict[str, float], dtype: torch.dtype, seed: int, seconds: float
-) -> dict[str, Any]:
+def _record(m: Measurement, t: int, rounding: dict[str, float], check: Check) -> dict[str, Any]:
     step, bound = m.steps[t], m.steps[t].bound
     holds = m.bounds.holds[:, t] & m.comparable[:, t]
     broken_steps = int(step.broken().sum())
@@ -144,19 +124,9 @@ def _record(
     dim, components, samples = m.problem.sizes
     passed = broken_steps == 0 and broken_path == 0
     errors = m.path_error[:, t].amax(-1)[m.comparable[:, t]]
-    record = Record(
-        claim=f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}",
-        source=SOURCE,
-        evidence="sampled",
-        bound=float(limit.flatten()[tightest]),
-        observed=float(error.flatten()[tightest]),
-        instances=len(m.problem.X),
-        dtype=str(dtype).removeprefix("torch."),
-        seed=seed,
-        seconds=seconds,
-        passed=passed,
-        note=_note(bound.undefined, bound.dying),
-    )
+    claim = f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}"
+    at = float(limit.flatten()[tightest]), float(error.flatten()[tightest])
+    record = check.record(claim, *at, len(m.problem.X), passed, _note(bound.undefined, bound.dying))
     settings = {
         "name": m.problem.name,
         "dim": dim,

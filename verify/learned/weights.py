@@ -21,7 +21,7 @@ from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.group import random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models
 from training.serving.loading import SHIPPED, load_tgmm
-from verify.engine.record import Record
+from verify.engine.record import Check, Record
 
 NOTE = "paper_notes/learned_vs_constructed.md"
 DEVICE = "cpu"
@@ -39,7 +39,7 @@ NOISE, TOO_MUCH_NOISE = 3e-3, 3e-2
 
 def check_copies(seed: int, instances: int) -> list[Record]:
     """A copy under random symmetries is at distance 0 after alignment; a changed copy is not."""
-    began = time.perf_counter()
+    check = Check(f"{NOTE}, proposition 1", seed)
     generator = torch.Generator().manual_seed(seed)
     problem = EMProblem(dtype=torch.float64)
     constructed, slots = problem.constructed(), slot_blocks(problem)
@@ -57,21 +57,10 @@ def check_copies(seed: int, instances: int) -> list[Record]:
             _change(copied.backbone.layers)  # pyright: ignore[reportArgumentType]
             controls.append(align_models(model, copied).distance)
     largest, least = max(distances), min(controls)
-    return [
-        Record(
-            claim="a copy of a network under random symmetries is at distance 0 from it after alignment",
-            source=f"{NOTE}, proposition 1",
-            evidence="sampled",
-            bound=COPY_DISTANCE,
-            observed=largest,
-            instances=len(distances),
-            dtype="float64",
-            seed=seed,
-            seconds=time.perf_counter() - began,
-            passed=largest <= COPY_DISTANCE < least,
-            note=f"the construction, {', '.join(SHIPPED)}; control, one unit a layer changed: {least:.1e}",
-        )
-    ]
+    note = f"the construction, {', '.join(SHIPPED)}; control, one unit a layer changed: {least:.1e}"
+    passed = largest <= COPY_DISTANCE < least
+    claim = "a copy of a network under random symmetries is at distance 0 from it after alignment"
+    return [check.record(claim, COPY_DISTANCE, largest, len(distances), passed, note)]
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from console.terminal import progress
 from constructions.language.hypotheses import HypothesisError
 from training.serving.loading import SHIPPED
 from verify.engine.ledger_figure import NAMES, margins
+from verify.engine.record import Check as SelfCheck
 from verify.engine.record import Record, shown
 from verify.registry import CHECKS, Check, own_checks
 
@@ -78,25 +78,12 @@ def _records(
 
 def _checked(name: str, check: Check, seed: int, instances: int) -> list[Record]:
     """The records of one check; a construction that refuses an instance of ours has failed its claim."""
-    began = time.perf_counter()
+    itself = SelfCheck("the check itself", seed, "-")
     try:
         return check(seed, instances)
     except HypothesisError as problem:
-        return [
-            Record(
-                claim=f"{name}: every instance is within the hypotheses",
-                source="the check itself",
-                evidence="sampled",
-                bound=0.0,
-                observed=math.nan,
-                instances=0,
-                dtype="-",
-                seed=seed,
-                seconds=time.perf_counter() - began,
-                passed=False,
-                note=str(problem),
-            )
-        ]
+        claim = f"{name}: every instance is within the hypotheses"
+        return [itself.record(claim, 0.0, math.nan, 0, passed=False, note=str(problem))]
 
 
 def _line(r: Record) -> str:

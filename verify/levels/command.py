@@ -42,7 +42,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from scipy import stats
 
 from baselines.em import em
@@ -55,7 +54,7 @@ from console.errors import BROKEN, checking_input
 from console.folder import RESULTS
 from console.memory import check_fits
 from console.output import check_out, write_json
-from console.terminal import progress
+from console.terminal import print_table, progress, widen
 
 COMMAND = "verify.reference_levels"
 ROOMS = ("constructions", "baselines", "verify")
@@ -261,37 +260,23 @@ def published_standard_error(published: Published, oracle: Summary) -> float:
     return math.sqrt(variance / PUBLISHED_TASKS)
 
 
-def levels_table(levels: list[Level]) -> Table:
+COLUMNS = ("method", "d", "K", "mean", "s.e.", "median", "p90", "% bad", "failed", "published", "distance")
+
+
+def print_levels(console: Console, levels: list[Level]) -> None:
     """One row for each method and cell."""
-    table = Table(title=f"Total error on the paper's tasks, N = {N_SAMPLES}")
-    for name in (
-        "method",
-        "d",
-        "K",
-        "mean",
-        "s.e.",
-        "median",
-        "p90",
-        "% bad",
-        "failed",
-        "published",
-        "distance",
-    ):
-        table.add_column(name, justify="left" if name == "method" else "right")
-    table.add_column("within 3")
+    rows = []
     for level in levels:
         m = level.measured
-        row = [level.method, str(level.n_features), str(level.n_components), f"{m.mean:.4f}"]
-        row += [f"{m.standard_error:.4f}", f"{m.median:.4f}", f"{m.p90:.4f}", f"{m.percent_bad:.1f}"]
-        row += [str(level.n_failed)]
-        if level.published is None:
-            row += ["-", "-", "-"]
-        elif level.distance is None:
-            row += [f"{level.published:.3f}", "-", "-"]
-        else:
-            row += [f"{level.published:.3f}", f"{level.distance:.2f}", "yes" if level.reproduced else "NO"]
-        table.add_row(*row)
-    return table
+        row = [level.method, str(level.n_features), str(level.n_components)]
+        row += [f"{x:.4f}" for x in (m.mean, m.standard_error, m.median, m.p90)]
+        row += [f"{m.percent_bad:.1f}", str(level.n_failed)]
+        row.append("-" if level.published is None else f"{level.published:.3f}")
+        compared = level.distance is not None
+        row += [f"{level.distance:.2f}", "yes" if level.reproduced else "NO"] if compared else ["-", "-"]
+        rows.append(row)
+    title = f"Total error on the paper's tasks, N = {N_SAMPLES}"
+    print_table(console, title, (*COLUMNS, "within 3"), rows)
 
 
 def compare(tasks: int, seed: int, out: Path) -> int:
@@ -310,7 +295,8 @@ def compare(tasks: int, seed: int, out: Path) -> int:
         levels = _kept_levels(tasks, seed, cells)
         passed = all(level.reproduced for level in levels)
         console = Console()
-        console.print(levels_table(levels))
+        widen(console)
+        print_levels(console, levels)
         if tasks < PUBLISHED_TASKS:
             console.print(SMALL, style="dim", highlight=False)
         settings = {"n_tasks": tasks, "n_samples": N_SAMPLES, "tol": TOL, "max_iter": MAX_ITER}

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from constructions.language.rational import ExactTransformer
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
-from verify.engine.rational import ExactTransformer
 from verify.tensor.layout import FORMS, Form, contracted, layout
 
 MAX_DIM, MAX_STEPS = 6, 4

@@ -24,9 +24,9 @@ from sympy.polys.domains import QQ
 from sympy.polys.rings import ring
 from torch import Tensor
 
+from constructions.language.rational import ExactTransformer
 from constructions.language.transformer import Transformer, TransformerLayer, TransformerShape
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
-from verify.engine.rational import ExactTransformer
 from verify.tensor.layout import Form, contracted, layout
 
 BOUND = 7

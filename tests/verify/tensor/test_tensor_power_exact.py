@@ -16,11 +16,11 @@ import verify.tensor.exact as tensor_power_exact
 import verify.tensor.exact_checks as checks
 import verify.tensor.symbolic as tensor_power_symbolic
 from constructions import LayerShape, Transformer, TransformerShape, em_construction
+from constructions.language.rational import ExactTransformer
 from constructions.language.rounding import gamma
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power.softmax import softmax_tensor_power_construction
-from verify.engine.rational import ExactTransformer
 from verify.tensor.exact import (
     ALL_CASES,
     Task,
