@@ -193,7 +193,7 @@ def test_significant_reads_as_a_number_near_the_value(value):
 
 # ---- writing
 
-TEMPLATE, CONTEXT = Path(__file__).parents[3] / "verify" / "ledger.html", {}
+TEMPLATE, CONTEXT = Path(__file__).parents[3] / "verify" / "ledger" / "ledger.html", {}
 RUN = {"seed": 0}
 CONTENT = {"passed": True, "seed": 0, "settings": {}, "records": []}
 
