@@ -5,8 +5,6 @@ What is wrong is refused in one line that names the option ``--data``.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +14,10 @@ from numpy.typing import NDArray
 from console.columns import chosen, remarks
 from console.csv_table import read_csv
 from console.errors import BadInputError
+from console.npy_file import UNREADABLE
 from console.streams import printable
 
 SUFFIXES = (".csv", ".npy", ".npz")
-UNREADABLE = (ValueError, TypeError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 SHOWN_NAMES = 20
 
 Array = NDArray[np.float64]
