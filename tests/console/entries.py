@@ -4,6 +4,8 @@ ENTRIES = {
     "verify.__main__": "--only em-exact",
     "verify.tensor_power": "",
     "verify.softmax_tensor_power": "",
+    "verify.em_construction": "",
+    "verify.resources": "",
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",

@@ -20,7 +20,7 @@ from constructions.language.assembly import Construction
 from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear
 from constructions.language.scores import dot
-from verify.em.command import app as em_command
+from verify.em_construction import app as em_command
 
 TINY_GRID = ("--dims", 2, "--components", 2, "--samples", 9, "--trials", 2, "--steps", 2, "--pieces", 8)
 

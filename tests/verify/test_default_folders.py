@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from commands import TINY_GRID, invoke, snapshot
 
-from verify import resources, tensor_power
-from verify.em import command as em_construction
+from verify import em_construction, resources, tensor_power
 from verify.tensor import relu_command
 
 

@@ -8,10 +8,10 @@ import torch
 from commands import invoke, strict_json
 
 import verify.resource_rows as rows
-import verify.resources as command
 from constructions.em.pieces import relative_error, split_pieces
 from constructions.language.counts import count
 from constructions.tensor_power.relu import tensor_power_construction
+from verify.resources import app
 
 TINY = ("--dims", "3,1", "--errors", "1e-3,1e-2", "--steps", 4)
 
@@ -19,7 +19,7 @@ TINY = ("--dims", "3,1", "--errors", "1e-3,1e-2", "--steps", 4)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("resources") / "deep" / "er"
-    outcome = invoke(command.app, *TINY, "--out", out)
+    outcome = invoke(app, *TINY, "--out", out)
     assert outcome.code == 0, outcome.err
     return out, outcome, strict_json(out / "results.json")
 
@@ -123,7 +123,7 @@ def test_more_steps_take_more_layers_only(tmp_path):
     tables = []
     for steps in (1, 10**12):
         out = tmp_path / str(steps)
-        assert invoke(command.app, *TINY, "--steps", steps, "--out", out).code == 0
+        assert invoke(app, *TINY, "--steps", steps, "--out", out).code == 0
         assert (out / "index.html").is_file()
         tables.append(strict_json(out / "results.json")["tables"])
     for one, many in zip(*([row for table in t.values() for row in table] for t in tables), strict=True):

@@ -11,7 +11,7 @@ import pytest
 from commands import invoke, snapshot
 from numpy.lib import format as npy_format
 
-from verify.em.command import app
+from verify.em_construction import app
 
 POINTS = np.random.default_rng(0).normal(size=(20, 2))
 QUICK = ("--steps", 1, "--pieces", 4)

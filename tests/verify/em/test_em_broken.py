@@ -19,6 +19,7 @@ from commands import (
 import verify.em.command as command
 import verify.em.measure as em_measure
 from constructions.language.rounding import unit_roundoff
+from verify.em_construction import app
 
 U = unit_roundoff(torch.float64)
 
@@ -58,7 +59,7 @@ def assert_reported_broken(outcome, out):
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_each_bound_is_enforced(bound, monkeypatch, tmp_path):
     monkeypatch.setattr(em_measure, "path_bound", partial(shrunk, bound))
-    outcome = invoke(command.app, *TINY_GRID, "--out", tmp_path / "out")
+    outcome = invoke(app, *TINY_GRID, "--out", tmp_path / "out")
     assert_reported_broken(outcome, tmp_path / "out")
 
 
@@ -66,7 +67,7 @@ def test_each_bound_is_enforced(bound, monkeypatch, tmp_path):
 @pytest.mark.parametrize("mutate", [flipped_half_norm2, without_log_count, with_wrong_square])
 def test_a_wrong_construction_is_found(mutate, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "em_construction", partial(built, mutate=mutate))
-    outcome = invoke(command.app, *TINY_GRID, "--pieces", 256, "--out", tmp_path / "out")
+    outcome = invoke(app, *TINY_GRID, "--pieces", 256, "--out", tmp_path / "out")
     assert_reported_broken(outcome, tmp_path / "out")
 
 
@@ -74,5 +75,5 @@ def test_a_wrong_construction_is_found(mutate, monkeypatch, tmp_path):
 @pytest.mark.parametrize("steps", [1, 2])
 def test_layers_that_give_nan_are_broken_not_bad_input(steps, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "em_construction", partial(built, mutate=giving_nan))
-    outcome = invoke(command.app, *TINY_GRID, "--steps", steps, "--out", tmp_path / "out")
+    outcome = invoke(app, *TINY_GRID, "--steps", steps, "--out", tmp_path / "out")
     assert_reported_broken(outcome, tmp_path / "out")

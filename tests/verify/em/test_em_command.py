@@ -16,7 +16,7 @@ from commands import (
 )
 
 from constructions.language.rounding import unit_roundoff
-from verify.em.command import app
+from verify.em_construction import app
 
 U = unit_roundoff(torch.float64)
 LABELS = ("d=1 K=2 N=13, random-points", "d=2 K=2 N=13, random-points")

@@ -18,7 +18,7 @@ from console.streams import printable
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, unit_roundoff
 from verify.em import figures as em_figures
-from verify.em.command import app
+from verify.em_construction import app
 from verify.engine.record import margin_of, quotient
 
 U = unit_roundoff(torch.float64)

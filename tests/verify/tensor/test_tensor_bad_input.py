@@ -13,12 +13,12 @@ from numpy.lib import format as npy_format
 import verify.tensor.data as tensor_data
 import verify.tensor.relu_command as relu
 import verify.tensor.softmax_command as softmax
-from verify import resources, softmax_tensor_power, tensor_power
+from verify import resource_report, resources, softmax_tensor_power, tensor_power
 
 T = np.random.default_rng(0).normal(size=(3, 3, 3))
 V = np.array([0.6, -0.5, 0.9])
 COMMANDS = {"relu": tensor_power, "softmax": softmax_tensor_power, "resources": resources}
-NAMES = {"relu": relu.NAMES, "softmax": softmax.NAMES, "resources": resources.NAMES}
+NAMES = {"relu": relu.NAMES, "softmax": softmax.NAMES, "resources": resource_report.NAMES}
 QUICK = {"relu": ("--steps", 2, "--pieces", 16), "softmax": ("--steps", 2, "--pairs", 1), "resources": ()}
 
 
