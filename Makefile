@@ -26,7 +26,7 @@ verify: $(READY) ## the main job: each theorem as hand-built attention, default 
 	$(RUN) -m verify.tensor_power --out results/tensor_power
 	$(RUN) -m verify.softmax_tensor_power --out results/softmax_tensor_power
 
-test: $(READY) ## the default test suite, on two processes (under 5 minutes on two cores)
+test: $(READY) ## the default test suite, on two processes (6 minutes or so on two cores)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## the tests marked slow: the 20,000-instance search and the published levels
