@@ -40,7 +40,9 @@ VERIFY: tuple[Mutant, ...] = (
         "verify/em/measure.py",
         "broken_path = int((held & ~path_kept).sum())",
         "broken_path = int((~path_kept).sum())",
-        ("tests/verify/em/test_em_sweep_and_measure.py::test_measurement",),
+        (
+            "tests/verify/em/test_em_sweep_and_measure.py::test_a_path_is_judged_where_it_is_claimed_and_nowhere_else",
+        ),
         "where EM is 0/0",
     ),
     Mutant(

@@ -19,9 +19,10 @@ from console.output import Picture, check_out, finite, significant, write_result
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
 from verify.em.compare import compare_step
-from verify.em.measure import measure
+from verify.em.measure import _record, measure
 from verify.em.problems import Problem, random_problem
 from verify.em.sweep import SweepPoint, fitted_slope, sweep
+from verify.engine.record import Check
 
 U = unit_roundoff(torch.float64)
 F64 = torch.float64
@@ -83,6 +84,16 @@ def test_measurement(vanishing):
     error = (m.run.path_means[0, 1] - m.em_means[0, 1]).norm(dim=-1).max()
     assert first["path"]["largest_mean_error"]["max"] == pytest.approx(float(error), rel=4 * U)
     json.dumps(finite(m.records), allow_nan=False)
+
+
+def test_a_path_is_judged_where_it_is_claimed_and_nowhere_else(vanishing):
+    """Task 1 has lost a component: whatever stands there, NaN too, breaks nothing. Task 0 is claimed."""
+    m = measure(em_construction(1, 2, 2, 64, radius=60.0), vanishing, F64, "cpu", seed=11)
+    for task, value, broken in ((1, math.nan, 0), (1, math.inf, 0), (0, math.nan, 2), (0, math.inf, 2)):
+        error = m.path_error.clone()
+        error[task] = value
+        found = _record(dataclasses.replace(m, path_error=error), 0, {}, Check("s", 0, F64))
+        assert found["broken"] == {"one_step": 0, "path": broken}, (task, value)
 
 
 def test_measurement_rounds_the_data_once():
