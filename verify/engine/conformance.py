@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-import pickle
 from collections.abc import Callable
 from typing import Any
 from unittest import SkipTest
@@ -27,6 +26,15 @@ from verify.engine.theorem import Theorem
 
 DTYPES = (torch.float64, torch.float32)
 TASKS, STEPS = 3, 2
+
+
+class PropertyError(AssertionError):
+    """A property that the theorem has not got, though it does not say so."""
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise PropertyError(what)
 
 
 def formulas(weights: Any) -> Construction:
@@ -82,17 +90,18 @@ def every_family_and_size_is_within_its_bounds(theorem: Theorem[Any], dtype: tor
                     found = measure(theorem, weights, instance, dtype, steps=STEPS)
                 except HypothesisError:
                     continue
-                assert not bool(found.broken().any()), (name, dict(sizes), accuracy, found.margin())
+                at = f"{name}, {dict(sizes)}, accuracy {accuracy}: bound / error is {found.margin():.3g}"
+                _require(not bool(found.broken().any()), at)
                 steps, claimed = steps + found.claimed().numel(), claimed + int(found.claimed().sum())
-    assert steps, "every family was refused"
-    assert claimed >= steps / 2, f"{claimed} of {steps} bounds are finite"
+    _require(steps > 0, "every family was refused")
+    _require(claimed >= steps / 2, f"{claimed} of {steps} bounds are finite")
 
 
 def a_task_alone_is_within_the_bounds_of_the_batch(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     case = Case.of(theorem, dtype)
     for index in range(TASKS):
         alone = dataclasses.replace(case, instance=theorem.task(case.instance, index))
-        assert not bool(alone.measured().broken().any())
+        _require(not bool(alone.measured().broken().any()), f"task {index} alone leaves its bound")
 
 
 def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -102,7 +111,7 @@ def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dty
         transformer = case.weights.to_transformer(dtype, "cpu", looped)
         with torch.no_grad():
             off = case.outside(transformer(tokens, mask))
-        assert not any(off.values()), off
+        _require(not any(off.values()), f"items outside their bounds: {off}")
 
 
 def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -113,15 +122,14 @@ def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     behind = torch.cat([mask, torch.zeros_like(mask[:, :2])], 1)
     with torch.no_grad():
         off = case.outside(case.weights.to_transformer(dtype)(padded, behind)[:, : tokens.shape[1]])
-    assert not any(off.values()), off
+    _require(not any(off.values()), f"items outside their bounds: {off}")
 
 
 def the_bounds_tell_a_missing_head(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     """Each head in turn writes nothing: some family leaves its bounds, or is no number any more."""
     for layer, index in _heads(Case.of(theorem, dtype).weights):
-        assert any(_without_head(Case.of(theorem, dtype, name), layer, index) for name in theorem.families), (
-            f"head {index + 1} of layer {layer + 1} is not needed by any family"
-        )
+        noticed = any(_without_head(Case.of(theorem, dtype, f), layer, index) for f in theorem.families)
+        _require(noticed, f"head {index + 1} of layer {layer + 1} is not needed by any family")
 
 
 def _heads(weights: Any) -> list[tuple[int, int]]:
@@ -149,32 +157,33 @@ def a_number_that_is_none_is_refused(theorem: Theorem[Any], dtype: torch.dtype) 
             theorem.run(case.weights, dataclasses.replace(case.instance, **{field.name: broken}), dtype)
         except HypothesisError:
             continue
-        raise AssertionError(f"{field.name} with NaN in it was taken")
+        raise PropertyError(f"{field.name} with NaN in it was taken")
 
 
 def a_run_leaves_the_instance_as_it_was(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     case = Case.of(theorem, dtype)
     before = copy.deepcopy(case.instance)
     case.measured()
-    for field in dataclasses.fields(case.instance):
-        value, old = getattr(case.instance, field.name), getattr(before, field.name)
-        assert not isinstance(value, Tensor) or torch.equal(value, old), field.name
+    _require(not _changed(case.instance, before), f"changed: {_changed(case.instance, before)}")
 
 
 def a_seed_decides_every_number(theorem: Theorem[Any]) -> None:
     for name in theorem.families:
         one, again = (Case.of(theorem, family=name).instance for _ in range(2))
-        for field in dataclasses.fields(one):
-            value = getattr(one, field.name)
-            assert not isinstance(value, Tensor) or torch.equal(value, getattr(again, field.name)), name
+        _require(not _changed(one, again), f"{name} drew others of the same seed: {_changed(one, again)}")
 
 
-def weights_survive_copying_and_pickling(theorem: Theorem[Any]) -> None:
+def _changed(one: Any, other: Any) -> list[str]:
+    """Names of the tensors of two instances that are not the same numbers; NaN is none."""
+    names = [field.name for field in dataclasses.fields(one) if isinstance(getattr(one, field.name), Tensor)]
+    return [name for name in names if not torch.equal(getattr(one, name), getattr(other, name))]
+
+
+def weights_survive_copying(theorem: Theorem[Any]) -> None:
     case = Case.of(theorem)
     state = case.weights.to_transformer().state_dict()
-    for twin in (copy.deepcopy(case.weights), pickle.loads(pickle.dumps(case.weights))):  # noqa: S301
-        for name, value in twin.to_transformer().state_dict().items():
-            assert torch.equal(value, state[name]), name
+    for name, value in copy.deepcopy(case.weights).to_transformer().state_dict().items():
+        _require(torch.equal(value, state[name]), f"{name} of a copy is another one")
 
 
 def the_layer_table_names_every_block_that_is_read(theorem: Theorem[Any]) -> None:
@@ -182,28 +191,40 @@ def the_layer_table_names_every_block_that_is_read(theorem: Theorem[Any]) -> Non
     text = weights.explain()
     heads = [head for layer in formulas(weights).layers for head in layer.all_heads]
     read = {block.whole.name for head in heads for block in (head.read, *head.score.reads)}
-    assert all(name in text for name in read), sorted(read)
-    assert theorem.source.split(",")[0] in text
+    missing = sorted(name for name in read if name not in text)
+    _require(not missing, f"the table does not name {missing}")
+    _require(theorem.source.split(",")[0] in text, "the table does not name the source")
 
 
 def counts_from_the_formulas_are_those_of_the_weights(theorem: Theorem[Any]) -> None:
     weights = Case.of(theorem).weights
     counted, measured = count(formulas(weights)), weights.resources()
     for name in ("layers", "heads", "head_dim", "width", "hidden", "parameters", "nonzeros"):
-        assert getattr(counted, name) == getattr(measured, name), name
-    assert f"{measured.layers:,}" in theorem.resource_table(weights)
+        ours, theirs = getattr(counted, name), getattr(measured, name)
+        _require(ours == theirs, f"{name}: {ours} by the formulas, {theirs} of the weights")
+    in_table = f"{measured.layers:,}" in theorem.resource_table(weights)
+    _require(in_table, f"the resource table does not say {measured.layers} layers")
 
 
 def one_figure_a_layer(theorem: Theorem[Any]) -> None:
     weights = Case.of(theorem).weights
-    assert len(weights.plot_weights()) == len(formulas(weights).layers)
+    drawn_layers, layers = len(weights.plot_weights()), len(formulas(weights).layers)
+    _require(drawn_layers == layers, f"{drawn_layers} figures of {layers} layers")
 
 
 def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
-    """From the coarsest to the finest accuracy the median bound on approximation falls as it should."""
+    """From the coarsest to the finest accuracy the median bound on approximation falls as claimed.
+
+    Up to a factor 2: at the coarsest value the higher orders may be as large as the leading one. An order
+    that is wrong by 1 changes the ratio by the range of the values, which must therefore be above 4.
+    """
     accuracy = theorem.accuracy
     if accuracy is None:
         raise ValueError(f"{theorem.key} is exact, there is no order")
+    if not accuracy.values[-1] > 4 * accuracy.values[0]:
+        raise ValueError(
+            f"{theorem.key}: accuracy runs over {accuracy.values}; a range above 4 tells the order"
+        )
     ends = []
     for value in (accuracy.values[0], accuracy.values[-1]):
         case = Case.of(theorem)
@@ -213,7 +234,7 @@ def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
         ends.append(float(parts[parts > 0].median()))
     fallen = ends[1] / ends[0]
     wanted = (accuracy.values[-1] / accuracy.values[0]) ** -accuracy.order
-    assert wanted / 4 <= fallen <= wanted * 4, (fallen, wanted)
+    _require(wanted / 2 <= fallen <= wanted * 2, f"falls to {fallen:.3g}, claimed {wanted:.3g}")
 
 
 PROPERTIES: dict[str, Callable[..., None]] = {
@@ -227,7 +248,7 @@ PROPERTIES: dict[str, Callable[..., None]] = {
         a_number_that_is_none_is_refused,
         a_run_leaves_the_instance_as_it_was,
         a_seed_decides_every_number,
-        weights_survive_copying_and_pickling,
+        weights_survive_copying,
         the_layer_table_names_every_block_that_is_read,
         counts_from_the_formulas_are_those_of_the_weights,
         one_figure_a_layer,
