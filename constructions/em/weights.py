@@ -22,6 +22,7 @@ from constructions.em.pieces import Pieces, Split, split_pieces
 from constructions.em.run import EMRun
 from constructions.em.tasks import TaskBatch, Tasks, check_hypotheses, gather_tasks
 from constructions.language import curves
+from constructions.language.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.compiled import Compiled
@@ -29,14 +30,13 @@ from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, uniform
 from constructions.language.readout import AttentivePooling, slot_readout
-from constructions.language.resources import Resources
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Stream
 from constructions.language.tables import text_table
 from constructions.language.transformer import Transformer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 MOST_STEPS = 1000
 """Where a run until convergence gives up, unless told otherwise."""
@@ -141,16 +141,14 @@ def em_construction(
 
 
 @dataclass(frozen=True, eq=False)
-class EMConstruction:
+class EMConstruction(ConstructedAlgorithm):
     """The weights of Theorem 1 with read-in, read-out and error budget. Made by :func:`em_construction`.
 
     Attributes:
-        construction: the layers as formulas.
         pieces, floor, radius: as given.
         log_resp, log_pi, square: the three approximated functions.
     """
 
-    construction: Construction
     pieces: Pieces
     floor: float
     radius: float
@@ -162,11 +160,6 @@ class EMConstruction:
     )
 
     @property
-    def stream(self) -> Stream:
-        """The residual stream."""
-        return self.construction.stream
-
-    @property
     def max_dim(self) -> int:
         """d0."""
         return self.stream.x.width
@@ -176,35 +169,12 @@ class EMConstruction:
         """K0."""
         return self.stream.slot.width
 
-    @property
-    def steps(self) -> int:
-        """L."""
-        return self.construction.loops
-
-    def to_transformer(
-        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
-    ) -> Transformer:
-        """The dense weights; see :meth:`Construction.to_transformer`."""
-        return self.construction.to_transformer(dtype, device, looped)
-
     def to_readout(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> AttentivePooling:
         """The paper's read-out with its weights set."""
         s = self.stream
         return slot_readout(s, s.slot, s.log_pi, s.mu, dtype).to(device)
-
-    def explain(self) -> str:
-        """The layer table."""
-        return self.construction.explain()
-
-    def resources(self) -> Resources:
-        """Counts and norms of the compiled transformer, against the theorem's O(L) layers and O(1) heads."""
-        return self.construction.resources()
-
-    def plot_weights(self) -> list[Figure]:
-        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
-        return self.construction.plot_weights()
 
     def resource_table(self) -> str:
         """What the weights take, the formula for it, and what the theorem and earlier work promise."""

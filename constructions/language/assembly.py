@@ -290,8 +290,7 @@ class Construction:
 
     def plot_weights(self) -> list[Figure]:
         """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
-        from constructions.language.plotting import (
-            plot_weights,  # the rest of the room works without matplotlib
-        )
+        from constructions.language import plotting  # the rest of the room works without matplotlib
 
-        return plot_weights(self)
+        names = [layer.name for layer in self.layers]
+        return plotting.plot_weights(self.name, self.stream, names, self.to_transformer())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.axes import Axes
@@ -11,43 +10,39 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from constructions.language.stream import Block
-
-if TYPE_CHECKING:
-    from constructions.language.assembly import Construction
+from constructions.language.stream import Block, Stream
+from constructions.language.transformer import Transformer
 
 MAX_DRAWN = 400
 """Hidden units drawn at most: of a wider MLP, every so many-th."""
 
 
-def plot_weights(construction: Construction) -> list[Figure]:
-    """One figure a layer: ``W_Q``, ``W_K``, ``W_V``, ``W_O^T`` of every head, and the MLP.
+def plot_weights(title: str, stream: Stream, layers: Sequence[str], transformer: Transformer) -> list[Figure]:
+    """One figure a layer, under its name: ``W_Q``, ``W_K``, ``W_V``, ``W_O^T`` of every head, and the MLP.
 
     Rows are the columns of the stream, under the names of their blocks. ``W_1`` has ``b_1`` as its last row,
     ``W_2^T`` has ``b_2`` as its first column. Colours are on a signed logarithmic scale, white is exactly 0.
     """
-    blocks = construction.stream.blocks
+    blocks = stream.blocks
     figures = []
-    for number, (layer, module) in enumerate(
-        zip(construction.layers, construction.to_transformer().layers, strict=True), 1
-    ):
+    for number, (layer, module) in enumerate(zip(layers, transformer.layers, strict=True), 1):
         names = {name: p.detach() for name, p in module.named_parameters()}
-        heads = len(layer.all_heads)
-        rows = heads + (1 if layer.mlp else 0)
+        heads = len(names.get("attention.query", ()))
+        rows = heads + ("mlp.w1" in names)
         figure = Figure(figsize=(14, 4.6 * rows), layout="constrained")
-        figure.suptitle(f"{construction.name}: layer {number}, {layer.name}")
+        figure.suptitle(f"{title}: layer {number}, {layer}")
         grid = figure.add_gridspec(rows, 4)
         for index in range(heads):
             q, k, v, o = (names[f"attention.{n}"][index] for n in ("query", "key", "value", "output"))
-            for column, (title, matrix) in enumerate((("W_Q", q), ("W_K", k), ("W_V", v), ("W_O^T", o.T))):
+            for column, (name, matrix) in enumerate((("W_Q", q), ("W_K", k), ("W_V", v), ("W_O^T", o.T))):
                 axes = figure.add_subplot(grid[index, column])
-                _heat_map(axes, f"head {index + 1}: ${title}$", matrix, blocks, "head dimension")
-        if layer.mlp:
+                _heat_map(axes, f"head {index + 1}: ${name}$", matrix, blocks, "head dimension")
+        if "mlp.w1" in names:
             first = torch.cat([names["mlp.w1"], names["mlp.b1"][None]])
             second = torch.cat([names["mlp.b2"][None], names["mlp.w2"]]).T
             step = max(1, -(-first.shape[1] // MAX_DRAWN))
             unit = "hidden unit" if step == 1 else f"every {step}th of {first.shape[1]:,} hidden units"
-            bias = Block("b_1", construction.stream.width, 1)
+            bias = Block("b_1", stream.width, 1)
             _heat_map(
                 figure.add_subplot(grid[-1, :2]), "$W_1$, $b_1$", first[:, ::step], (*blocks, bias), unit
             )

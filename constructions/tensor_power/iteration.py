@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from constructions.language.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
-from constructions.language.assembly import Construction
 from constructions.language.compiled import Compiled
 from constructions.language.hypotheses import HypothesisError, LostDirectionError
-from constructions.language.resources import Resources
 from constructions.language.rounding import unit_roundoff
-from constructions.language.stream import Stream
 from constructions.language.tables import text_table
 from constructions.language.transformer import Transformer
 from constructions.tensor_power.relu_bounds import PathBound, StepError, contract, natural_scale, path_bound
@@ -23,33 +21,21 @@ from constructions.tensor_power.run import TensorPowerRun
 from constructions.tensor_power.tensors import TensorBatch, Tensors, gather_tensors
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 @dataclass(frozen=True, eq=False)
-class PowerIteration(ABC):
+class PowerIteration(ConstructedAlgorithm, ABC):
     """A construction that iterates ``v <- T(I, v, v)``, normalised or not, on tokens of its own layout.
 
     Attributes:
-        construction: the layers as formulas. One pass through them is one step.
         max_dim: d0.
         normalised: whether a step ends with ``v / |v|``.
     """
 
-    construction: Construction
     max_dim: int
     normalised: bool
     _compiled: dict[object, Transformer] = field(default_factory=Compiled, init=False, repr=False)
-
-    @property
-    def stream(self) -> Stream:
-        """The residual stream."""
-        return self.construction.stream
-
-    @property
-    def steps(self) -> int:
-        """L."""
-        return self.construction.loops
 
     @abstractmethod
     def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
@@ -121,24 +107,6 @@ class PowerIteration(ABC):
             for t, state in enumerate(path[:, :-1].unbind(1))
         ]
         return path_bound(tensors, path, steps, self.normalised)
-
-    def to_transformer(
-        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
-    ) -> Transformer:
-        """The dense weights; see :meth:`Construction.to_transformer`."""
-        return self.construction.to_transformer(dtype, device, looped)
-
-    def explain(self) -> str:
-        """The layer table."""
-        return self.construction.explain()
-
-    def resources(self) -> Resources:
-        """Layers, heads, widths, parameters and weight norms of the compiled transformer."""
-        return self.construction.resources()
-
-    def plot_weights(self) -> list[Figure]:
-        """One figure a layer: each dense matrix with the named blocks on its axes. Needs matplotlib."""
-        return self.construction.plot_weights()
 
     def resource_table(self) -> str:
         """What the weights take, the formula for it, and what the theorem and earlier work promise."""

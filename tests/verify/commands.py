@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,6 +57,19 @@ def strict_json(path: Path) -> Any:
         raise AssertionError(f"{path} holds {name}")
 
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def one_file_page(out: Path) -> tuple[str, set[str]]:
+    """index.html, which must need no other file and hold every PNG of the folder; the names of these."""
+    page = (out / "index.html").read_text()
+    assert not re.search(r"https?://", page)
+    assert not re.search(r"<(link|script|iframe)\b", page)
+    sources = re.findall(r'\bsrc="([^"]*)"', page)
+    inlined = {base64.b64decode(s.removeprefix("data:image/png;base64,"), validate=True) for s in sources}
+    files = {path.stem: path.read_bytes() for path in out.glob("*.png")}
+    assert inlined == set(files.values())
+    assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in files.values())
+    return page, set(files)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """``python -m verify.em_construction`` on random tasks: what it writes, prints and returns."""
 
-import base64
-import re
 import subprocess
 import sys
 
@@ -11,6 +9,7 @@ import torch
 from commands import (
     TINY_GRID,
     invoke,
+    one_file_page,
     run,
     strict_json,
 )
@@ -128,22 +127,15 @@ def test_grid_settings_versions_and_sweeps(grid):
 
 def test_page_is_one_file_with_everything_in_it(grid):
     out, _, results = grid
-    page = (out / "index.html").read_text()
-    assert not re.search(r"https?://", page)
-    assert not re.search(r"<(link|script|iframe)\b", page)
-    sources = re.findall(r'\bsrc="([^"]*)"', page)
-    inlined = {base64.b64decode(s.removeprefix("data:image/png;base64,"), validate=True) for s in sources}
-    files = {path.name: path.read_bytes() for path in out.glob("*.png")}
-    assert inlined == set(files.values())
-    assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in files.values())
+    page, figures = one_file_page(out)
     assert {
-        "error_against_pieces.png",
-        "error_against_steps.png",
-        "bound_against_error.png",
-        "paths.png",
-        "weights_layer_1.png",
-        "weights_layer_2.png",
-    } <= set(files)
+        "error_against_pieces",
+        "error_against_steps",
+        "bound_against_error",
+        "paths",
+        "weights_layer_1",
+        "weights_layer_2",
+    } <= figures
     for label in LABELS:
         assert label in page
     assert "Every bound held." in page

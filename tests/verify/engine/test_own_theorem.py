@@ -1,10 +1,8 @@
 """A theorem in a file of somebody's own: conformance, the command, the ledger's lines, what is refused."""
 
-import re
-
 import pytest
 import torch
-from commands import invoke, snapshot, strict_json
+from commands import invoke, one_file_page, snapshot, strict_json
 from own_theorems import GRADIENT_DESCENT, NAME, SOURCE, TEXT, changed, theorem_of
 
 from constructions.language.rounding import gamma
@@ -77,14 +75,9 @@ def test_the_command_measures_searches_and_writes_a_page(file, tmp_path):
         assert 0 <= row["error"] <= row["approximation"] + row["rounding"]
         assert row["approximation"] == 0
         assert row["broken"] == 0
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert not re.search(r"https?://", page)
+    page, figures = one_file_page(tmp_path / "out")
     assert GRADIENT_DESCENT.hypotheses[0] in page
-    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {
-        "error_against_steps.png",
-        "bound_against_error.png",
-        "weights_layer_1.png",
-    }
+    assert figures == {"error_against_steps", "bound_against_error", "weights_layer_1"}
 
 
 def test_a_broken_version_is_reported_as_broken(tmp_path):

@@ -1,14 +1,12 @@
 """``python -m verify.softmax_tensor_power``: what it writes; a person's own tensor; broken layers."""
 
-import base64
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import invoke, strict_json
+from commands import invoke, one_file_page, strict_json
 from tensor_commands import (
     SOFTMAX,
     assert_reported_broken,
@@ -132,14 +130,8 @@ def test_paths_and_recovery(grid):
 
 def test_the_page_holds_the_figures_of_the_results(grid):
     out, _, results = grid
-    page = (out / "index.html").read_text()
-    assert not re.search(r"https?://", page)
-    assert not re.search(r"<(link|script|iframe)\b", page)
-    sources = re.findall(r'\bsrc="([^"]*)"', page)
-    inlined = {base64.b64decode(s.removeprefix("data:image/png;base64,"), validate=True) for s in sources}
-    files = {path.stem: path.read_bytes() for path in out.glob("*.png")}
-    assert inlined == set(files.values())
-    assert set(files) == {"error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "paths"}
+    page, figures = one_file_page(out)
+    assert figures == {"error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "paths"}
     assert "Every bound held." in page
     for section in ("epsilon", "sink", "paths", "recovery"):
         for row in results[section]:

@@ -1,6 +1,5 @@
 """``python -m verify.tensor_power``: what it writes and returns; a person's own tensor; broken layers."""
 
-import base64
 import math
 import re
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import invoke, snapshot, strict_json
+from commands import invoke, one_file_page, snapshot, strict_json
 from matplotlib.figure import Figure
 from tensor_commands import (
     RELU,
@@ -173,14 +172,8 @@ def test_resources_of_each_size(grid):
 
 def test_the_page_holds_the_figures_of_the_results(grid):
     out, _, results = grid
-    page = (out / "index.html").read_text()
-    assert not re.search(r"https?://", page)
-    assert not re.search(r"<(link|script|iframe)\b", page)
-    sources = re.findall(r'\bsrc="([^"]*)"', page)
-    inlined = {base64.b64decode(s.removeprefix("data:image/png;base64,"), validate=True) for s in sources}
-    files = {path.stem: path.read_bytes() for path in out.glob("*.png")}
-    assert inlined == set(files.values())
-    assert set(files) == {"one_step", "paths", "growth", "weights_layer_1", "weights_layer_2"}
+    page, figures = one_file_page(out)
+    assert figures == {"one_step", "paths", "growth", "weights_layer_1", "weights_layer_2"}
     assert "Every claim held." in page
     for section in ("one_step", "paths", "recovery"):
         for row in results[section]:
