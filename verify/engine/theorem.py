@@ -96,12 +96,12 @@ class Tasks(Protocol):
         ...
 
 
-I = TypeVar("I", bound=Tasks)  # noqa: E741
-Family = Callable[[Sizes, int, torch.Generator], I]
+Instance = TypeVar("Instance", bound=Tasks)
+Family = Callable[[Sizes, int, torch.Generator], Instance]
 """(sizes, number of tasks, generator) -> an instance."""
 
 
-class Theorem(ABC, Generic[I]):
+class Theorem(ABC, Generic[Instance]):
     """A construction with its hypotheses, its reference and its bounds.
 
     Attributes:
@@ -125,7 +125,7 @@ class Theorem(ABC, Generic[I]):
 
     @property
     @abstractmethod
-    def families(self) -> Mapping[str, Family[I]]:
+    def families(self) -> Mapping[str, Family[Instance]]:
         """Random and hostile instances, each within the hypotheses, by name."""
 
     @abstractmethod
@@ -133,39 +133,41 @@ class Theorem(ABC, Generic[I]):
         """The weights (see :class:`Weights`) that run ``steps`` steps on every instance of these sizes."""
 
     @abstractmethod
-    def check(self, weights: Any, instance: I, dtype: torch.dtype) -> None:
+    def check(self, weights: Any, instance: Instance, dtype: torch.dtype) -> None:
         """Refuse, with HypothesisError, an instance outside the hypotheses."""
 
     @abstractmethod
-    def embed(self, weights: Any, instance: I, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def embed(self, weights: Any, instance: Instance, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The tokens (B, N, D) that the first layer sees, and which of them are real (B, N)."""
 
     @abstractmethod
-    def decode(self, weights: Any, instance: I, stream: Tensor) -> dict[str, Tensor]:
+    def decode(self, weights: Any, instance: Instance, stream: Tensor) -> dict[str, Tensor]:
         """The quantities, each (B, items, width), that the stream (B, N, D) holds between steps."""
 
     @abstractmethod
-    def reference(self, instance: I, steps: int) -> States:
+    def reference(self, instance: Instance, steps: int) -> States:
         """The same path by the exact algorithm, in float64. NaN from where the algorithm is not defined."""
 
     @abstractmethod
-    def bounds(self, weights: Any, instance: I, states: States, dtype: torch.dtype) -> dict[str, Bound]:
+    def bounds(
+        self, weights: Any, instance: Instance, states: States, dtype: torch.dtype
+    ) -> dict[str, Bound]:
         """How far ``states``, which :meth:`run` made of the instance in ``dtype``, may be off."""
 
     # --- what follows from it --------------------------------------------------------------------------
 
-    def rounded(self, instance: I, dtype: torch.dtype) -> I:
+    def rounded(self, instance: Instance, dtype: torch.dtype) -> Instance:
         """The instance in numbers that ``dtype`` holds, in float64: what both sides then see."""
         return _with_tensors(
             instance, lambda x: x.to(dtype).to(torch.float64) if x.is_floating_point() else x
         )
 
-    def task(self, instance: I, index: int) -> I:
+    def task(self, instance: Instance, index: int) -> Instance:
         """Task ``index`` as an instance of one task."""
         return _with_tensors(instance, lambda x: x[index : index + 1])
 
     def run(
-        self, weights: Any, instance: I, dtype: torch.dtype, device: str = "cpu", steps: int = 1
+        self, weights: Any, instance: Instance, dtype: torch.dtype, device: str = "cpu", steps: int = 1
     ) -> States:
         """The path of the layers: the start, then what the stream holds after each step.
 
