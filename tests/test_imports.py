@@ -121,4 +121,6 @@ def test_folders_of_a_room_form_no_circle(room: str) -> None:
 def test_the_language_knows_no_theorem() -> None:
     found = arrows("constructions")
     assert found["constructions.language"] == set()
-    assert found["constructions.em"] == found["constructions.tensor_power"] == {"constructions.language"}
+    language = {"constructions.language", "constructions.language.structured"}
+    assert found["constructions.language.structured"] == {"constructions.language"}
+    assert found["constructions.em"] == found["constructions.tensor_power"] == language

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from constructions.language.structured.evaluation import Evaluation
+
 
 @dataclass(frozen=True, eq=False)
 class EMRun:
@@ -18,6 +20,7 @@ class EMRun:
         n_samples, n_components, n_features: (B,) true sizes; beyond them everything is 0.
         converged: (B,) whether the last step moved weights and means by at most ``tol``; None if not asked.
         refreshed: how the start was read in, as given to :meth:`EMConstruction.run`.
+        evaluation: which way the weights were run, "structured" or "dense".
     """
 
     weights: Tensor
@@ -30,6 +33,7 @@ class EMRun:
     n_features: Tensor
     converged: Tensor | None
     refreshed: bool
+    evaluation: Evaluation
 
     @property
     def steps(self) -> int:
@@ -50,4 +54,5 @@ class EMRun:
             self.n_features[index],
             None if self.converged is None else self.converged[index],
             self.refreshed,
+            self.evaluation,
         )

@@ -12,31 +12,29 @@ Source: arXiv 2505.11918, Theorem 1. The construction is ours; paper_notes/theor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from constructions.algorithm import ConstructedAlgorithm
 from constructions.em.pieces import Pieces, Split, split_pieces
+from constructions.em.read_in import slot_tokens, start_functions
 from constructions.em.run import EMRun
 from constructions.em.tasks import TaskBatch, Tasks, check_hypotheses, gather_tasks
 from constructions.language import curves
-from constructions.language.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
-from constructions.language.compiled import Compiled
 from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, uniform
 from constructions.language.readout import AttentivePooling, slot_readout
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Stream
+from constructions.language.structured.evaluation import Evaluation, Evaluator, State
+from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.language.transformer import Transformer
-
-if TYPE_CHECKING:
-    pass
 
 MOST_STEPS = 1000
 """Where a run until convergence gives up, unless told otherwise."""
@@ -155,9 +153,6 @@ class EMConstruction(ConstructedAlgorithm):
     log_resp: PiecewiseLinear
     log_pi: PiecewiseLinear
     square: PiecewiseLinear
-    _compiled: dict[object, tuple[Transformer, AttentivePooling]] = field(
-        default_factory=Compiled, init=False, repr=False
-    )
 
     @property
     def max_dim(self) -> int:
@@ -213,34 +208,18 @@ class EMConstruction(ConstructedAlgorithm):
         )
         return text_table(("resource", "here", "formula", "theorem", "earlier work"), rows)
 
-    def embed(self, tasks: TaskBatch, refreshed: bool = False) -> Tensor:
-        """The tokens (B, N, D) that the first layer sees.
+    def tokens(self, tasks: TaskBatch, refreshed: bool = False) -> Tokens:
+        """What the first layer sees, block by block.
 
         ``log_pi`` and ``half_norm2`` of the start are exact, or, with ``refreshed``, what an M layer would
         have left: the piecewise functions of the weights and means.
         """
-        s = self.stream
-        index = torch.arange(tasks.X.shape[1], device=tasks.X.device)
-        component = index % tasks.n_components[:, None]
-        slot = torch.nn.functional.one_hot(component, self.max_components) * tasks.token_mask[:, :, None]
-        count = slot.sum(1)
-        h = tasks.X.new_zeros(*tasks.X.shape[:2], s.width)
-        h[..., s.x.slice] = tasks.X
-        h[..., s.slot.slice] = slot.to(h.dtype)
-        means = tasks.means.gather(1, component[:, :, None].expand(-1, -1, self.max_dim))
-        h[..., s.mu.slice] = means
-        h[..., s.pi.slice] = tasks.weights[:, None, :]
-        if refreshed:
-            log_weights = self.log_pi(tasks.weights)
-            half_norm2 = self.square(means).sum(-1) / 2
-        else:
-            log_weights = tasks.weights.double().clamp_min(self.floor).log()
-            half_norm2 = means.double().square().sum(-1) / 2
-        h[..., s.log_pi.slice] = log_weights.to(h.dtype)[:, None, :]
-        h[..., s.half_norm2.start] = half_norm2.to(h.dtype)
-        h[..., s.log_count.start] = count.gather(1, component).double().log().to(h.dtype)
-        h[..., s.one.start] = 1.0
-        return h
+        functions = (self.log_pi, self.square) if refreshed else None
+        return slot_tokens(self.stream, tasks, *start_functions(tasks, self.floor, functions))
+
+    def embed(self, tasks: TaskBatch, refreshed: bool = False) -> Tensor:
+        """The same as the dense stream (B, N, D), zeros at padding; see :meth:`tokens`."""
+        return self.tokens(tasks, refreshed).dense()
 
     def check(self, X: Tasks, weights: Tasks, means: Tasks, dtype: torch.dtype = torch.float64) -> None:
         """Check the theorem's hypotheses on tasks as :meth:`run` would, without running.
@@ -262,6 +241,7 @@ class EMConstruction(ConstructedAlgorithm):
         steps: int | None = None,
         tol: float | None = None,
         refreshed: bool = False,
+        evaluation: Evaluation = "structured",
     ) -> EMRun:
         """Run the layers on one task or a batch, also of mixed sizes.
 
@@ -271,10 +251,13 @@ class EMConstruction(ConstructedAlgorithm):
             steps: how often the block is applied; L unless said, with ``tol`` at most this, or 1,000.
             tol: stop after a step that moved no weight and no mean of any task by more than ``tol``.
             refreshed: the start is a state of an earlier path, to be continued exactly as that run would.
+            evaluation: "structured", from the formulas at the cost of EM, or "dense", the compiled
+                transformer; one function, and the bounds hold for both.
 
         Raises:
             HypothesisError: data outside the theorem's hypotheses.
-            ValueError: ``tol`` negative or not a number, ``steps`` not a whole number from 1 on.
+            ValueError: ``tol`` negative or not a number, ``steps`` not a whole number from 1 on, an
+                evaluation that is none.
         """
         if tol is not None and not tol >= 0:
             raise ValueError(f"tol is {tol!r}; it is at least 0")
@@ -283,40 +266,14 @@ class EMConstruction(ConstructedAlgorithm):
         check_whole(steps=steps)
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
         tasks = check_hypotheses(tasks, self.radius, self.floor)
-        key = (dtype, str(device))
-        if key not in self._compiled:
-            self._compiled[key] = (self.to_transformer(dtype, device), self.to_readout(dtype, device))
-        transformer, readout = self._compiled[key]
+        layers, readout = self._evaluator(evaluation, dtype, device), self.to_readout(dtype, device)
         with torch.no_grad():
-            return self._run(transformer, readout, tasks, refreshed, steps, tol)
-
-    def _run(
-        self,
-        transformer: Transformer,
-        readout: AttentivePooling,
-        tasks: TaskBatch,
-        refreshed: bool,
-        steps: int,
-        tol: float | None,
-    ) -> EMRun:
-        mask = tasks.token_mask
-        padding = None if bool(mask.all()) else mask
-        h = self.embed(tasks, refreshed)
-        path = [(tasks.weights, tasks.means)]
-        responsibilities = []
-        converged = None
-        for _ in range(steps):
-            after_e, h = transformer.block(h, padding)
-            responsibilities.append((after_e[..., self.stream.resp.slice] * mask[:, :, None]).mT)
-            path.append(self._decode(h, tasks))
-            if tol is not None:
-                moved = [
-                    (new - old).abs().flatten(1).amax(1) for new, old in zip(path[-1], path[-2], strict=True)
-                ]
-                converged = torch.maximum(*moved) <= tol
-                if bool(converged.all()):
-                    break
-        pooled_weights, pooled_means = readout(h, tasks.component_mask, padding)
+            start = layers.start(self.tokens(tasks, refreshed))
+            path, responsibilities, converged, final = self._path(layers, start, tasks, steps, tol)
+            pooled = final.pooled((self.stream.slot, self.stream.log_pi, self.stream.mu))
+            pooled_weights, pooled_means = readout(
+                pooled.rows, tasks.component_mask, pooled.mask, pooled.counts
+            )
         K, d = int(tasks.n_components.max()), int(tasks.n_features.max())
         run = EMRun(
             pooled_weights[..., :K],
@@ -329,13 +286,33 @@ class EMConstruction(ConstructedAlgorithm):
             tasks.n_features,
             converged,
             refreshed,
+            evaluation,
         )
         return run.task(0) if tasks.single else run
 
-    def _decode(self, h: Tensor, tasks: TaskBatch) -> tuple[Tensor, Tensor]:
+    def _path(
+        self, layers: Evaluator[Any], state: State, tasks: TaskBatch, steps: int, tol: float | None
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor], Tensor | None, State]:
+        """Weights and means from the start on, responsibilities, which tasks converged, the last state."""
+        mask = tasks.token_mask
+        path, responsibilities, converged = [(tasks.weights, tasks.means)], [], None
+        for _ in range(steps):
+            after_e, state = layers.block(state)
+            responsibilities.append((after_e.read(self.stream.resp) * mask[:, :, None]).mT)
+            path.append(self._decode(state, tasks))
+            if tol is not None:
+                moved = [
+                    (new - old).abs().flatten(1).amax(1) for new, old in zip(path[-1], path[-2], strict=True)
+                ]
+                converged = torch.maximum(*moved) <= tol
+                if bool(converged.all()):
+                    break
+        return path, responsibilities, converged, state
+
+    def _decode(self, state: State, tasks: TaskBatch) -> tuple[Tensor, Tensor]:
         # Token k < K holds slot k, since k mod K = k and N >= K.
         present = tasks.component_mask
-        means = h.new_zeros(tasks.means.shape)
-        held = min(h.shape[1], self.max_components)
-        means[:, :held] = h[:, :held, self.stream.mu.slice] * present[:, :held, None]
-        return h[:, 0, self.stream.pi.slice] * present, means
+        means = torch.zeros_like(tasks.means)
+        held = state.read(self.stream.mu, first=self.max_components)
+        means[:, : held.shape[1]] = held * present[:, : held.shape[1], None]
+        return state.read(self.stream.pi, first=1)[:, 0] * present, means

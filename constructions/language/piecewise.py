@@ -96,13 +96,14 @@ class PiecewiseLinear:
         With u the unit roundoff, H hinges, ``V = max_x sum_m |c_m| relu(s_m (x - t_m))`` and
         ``T = sum_m |c_m t_m|``:
 
-            gamma_{H+4}(u) (V + |offset|) + u T + 4 M u_64 max|values| + tiny (sum_m |c_m| + H (1 + r))
+            gamma_{H+4}(u) (V + |offset|) + (1 + gamma_{H+4}(u)) u T + 4 M u_64 max|values|
+                + tiny (sum_m |c_m| + H (1 + r))
 
         V is reached at an end of ``inputs``, since each term only grows away from the anchor. The first part
-        is the product, the weight's own rounding, the difference ``x - t_m`` and the sum;
-        the second the rounding of the knots to ``dtype``; the third the slopes, computed once in float64:
-        each knot value carries a relative error u_64, and a slope error of one piece shifts every value
-        beyond that piece by at most ``4 u_64 max|values|``; the fourth what flushing below the smallest
+        is the product, the weight's own rounding, the difference ``x - t_m`` and the sum; the second the
+        rounding of the knots to ``dtype``, carried through the first; the third the slopes, computed once in
+        float64: each knot value carries a relative error u_64, and a slope error of one piece shifts every
+        value beyond that piece by at most ``4 u_64 max|values|``; the fourth what flushing below the smallest
         normal number, tiny, can take: a difference (times its weight), a weight (times r, the largest
         ``|x - t_m|``), a product.
         """
@@ -110,7 +111,8 @@ class PiecewiseLinear:
         reach = max(self._hinge_mass(x) for x in self.inputs)
         knot_mass = float(np.abs(self.hinge_weights * self.hinge_knots).sum())
         slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * float(np.abs(self.values).max())
-        rounding = gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
+        operations = gamma(self.units + 4, u)
+        rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
 
     def _flushed(self, dtype: torch.dtype) -> float:
@@ -137,7 +139,8 @@ class PiecewiseLinear:
         beyond = np.clip(np.where(x < self.knots[at], left, left + 1), 0, self.pieces)
         largest = outward[beyond]
         slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
-        rounding = gamma(self.units + 4, u) * (reach + abs(self.offset)) + u * knot_mass + slopes_part
+        operations = gamma(self.units + 4, u)
+        rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
 
     def _hinge_mass(self, x: float) -> float:

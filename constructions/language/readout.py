@@ -32,7 +32,11 @@ class AttentivePooling(nn.Module):
         self.value = nn.Parameter(torch.zeros((width, max_components + max_dim), dtype=dtype))
 
     def forward(
-        self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None
+        self,
+        h: Tensor,
+        component_mask: Tensor,
+        key_mask: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Pool the tokens.
 
@@ -40,15 +44,20 @@ class AttentivePooling(nn.Module):
             h: (B, N, D) final stream.
             component_mask: (B, K0) bool, True at the components that the task has.
             key_mask: (B, N) bool, True at real tokens; what stands at False reaches no gradient either.
+            counts: (B, N) how many equal tokens each row stands for, 1 unless said.
 
         Returns:
             weights (B, K0), 0 at absent components, and means (B, K0, d0).
         """
-        logits, means = self.pool(h, component_mask, key_mask)
+        logits, means = self.pool(h, component_mask, key_mask, counts)
         return logits.softmax(-1), means
 
     def pool(
-        self, h: Tensor, component_mask: Tensor, key_mask: Tensor | None = None
+        self,
+        h: Tensor,
+        component_mask: Tensor,
+        key_mask: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The same before the softmax: logits (B, K0), minus infinity at absent components, and means."""
         h = emptied(h, key_mask)
@@ -57,7 +66,11 @@ class AttentivePooling(nn.Module):
             # A row of padding alone pools its emptied tokens: zeros.
             hidden = ~key_mask & key_mask.any(-1, keepdim=True)
             scores = scores.masked_fill(hidden[:, None, :], -math.inf)
-        pooled = scores.softmax(-1) @ (h @ self.value)
+        shares = scores.softmax(-1)
+        if counts is not None:
+            shares = shares * counts[:, None].to(h.dtype)
+            shares = shares / shares.sum(-1, keepdim=True)
+        pooled = shares @ (h @ self.value)
         logits, means = pooled.split([self.max_components, pooled.shape[-1] - self.max_components], dim=-1)
         present = component_mask.to(h.dtype)
         mean_logits = (present[:, :, None] * logits).sum(1) / present.sum(1, keepdim=True)

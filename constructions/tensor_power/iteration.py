@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from constructions.language.algorithm import ConstructedAlgorithm
+from constructions.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
-from constructions.language.compiled import Compiled
 from constructions.language.hypotheses import HypothesisError, LostDirectionError
 from constructions.language.rounding import unit_roundoff
+from constructions.language.structured.evaluation import DenseState, Evaluation, Evaluator, State
+from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.language.transformer import Transformer
 from constructions.tensor_power.relu_bounds import PathBound, StepError, contract, natural_scale, path_bound
 from constructions.tensor_power.run import TensorPowerRun
 from constructions.tensor_power.tensors import TensorBatch, Tensors, gather_tensors
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,26 +32,33 @@ class PowerIteration(ConstructedAlgorithm, ABC):
 
     max_dim: int
     normalised: bool
-    _compiled: dict[object, Transformer] = field(default_factory=Compiled, init=False, repr=False)
 
     @abstractmethod
+    def tokens(self, batch: TensorBatch) -> Tokens:
+        """What the first layer sees, block by block."""
+
     def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
-        """The tokens (B, N, D) that the first layer sees, and which of them are real (B, N)."""
+        """The same as the dense stream (B, N, D), zeros at padding, and which tokens are real (B, N)."""
+        tokens = self.tokens(batch)
+        return tokens.dense(), tokens.places.mask
 
-    @abstractmethod
     def decode(self, h: Tensor) -> Tensor:
-        """(B, N, D) -> (B, d0), the vector that the stream holds between steps."""
+        """(B, N, D) -> (B, d0), the vector that the stream holds between steps: the v of the first token."""
+        return self._vector(DenseState(h, None))
+
+    def _vector(self, state: State) -> Tensor:
+        return state.read(self.stream.v, first=1)[:, 0]
 
     @abstractmethod
     def _check_dtype(self, dtype: torch.dtype) -> None:
         """Refuse a dtype in which the weights cannot be written."""
 
     @abstractmethod
-    def _check_before(self, h: Tensor, step: int) -> None:
+    def _check_before(self, state: State, step: int) -> None:
         """Refuse a state that the layers would take a wrong step from."""
 
     @abstractmethod
-    def _check_within(self, states: list[Tensor], step: int) -> None:
+    def _check_within(self, states: list[State], step: int) -> None:
         """Refuse what the layers met inside the step."""
 
     @abstractmethod
@@ -141,7 +145,7 @@ class PowerIteration(ConstructedAlgorithm, ABC):
             HypothesisError: an input outside them.
         """
         self._check_dtype(dtype)
-        self._check_before(self.embed(self.gather(T, v, dtype))[0], 1)
+        self._check_before(self.tokens(self.gather(T, v, dtype)), 1)
 
     def run(
         self,
@@ -151,6 +155,7 @@ class PowerIteration(ConstructedAlgorithm, ABC):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
         steps: int | None = None,
+        evaluation: Evaluation = "structured",
     ) -> TensorPowerRun:
         """Run the layers on one tensor or a batch, also of mixed sizes.
 
@@ -159,36 +164,35 @@ class PowerIteration(ConstructedAlgorithm, ABC):
             v: (d,), (B, d), or B arrays (d_b,): the starts. They need not have length 1.
             dtype, device: of weights and tokens; T and v are rounded to ``dtype`` first.
             steps: how often the block is applied; L unless said.
+            evaluation: "structured", from the formulas at the cost of a contraction, or "dense", the compiled
+                transformer; one function, and the bounds hold for both.
 
         Raises:
             HypothesisError: an input outside the theorem's hypotheses, or a step that leaves them: a vector
                 that is 0 or leaves the range of ``dtype``, an offset, amplitude or norm range too small. The
                 message names the step and the value.
-            ValueError: ``steps`` not a whole number from 1 on.
+            ValueError: ``steps`` not a whole number from 1 on, an evaluation that is none.
         """
         steps = self.steps if steps is None else steps
         check_whole(steps=steps)
         batch = self.gather(T, v, dtype, device)
         self._check_dtype(dtype)
-        key = (dtype, str(device))
-        if key not in self._compiled:
-            self._compiled[key] = self.to_transformer(dtype, device)
+        layers = self._evaluator(evaluation, dtype, device)
         with torch.no_grad():
-            path = self._path(self._compiled[key], batch, steps)
+            path = self._path(layers, batch, steps)
         d = batch.tokens
-        run = TensorPowerRun(torch.stack(path, 1)[..., :d], batch.dims)
-        return TensorPowerRun(run.path[0], batch.dims[0]) if batch.single else run
+        run = TensorPowerRun(torch.stack(path, 1)[..., :d], batch.dims, evaluation)
+        return TensorPowerRun(run.path[0], batch.dims[0], evaluation) if batch.single else run
 
-    def _path(self, transformer: Transformer, batch: TensorBatch, steps: int) -> list[Tensor]:
-        h, mask = self.embed(batch)
-        padding = None if bool(mask.all()) else mask
+    def _path(self, layers: Evaluator[Any], batch: TensorBatch, steps: int) -> list[Tensor]:
+        state = layers.start(self.tokens(batch))
         path = [batch.v]
         for step in range(1, steps + 1):
-            self._check_before(h, step)
-            states = transformer.block(h, padding)
+            self._check_before(state, step)
+            states = layers.block(state)
             self._check_within(states, step)
-            h = states[-1]
-            path.append(self.decode(h))
+            state = states[-1]
+            path.append(self._vector(state))
             self._check_range(batch.T, path, step)
         return path
 

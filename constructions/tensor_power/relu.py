@@ -38,6 +38,8 @@ from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.scores import dot, key_only
 from constructions.language.stream import Stream
+from constructions.language.structured.evaluation import State
+from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import (
     StepError,
@@ -50,7 +52,7 @@ from constructions.tensor_power.relu_bounds import (
     relative_chord_error,
     rms_entries,
 )
-from constructions.tensor_power.tensors import TensorBatch
+from constructions.tensor_power.tensors import TensorBatch, slices
 
 Normalise = Literal["none", "rms", "piecewise"]
 
@@ -194,29 +196,32 @@ class TensorPowerConstruction(PowerIteration):
     offset: float | None
     inverse_sqrt: PiecewiseLinear | None
 
-    def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
-        """The tokens (B, N, D), N the largest d, and which are real.
+    def tokens(self, batch: TensorBatch) -> Tokens:
+        """N tokens, N the largest d.
 
-        With the piecewise norm the first token alone holds v; otherwise every token does, padding too, so
-        that no token has a zero vector to normalise.
+        With the piecewise norm the first token alone holds v; otherwise every token does, so that no token
+        has a zero vector to normalise.
         """
         s, n = self.construction.stream, batch.tokens
-        h = batch.T.new_zeros(len(batch.T), n, s.width)
-        N = batch.dims.to(h.dtype) if self.construction.divide_by_tokens else h.new_ones(len(h))
-        mask = batch.mask
-        slices = batch.T[:, :, :n].permute(0, 2, 3, 1)  # [batch, j, m, i]
+        places, like = Places(batch.mask), batch.T
+        N = batch.dims.to(like) if self.construction.divide_by_tokens else like.new_ones(len(like))
+        first = places.first_and_rest()
+        at_first = torch.tensor([1.0, 0.0]).to(like)
+        vector = batch.v[:, :, None]
         # A factor 1/N for each head on the way from id to s: copy has one, the piecewise norm and scale two.
         id_scale = N if self.inverse_sqrt is None else N.square()
-        h[..., s.id.slice] = torch.eye(n, self.max_dim).to(h) * id_scale[:, None, None] * mask[:, :, None]
-        holders = h[:, :1] if self.inverse_sqrt is not None else h
-        holders[..., s.v.slice] = batch.v[:, None]
-        h[..., s.s.start] = N[:, None] * batch.v[:, :n]
-        h[..., s.T.slice] = slices.flatten(2)
-        h[:, 0, s.unit.start] = N
+        real = batch.mask[:, None].to(like)
+        values = {
+            s.id: Value(places.each, torch.eye(self.max_dim, n).to(like) * id_scale[:, None, None] * real),
+            s.v: Value(places.same, vector) if self.inverse_sqrt is None else Value(first, vector * at_first),
+            s.s: Value(places.each, (N[:, None] * batch.v[:, :n])[:, None]),
+            s.T: Value(places.each, slices(batch).flatten(1, 2)),
+            s.unit: Value(first, N[:, None, None] * at_first),
+        }
         if self.offset is not None:
-            h[..., s.T_sum.slice] = slices.sum(2)
-            h[..., s.one.start] = 1.0
-        return h, mask
+            values[s.T_sum] = Value(places.each, slices(batch).sum(1))
+            values[s.one] = Value(places.same, like.new_ones(len(like), 1, 1))
+        return Tokens(s, places, values)
 
     def step_error(
         self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
@@ -260,10 +265,6 @@ class TensorPowerConstruction(PowerIteration):
             "largest weight": (most, "-"),
         }
 
-    def decode(self, h: Tensor) -> Tensor:
-        """The v of the first token."""
-        return h[:, 0, self.construction.stream.v.slice]
-
     def _check_dtype(self, dtype: torch.dtype) -> None:
         if self.inverse_sqrt is None:
             return
@@ -274,11 +275,11 @@ class TensorPowerConstruction(PowerIteration):
                 f"a norm_range from {low:g} on has slopes beyond {dtype}; raise its low end, or scale T"
             )
 
-    def _check_before(self, h: Tensor, step: int) -> None:
+    def _check_before(self, state: State, step: int) -> None:
         if self.offset is None:
             return
         s = self.construction.stream
-        largest = h[..., s.v.slice].abs().amax((1, 2)) * h[..., s.s.start].abs().amax(1)
+        largest = state.read(s.v).abs().amax((1, 2)) * state.read(s.s).abs().amax((1, 2))
         task = int(largest.argmax())
         if not float(largest[task]) <= self.offset:
             raise HypothesisError(
@@ -286,11 +287,11 @@ class TensorPowerConstruction(PowerIteration):
                 f"the offset is {self.offset:.6g}, and must be at least that"
             )
 
-    def _check_within(self, states: list[Tensor], step: int) -> None:
+    def _check_within(self, states: list[State], step: int) -> None:
         if self.inverse_sqrt is None:
             return
         low, high = (value**0.5 for value in self.inverse_sqrt.domain)
-        norms = states[0][:, 0, self.construction.stream.w.slice].norm(dim=-1)
+        norms = states[0].read(self.stream.w, first=1)[:, 0].norm(dim=-1)
         for task, norm in enumerate(norms.tolist()):
             if not low <= norm <= high:
                 raise HypothesisError(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from constructions.language.structured.evaluation import Evaluation
+
 
 @dataclass(frozen=True, eq=False)
 class TensorPowerRun:
@@ -15,10 +17,12 @@ class TensorPowerRun:
         path: (B, L + 1, d), the start as rounded to the run's dtype, then the vector after each step; 0
             beyond the d of a task.
         dims: (B,) the true d of each.
+        evaluation: which way the weights were run, "structured" or "dense".
     """
 
     path: Tensor
     dims: Tensor
+    evaluation: Evaluation
 
     @property
     def steps(self) -> int:

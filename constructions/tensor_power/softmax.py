@@ -35,12 +35,14 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import clear, pick
 from constructions.language.scores import dot, key_only
 from constructions.language.stream import Stream
+from constructions.language.structured.evaluation import State
+from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu import contract_layer
 from constructions.tensor_power.relu_bounds import StepError, contract, euclidean, norm_resolved, rms_entries
 from constructions.tensor_power.sinh_pairs import pair_weights
 from constructions.tensor_power.softmax_bounds import Heads, SoftmaxError, pick_rounding, step_bound
-from constructions.tensor_power.tensors import TensorBatch
+from constructions.tensor_power.tensors import TensorBatch, slices
 
 SOURCE = "open question of arXiv 2505.11918: Theorem 2 with softmax instead of ReLU attention"
 
@@ -151,18 +153,27 @@ class SoftmaxTensorPower(PowerIteration):
     sink: float
     bound: float
 
-    def embed(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
-        """The tokens (B, 1 + N, D), the sink first, and which are real; all of them hold v."""
+    def tokens(self, batch: TensorBatch) -> Tokens:
+        """1 + N tokens, the sink first; all of them hold v."""
         s, n = self.construction.stream, batch.tokens
-        h = batch.T.new_zeros(len(batch.T), 1 + n, s.width)
-        h[..., s.v.slice] = batch.v[:, None]
-        h[..., s.one.start] = 1.0
-        h[:, 0, s.sink.start] = 1.0
-        data = h[:, 1:]
-        data[..., s.id.slice] = torch.eye(n, self.max_dim).to(h) * batch.mask[:, :, None]
-        data[..., s.s.start] = batch.v[:, :n]
-        data[..., s.T.slice] = batch.T[:, :, :n].permute(0, 2, 3, 1).flatten(2)
-        return h, torch.cat([torch.ones_like(batch.mask[:, :1]), batch.mask], 1)
+        like, sink_is_real = batch.T, torch.ones_like(batch.mask[:, :1])
+        places = Places(torch.cat([sink_is_real, batch.mask], 1))
+        data = places.first_and_rest()
+        at_sink = torch.tensor([1.0, 0.0]).to(like).expand(len(like), 1, 2)
+        real = batch.mask[:, None].to(like)
+
+        def behind_the_sink(numbers: Tensor) -> Value:
+            return Value(places.each, torch.cat([torch.zeros_like(numbers[..., :1]), numbers], -1))
+
+        values = {
+            s.id: behind_the_sink(torch.eye(self.max_dim, n).to(like) * real),
+            s.v: Value(places.same, batch.v[:, :, None]),
+            s.s: behind_the_sink(batch.v[:, None, :n]),
+            s.T: behind_the_sink(slices(batch).flatten(1, 2)),
+            s.sink: Value(data, at_sink),
+            s.one: Value(places.same, like.new_ones(len(like), 1, 1)),
+        }
+        return Tokens(s, places, values)
 
     def step_error(
         self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
@@ -204,10 +215,6 @@ class SoftmaxTensorPower(PowerIteration):
         heads = Heads(self.epsilon, self.pairs, self.sink)
         return step_bound(T, v, heads, self.max_dim, dtype, gap, dims)
 
-    def decode(self, h: Tensor) -> Tensor:
-        """The v of the sink, which is every token's."""
-        return h[:, 0, self.construction.stream.v.slice]
-
     def _check_dtype(self, dtype: torch.dtype) -> None:
         highest = highest_sink(dtype, self.epsilon, self.pairs)
         if self.sink > highest:
@@ -220,15 +227,15 @@ class SoftmaxTensorPower(PowerIteration):
                 f"bound {self.bound:g} leaves the range of {dtype}; a smaller one is needed"
             )
 
-    def _check_before(self, h: Tensor, step: int) -> None:
-        self._check_entries(h, f"step {step} starts")
+    def _check_before(self, state: State, step: int) -> None:
+        self._check_entries(state, f"step {step} starts")
 
-    def _check_within(self, states: list[Tensor], step: int) -> None:
+    def _check_within(self, states: list[State], step: int) -> None:
         """The MLP picks s from v, which must be within the bound."""
         self._check_entries(states[-1], f"step {step} ends")
 
-    def _check_entries(self, h: Tensor, where: str) -> None:
-        for task, value in enumerate(self.decode(h).abs().amax(1).tolist()):
+    def _check_entries(self, state: State, where: str) -> None:
+        for task, value in enumerate(self._vector(state).abs().amax(1).tolist()):
             if value > self.bound:
                 raise HypothesisError(
                     f"{where} with |v_k| = {value:.6g} in tensor {task}; the bound is {self.bound:.6g}"

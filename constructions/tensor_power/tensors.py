@@ -80,6 +80,11 @@ def gather_tensors(
     return TensorBatch(padded, padded_v, dims, single)
 
 
+def slices(batch: TensorBatch) -> Tensor:
+    """(B, d0, d0, N): entry [m, i, j] is ``T_ijm``, so that row m of token j is the column ``T[:, j, m]``."""
+    return batch.T[:, :, : batch.tokens].permute(0, 3, 1, 2)
+
+
 def _as_list(part: Tensors, single: bool) -> list[Tensor]:
     try:
         return [torch.as_tensor(entry).detach() for entry in ([part] if single else part)]

@@ -22,6 +22,7 @@ from constructions.language.assembly import Construction
 from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear
 from constructions.language.scores import dot
+from constructions.language.structured.evaluation import DenseEvaluator
 from verify.em_construction import app as em_command
 
 TINY_GRID = ("--dims", 2, "--components", 2, "--samples", 9, "--trials", 2, "--steps", 2, "--pieces", 8)
@@ -113,7 +114,7 @@ def giving_nan(em: EMConstruction) -> EMConstruction:
     with torch.no_grad():
         transformer.layers[1].attention.output[0].fill_(torch.nan)
     changed = dataclasses.replace(em)
-    changed._compiled[torch.float64, "cpu"] = (transformer, em.to_readout())
+    changed._compiled["dense", torch.float64, "cpu"] = DenseEvaluator(transformer)
     return changed
 
 

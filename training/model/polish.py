@@ -1,6 +1,7 @@
 """EM layers of Theorem 1 behind the learned network: its estimate goes in as the start, L steps come out.
 
-The weights of these layers are the hand-built ones of constructions/em: fixed, no parameters of the model.
+The weights of these layers are the hand-built ones of constructions/em: fixed, no parameters of the model, and
+evaluated from their formulas (paper_notes/structured_evaluation.md).
 Gradients pass through them, so that a network can be trained with them in place.
 """
 
@@ -15,7 +16,8 @@ from constructions.em.tasks import TaskBatch
 from constructions.em.weights import EMConstruction
 from constructions.language.arguments import check_whole
 from constructions.language.readout import AttentivePooling
-from constructions.language.transformer import Transformer
+from constructions.language.structured.arithmetic import FloatArithmetic
+from constructions.language.structured.evaluation import StructuredEvaluator
 
 PIECES = 128
 """Linear pieces a function: at radius 16 a step is off by about 1e-3, a hundredth of the sampling error.
@@ -53,7 +55,7 @@ class Polish(nn.Module):
         check_whole(polish_steps=steps, polish_pieces=pieces)
         self.n_features, self.max_components = n_features, max_components
         self.steps, self.pieces, self.floor = steps, pieces, floor
-        self._compiled: dict[object, tuple[EMConstruction, Transformer, AttentivePooling]] = {}
+        self._compiled: dict[object, tuple[EMConstruction, StructuredEvaluator, AttentivePooling]] = {}
 
     def construction(self, radius: float) -> EMConstruction:
         """The layers as formulas."""
@@ -105,7 +107,7 @@ class Polish(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """:meth:`forward` of checked tasks of one radius, their points in front."""
         K = means.shape[1]
-        construction, transformer, readout = self._layers(radius, points)
+        construction, layers, readout = self._layers(radius, points)
         missing = self.max_components - K
         tasks = TaskBatch(
             points,
@@ -116,17 +118,23 @@ class Polish(nn.Module):
             torch.full_like(n_samples, self.n_features),
             single=False,
         )
-        h = transformer(construction.embed(tasks), mask)
-        logits, new_means = readout.pool(h, tasks.component_mask, mask)
+        state = layers.start(construction.tokens(tasks))
+        for _ in range(self.steps):
+            state = layers.block(state)[-1]
+        s = construction.stream
+        pooled = state.pooled((s.slot, s.log_pi, s.mu))
+        logits, new_means = readout.pool(pooled.rows, tasks.component_mask, pooled.mask, pooled.counts)
         return logits[:, :K].log_softmax(-1), new_means[:, :K]
 
-    def _layers(self, radius: float, X: Tensor) -> tuple[EMConstruction, Transformer, AttentivePooling]:
+    def _layers(
+        self, radius: float, X: Tensor
+    ) -> tuple[EMConstruction, StructuredEvaluator, AttentivePooling]:
         key = (radius, X.dtype, X.device, self.steps, self.pieces, self.floor)
         if key not in self._compiled:
             construction = self.construction(radius)
-            transformer = construction.to_transformer(X.dtype, X.device).requires_grad_(False)
+            layers = StructuredEvaluator(construction.construction, FloatArithmetic(X.dtype, X.device))
             readout = construction.to_readout(X.dtype, X.device).requires_grad_(False)
-            self._compiled[key] = (construction, transformer, readout)
+            self._compiled[key] = (construction, layers, readout)
         return self._compiled[key]
 
 

@@ -12,6 +12,7 @@ from constructions.em.bounds import StepBound, one_step_bound
 from constructions.em.path_bounds import PathBound, path_bound
 from constructions.em.step_rounding import StepData
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.structured.evaluation import Evaluation
 
 KINDS = ("mixture", "near-equal means", "duplicated points", "edge of the radius", "far apart", "one point")
 
@@ -121,19 +122,28 @@ class StepCheck:
 
 
 def check_step(
-    em: EMConstruction, task: Task, dtype: torch.dtype = torch.float64, refreshed: bool = False
+    em: EMConstruction,
+    task: Task,
+    dtype: torch.dtype = torch.float64,
+    refreshed: bool = False,
+    evaluation: Evaluation = "dense",
 ) -> StepCheck:
     """Run one step in ``dtype`` and compare it with plain EM and with the bounds."""
-    return check_steps(em, [task], dtype, refreshed)[0]
+    return check_steps(em, [task], dtype, refreshed, evaluation)[0]
 
 
 def check_steps(
-    em: EMConstruction, tasks: list[Task], dtype: torch.dtype = torch.float64, refreshed: bool = False
+    em: EMConstruction,
+    tasks: list[Task],
+    dtype: torch.dtype = torch.float64,
+    refreshed: bool = False,
+    evaluation: Evaluation = "dense",
 ) -> list[StepCheck]:
     """:func:`check_step` of tasks of one size, which the layers see as one batch."""
     tasks = [task.rounded(dtype) for task in tasks]
     data = step_data(stacked(tasks), refreshed)
-    run = em.run(data.X, data.weights, data.means, dtype=dtype, refreshed=refreshed, steps=1)
+    parts = data.X, data.weights, data.means
+    run = em.run(*parts, dtype=dtype, refreshed=refreshed, steps=1, evaluation=evaluation)
     bounds = one_step_bound(em, data, dtype)
     checks = []
     for i, task in enumerate(tasks):

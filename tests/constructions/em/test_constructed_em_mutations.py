@@ -24,6 +24,7 @@ from constructions import (
     em_construction,
 )
 from constructions.em.weights import e_layer, m_layer
+from constructions.language.structured.evaluation import DenseEvaluator, Evaluation
 
 # Many pieces: bounds near 1e-5, so that a small mistake shows. N = 13, K = 4: slots of 4, 3, 3, 3 tokens.
 EM = em_construction(3, 4, 1, Pieces(3000, 2000, 4000))
@@ -42,7 +43,7 @@ def with_weights(edit: Callable[[Transformer], None]) -> EMConstruction:
     with torch.no_grad():
         edit(transformer)
     changed = dataclasses.replace(EM)
-    changed._compiled[torch.float64, "cpu"] = (transformer, EM.to_readout())
+    changed._compiled["dense", torch.float64, "cpu"] = DenseEvaluator(transformer)
     return changed
 
 
@@ -121,16 +122,21 @@ REFRESH_MUTANTS = {
 }
 
 
-def broken_first_step(em: EMConstruction) -> list[str]:
+def ways(mutant: EMConstruction) -> tuple[Evaluation, ...]:
+    """Both, unless the mistake was made in the compiled weights."""
+    return ("dense",) if mutant._compiled else ("dense", "structured")
+
+
+def broken_first_step(em: EMConstruction, way: Evaluation = "dense") -> list[str]:
     """The check of test_constructed_em on the first step of every task."""
-    return [line for task in TASKS for line in check_step(em, task).broken()]
+    return [line for task in TASKS for line in check_step(em, task, evaluation=way).broken()]
 
 
-def broken_second_step(em: EMConstruction) -> list[str]:
+def broken_second_step(em: EMConstruction, way: Evaluation = "dense") -> list[str]:
     """The same on the second step of a path, the first that uses what an M layer left."""
     found = []
     for task in TASKS:
-        run = em.run(task.X, task.weights, task.means, steps=2)
+        run = em.run(task.X, task.weights, task.means, steps=2, evaluation=way)
         state = Task(task.X, run.path_weights[1], run.path_means[1])
         check = check_step(EM, state, refreshed=True)
         path = dataclasses.replace(
@@ -143,8 +149,9 @@ def broken_second_step(em: EMConstruction) -> list[str]:
 
 
 def test_the_right_construction_passes() -> None:
-    assert broken_first_step(EM) == []
-    assert broken_second_step(EM) == []
+    for way in ("dense", "structured"):
+        assert broken_first_step(EM, way) == []
+        assert broken_second_step(EM, way) == []
 
 
 def test_the_right_construction_assembled_or_compiled_again_passes() -> None:
@@ -156,13 +163,15 @@ def test_the_right_construction_assembled_or_compiled_again_passes() -> None:
 
 @pytest.mark.parametrize("mutant", E_MUTANTS.values(), ids=E_MUTANTS.keys())
 def test_a_mistake_in_a_step_breaks_its_bound(mutant: EMConstruction) -> None:
-    assert broken_first_step(mutant)
+    for way in ways(mutant):
+        assert broken_first_step(mutant, way), way
 
 
 @pytest.mark.parametrize("mutant", REFRESH_MUTANTS.values(), ids=REFRESH_MUTANTS.keys())
 def test_a_mistake_in_the_refreshing_breaks_the_next_step(mutant: EMConstruction) -> None:
-    assert broken_first_step(mutant) == []
-    assert broken_second_step(mutant)
+    for way in ways(mutant):
+        assert broken_first_step(mutant, way) == []
+        assert broken_second_step(mutant, way), way
 
 
 def test_log_count_matters_only_where_components_do_not_share_the_tokens_evenly() -> None:

@@ -27,6 +27,9 @@ from torch import Tensor
 
 from constructions import Construction, Transformer
 from constructions.language.heads import HeadSum
+from constructions.language.structured.arithmetic import FloatArithmetic
+from constructions.language.structured.evaluation import StructuredEvaluator
+from constructions.language.structured.partitions import Tokens
 from constructions.language.transformer import MLP, SelfAttention
 
 DTYPES = [torch.float32, torch.float64]
@@ -472,6 +475,39 @@ class ConstructionConformance:
         with torch.no_grad():  # outputs within the bound: weights at other addresses may be summed otherwise
             error = (case.read(loaded(case.tokens, case.mask)).double() - case.reference).abs()
         assert (error <= case.bound).all()
+
+    # --- from the formulas -----------------------------------------------------------------------------
+
+    def test_the_structured_evaluation_is_within_the_bound_too(self, dtype: torch.dtype) -> None:
+        case, _ = compiled(type(self), dtype)
+        layers = StructuredEvaluator(case.construction, FloatArithmetic(dtype, "cpu"))
+        start = Tokens.of_dense(case.construction.stream, case.construction.inputs, case.tokens, case.mask)
+        state = layers.start(start)
+        for _ in range(case.construction.loops):
+            state = layers.block(state)[-1]
+        error = (case.read(state.dense()).double() - case.reference).abs()
+        assert (error <= case.bound).all(), (error - case.bound).max()
+
+    def test_each_sub_layer_adds_the_same_from_its_formulas(self) -> None:
+        """Equal in real numbers. The functions of the MLP are stored as values and slopes instead of hinges:
+
+        4 M u max|f| apart, lemma 2 of structured_evaluation.md, below what H >= M hinges may be off.
+        """
+        case, transformer = compiled(type(self), torch.float64)
+        stream, mask = case.construction.stream, case.mask
+        layers = StructuredEvaluator(case.construction, FloatArithmetic(torch.float64, "cpu")).layers
+        steps = [
+            part
+            for layer, formula in zip(layers, case.construction.layers, strict=True)
+            for part in ((layer.attend, layer.feed) if formula.mlp else (layer.attend,))
+        ]
+        with torch.no_grad():
+            for index, sub in enumerate(sub_layers(transformer, case.tokens, mask)):
+                before = Tokens.of_dense(stream, stream.blocks, sub.before, mask)
+                after = steps[index % len(steps)](before).dense()
+                expected = (sub.before + sub.added).masked_fill(~mask[:, :, None], 0.0)
+                residual = 2.0**-53 * float(expected.norm(dim=-1).max())
+                self._same(sub, after, expected, mask, sub.tolerance(mask) + residual)
 
     @staticmethod
     def _same(sub: SubLayer, got: Tensor, expected: Tensor, mask: Tensor, tolerance: float) -> None:

@@ -12,6 +12,7 @@ from constructions import (
     softmax_tensor_power_construction,
     tensor_power_construction,
 )
+from constructions.language.structured.evaluation import Evaluation
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import PathBound, path_bound, reference_steps
 
@@ -181,13 +182,14 @@ def check_path(
     dtype: torch.dtype = torch.float64,
     steps: int | None = None,
     runner: PowerIteration | None = None,
+    evaluation: Evaluation = "dense",
 ) -> PathCheck:
     """Run (B, d, d, d), (B, d) in ``dtype``; compare with the exact iteration on the rounded numbers.
 
     ``runner`` runs instead of ``power``, whose bounds are asked: for constructions with a mistake.
     """
     T, v = T.to(dtype).double(), v.to(dtype).double()
-    run = (runner or power).run(T, v, dtype=dtype, steps=steps)
+    run = (runner or power).run(T, v, dtype=dtype, steps=steps, evaluation=evaluation)
     bound = power.error_bounds(T, v, run, dtype)
     reference = exact_path(T, v, run.steps, power.normalised)
     own = path_bound(T, reference, reference_steps(T, reference, power.normalised), power.normalised)

@@ -26,6 +26,8 @@ from constructions import (
     tensor_power_construction,
 )
 from constructions.language.heads import Head, HeadSum
+from constructions.language.structured.evaluation import DenseEvaluator, Evaluation
+from constructions.language.structured.partitions import Tokens
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu import contract_layer, copy_layer, norm_layer, scale_layer
 from constructions.tensor_power.softmax import broadcast_layer
@@ -69,18 +71,23 @@ def unguarded(power: PowerIteration) -> PowerIteration:
     return same
 
 
-def broken(name: str, mutant: PowerIteration) -> list[str]:
+def ways(mutant: PowerIteration) -> tuple[Evaluation, ...]:
+    """Both, unless the mistake was made in the compiled weights."""
+    return ("dense",) if mutant._compiled else ("dense", "structured")
+
+
+def broken(name: str, mutant: PowerIteration, way: Evaluation = "dense") -> list[str]:
     """What leaves the bounds of the right construction in two steps, for d = d0 and below."""
     right, lines = RIGHT[name], []
     for d in (D0, D0 - 1):
         T, v = problem(d)
-        path = unguarded(mutant).run(T, v, steps=2).path
+        path = unguarded(mutant).run(T, v, steps=2, evaluation=way).path
         if not path.isfinite().all() or not path.any(-1).all():
             lines.append(f"d = {d}: a step without a vector")
             continue
-        first = check_path(right, T, v, steps=1, runner=unguarded(mutant)).broken()
+        first = check_path(right, T, v, steps=1, runner=unguarded(mutant), evaluation=way).broken()
         # A first step that is wrong can lead anywhere: the second matters where the first is right.
-        lines += first or check_path(right, T, v, steps=2, runner=unguarded(mutant)).broken()
+        lines += first or check_path(right, T, v, steps=2, runner=unguarded(mutant), evaluation=way).broken()
     return lines
 
 
@@ -95,7 +102,7 @@ def with_weights(name: str, edit: Callable[[Transformer], None]) -> PowerIterati
     with torch.no_grad():
         edit(transformer)
     power = dataclasses.replace(RIGHT[name])
-    power._compiled[torch.float64, "cpu"] = transformer
+    power._compiled["dense", torch.float64, "cpu"] = DenseEvaluator(transformer)
     return power
 
 
@@ -104,10 +111,11 @@ def with_tokens(name: str, edit: Edit) -> PowerIteration:
     power = RIGHT[name]
 
     class Edited(type(power)):  # type: ignore[misc]
-        def embed(self, batch):
-            h, mask = type(power).embed(self, batch)
+        def tokens(self, batch):
+            right = type(power).tokens(self, batch)
+            h, mask = right.dense(), right.places.mask.clone()
             edit(h, mask, power)
-            return h, mask
+            return Tokens.of_dense(self.stream, self.construction.inputs, h, mask)
 
     return Edited(**{f.name: getattr(power, f.name) for f in dataclasses.fields(power) if f.init})
 
@@ -403,7 +411,8 @@ MUTANTS: dict[str, tuple[str, PowerIteration]] = {
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_right_construction_passes(name: str) -> None:
-    assert broken(name, RIGHT[name]) == []
+    for way in ("dense", "structured"):
+        assert broken(name, dataclasses.replace(RIGHT[name]), way) == []
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -419,7 +428,8 @@ def test_the_right_construction_put_together_again_passes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "mutant"), MUTANTS.values(), ids=MUTANTS.keys())
 def test_a_mistake_leaves_the_bounds(name: str, mutant: PowerIteration) -> None:
-    assert broken(name, mutant)
+    for way in ways(mutant):
+        assert broken(name, mutant, way), way
 
 
 def test_the_first_token_need_not_be_the_one_with_the_unit_where_all_hold_v() -> None:

@@ -27,6 +27,7 @@ from constructions import (
     softmax_tensor_power_construction,
     tensor_power_construction,
 )
+from constructions.language.structured.evaluation import DenseEvaluator
 from constructions.tensor_power.iteration import PowerIteration
 
 # --- bounds -----------------------------------------------------------------------------------------------
@@ -48,7 +49,7 @@ def round_every_token_its_own_way(power: PowerIteration, T: Tensor, v: Tensor) -
         return w + 0.01 * allowed / 2 / 4**0.5 * signs * (w != 0)
 
     transformer.layers[0].attention.register_forward_hook(rounded)
-    power._compiled[(torch.float64, "cpu")] = transformer
+    power._compiled["dense", torch.float64, "cpu"] = DenseEvaluator(transformer)
 
 
 def test_the_softmax_bound_holds_where_every_token_rounds_its_own_way() -> None:

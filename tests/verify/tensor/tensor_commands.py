@@ -13,6 +13,7 @@ from typer import Typer
 
 from constructions.language.assembly import Construction
 from constructions.language.heads import HeadSum
+from constructions.language.structured.partitions import Tokens
 from constructions.tensor_power.iteration import PowerIteration
 
 RELU = ("--dims", "1,2", "--trials", 2, "--steps", 3, "--pieces", 64)
@@ -94,9 +95,10 @@ def without_sink_token(em: Any) -> Any:
     """The sink token is masked out."""
 
     class Sinkless(type(em)):
-        def embed(self, batch):
-            h, mask = super().embed(batch)
-            return h, torch.cat([torch.zeros_like(mask[:, :1]), mask[:, 1:]], 1)
+        def tokens(self, batch):
+            right = super().tokens(batch)
+            mask = torch.cat([torch.zeros_like(batch.mask[:, :1]), batch.mask], 1)
+            return Tokens.of_dense(self.stream, self.construction.inputs, right.dense(), mask)
 
     return _as(Sinkless, em)
 

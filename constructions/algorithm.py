@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from constructions.language.assembly import Construction
+from constructions.language.compiled import Compiled
 from constructions.language.resources import Resources
 from constructions.language.stream import Stream
+from constructions.language.structured.arithmetic import FloatArithmetic
+from constructions.language.structured.evaluation import (
+    DenseEvaluator,
+    Evaluation,
+    Evaluator,
+    StructuredEvaluator,
+    check_evaluation,
+)
 from constructions.language.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ class ConstructedAlgorithm:
     """
 
     construction: Construction
+    _compiled: dict[object, Evaluator[Any]] = field(default_factory=Compiled, init=False, repr=False)
 
     @property
     def stream(self) -> Stream:
@@ -41,6 +51,24 @@ class ConstructedAlgorithm:
     ) -> Transformer:
         """The dense weights; see :meth:`Construction.to_transformer`."""
         return self.construction.to_transformer(dtype, device, looped)
+
+    def _evaluator(
+        self, evaluation: Evaluation, dtype: torch.dtype, device: torch.device | str
+    ) -> Evaluator[Any]:
+        """The layers ready to run, made once for a dtype and a device.
+
+        Raises:
+            ValueError: an evaluation that is none.
+        """
+        check_evaluation(evaluation)
+        key = (evaluation, dtype, str(device))
+        if key not in self._compiled:
+            self._compiled[key] = (
+                DenseEvaluator(self.to_transformer(dtype, device))
+                if evaluation == "dense"
+                else StructuredEvaluator(self.construction, FloatArithmetic(dtype, device))
+            )
+        return self._compiled[key]
 
     def explain(self) -> str:
         """The layer table."""
