@@ -30,6 +30,7 @@ from training.comparison.common.regimes import (
     Regime,
     RegimeTasks,
     all_regimes,
+    complete,
     distance,
     regime_tasks,
     tasks_of,
@@ -228,10 +229,10 @@ def measure(tasks: RegimeTasks, quick: bool) -> RegimeResult:
 def references_of(tasks: RegimeTasks, quick: bool) -> tuple[dict[str, Found], list[str]]:
     """Every reference but the EM iterates, by its key, and the keys of those on fewer tasks."""
     found = {
-        "truth": Found(tasks.truth, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
-        "em": Found(tasks.best_em, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
+        "truth": complete(tasks.truth),
+        "em": complete(tasks.best_em),
         "k-means": tasks.method("k-means"),
-        "map-em": Found(tasks.mode, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
+        "map-em": complete(tasks.mode),
     }
     for name in STARTS:
         if name != "spectral" or not tasks.regime.spectral_refusal:
@@ -333,14 +334,12 @@ def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
 
 def _matrix(tasks: RegimeTasks, references: dict[str, Found], steps: dict[str, tuple[int, int]]) -> Matrix:
     """Median distance of the network and the algorithms to each other, on the first tasks that all have."""
-    none = torch.zeros(tasks.n_tasks, dtype=torch.bool)
-    members = {"network": Found(tasks.network("learned"), none)}
+    members = {"network": complete(tasks.network("learned"))}
     for name in ("truth", "em truth", "em", "map-em", "k-means", "spectral", *SLOW_TASKS):
         if name in references:
             members[name] = references[name]
     for name in RANDOM_STARTS:
-        members[f"early {name}"] = Found(tasks.iterates(name, STEPS)[steps[name][0]], none)
-
+        members[f"early {name}"] = complete(tasks.iterates(name, STEPS)[steps[name][0]])
     n = min(len(member.missing) for member in members.values())
 
     def between(one: Found, other: Found) -> float:

@@ -14,7 +14,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral import second_moment
 from training.comparison.common.random_paths import RegimePurpose
-from training.comparison.common.regimes import BAD, RANDOM_STARTS, RegimeTasks, random_means
+from training.comparison.common.regimes import BAD, RANDOM_STARTS, RegimeTasks, estimate_of, named_start
 from training.comparison.failures.kinds import kinds_of
 
 CONTROL_TASKS = 128
@@ -46,7 +46,7 @@ def stratum(tasks: RegimeTasks) -> Stratum:
     X, truth, n = tasks.batch.X, tasks.truth, tasks.n_tasks
     learned = tasks.network("learned")
     some = slice(0, min(n, CONTROL_TASKS))
-    untrained = _few(tasks, some)
+    untrained = estimate_of(tasks.subject.untrained, X[some], tasks.regime)
     answers: dict[str, Mixture] = {"network": learned}
     fails = {"network": tasks.failed(learned)}
     for name in RANDOM_STARTS:
@@ -76,12 +76,6 @@ def stratum(tasks: RegimeTasks) -> Stratum:
             "em normal": _repaired(tasks, answers["em normal"], fails["em normal"]),
         },
     )
-
-
-def _few(tasks: RegimeTasks, some: slice) -> Mixture:
-    """The untrained network on the first tasks alone."""
-    found = tasks.subject.untrained.estimate(tasks.batch.X[some], tasks.regime.n_components)
-    return Mixture(found.weights, found.means)
 
 
 def _absent(tasks: RegimeTasks, name: str) -> Tensor:
@@ -124,8 +118,7 @@ def scores(tasks: RegimeTasks) -> dict[str, Tensor]:
     generator = tasks.generator(RegimePurpose.FAILURES_HARDNESS)
     total = torch.zeros(len(X), dtype=torch.float64)
     for _ in range(RESTARTS):
-        means = random_means(X, tasks.regime, "random-points", generator)
-        start = Mixture(torch.full_like(means[..., 0], 1 / K), means)
+        start = named_start(X, K, "random-points", generator)
         total += tasks.failed(em(X, init=start, max_iter=MAX_ITER, tol=TOL).mixture).double()
     found["em"] = total / RESTARTS
     return found

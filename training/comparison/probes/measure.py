@@ -16,6 +16,7 @@ from training.comparison.common.component_counts import components_served, refus
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, check_varied, record
+from training.comparison.common.regimes import named_start
 from training.comparison.probes import targets
 from training.comparison.probes.handbuilt import STEPS, hand_built
 from training.comparison.probes.lens import TunedLens, logit_lens
@@ -237,7 +238,7 @@ class _Cell:
         self.seeds = draws(size.tasks, size.seeds, generator)
         self.paths = {}
         for init, label in NAMED_STARTS.items():
-            first = targets.named_start(self.X, K, init, generator)
+            first = named_start(self.X, K, init, generator)
             self.paths[label] = targets.em_path(self.X, first, size.iterations)
         self.oracle = em(self.X, init=self.batch.truth, max_iter=targets.TO_THE_END, tol=targets.SETTLED)
         self.state = generator.get_state()

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -200,11 +200,26 @@ def _sums(product: Tensor, blocks: Sequence[Block]) -> Tensor:
     return torch.stack([product[..., b.slice].sum(-1).mean(-1) for b in blocks], dim=1)
 
 
-def _plain(form: Tensor, constructed: Tensor, blocks: Sequence[Block]) -> Products:
-    def sums(product: Tensor) -> Tensor:
-        return torch.stack([torch.stack([product[a.slice, b.slice].sum() for b in blocks]) for a in blocks])
+def _products(
+    form: Tensor,
+    constructed: Tensor,
+    blocks: Sequence[Block],
+    entry: Callable[[Tensor, Tensor, slice, slice], Tensor],
+) -> Products:
+    """Of every two blocks a, b what `entry` says of two forms' blocks and of the two slices."""
 
-    return Products(sums(form * form), sums(form * constructed))
+    def with_form(other: Tensor) -> Tensor:
+        rows = [
+            [entry(form[a.slice, b.slice], other[a.slice, b.slice], a.slice, b.slice) for b in blocks]
+            for a in blocks
+        ]
+        return torch.stack([torch.stack(row) for row in rows])
+
+    return Products(with_form(form), with_form(constructed))
+
+
+def _plain(form: Tensor, constructed: Tensor, blocks: Sequence[Block]) -> Products:
+    return _products(form, constructed, blocks, lambda x, y, a, b: (x * y).sum())
 
 
 def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
@@ -213,35 +228,16 @@ def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequen
     centred = h - h.mean(1, keepdim=True)
     covariance = centred.mT @ centred / h.shape[1]
 
-    def product(left: Tensor, right: Tensor) -> Tensor:
-        rows = []
-        for a in blocks:
-            read = moment[:, a.slice, a.slice]
-            rows.append([])
-            for b in blocks:
-                x, y = left[a.slice, b.slice], right[a.slice, b.slice]
-                found = (read @ y @ covariance[:, b.slice, b.slice] * x).sum((1, 2)).mean()
-                rows[-1].append(found)
-        return torch.tensor(rows, dtype=torch.float64)
+    def entry(x: Tensor, y: Tensor, a: slice, b: slice) -> Tensor:
+        return (moment[:, a, a] @ y @ covariance[:, b, b] * x).sum((1, 2)).mean()
 
-    return Products(product(form, form), product(form, constructed))
+    return _products(form, constructed, blocks, entry)
 
 
 def _value_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
     tokens = h.flatten(0, 1)
     moment = tokens.T @ tokens / len(tokens)
-
-    def product(left: Tensor, right: Tensor) -> Tensor:
-        rows = [
-            [
-                (moment[r.slice, r.slice] @ right[r.slice, w.slice] * left[r.slice, w.slice]).sum()
-                for w in blocks
-            ]
-            for r in blocks
-        ]
-        return torch.tensor(rows, dtype=torch.float64)
-
-    return Products(product(form, form), product(form, constructed))
+    return _products(form, constructed, blocks, lambda x, y, a, b: (moment[a, a] @ y * x).sum())
 
 
 def _booked(form: Tensor, h: Tensor, stream: Stream, kind: str) -> Tensor:

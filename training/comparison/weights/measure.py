@@ -215,11 +215,10 @@ def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
     largest: dict[str, float] = {}
     for named in shuffled:
         encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
-        found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+        found = moments(encodings[0].named)
         for attention, encoded in zip(reads.attentions, encodings, strict=True):
-            encoders = (encoded.point_encoders, encoded.token_encoders)
             for form in _score_forms(attention):
-                for label, numbers in pair_sizes(encoders, found, form).items():
+                for label, numbers in pair_sizes(encoded, found, form).items():
                     largest[label] = max(largest.get(label, 0.0), numbers.size)
     return largest
 
@@ -228,26 +227,23 @@ def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
 def _network_blocks(reads: _Reads, named: lens.Named) -> list[lens.LayerBlocks]:
     """One entry a layer: R^2 on the tasks not fitted, and every head's blocks."""
     encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
-    found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+    found = moments(encodings[0].named)
     terms = lens.theorem_terms(encodings[0].named)
     layers = []
     for attention, encoded, to_tokens, to_points in zip(
         reads.attentions, encodings, reads.to_tokens, reads.to_points, strict=True
     ):
         values = attention.value.double() @ attention.output.double()
-        encoders = (encoded.point_encoders, encoded.token_encoders)
         heads = [
             lens.HeadBlocks(
                 **vars(lens.head_blocks(encoded, form, terms)),
                 mass={"E": _mass(to_tokens[:, head]), "M": _mass(to_points[:, head])},
                 read_x=lens.read_of_x(encoded, to_points[:, head], values[head]),
-                pairs=pair_sizes(encoders, found, form),
+                pairs=pair_sizes(encoded, found, form),
             )
             for head, form in enumerate(_score_forms(attention))
         ]
-        r2_points = lens.explained(encoded.named.points, encoded.point_encoders, encoded.points)
-        r2_tokens = lens.explained(encoded.named.tokens, encoded.token_encoders, encoded.tokens)
-        layers.append(lens.LayerBlocks(r2_points, r2_tokens, heads))
+        layers.append(lens.LayerBlocks(*encoded.explained, heads))
     return layers
 
 
