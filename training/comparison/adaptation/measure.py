@@ -15,7 +15,7 @@ from torch import Tensor
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from console.phrases import CountedInterval, Interval
-from training.comparison.common.parts import Start, Subject
+from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     BAD,
@@ -130,13 +130,10 @@ class NoPolish:
 
 
 @dataclass(frozen=True)
-class AdaptationResult:
+class AdaptationResult(AboutNetwork):
     """Of every K; bad and near are BAD and NEAR."""
 
-    name: str
-    d: int
     layers: int
-    seed: int
     steps: int
     bad: float
     near: float
@@ -154,10 +151,8 @@ def compute(subject: Subject, start: Start) -> AdaptationResult:
     tasks = regime_tasks(subject, component_regimes(subject)[-1], subject.effort.tasks)
     number = QUICK_POLISH_TASKS if subject.effort.quick else POLISH_TASKS
     return AdaptationResult(
-        name=subject.released.name,
-        d=subject.model.config.n_features,
+        **vars(subject.about),
         layers=subject.model.config.layers,
-        seed=subject.effort.seed,
         steps=STEPS,
         bad=BAD,
         near=NEAR,
@@ -168,12 +163,10 @@ def compute(subject: Subject, start: Start) -> AdaptationResult:
 
 def curves_of(tasks: RegimeTasks) -> dict[str, list[Mixture]]:
     """Every start and what 1, ..., STEPS exact EM steps make of it."""
-    found = {name: em_iterates(tasks.batch.X, tasks.network(name), STEPS) for name in NETWORKS}
-    found[SHUFFLED] = em_iterates(tasks.batch.X, tasks.network(SHUFFLED), STEPS)
-    for name in RANDOM_STARTS:
-        found[name] = tasks.iterates(name, STEPS)
-    found["k-means"] = em_iterates(tasks.batch.X, tasks.method("k-means").mixture, STEPS)
-    return found
+    starts = {name: tasks.network(name) for name in (*NETWORKS, SHUFFLED)}
+    starts |= {name: tasks.start(name).mixture for name in RANDOM_STARTS}
+    starts["k-means"] = tasks.method("k-means").mixture
+    return {name: em_iterates(tasks.batch.X, start, STEPS) for name, start in starts.items()}
 
 
 def measure(tasks: RegimeTasks) -> ComponentResult:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from console.drawing import number_heads, write_cells
+from console.drawing import number_heads, sheet, write_cells
 from console.output import Picture
+from console.phrases import bracket
 from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
 from training.comparison.common.regimes import about_tasks
 
@@ -58,20 +58,15 @@ class Heads:
         return int((self.low > max(other.high[other.strongest] for other in others)).sum())
 
     def text(self, place: tuple[int, int]) -> str:
-        return f"{self.mean[place]:.2f} [{self.low[place]:.2f}, {self.high[place]:.2f}]"
-
-
-def _about(answer: AttentionResult, regime: RegimeResult) -> str:
-    return about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+        return bracket(self.mean[place], self.low[place], self.high[place])
 
 
 def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
     networks = regime.networks
     shown = [key for key in SHORT if key in networks["learned"]]
-    figure = Figure(figsize=(2.05 * len(shown) + 0.9, 7.4), layout="constrained")
-    figure.suptitle(
-        f"Correlation of log attention with responsibilities. {_about(answer, regime)}", fontsize=12
-    )
+    about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+    title = f"Correlation of log attention with responsibilities. {about}"
+    figure = sheet((2.05 * len(shown) + 0.9, 7.4), title, 12)
     panels = figure.subplots(2, len(shown), squeeze=False)
     correlations = sum(key not in EVENNESS for key in shown)
     image = even = None
@@ -97,7 +92,7 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
             even, ax=panels[:, correlations:], location="bottom", aspect=18, label="entropy, share"
         )
     caption = (
-        f"{_about(answer, regime)}. Every head of the learned network (top) and of its untrained "
+        f"{about}. Every head of the learned network (top) and of its untrained "
         "control (bottom): the correlation, inside each query's row, of log attention with the "
         "target named above the column, mean over tasks. A star: told from permuted responsibilities "
         f"(p < {LEVEL}, {regime.permutations} permutations, corrected for the number of heads; and "
@@ -133,13 +128,10 @@ def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> AxesImage:
 
 def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
     example = regime.example
-    figure = Figure(figsize=(13.5, 5.4), layout="constrained")
+    about = f"d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}"
     where = f"layer {example.layer}, head {example.head}"
-    figure.suptitle(
-        f"Attention among points of one task, {where}, beside co-responsibility. "
-        f"d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}",
-        fontsize=12,
-    )
+    title = f"Attention among points of one task, {where}, beside co-responsibility. {about}"
+    figure = sheet((13.5, 5.4), title, 12)
     panels = figure.subplots(1, 3)
     maps = {key: np.array(values, dtype=float) for key, values in example.maps.items()}
     edges = np.cumsum(example.sizes)[:-1] - 0.5
@@ -159,7 +151,7 @@ def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> 
         panel.set_xlabel("point attended to, sorted by component", fontsize=10)
     panels[0].set_ylabel("attending point, sorted by component", fontsize=10)
     caption = (
-        f"The first task of d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}; its first "
+        f"The first task of {about}; its first "
         f"{len(maps['c'])} points, sorted by the component that converged EM gives them (white lines). The "
         f"head is the learned one with the largest mean correlation (rho = {example.rho:.2f}), so it was "
         "chosen to look well; the middle panel is the control. Attending by responsibility would show the "

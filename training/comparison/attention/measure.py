@@ -23,7 +23,7 @@ from training.comparison.attention.patterns import (
     token_patterns,
     uniformity,
 )
-from training.comparison.attention.row_correlation import correlation, permutation_test
+from training.comparison.attention.row_correlation import permutation_test
 from training.comparison.common.component_counts import refusal_of_components
 from training.comparison.common.em_answers import (
     AnsweredTasks,
@@ -36,7 +36,7 @@ from training.comparison.common.em_answers import (
 )
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import Recording, attention_of, head_weights, layers_of, record
+from training.comparison.common.recording import Recording, attention_maps, record
 from training.model.tgmm import TGMM
 
 SHOWN = 48
@@ -108,9 +108,7 @@ class AttentionResult:
 
 def size_of(subject: Subject) -> Size:
     """Small with little effort."""
-    if subject.effort.quick:
-        return Size(min(32, subject.effort.tasks), points_of(subject, 64), 299)
-    return Size(min(32, subject.effort.tasks), points_of(subject, 128), 299)
+    return Size(min(32, subject.effort.tasks), points_of(subject, 64 if subject.effort.quick else 128), 299)
 
 
 def against_chance(
@@ -157,8 +155,7 @@ def _example(model: TGMM, control: TGMM, tasks: AnsweredTasks, found: dict[str, 
     order = shown[labels[shown].argsort(stable=True)]
     for name, network in (("learned", model), ("untrained", control)):
         recording = record(network, task.X, tasks.reference.n_components)
-        module = layers_of(network)[layer]
-        weights = head_weights(attention_of(module), module.norm1(recording.states[layer]))[0, head]
+        weights = attention_maps(network, recording, layer)[0, head]
         points = weights[recording.point_places, recording.point_places]
         maps[name] = _rounded(points[order][:, order] * len(w))
     maps["c"] = _rounded((w @ w.mT)[order][:, order])
@@ -217,7 +214,7 @@ def distance_alone(tasks: AnsweredTasks) -> dict[str, HeadStatistic]:
     )
     patterns = point_patterns(among, X, w) | token_patterns(to_means.mT, to_means, X, w, means)
     return {
-        name: _grid(correlation(pattern.heads, pattern.target[:, None]), (1, 2))
+        name: _grid(pattern.correlation, (1, 2))
         for name, pattern in patterns.items()
         if name != "E"  # there distance to a mean is the responsibility itself
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from console.sections import Section, Table
+from collections.abc import Callable
+
+from console.sections import Section, Table, table_of
 from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
 from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
 
@@ -41,10 +43,7 @@ def _finding(answer: AttentionResult) -> str:
     learned = regimes[-1].networks["learned"]
     counts = []
     for name in [name for name in MEANING if name in learned]:
-        above = []
-        for regime in regimes:
-            own, other = (Heads(regime.networks[key][name]) for key in ("learned", "untrained"))
-            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime.K}")
+        above = [f"{_above(regime, name)} at K = {regime.K}" for regime in regimes]
         counts.append(f"{MEANING[name]}: {', '.join(above)}")
     heads = Heads(learned["points"]).mean.size
     return (
@@ -57,26 +56,22 @@ def _details(answer: AttentionResult) -> list[str]:
     """A paragraph for each K."""
     said = []
     for regime in answer.regimes:
-        learned, control = (regime.networks[name] for name in ("learned", "untrained"))
+        learned = regime.networks["learned"]
         parts = []
         for name in [name for name in MEANING if name in learned]:
-            own, other = Heads(learned[name]), Heads(control[name])
+            own, other = _both_networks(regime, name)
             layer, head = own.strongest
-            best = own.text((layer, head))
+            best = f"{own.text((layer, head))} (layer {layer + 1}, head {head + 1}"
             sure = own.significant[layer, head]
-            controls = [other, *_distance(regime, name)]
-            count = own.above(*controls)
-            named = "the strongest untrained head" + (
-                "" if len(controls) == 1 else " and above distance alone"
-            )
+            distance = _distance(regime, name)
+            count = _above(regime, name)
             verdict = (
-                f"{count} of {own.mean.size} heads lie above {named}"
-                if count
-                else f"no head lies above {named}"
+                f"{f'{count} of {own.mean.size} heads lie' if count else 'no head lies'} above the strongest "
+                f"untrained head{' and above distance alone' if distance else ''}"
             )
-            alone = "".join(f", distance alone {_both(heads)}" for heads in controls[1:])
+            alone = "".join(f", distance alone {_both(heads)}" for heads in distance)
             parts.append(
-                f"{MEANING[name]}: strongest learned head {best} (layer {layer + 1}, head {head + 1}"
+                f"{MEANING[name]}: strongest learned head {best}"
                 f"{'' if sure else ', not told from chance'}), untrained "
                 f"{other.text(other.strongest)}{alone}{_exact(regime, name)}; {verdict}"
                 f"{_last_layer(name, layer, learned)}"
@@ -86,6 +81,17 @@ def _details(answer: AttentionResult) -> list[str]:
             f"interval. {'. '.join(parts)}."
         )
     return said
+
+
+def _both_networks(regime: RegimeResult, name: str) -> tuple[Heads, Heads]:
+    """One statistic of the learned network and of the control."""
+    return Heads(regime.networks["learned"][name]), Heads(regime.networks["untrained"][name])
+
+
+def _above(regime: RegimeResult, name: str) -> int:
+    """Learned heads above the strongest untrained head and, where there is a distance, above it alone."""
+    own, other = _both_networks(regime, name)
+    return own.above(other, *_distance(regime, name))
 
 
 def _distance(regime: RegimeResult, name: str) -> list[Heads]:
@@ -139,49 +145,43 @@ def _method(answer: AttentionResult) -> str:
 
 
 def _heads_table(regime: RegimeResult) -> Table:
-    rows = []
-    networks = regime.networks
-    for name in [name for name in MEANING if name in networks["learned"]]:
-        own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
-        alone = _distance(regime, name)
+    learned = regime.networks["learned"]
+    names = {name: label for name, label in (MEANING | EVEN).items() if name in learned}
+
+    def tested(of: Callable[[str, Heads, Heads], str]) -> Callable[[str], str]:
+        """A cell of patterns alone: permutations do not change how even attention is."""
+        return lambda name: of(name, *_both_networks(regime, name)) if name in MEANING else "-"
+
+    def strongest(name: str) -> str:
+        own, _ = _both_networks(regime, name)
         layer, head = own.strongest
-        rows.append(
-            (
-                MEANING[name],
-                f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}",
-                f"{own.p[layer, head]:.3f}",
-                _counts(own),
-                other.text(other.strongest),
-                _counts(other),
-                _both(alone[0]) if alone else "-",
-                f"{networks['learned'][name].threshold:.3f}",
-                _constructed(regime, name),
-                f"{own.above(other, *alone)}",
-            )
-        )
-    for name, label in EVEN.items():
-        if name in networks["learned"]:
-            own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
-            layer, head = own.strongest
-            best = f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
-            beyond = str(own.above(other))
-            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", "-", beyond))
-    header = (
-        "attention",
-        "strongest learned head [95 %]",
-        "p, corrected",
-        "learned heads told from chance: +, -",
-        "control: strongest untrained head",
-        "untrained heads told from chance: +, -",
-        "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
-        "control: 95 % of the largest |rho|, responsibilities permuted",
-        "the constructed head",
-        "learned heads above the controls",
-    )
-    return Table(
+        return f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
+
+    def untrained(name: str) -> str:
+        _, other = _both_networks(regime, name)
+        return other.text(other.strongest)
+
+    return table_of(
         f"Heads and responsibilities, K = {regime.K}",
-        header,
-        rows,
+        names,
+        [
+            ("attention", lambda name: names[name]),
+            ("strongest learned head [95 %]", strongest),
+            ("p, corrected", tested(lambda name, own, other: f"{own.p[own.strongest]:.3f}")),
+            ("learned heads told from chance: +, -", tested(lambda name, own, other: _counts(own))),
+            ("control: strongest untrained head", untrained),
+            ("untrained heads told from chance: +, -", tested(lambda name, own, other: _counts(other))),
+            (
+                "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
+                lambda name: "".join(map(_both, _distance(regime, name))) or "-",
+            ),
+            (
+                "control: 95 % of the largest |rho|, responsibilities permuted",
+                tested(lambda name, own, other: f"{learned[name].threshold:.3f}"),
+            ),
+            ("the constructed head", lambda name: _constructed(regime, name)),
+            ("learned heads above the controls", lambda name: str(_above(regime, name))),
+        ],
         f"{regime.tasks} of {regime.drawn} tasks (EM has an answer), N = {regime.N}. A head is above the "
         "controls when its interval lies above those of the strongest untrained head and of both heads of "
         "distance. Uniform attention, and the share of the tokens' attention that falls on points, are the "

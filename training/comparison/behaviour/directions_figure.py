@@ -13,7 +13,7 @@ from console.phrases import UNKNOWN, Interval
 from training.comparison.behaviour.directions import CONTROLS, Direction, leaning, shown
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES
-from training.comparison.common.regimes import SHUFFLED, about_network
+from training.comparison.common.regimes import SHUFFLED
 
 DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
 STYLES = {
@@ -34,7 +34,7 @@ def directions_figure(values: BehaviourResult) -> list[Picture]:
     drawn = [name for name in DRAWN if any(name in shown(regime.directions) for regime in regimes)]
     if not drawn:
         return []
-    about = about_network(values.name, values.d, values.seed)
+    about = values.caption()
     columns = min(2, len(drawn))
     rows = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(7.2 * columns, rows * (0.78 * len(regimes) + 1.2) + 1.4), layout="constrained")

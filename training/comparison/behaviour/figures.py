@@ -11,7 +11,7 @@ from console.drawing import band, error_bars, legend, write_cells
 from console.output import Picture
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import label
-from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES, about_network
+from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES
 
 CONTROLS = {SHUFFLED: ("0.35", "--"), "untrained": ("0.6", ":")}
 MOST_PANELS = 4
@@ -21,7 +21,7 @@ SAME = 1e-9
 
 def pictures(values: BehaviourResult) -> list[Picture]:
     """All three."""
-    about = about_network(values.name, values.d, values.seed)
+    about = values.caption()
     regimes = values.regimes
     main = [regime for regime in regimes if regime.separation is None]
     chosen = main if len(main) <= MOST_PANELS else [main[0], main[1], main[3], main[4]]

@@ -18,7 +18,7 @@ from console.phrases import Interval
 from console.typed_json import Absent
 from training.comparison.behaviour.directions import Direction, directions
 from training.comparison.behaviour.estimators import STEPS
-from training.comparison.common.parts import Start, Subject
+from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     N_SAMPLES,
@@ -135,12 +135,9 @@ class RegimeResult:
 
 
 @dataclass(frozen=True)
-class BehaviourResult:
+class BehaviourResult(AboutNetwork):
     """Of all regimes; absent: what is left out, and why. scales: whether the network estimates variances."""
 
-    name: str
-    d: int
-    seed: int
     steps: int
     absent: list[str]
     scales: bool
@@ -166,9 +163,7 @@ def compute(subject: Subject, start: Start) -> BehaviourResult:
             "fixed separation: left out there"
         )
     return BehaviourResult(
-        name=subject.released.name,
-        d=subject.model.config.n_features,
-        seed=subject.effort.seed,
+        **vars(subject.about),
         steps=STEPS,
         absent=absent,
         scales=subject.model.config.scales,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from console.output import significant
+from console.phrases import bracket
 from console.sections import Section
 from training.comparison.causal.figures import agreement_figure, heads_figure, patches_figure
 from training.comparison.causal.measure import CausalResult, RegimeResult
@@ -12,7 +13,6 @@ from training.comparison.causal.tables import (
     STATISTICS,
     ablation_table,
     agreement_table,
-    bracket,
     error_table,
     grid_of,
     more_than_control,
@@ -107,7 +107,7 @@ def _token_sentence(regime: RegimeResult) -> str:
     own = regime.networks["learned"].patched
     inner, last = own.tokens[:-1], own.tokens[-1]
     said = (
-        f"of another estimate written into the component tokens, {bracket(last.other)} arrives "
+        f"of another estimate written into the component tokens, {bracket(*last.other)} arrives "
         "behind the last layer"
     )
     if inner:
@@ -119,8 +119,8 @@ def _token_sentence(regime: RegimeResult) -> str:
             else "not less than one EM step from it would keep"
         )
         said += (
-            f", and before it at most {bracket(best.other)} (after layer {best.layer}), {verdict} "
-            f"({bracket(em)})"
+            f", and before it at most {bracket(*best.other)} (after layer {best.layer}), {verdict} "
+            f"({bracket(*em)})"
         )
     return said[0].upper() + said[1:] + "."
 
@@ -135,8 +135,8 @@ def _point_sentence(regime: RegimeResult) -> str:
     found = row.other.low > max(row.random.high, other.other.high)
     return (
         "Of the responsibilities of another mixture written into the points, the place of the point "
-        f"left alone, at most {bracket(row.other)} arrives (after layer {row.layer}); random "
-        f"direction {bracket(row.random)}, untrained {bracket(other.other)}: "
+        f"left alone, at most {bracket(*row.other)} arrives (after layer {row.layer}); random "
+        f"direction {bracket(*row.random)}, untrained {bracket(*other.other)}: "
         + (
             "the estimate follows what the points hold of the responsibilities."
             if found

@@ -64,6 +64,12 @@ class Recording:
         first = self.n_points if self.tokens_last else 0
         return slice(first, first + self.n_tokens)
 
+    @property
+    def read_places(self) -> slice:
+        """Where those component tokens stand that are read out: the first K."""
+        first = self.token_places.start
+        return slice(first, first + min(self.n_tokens, self.estimate.means.shape[1]))
+
 
 def layers_of(model: TGMM) -> list[TransformerLayer]:
     """The layers of its transformer; ValueError for another backbone."""
@@ -95,9 +101,9 @@ def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
         states.append(output)
 
     with ExitStack() as stack:
-        stack.enter_context(_removing(layers[0].register_forward_pre_hook(before)))
+        stack.enter_context(removing(layers[0].register_forward_pre_hook(before)))
         for layer in layers:
-            stack.enter_context(_removing(layer.register_forward_hook(after)))
+            stack.enter_context(removing(layer.register_forward_hook(after)))
         estimate = model.network(X.to(model.readin.weight.dtype), n_components)
     found = torch.stack(states)
     if not all(bool(part.isfinite().all()) for part in (found, *estimate[:2])):
@@ -124,12 +130,17 @@ def attention_maps(model: TGMM, recording: Recording, layer: int) -> Tensor:
     return head_weights(attention_of(module), module.norm1(recording.states[layer]))
 
 
+def head_scores(attention: SelfAttention, h: Tensor) -> Tensor:
+    """(B, H, T, T): log attention up to a number for each row."""
+    q, k = (torch.einsum("btd,hde->bhte", h, w) for w in (attention.query, attention.key))
+    return attention.shape.score_scale * q @ k.mT
+
+
 def head_weights(attention: SelfAttention, h: Tensor) -> Tensor:
     """A (B, H, T, T) of softmax attention on what it is given, h (B, T, D)."""
     if attention.shape.attention != "softmax":
         raise ValueError(f"attention is {attention.shape.attention!r}, needs 'softmax'")
-    q, k = (torch.einsum("btd,hde->bhte", h, w) for w in (attention.query, attention.key))
-    scores = attention.shape.score_scale * q @ k.mT
+    scores = head_scores(attention, h)
     if attention.shape.causal:
         later = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
@@ -159,7 +170,7 @@ def patched(model: TGMM, layer: int, change: Callable[[Tensor], Tensor]) -> Iter
         handle = layers[layer].register_forward_pre_hook(before)
     else:
         handle = layers[-1].register_forward_hook(after)
-    with _removing(handle):
+    with removing(handle):
         yield
 
 
@@ -191,12 +202,13 @@ def ablated(
         average[:, tokens] = own[:, tokens].mean(0, keepdim=True)
         return output - own + average
 
-    with _removing(attention.register_forward_hook(after)):
+    with removing(attention.register_forward_hook(after)):
         yield
 
 
 @contextmanager
-def _removing(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+def removing(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    """Inside, the hook is there."""
     try:
         yield
     finally:

@@ -335,11 +335,6 @@ def distance(estimate: Mixture, reference: Found | Mixture) -> Tensor:
     return errors(estimate[:n], reference.mixture).total.masked_fill(reference.missing, torch.nan)
 
 
-def about_network(name: str, d: int, seed: int, tasks: str = "") -> str:
-    """Begins captions."""
-    return f"Network {name}, d = {d}, {f'{tasks}, ' if tasks else ''}seed {seed}."
-
-
 def about_tasks(d: int, K: int, N: int, tasks: int, seed: int) -> str:
     """Begins captions of pictures of one K."""
     return f"d = {d}, K = {K}, N = {N}, {tasks} tasks, seed {seed}"

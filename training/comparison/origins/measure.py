@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import joblib
 import torch
+from torch import Tensor
 
 from console.typed_json import Beside, Key
 from constructions.language.transformer import Transformer
@@ -278,8 +280,7 @@ def _chosen(runs: list[TrainedRun], seed: int) -> dict[str, Transformer]:
         finite = all(bool(p.isfinite().all()) for p in run.network.parameters())
         if plan.target != "em" or plan.seed != seed or not finite:
             continue
-        rate = f", rate {plan.learning_rate:g}" if plan.start == "constructed" else ""
-        found[f"trained from {plan.name}{rate}"] = run.network.double()
+        found[f"trained from {plan.label}"] = run.network.double()
     return found
 
 
@@ -296,21 +297,17 @@ def _curvatures(
     ends = [name for name in chosen if "noise" not in name]
     for name in (*ends[:1], *ends[-1:]):
         places.append((name, "em", balanced(chosen[name])))
-    found: list[CurvatureRow] = []
-    for name, target, network in _different(places):
-        bend = curvature(
-            network,
-            lambda n, t=target: problem.losses(n, examples, t).mean(),
-            settings.eigenvalues,
-            settings.seed,
-        )
-        found.append(CurvatureRow(name, target, bend.stable_rate, bend))
-    return found
+    found: dict[tuple[str, Target], CurvatureRow] = {}
+    for name, target, network in places:
+        if (name, target) not in found:
+            loss = partial(_mean_loss, problem, examples, target)
+            bend = curvature(network, loss, settings.eigenvalues, settings.seed)
+            found[name, target] = CurvatureRow(name, target, bend.stable_rate, bend)
+    return list(found.values())
 
 
-def _different(places: list[tuple[str, Target, Transformer]]) -> list[tuple[str, Target, Transformer]]:
-    """Each (name, target) once."""
-    return list({place[:2]: place for place in places}.values())
+def _mean_loss(problem: EMProblem, examples: Examples, target: Target, network: Transformer) -> Tensor:
+    return problem.losses(network, examples, target).mean()
 
 
 def _lines(
@@ -318,10 +315,7 @@ def _lines(
 ) -> list[LineRow]:
     """From the construction to a random copy of itself (the control), and to the trained networks."""
     constructed, slots = problem.constructed(), slot_blocks(problem)
-
-    def loss(network: Transformer) -> float:
-        return float(problem.losses(network, examples, "em").mean())
-
+    loss = partial(_mean_loss, problem, examples, "em")
     copied = random_copy(constructed, beside_construction(settings.seed))
     others = {COPY: copied.transformer} | chosen
     return [

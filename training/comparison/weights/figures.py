@@ -122,7 +122,7 @@ def _grid(
     norm: Normalize,
     bar: str,
 ) -> Figure:
-    """A row of panels for each key of `rows`, titled; a column for each network; fill(panel, key, network)."""
+    """A row of panels for each key of `rows`, titled, a column for each network: fill(panel, key, name)."""
     layers = next(iter(networks.values()))
     width, height = 1.6 + 0.55 * len(layers[0].heads), 1.1 + 0.3 * len(layers)
     size = (width * len(networks) + 1.6, height * len(rows) + 0.8)

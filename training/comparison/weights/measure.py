@@ -12,12 +12,12 @@ from training.comparison.common.component_counts import has_tasks, refusal_of_co
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import attention_maps, attention_of, layers_of, record
-from training.comparison.symmetry.group import random_copy_model
+from training.comparison.symmetry.group import random_copy_model, scale_units
+from training.comparison.symmetry.invariants import transformer_of
 from training.comparison.symmetry.model_alignment import (
     align_models,
     layer_cosines,
     plain_distance,
-    transformer_of,
 )
 from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights import encoders as lens
@@ -95,10 +95,7 @@ def _copies(subject: Subject) -> Symmetries:
     mlp = layers_of(other)[0].mlp
     broken = None
     if mlp is not None and transformer_of(other).shape.activation == "gelu":
-        with torch.no_grad():
-            mlp.w1.mul_(STRETCH)
-            mlp.b1.mul_(STRETCH)
-            mlp.w2.div_(STRETCH)
+        scale_units(mlp, torch.full_like(mlp.b1, STRETCH))
         broken = _row(subject.model, other)
     return Symmetries(rows, broken)
 
@@ -195,8 +192,7 @@ class _Reads:
 @torch.no_grad()
 def _reads(model: TGMM, X: torch.Tensor, K: int) -> _Reads:
     recording = record(model, X, K)
-    points = recording.point_places
-    tokens = slice(recording.token_places.start, recording.token_places.start + K)
+    points, tokens = recording.point_places, recording.read_places
     layers = layers_of(model)
     h = torch.stack([layer.norm1(recording.states[place]) for place, layer in enumerate(layers)]).double()
     maps = [attention_maps(model, recording, place)[len(X) // 2 :].double() for place in range(len(layers))]
