@@ -19,6 +19,14 @@ def sheet(size: tuple[float, float], title: str, fontsize: float = 11) -> Figure
     return figure
 
 
+def grid(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """So many panels, `columns` in a row; places that are left over stay empty."""
+    panels = figure.subplots(math.ceil(count / columns), columns, squeeze=False).flatten()
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return list(panels[:count])
+
+
 def error_bars(
     panel: Axes, places: Sequence[float], found: Sequence[Interval], across: bool = False, **style: Any
 ) -> None:

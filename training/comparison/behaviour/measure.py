@@ -25,7 +25,6 @@ from training.comparison.common.regimes import (
     NETWORKS,
     RANDOM_STARTS,
     SHUFFLED,
-    STARTS,
     Found,
     Regime,
     RegimeTasks,
@@ -177,11 +176,8 @@ def measure(tasks: RegimeTasks, quick: bool) -> RegimeResult:
     references, slow = references_of(tasks, quick)
     curves = {
         kind: {
-            name: torch.stack(
-                [distance(tasks.network(kind), Found(m, missing)) for m in tasks.iterates(name, STEPS)]
-            )
-            for name in STARTS
-            if (missing := _missing(tasks, name)) is not None
+            name: torch.stack([distance(tasks.network(kind), one) for one in _iterates(tasks, name)])
+            for name in regime.starts
         }
         for kind in KINDS
     }
@@ -229,9 +225,7 @@ def references_of(tasks: RegimeTasks, quick: bool) -> tuple[dict[str, Found], li
         "k-means": tasks.method("k-means"),
         "map-em": complete(tasks.mode),
     }
-    for name in STARTS:
-        if name != "spectral" or not tasks.regime.spectral_refusal:
-            found[f"em {name}"] = tasks.converged(name)
+    found |= {f"em {name}": tasks.converged(name) for name in tasks.regime.starts}
     if not tasks.regime.spectral_refusal:
         found["spectral"] = tasks.method("spectral")
     slow = [] if quick or not _for_slow(tasks.regime) else [n for n in SLOW_TASKS if n in METHODS]
@@ -312,11 +306,10 @@ def _median(values: Tensor) -> float:
     return float(known.quantile(0.5)) if len(known) else math.nan
 
 
-def _missing(tasks: RegimeTasks, name: str) -> Tensor | None:
-    """Tasks without this start; None where the regime has none at all."""
-    if name == "spectral" and tasks.regime.spectral_refusal:
-        return None
-    return tasks.start(name).missing
+def _iterates(tasks: RegimeTasks, name: str) -> list[Found]:
+    """EM after 0, 1, ..., STEPS steps from a start, on the tasks that have it."""
+    missing = tasks.start(name).missing
+    return [Found(mixture, missing) for mixture in tasks.iterates(name, STEPS)]
 
 
 def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, StepCurve]:

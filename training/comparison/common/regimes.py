@@ -106,6 +106,11 @@ class Regime:
         return ""
 
     @property
+    def starts(self) -> tuple[str, ...]:
+        """Those of STARTS that are possible here."""
+        return tuple(name for name in STARTS if name != "spectral" or not self.spectral_refusal)
+
+    @property
     def path(self) -> tuple[int, ...]:
         """Begins the paths of its random numbers."""
         apart = 0 if self.separation is None else round(1000 * self.separation)

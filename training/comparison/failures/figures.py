@@ -19,6 +19,7 @@ METHOD_NAMES = {
     "untrained": "control: untrained network",
     "reference": "EM from N(0, I) with EM from random points",
 }
+BIN_NAMES = METHOD_NAMES | {SHUFFLED: "control: network, another task's failures"}
 SCORE_NAMES = {
     "closest": "two true means are close",
     "least": "few points in the smallest component",
@@ -49,18 +50,10 @@ def _where(values: FailuresResult, about: str) -> Picture:
     for panel, (score, bins) in zip(panels, found.items(), strict=True):
         for name, shares in bins.shares.items():
             colour, line, marker = STYLES["learned" if name == "network" else name.removeprefix("em ")]
-            error_bars(
-                panel,
-                bins.centres,
-                [Interval(*(100 * value for value in share)) for share in shares],
-                color=colour,
-                linestyle=line,
-                marker=marker,
-                capsize=2,
-                elinewidth=0.8,
-                linewidth=2.2 if name == "network" else 1.2,
-                label="control: network, another task's failures" if name == SHUFFLED else METHOD_NAMES[name],
-            )
+            style = {"color": colour, "linestyle": line, "marker": marker, "capsize": 2, "elinewidth": 0.8}
+            style["linewidth"] = 2.2 if name == "network" else 1.2
+            found_percent = [Interval(*(100 * value for value in share)) for share in shares]
+            error_bars(panel, bins.centres, found_percent, **style, label=BIN_NAMES[name])
         panel.set_xlabel(AXES[score])
         panel.set_yscale("symlog", linthresh=1.0)
         panel.set_yticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from console.drawing import error_bars, legend
+from console.drawing import error_bars, legend, sheet
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.origins.em_problem import Target
@@ -100,8 +100,7 @@ def _measured(run: RunResult, of: Callable[[Measurement], float]) -> list[tuple[
 
 
 def _losses(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 7.2), layout="constrained")
-    figure.suptitle("Training from the construction, from near it, and from random weights")
+    figure = sheet((13, 7.2), "Training from the construction, from near it, and from random weights", 12)
     for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
         _draw(panel, grouped(data.runs, target), lambda run: run.watched, marked=False)
         levels = data.levels
@@ -123,8 +122,7 @@ def _losses(data: OriginsResult) -> Picture:
 
 
 def _distances(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 11), layout="constrained")
-    figure.suptitle("How far training moves from the construction")
+    figure = sheet((13, 11), "How far training moves from the construction", 12)
     rows = figure.subplots(2, 2)
     for column, target in enumerate(TARGET_TITLES):
         groups = grouped(data.runs, target)
@@ -183,8 +181,7 @@ def _noise(data: OriginsResult) -> Picture:
 
 
 def _lines(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 6.6), layout="constrained")
-    figure.suptitle("Loss along straight lines from the construction")
+    figure = sheet((13, 6.6), "Loss along straight lines from the construction", 12)
     panels = figure.subplots(1, 2, sharey=True)
     ramp = matplotlib.colormaps["tab10"]
     for panel, when in zip(panels, ("before", "after"), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -32,44 +32,41 @@ NAMED_STARTS = {"k-means++": "k-means++", "random-points": "random points", "nor
 
 
 @dataclass(frozen=True)
-class Size:
+class Numbers:
     """How much is measured.
 
-    tasks, lens_tasks            probed, and to fit the tuned lens.
-    handbuilt_tasks, step_tasks  for the hand-built EM, and for the worth of a layer.
+    tasks, lens_tasks  probed, and to fit the tuned lens. step_tasks: for the worth of a layer.
     points      probed a task.
     seeds       splits of the tasks, each with its own shuffle.
     iterations  T.
     resamples   of the tasks, for intervals.
-    most_cells  numbers of components K.
     """
 
     tasks: int
     lens_tasks: int
-    handbuilt_tasks: int
     step_tasks: int
     points: int
     seeds: int
     iterations: int
     resamples: int
+
+
+@dataclass(frozen=True)
+class Size(Numbers):
+    """With the tasks for the hand-built EM, and how many numbers of components K are looked at."""
+
+    handbuilt_tasks: int
     most_cells: int
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of the run, as Size has them; own_layer is OWN_LAYER, floor that of responsibilities."""
+class Settings(Numbers):
+    """Of the run; own_layer is OWN_LAYER, floor that of responsibilities."""
 
     d: int
     layers: int
     n_samples: int
-    tasks: int
-    lens_tasks: int
-    points: int
-    seeds: int
     seed: int
-    iterations: int
-    resamples: int
-    step_tasks: int
     floor: float
     own_layer: int
     components: list[int]
@@ -158,8 +155,8 @@ class ProbesResult:
     handbuilt: HandBuiltResult
 
 
-QUICK = Size(96, 128, 48, 64, points=8, seeds=3, iterations=6, resamples=100, most_cells=1)
-FULL = Size(384, 512, 192, 256, points=16, seeds=3, iterations=8, resamples=400, most_cells=2)
+QUICK = Size(96, 128, 64, 8, seeds=3, iterations=6, resamples=100, handbuilt_tasks=48, most_cells=1)
+FULL = Size(384, 512, 256, 16, seeds=3, iterations=8, resamples=400, handbuilt_tasks=192, most_cells=2)
 
 
 def size_of(subject: Subject) -> Size:
@@ -191,18 +188,13 @@ def compute(subject: Subject, start: Start) -> ProbesResult:
     size = size_of(subject)
     config = subject.model.config
     n_samples = min(128, config.max_positions or 128)
+    numbers = {one.name: getattr(size, one.name) for one in fields(Numbers)}
     settings = Settings(
+        **numbers | {"points": min(size.points, n_samples)},
         d=config.n_features,
         layers=config.layers,
         n_samples=n_samples,
-        tasks=size.tasks,
-        lens_tasks=size.lens_tasks,
-        points=min(size.points, n_samples),
-        seeds=size.seeds,
         seed=subject.effort.seed,
-        iterations=size.iterations,
-        resamples=size.resamples,
-        step_tasks=size.step_tasks,
         floor=targets.FLOOR,
         own_layer=OWN_LAYER,
         components=numbers_of_components(subject),
@@ -271,11 +263,10 @@ class _Cell:
             tokens = recording.tokens[:, :, : self.K]
             streams["means"] = (tokens, targets.component_means(mixtures))
             streams["log weights"] = (tokens, targets.component_log_weights(mixtures))
-        maps, answers = [], []
+        maps, answers, width = [], [], self.size.iterations + 2
         for target, (states, wanted) in streams.items():
             whole = probe_map(states, wanted, self.seeds)
             resampled = whole.resampled(self.size.resamples, generator)
-            width = self.size.iterations + 2
             for place, (label, path) in enumerate(paths.items()):
                 columns = list(range(place * width, (place + 1) * width))
                 one = whole[columns], resampled[..., columns]
