@@ -25,6 +25,15 @@ from training.comparison.common.em_answers import AnsweredTasks, responsibilitie
 from training.comparison.common.recording import Recording, attention_of, head_scores, layers_of
 from training.model.tgmm import TGMM
 
+MEANING = {
+    "points": "points to points ~ c_ij",
+    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
+    "points, like distance": "points to points ~ c_ij, at like distance",
+    "E": "points to tokens ~ w_ik (E layer)",
+    "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
+    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
+}
+"""Every pattern as reports call it."""
 CONSTRUCTED_PIECES = 256
 """Linear pieces a function of the constructed EM step: attention within 1e-3 of the exact one."""
 

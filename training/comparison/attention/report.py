@@ -7,15 +7,8 @@ from collections.abc import Callable
 from console.sections import Section, Table, table_of
 from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
 from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.attention.patterns import MEANING
 
-MEANING = {
-    "points": "points to points ~ c_ij",
-    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
-    "points, like distance": "points to points ~ c_ij, at like distance",
-    "E": "points to tokens ~ w_ik (E layer)",
-    "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
-    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
-}
 EVEN = {
     "uniform": "tokens to points, entropy / log N (M layer, weights: 1)",
     "share": "tokens to points, share of the attention",

@@ -31,7 +31,7 @@ CONTROL_NAMES = {
 
 
 def steps_of(name: str, regime: RegimeResult, kind: str, joint: str = " or ") -> tuple[str, str]:
-    """Of EM stopped early: the steps chosen for that kind of output, even and odd tasks apart, and its start."""
+    """Of EM stopped early: the steps chosen for that kind of output, of both halves, and its start."""
     start = name.removeprefix("early ")
     return joint.join(map(str, dict.fromkeys(regime.steps[kind][start]))), START_NAMES[start]
 

@@ -7,10 +7,10 @@ import numpy as np
 from console.output import significant
 from console.phrases import bracket
 from console.sections import Section
+from training.comparison.attention.patterns import MEANING
 from training.comparison.causal.figures import agreement_figure, heads_figure, patches_figure
 from training.comparison.causal.measure import CausalResult, RegimeResult
 from training.comparison.causal.tables import (
-    STATISTICS,
     ablation_table,
     agreement_table,
     error_table,
@@ -81,7 +81,7 @@ def _agreement_sentence(regime: RegimeResult) -> str:
     found = regime.networks["learned"].agreement
     number = len(found)
     sure = [
-        f"{STATISTICS[name]} (rank correlation {value.rho:.2f}, p inside layers {value.p_within:.4f})"
+        f"{MEANING[name]} (rank correlation {value.rho:.2f}, p inside layers {value.p_within:.4f})"
         for name, value in found.items()
         if value.p_within < LEVEL / number
     ]
@@ -95,7 +95,7 @@ def _agreement_sentence(regime: RegimeResult) -> str:
         return (
             "Whether heads that look like a step of EM are those that matter cannot be told: no "
             f"pattern has a rank correlation with p inside layers below {LEVEL} / {number} (largest: "
-            f"{STATISTICS[best]}, {found[best].rho:.2f}, p {found[best].p_within:.3f})."
+            f"{MEANING[best]}, {found[best].rho:.2f}, p {found[best].p_within:.3f})."
         ) + (depth if across else "")
     return (
         "How much a head looks like a step and how much it matters are related, within a layer too, "

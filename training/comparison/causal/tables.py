@@ -9,17 +9,10 @@ import numpy as np
 from console.output import significant
 from console.phrases import bracket, fixed
 from console.sections import Table, table_of
+from training.comparison.attention.patterns import MEANING
 from training.comparison.causal.measure import NetworkResult, RegimeResult
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
-STATISTICS = {
-    "points": "points to points ~ c_ij",
-    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 out",
-    "points, like distance": "points to points ~ c_ij, at like distance",
-    "E": "points to tokens ~ w_ik (E)",
-    "M": "tokens to points ~ w_ik / sum_i w_ik (M)",
-    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik (M), at like distance |x_i - mu_k|",
-}
 
 
 def grid_of(
@@ -80,7 +73,7 @@ def agreement_table(regime: RegimeResult) -> Table:
     own, control = (regime.networks[name].agreement for name in ("learned", "untrained"))
     return table_of(
         f"Do the heads that look like a step matter? K = {regime.K}",
-        [(STATISTICS[name], own[name], control[name]) for name in own],
+        [(MEANING[name], own[name], control[name]) for name in own],
         [
             ("pattern of attention", lambda row: row[0]),
             ("learned: rank correlation", lambda row: f"{row[1].rho:.2f}"),

@@ -17,7 +17,7 @@ from baselines.em import Status, em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
 from console.phrases import Interval
-from training.comparison.common.component_counts import components_served
+from training.comparison.common.component_counts import small_and_largest
 from training.comparison.common.parts import Subject
 from training.model.tgmm import Estimate
 from training.tasks import TaskDistribution, sample_tasks
@@ -59,11 +59,7 @@ def components_of(subject: Subject) -> list[int]:
 
     Empty where the network serves none that the paper has tasks of.
     """
-    served = components_served(subject.model.config)
-    if not served:
-        return []
-    first = 3 if 3 in served else served[0]
-    return [first] if subject.effort.quick or served[-1] == first else [first, served[-1]]
+    return small_and_largest(subject.model.config)[: 1 if subject.effort.quick else 2]
 
 
 def points_of(subject: Subject, wanted: int) -> int:

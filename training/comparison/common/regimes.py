@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from baselines.starts import start_means
 from training.comparison.common.component_counts import components_served, refusal_of_components
 from training.comparison.common.parts import Subject
 from training.comparison.common.random_paths import REGIME, RegimePurpose, TaskSet
-from training.model.tgmm import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
 N_SAMPLES = 128
@@ -65,15 +65,6 @@ _PLACE = "_regimes"  # where a subject keeps them
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Estimator(Protocol):
-    """What is asked of a network here."""
-
-    @property
-    def config(self) -> ModelConfig: ...
-
-    def estimate(self, X: Tensor, n_components: int) -> Mixture: ...
 
 
 @dataclass(frozen=True)
@@ -305,7 +296,7 @@ def tasks_of(regime: Regime, tasks: int) -> int:
     return max(4, min(tasks, tasks * N_SAMPLES // regime.n_samples))
 
 
-def estimate_of(model: Estimator, X: Tensor, regime: Regime) -> Mixture:
+def estimate_of(model: TGMM, X: Tensor, regime: Regime) -> Mixture:
     """The network's weights and means, unit covariances, float64; ValueError where it has none."""
     try:
         found = model.estimate(X, regime.n_components)

@@ -12,13 +12,13 @@ from baselines.em import em
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from constructions.language.transformer import Transformer
-from training.comparison.common.component_counts import components_served, refusal_of_components
+from training.comparison.common.component_counts import refusal_of_components, small_and_largest
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, check_varied, record
 from training.comparison.common.regimes import named_start
 from training.comparison.probes import targets
-from training.comparison.probes.handbuilt import STEPS, hand_built
+from training.comparison.probes.handbuilt import COMPONENTS, STEPS, hand_built
 from training.comparison.probes.lens import TunedLens, logit_lens
 from training.comparison.probes.maps import Draw, ProbeMap, Summary, draws, probe_map, rounded, summary
 from training.comparison.probes.steps import StepTest, distances_to, step_test
@@ -168,9 +168,7 @@ def size_of(subject: Subject) -> Size:
 
 def numbers_of_components(subject: Subject) -> list[int]:
     """The largest K, and before it K = 3 (or the smallest from 2 on) where there is effort for two."""
-    several = components_served(subject.model.config)
-    first = 3 if 3 in several else several[0]
-    return sorted({first, several[-1]})[-size_of(subject).most_cells :]
+    return small_and_largest(subject.model.config)[-size_of(subject).most_cells :]
 
 
 def refusal(subject: Subject) -> str:
@@ -336,7 +334,7 @@ def _hand_built(subject: Subject, size: Size) -> HandBuiltResult:
     for label, path in (("its own path", built.path), ("EM from another start", built.other)):
         for target, states, wanted in (
             ("log-responsibilities", built.states[:, :, points], built.point_targets(points, path)),
-            ("means", built.states[:, :, : _components(built.path)], built.token_targets(path)),
+            ("means", built.states[:, :, :COMPONENTS], built.token_targets(path)),
         ):
             whole = probe_map(states, wanted, seeds)
             resampled = whole.resampled(size.resamples, generator)
@@ -349,8 +347,3 @@ def _hand_built(subject: Subject, size: Size) -> HandBuiltResult:
                 )
             )
     return HandBuiltResult(size.handbuilt_tasks, STEPS, 64, maps)
-
-
-def _components(path: targets.Path) -> int:
-    """K: the first K tokens of the hand-built stream carry one component each."""
-    return path.converged.n_components

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.balance import balance_heads, balance_units, balanced, straight_line
+from training.comparison.symmetry.balance import balance_heads, balance_units, balanced
 from training.comparison.symmetry.group import (
     check_slots,
     check_softmax,
@@ -33,8 +33,6 @@ from training.comparison.symmetry.group import (
 )
 from training.comparison.symmetry.invariants import LayerForms, forms_of, layers_of
 from training.comparison.symmetry.slots import slot_orders
-
-__all__ = ["KINDS", "Alignment", "align_transformers", "balanced", "straight_line"]
 
 KINDS = ("A", "V", "MLP")
 

@@ -43,9 +43,6 @@ from training.comparison.weights.block_verdicts import (
     counts,
     numbers,
 )
-from training.comparison.weights.blocks_report import render_blocks
-
-__all__ = ["compare_blocks", "layer_inputs", "render_blocks"]
 
 
 def layer_inputs(transformer: Transformer, h: Tensor) -> list[Tensor]:
@@ -68,7 +65,7 @@ def compare_blocks(
     slot_blocks: Sequence[Block] = (),
     control: Transformer | None = None,
 ) -> BlocksResult:
-    """Every block of every layer and matched head; :func:`render_blocks` shows them.
+    """Every block of every layer and matched head; blocks_report.render_blocks shows them.
 
     Args:
         constructed: the hand-built weights, without norms. learned: of the same shape; it is aligned first.

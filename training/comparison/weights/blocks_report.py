@@ -9,8 +9,8 @@ from textwrap import wrap
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
+from console.drawing import sheet
 from console.output import Picture, significant
 from console.sections import Table, table_of
 from training.comparison.weights.block_verdicts import BlockLayer, BlocksResult, Form, Matrix
@@ -146,8 +146,8 @@ def _beyond(found: BlocksResult, about: str) -> Table | None:
 def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> Picture:
     networks = ["constructed", *found.counts]
     forms, blocks = layer.forms, found.blocks
-    figure = Figure(figsize=(3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), layout="constrained")
-    figure.suptitle("\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120)), fontsize=11)
+    title = "\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120))
+    figure = sheet((3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), title)
     grid = figure.subplots(len(forms), len(networks), squeeze=False)
     for panels, form in zip(grid, forms, strict=True):
         shown, what = _sizes(form)

@@ -80,7 +80,9 @@ def compute(subject: Subject, start: Start) -> WeightsResult:
     start("weights: random copies")
     copies = _copies(subject)
     start("weights: controls and layers")
-    controls, layers = _controls(subject), _layers(subject)
+    others = {"untrained": subject.untrained, "random": _random(subject)}
+    controls = {name: _row(subject.model, other) for name, other in others.items()}
+    layers = _layers(subject)
     start("weights: blocks of the theorem")
     return WeightsResult(subject.effort.seed, copies, controls, layers, _blocks(subject))
 
@@ -103,12 +105,6 @@ def _copies(subject: Subject) -> Symmetries:
 def _row(model: TGMM, other: TGMM) -> DistanceRow:
     found = align_models(model, other)
     return DistanceRow(plain_distance(model, other), found.distance, found.by_kind, found.backbone.cosine)
-
-
-def _controls(subject: Subject) -> dict[str, DistanceRow]:
-    """Distance to the untrained network, and to random directions of the same sizes."""
-    networks = {"untrained": subject.untrained, "random": _random(subject)}
-    return {name: _row(subject.model, other) for name, other in networks.items()}
 
 
 def _random(subject: Subject) -> TGMM:
