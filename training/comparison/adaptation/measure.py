@@ -212,7 +212,7 @@ def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator
     return Worth(
         mean=_by_mean(curve, own, drawn),
         median=Interval(
-            _scalar(first_step((curve.quantile(0.5, dim=1) <= own.quantile(0.5))[:, None])),
+            float(first_step((curve.quantile(0.5, dim=1) <= own.quantile(0.5))[:, None])),
             *_limits(first_step(_drawn_medians(curve, drawn) <= _drawn_medians(own[None], drawn))),
         ),
         solved=_restricted(curve[:, used], own[used], generator),
@@ -221,7 +221,7 @@ def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator
 
 
 def _by_mean(curve: Tensor, own: Tensor, drawn: Tensor) -> Interval:
-    value = _scalar(first_step((curve.mean(1) <= own.mean())[:, None]))
+    value = float(first_step((curve.mean(1) <= own.mean())[:, None]))
     return Interval(value, *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(own[None], drawn))))
 
 
@@ -287,7 +287,3 @@ def _quantile(values: Tensor, q: float) -> float:
     """One of the values: no average with NEVER."""
     ordered = values.sort().values
     return float(ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1 if q > 0 else 0)])
-
-
-def _scalar(values: Tensor) -> float:
-    return float(values[0])

@@ -8,14 +8,13 @@ from matplotlib.image import AxesImage
 
 from console.drawing import number_heads, sheet, write_cells
 from console.output import Picture
-from console.phrases import bracket
-from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.attention.measure import LEVEL, AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.common.em_answers import HeadGrid
 from training.comparison.common.regimes import about_tasks
 
 PICTURES = ("attention_heads_K3", "attention_heads", "attention_example_K3", "attention_example")
 """Of the first K and of the largest K."""
 
-LEVEL = 0.05
 EVENNESS = ("uniform", "share")
 """What permutations do not change."""
 SHORT = {
@@ -30,37 +29,6 @@ SHORT = {
 }
 
 
-class Heads:
-    """One statistic of one network: (L, H) arrays."""
-
-    def __init__(self, found: HeadStatistic) -> None:
-        self.mean, self.low, self.high = map(np.array, (found.mean, found.low, found.high))
-        self.p = np.ones_like(self.mean) if found.p is None else np.array(found.p)
-
-    @property
-    def strongest(self) -> tuple[int, int]:
-        """Layer and head of the largest value."""
-        layer, head = np.unravel_index(int(self.mean.argmax()), self.mean.shape)
-        return int(layer), int(head)
-
-    def count(self) -> tuple[int, int]:
-        """Heads above and below 0 by both tests."""
-        significant = self.significant
-        return int((significant & (self.mean > 0)).sum()), int((significant & (self.mean < 0)).sum())
-
-    @property
-    def significant(self) -> np.ndarray:
-        """p < LEVEL by the permutation test, corrected, and 0 outside the interval over tasks."""
-        return (self.p < LEVEL) & ((self.low > 0) | (self.high < 0))
-
-    def above(self, *others: Heads) -> int:
-        """Heads whose interval lies above that of the strongest head of each of the others."""
-        return int((self.low > max(other.high[other.strongest] for other in others)).sum())
-
-    def text(self, place: tuple[int, int]) -> str:
-        return bracket(self.mean[place], self.low[place], self.high[place])
-
-
 def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
     networks = regime.networks
     shown = [key for key in SHORT if key in networks["learned"]]
@@ -72,7 +40,7 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
     image = even = None
     for row, (network, found) in zip(panels, networks.items(), strict=True):
         for panel, key in zip(row, shown, strict=True):
-            heads = Heads(found[key])
+            heads = found[key]
             if key in EVENNESS:
                 even = _heads(panel, heads, "viridis", 0.0)
             else:
@@ -108,21 +76,27 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
 def _distance_alone(regime: RegimeResult) -> str:
     """What heads that attend by distance alone reach in these columns."""
     reached = "; ".join(
-        f"{' '.join(SHORT[name].split())} {Heads(found).mean[0, 0]:.2f}, {Heads(found).mean[0, 1]:.2f}"
+        f"{' '.join(SHORT[name].split())} {both(found)}"
         for name, found in regime.distance.items()
         if name in regime.networks["learned"]
     )
     return f"Heads of distance r alone, exp(-r^2 / 2) and exp(-r), reach: {reached}."
 
 
-def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> AxesImage:
+def both(heads: HeadGrid) -> str:
+    """Of the two heads of distance alone."""
+    return f"{heads.mean[0][0]:.2f}, {heads.mean[0][1]:.2f}"
+
+
+def _heads(panel: Axes, heads: HeadStatistic, colours: str, lowest: float) -> AxesImage:
     image = panel.imshow(heads.mean, cmap=colours, vmin=lowest, vmax=1.0, aspect="auto")
+    told = heads.told
 
     def text(layer: int, head: int, value: float) -> str:
-        return f"{value:.2f}{'*' if heads.significant[layer, head] else ''}"
+        return f"{value:.2f}{'*' if told[layer, head] else ''}"
 
     write_cells(panel, heads.mean, text, lambda v: abs(v) > 0.65 if lowest < 0 else v < 0.5, 7.5)
-    number_heads(panel, *heads.mean.shape, fontsize=9)
+    number_heads(panel, *told.shape, fontsize=9)
     return image
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,7 @@ from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, attention_maps, record
 from training.model.tgmm import TGMM
 
+LEVEL = 0.05
 SHOWN = 48
 """Points of the example map."""
 
@@ -61,6 +63,16 @@ class HeadStatistic(HeadGrid):
 
     p: Annotated[list[list[float]] | None, Absent()] = None
     threshold: Annotated[float | None, Absent()] = None
+
+    @property
+    def told(self) -> np.ndarray:
+        """(L, H) told from chance: p < LEVEL, and 0 outside the interval over tasks; False without a test."""
+        p = np.ones_like(self.mean) if self.p is None else np.array(self.p)
+        return (p < LEVEL) & ((np.array(self.low) > 0) | (np.array(self.high) < 0))
+
+    def p_text(self, place: tuple[int, int]) -> str:
+        """p of one head; a dash without a test."""
+        return "-" if self.p is None else f"{self.p[place[0]][place[1]]:.3f}"
 
 
 @dataclass(frozen=True)

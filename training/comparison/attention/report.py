@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from console.sections import Section, Table, table_of
-from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
-from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.attention.figures import both, example_figure, heads_figure
+from training.comparison.attention.measure import LEVEL, AttentionResult, HeadStatistic, RegimeResult
 from training.comparison.attention.patterns import MEANING
 
 EVEN = {
@@ -38,7 +40,7 @@ def _finding(answer: AttentionResult) -> str:
     for name in [name for name in MEANING if name in learned]:
         above = [f"{_above(regime, name)} at K = {regime.K}" for regime in regimes]
         counts.append(f"{MEANING[name]}: {', '.join(above)}")
-    heads = Heads(learned["points"]).mean.size
+    heads = learned["points"].told.size
     return (
         f"Heads, of {heads}, whose log attention correlates with responsibilities above the strongest "
         f"untrained head and, where the pattern has a distance, above distance alone: {'; '.join(counts)}."
@@ -55,14 +57,14 @@ def _details(answer: AttentionResult) -> list[str]:
             own, other = _both_networks(regime, name)
             layer, head = own.strongest
             best = f"{own.text((layer, head))} (layer {layer + 1}, head {head + 1}"
-            sure = own.significant[layer, head]
+            sure = own.told[layer, head]
             distance = _distance(regime, name)
             count = _above(regime, name)
             verdict = (
-                f"{f'{count} of {own.mean.size} heads lie' if count else 'no head lies'} above the strongest "
+                f"{f'{count} of {own.told.size} heads lie' if count else 'no head lies'} above the strongest "
                 f"untrained head{' and above distance alone' if distance else ''}"
             )
-            alone = "".join(f", distance alone {_both(heads)}" for heads in distance)
+            alone = "".join(f", distance alone {both(heads)}" for heads in distance)
             parts.append(
                 f"{MEANING[name]}: strongest learned head {best}"
                 f"{'' if sure else ', not told from chance'}), untrained "
@@ -76,9 +78,9 @@ def _details(answer: AttentionResult) -> list[str]:
     return said
 
 
-def _both_networks(regime: RegimeResult, name: str) -> tuple[Heads, Heads]:
+def _both_networks(regime: RegimeResult, name: str) -> tuple[HeadStatistic, HeadStatistic]:
     """One statistic of the learned network and of the control."""
-    return Heads(regime.networks["learned"][name]), Heads(regime.networks["untrained"][name])
+    return regime.networks["learned"][name], regime.networks["untrained"][name]
 
 
 def _above(regime: RegimeResult, name: str) -> int:
@@ -87,22 +89,18 @@ def _above(regime: RegimeResult, name: str) -> int:
     return own.above(other, *_distance(regime, name))
 
 
-def _distance(regime: RegimeResult, name: str) -> list[Heads]:
+def _distance(regime: RegimeResult, name: str) -> list[HeadStatistic]:
     """The heads that attend by distance alone, where the pattern has a distance."""
-    return [Heads(regime.distance[name])] if name in regime.distance else []
+    return [regime.distance[name]] if name in regime.distance else []
 
 
 def _constructed(regime: RegimeResult, name: str) -> str:
     """What the constructed head of this pattern reaches; a dash where it has none."""
-    return Heads(regime.constructed[name]).text((0, PLACE[name])) if name in PLACE else "-"
+    return regime.constructed[name].text((0, PLACE[name])) if name in PLACE else "-"
 
 
 def _exact(regime: RegimeResult, name: str) -> str:
     return f", the constructed head {_constructed(regime, name)}" if name in PLACE else ""
-
-
-def _both(heads: Heads) -> str:
-    return f"{heads.mean[0, 0]:.2f}, {heads.mean[0, 1]:.2f}"
 
 
 def _last_layer(name: str, layer: int, learned: dict[str, HeadStatistic]) -> str:
@@ -114,7 +112,7 @@ def _last_layer(name: str, layer: int, learned: dict[str, HeadStatistic]) -> str
 
 def _method(answer: AttentionResult) -> str:
     first = answer.regimes[0]
-    near = ", ".join(f"{Heads(r.distance['points']).text((0, 0))} at K = {r.K}" for r in answer.regimes)
+    near = ", ".join(f"{r.distance['points'].text((0, 0))} at K = {r.K}" for r in answer.regimes)
     return (
         f"Tasks of the paper's distribution, d = {answer.d}, N = {first.N}, seed {answer.seed}; "
         "responsibilities w_ik of EM run to its end from the truth, its components in the order of the "
@@ -141,9 +139,9 @@ def _heads_table(regime: RegimeResult) -> Table:
     learned = regime.networks["learned"]
     names = {name: label for name, label in (MEANING | EVEN).items() if name in learned}
 
-    def tested(of: Callable[[str, Heads, Heads], str]) -> Callable[[str], str]:
+    def tested(of: Callable[[HeadStatistic, HeadStatistic], str]) -> Callable[[str], str]:
         """A cell of patterns alone: permutations do not change how even attention is."""
-        return lambda name: of(name, *_both_networks(regime, name)) if name in MEANING else "-"
+        return lambda name: of(*_both_networks(regime, name)) if name in MEANING else "-"
 
     def strongest(name: str) -> str:
         own, _ = _both_networks(regime, name)
@@ -160,17 +158,17 @@ def _heads_table(regime: RegimeResult) -> Table:
         [
             ("attention", lambda name: names[name]),
             ("strongest learned head [95 %]", strongest),
-            ("p, corrected", tested(lambda name, own, other: f"{own.p[own.strongest]:.3f}")),
-            ("learned heads told from chance: +, -", tested(lambda name, own, other: _counts(own))),
+            ("p, corrected", tested(lambda own, other: own.p_text(own.strongest))),
+            ("learned heads told from chance: +, -", tested(lambda own, other: _counts(own))),
             ("control: strongest untrained head", untrained),
-            ("untrained heads told from chance: +, -", tested(lambda name, own, other: _counts(other))),
+            ("untrained heads told from chance: +, -", tested(lambda own, other: _counts(other))),
             (
                 "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
-                lambda name: "".join(map(_both, _distance(regime, name))) or "-",
+                lambda name: "".join(map(both, _distance(regime, name))) or "-",
             ),
             (
                 "control: 95 % of the largest |rho|, responsibilities permuted",
-                tested(lambda name, own, other: f"{learned[name].threshold:.3f}"),
+                tested(lambda own, other: f"{own.threshold:.3f}"),
             ),
             ("the constructed head", lambda name: _constructed(regime, name)),
             ("learned heads above the controls", lambda name: str(_above(regime, name))),
@@ -183,26 +181,32 @@ def _heads_table(regime: RegimeResult) -> Table:
     )
 
 
-def _counts(heads: Heads) -> str:
-    above, below = heads.count()
-    return f"{above}, {below} of {heads.mean.size}"
+def _counts(heads: HeadStatistic) -> str:
+    """How many are told from chance, above 0 and below."""
+    told, mean = heads.told, np.array(heads.mean)
+    return f"{(told & (mean > 0)).sum()}, {(told & (mean < 0)).sum()} of {mean.size}"
 
 
 def _constructed_table(regime: RegimeResult) -> Table:
     found = regime.constructed
-    rows = []
-    for index, label in enumerate(CONSTRUCTED):
-        cells = [label]
-        for name in ("E", "M", "M, like distance", "points"):
-            heads = Heads(found[name])
-            cells += [heads.text((0, index)), f"{heads.p[0, index]:.3f}"]
-        rows.append((*cells, Heads(found["uniform"]).text((0, index))))
-    names = ("E pattern", "M pattern", "M at like distance", "points to points")
-    header = ("constructed head", *(cell for name in names for cell in (name, "p")), "entropy / log N")
-    return Table(
+    names = {
+        "E": "E pattern",
+        "M": "M pattern",
+        "M, like distance": "M at like distance",
+        "points": "points to points",
+    }
+    columns: list[tuple[str, Callable[[int], str]]] = []
+    for name, label in names.items():
+        columns.append((label, lambda index, one=found[name]: one.text((0, index))))
+        columns.append(("p", lambda index, one=found[name]: one.p_text((0, index))))
+    return table_of(
         f"Positive control: the heads of the hand-built EM step, K = {regime.K}",
-        header,
-        rows,
+        range(len(CONSTRUCTED)),
+        [
+            ("constructed head", lambda index: CONSTRUCTED[index]),
+            *columns,
+            ("entropy / log N", lambda index: found["uniform"].text((0, index))),
+        ],
         "The same tasks and the same statistic, from the same responsibilities. The E head must show in the "
         "E column, the first M head in the M column, the second in the entropy. Exact responsibilities do "
         "not give 1, for the statistic compares their log with themselves. Point i holds the slot i mod K, "

@@ -14,7 +14,6 @@ from training.comparison.causal.tables import (
     ablation_table,
     agreement_table,
     error_table,
-    grid_of,
     more_than_control,
     place_of,
     point_table,
@@ -65,14 +64,14 @@ def _details(regimes: list[RegimeResult]) -> list[str]:
 
 def _heads_sentence(regime: RegimeResult) -> str:
     own = regime.networks["learned"]
-    moved, turned = grid_of(own, "mean")[0], grid_of(own, "rotated")[0]
-    top = np.unravel_index(int(moved.argmax()), moved.shape)
-    needed = int(more_than_control(own).sum())
+    moved, turned = own.moved["mean"], own.moved["rotated"]
+    far, control = (significant(grid.at(moved.strongest).value) for grid in (moved, turned))
+    distances, needed = np.array(moved.mean), int(more_than_control(own).sum())
     return (
-        f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance "
-        f"{significant(moved[top])}, the turned change {significant(turned[top])}); {needed} of {moved.size} "
-        f"heads move it further than the turned change does, and {int((moved < 0.1 * own.error).sum())} by "
-        f"less than a tenth of the network's own error {significant(own.error)}."
+        f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance {far}, "
+        f"the turned change {control}); {needed} of {distances.size} heads move it further than the turned "
+        f"change does, and {int((distances < 0.1 * own.error).sum())} by less than a tenth of the network's "
+        f"own error {significant(own.error)}."
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from console.output import significant
@@ -11,34 +9,25 @@ from console.phrases import bracket, fixed
 from console.sections import Table, table_of
 from training.comparison.attention.patterns import MEANING
 from training.comparison.causal.measure import NetworkResult, RegimeResult
+from training.comparison.common.em_answers import HeadGrid
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
 
 
-def grid_of(
-    network: NetworkResult, kind: str, of: Literal["moved", "worse"] = "moved"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(L, H) mean, low and high of the distance moved or of the change of the error."""
-    grid = (network.moved if of == "moved" else network.worse)[kind]
-    return np.array(grid.mean), np.array(grid.low), np.array(grid.high)
-
-
 def more_than_control(network: NetworkResult) -> np.ndarray:
     """(L, H): the average moves the estimate further than the turned change does, intervals apart."""
-    return grid_of(network, "mean")[1] > grid_of(network, "rotated")[2]
+    return np.array(network.moved["mean"].low) > np.array(network.moved["rotated"].high)
 
 
-def place_of(grid: np.ndarray) -> str:
+def place_of(grid: HeadGrid) -> str:
     """Layer and head of the largest value."""
-    layer, head = np.unravel_index(int(grid.argmax()), grid.shape)
+    layer, head = grid.strongest
     return f"layer {layer + 1} head {head + 1}"
 
 
-def _of_largest(network: NetworkResult, kind: str, of: Literal["moved", "worse"]) -> str:
+def _of_largest(network: NetworkResult, kind: str, grids: dict[str, HeadGrid]) -> str:
     """Its value and interval, at the head that moves the estimate furthest."""
-    moved = grid_of(network, kind)[0]
-    top = np.unravel_index(int(moved.argmax()), moved.shape)
-    return bracket(*(float(part[top]) for part in grid_of(network, kind, of)), text=significant)
+    return bracket(*grids[kind].at(network.moved[kind].strongest), text=significant)
 
 
 def ablation_table(regime: RegimeResult) -> Table:
@@ -51,13 +40,13 @@ def ablation_table(regime: RegimeResult) -> Table:
             ("network, replacement", lambda row: row[0]),
             (
                 "distance moved, median of heads",
-                lambda row: significant(float(np.median(grid_of(row[2], row[1])[0]))),
+                lambda row: significant(float(np.median(row[2].moved[row[1]].mean))),
             ),
             (
                 "distance moved, largest",
-                lambda row: f"{_of_largest(row[2], row[1], 'moved')}, {place_of(grid_of(row[2], row[1])[0])}",
+                lambda row: f"{_of_largest(row[2], row[1], row[2].moved)}, {place_of(row[2].moved[row[1]])}",
             ),
-            ("change of the error at that head", lambda row: _of_largest(row[2], row[1], "worse")),
+            ("change of the error at that head", lambda row: _of_largest(row[2], row[1], row[2].worse)),
             (
                 "heads beyond the turned change",
                 lambda row: str(int(more_than_control(row[2]).sum())) if row[1] == "mean" else "-",

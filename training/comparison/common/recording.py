@@ -93,17 +93,11 @@ def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
     """
     layers = layers_of(model)
     states: list[Tensor] = []
-
-    def before(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        states.append(arguments[0])
-
-    def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        states.append(output)
-
+    hooks = [layers[0].register_forward_pre_hook(lambda _, given: states.append(given[0]))]
+    hooks += [layer.register_forward_hook(lambda *given: states.append(given[-1])) for layer in layers]
     with ExitStack() as stack:
-        stack.enter_context(removing(layers[0].register_forward_pre_hook(before)))
-        for layer in layers:
-            stack.enter_context(removing(layer.register_forward_hook(after)))
+        for hook in hooks:
+            stack.enter_context(removing(hook))
         estimate = model.network(X.to(model.readin.weight.dtype), n_components)
     found = torch.stack(states)
     if not all(bool(part.isfinite().all()) for part in (found, *estimate[:2])):
@@ -159,17 +153,11 @@ def patched(model: TGMM, layer: int, change: Callable[[Tensor], Tensor]) -> Iter
     layers = layers_of(model)
     if not 0 <= layer <= len(layers):
         raise ValueError(f"layer is {layer}, needs 0 to {len(layers)}")
-
-    def before(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (change(arguments[0]), *arguments[1:])
-
-    def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return change(output)
-
     if layer < len(layers):
-        handle = layers[layer].register_forward_pre_hook(before)
+        hook = layers[layer].register_forward_pre_hook
+        handle = hook(lambda _, given: (change(given[0]), *given[1:]))
     else:
-        handle = layers[-1].register_forward_hook(after)
+        handle = layers[-1].register_forward_hook(lambda *given: change(given[-1]))
     with removing(handle):
         yield
 

@@ -246,7 +246,7 @@ class _Cell:
             tuned = TunedLens(record(model, self.lens_batch.X, self.K), self.K).estimates(recording)
             own = targets.em_path(self.X, tuned[OWN_LAYER], self.size.iterations)
             paths |= {targets.OWN_START: own, targets.LINE: own.straight_line()}
-            lenses.append(self._lens(network, recording, model, tuned, own, estimate, generator))
+            lenses.append(self._lens(network, model, recording, tuned, own, generator))
         ends = [align(self.batch.truth, estimate)[0], estimate]
         mixtures = [m for path in paths.values() for m in (*path.iterates, path.converged)] + ends
         at = self.X[:, self.points]
@@ -263,40 +263,30 @@ class _Cell:
             streams["log weights"] = (tokens, targets.component_log_weights(mixtures))
         maps, answers, width = [], [], self.size.iterations + 2
         for target, (states, wanted) in streams.items():
+            about = {"K": self.K, "network": network, "target": target}
             whole = probe_map(states, wanted, self.seeds)
             resampled = whole.resampled(self.size.resamples, generator)
             for place, (label, path) in enumerate(paths.items()):
                 columns = list(range(place * width, (place + 1) * width))
                 one = whole[columns], resampled[..., columns]
                 trended = trend(*(part[..., : width - 1] for part in (one[0].r2, one[1])))
-                maps.append(
-                    MapRow(
-                        **vars(summary(*one)),
-                        K=self.K,
-                        network=network,
-                        target=target,
-                        start=label,
-                        trend=trended,
-                        jump=_jump(one[0]),
-                        failed=int(path.failed.sum()),
-                    )
-                )
+                row = vars(summary(*one)) | about
+                failed = int(path.failed.sum())
+                maps.append(MapRow(**row, start=label, trend=trended, jump=_jump(one[0]), failed=failed))
             last = list(range(len(paths) * width, len(mixtures)))
-            ends_found = summary(whole[last], resampled[..., last])
-            answers.append(AnswerRow(**vars(ends_found), K=self.K, network=network, target=target))
+            answers.append(AnswerRow(**vars(summary(whole[last], resampled[..., last])) | about))
         return maps, answers, lenses
 
     def _lens(
         self,
         network: str,
-        recording: Recording,
         model: TGMM,
+        recording: Recording,
         tuned: Sequence[Mixture],
         path: targets.Path,
-        estimate: Mixture,
         generator: torch.Generator,
     ) -> LensRow:
-        n, truth = self.size.step_tasks, self.batch.truth
+        n, truth, estimate = self.size.step_tasks, self.batch.truth, recording.estimate.to_mixture()
         around = (estimate.means - estimate.means.mean((0, 1))).square().sum()
         steps = step_test(
             self.X[:n], [m[:n] for m in tuned], self.size.iterations, self.size.resamples, generator
@@ -338,12 +328,6 @@ def _hand_built(subject: Subject, size: Size) -> HandBuiltResult:
         ):
             whole = probe_map(states, wanted, seeds)
             resampled = whole.resampled(size.resamples, generator)
-            maps.append(
-                HandBuiltRow(
-                    **vars(summary(whole, resampled)),
-                    target=target,
-                    path=label,
-                    trend=trend(whole.r2, resampled),
-                )
-            )
+            found, trended = summary(whole, resampled), trend(whole.r2, resampled)
+            maps.append(HandBuiltRow(**vars(found), target=target, path=label, trend=trended))
     return HandBuiltResult(size.handbuilt_tasks, STEPS, 64, maps)

@@ -139,13 +139,13 @@ def random_copy(
     for attention, mlp, _ in map(_parts, layers_of(other)):
         if attention is not None:
             permute_heads(attention, torch.randperm(attention.layer.heads, generator=generator))
-            for left, right in (
-                (attention.query, attention.key),
-                (attention.value, attention.output.mT),
-            ):
-                change, inverse = random_bases(len(left), left.shape[-1], generator)
-                left.copy_(left @ change)
-                right.copy_(right @ inverse.mT)
+            shape = (attention.layer.heads, attention.layer.head_dim)
+            change, inverse = random_bases(*shape, generator)
+            attention.query.copy_(attention.query @ change)
+            attention.key.copy_(attention.key @ inverse.mT)
+            change, inverse = random_bases(*shape, generator)
+            attention.value.copy_(attention.value @ change)
+            attention.output.copy_(inverse @ attention.output)
         if mlp is not None:
             permute_units(mlp, torch.randperm(len(mlp.b1), generator=generator))
             if transformer.shape.activation == "relu":

@@ -197,26 +197,17 @@ def _sums(product: Tensor, blocks: Sequence[Block]) -> Tensor:
     return torch.stack([product[..., b.slice].sum(-1).mean(-1) for b in blocks], dim=1)
 
 
-def _products(
-    form: Tensor,
-    constructed: Tensor,
-    blocks: Sequence[Block],
-    entry: Callable[[Tensor, Tensor, slice, slice], Tensor],
-) -> Products:
-    """Of every two blocks a, b what `entry` says of two forms' blocks and of the two slices."""
-
-    def with_form(other: Tensor) -> Tensor:
-        rows = [
-            [entry(form[a.slice, b.slice], other[a.slice, b.slice], a.slice, b.slice) for b in blocks]
-            for a in blocks
-        ]
-        return torch.stack([torch.stack(row) for row in rows])
-
-    return Products(with_form(form), with_form(constructed))
+def _by_blocks(blocks: Sequence[Block], entry: Callable[[slice, slice], Tensor]) -> Tensor:
+    """(blocks, blocks): a number for every two blocks of a form."""
+    return torch.stack([torch.stack([entry(a.slice, b.slice) for b in blocks]) for a in blocks])
 
 
 def _plain(form: Tensor, constructed: Tensor, blocks: Sequence[Block]) -> Products:
-    return _products(form, constructed, blocks, lambda x, y, a, b: (x * y).sum())
+    def sums(other: Tensor) -> Tensor:
+        product = form * other
+        return _by_blocks(blocks, lambda a, b: product[a, b].sum())
+
+    return Products(sums(form), sums(constructed))
 
 
 def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
@@ -225,16 +216,25 @@ def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequen
     centred = h - h.mean(1, keepdim=True)
     covariance = centred.mT @ centred / h.shape[1]
 
-    def entry(x: Tensor, y: Tensor, a: slice, b: slice) -> Tensor:
-        return (moment[:, a, a] @ y @ covariance[:, b, b] * x).sum((1, 2)).mean()
+    def traces(other: Tensor) -> Tensor:
+        return _by_blocks(
+            blocks,
+            lambda a, b: (
+                (moment[:, a, a] @ other[a, b] @ covariance[:, b, b] * form[a, b]).sum((1, 2)).mean()
+            ),
+        )
 
-    return _products(form, constructed, blocks, entry)
+    return Products(traces(form), traces(constructed))
 
 
 def _value_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
     tokens = h.flatten(0, 1)
     moment = tokens.T @ tokens / len(tokens)
-    return _products(form, constructed, blocks, lambda x, y, a, b: (moment[a, a] @ y * x).sum())
+
+    def sums(other: Tensor) -> Tensor:
+        return _by_blocks(blocks, lambda a, b: (moment[a, a] @ other[a, b] * form[a, b]).sum())
+
+    return Products(sums(form), sums(constructed))
 
 
 def _booked(form: Tensor, h: Tensor, stream: Stream, kind: str) -> Tensor:
