@@ -1,4 +1,4 @@
-"""How pictures are drawn: error bars, bands, cells with numbers, legends."""
+"""How pictures are drawn: sheets, error bars, bands, cells with numbers, legends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from console.phrases import Interval
+
+
+def sheet(size: tuple[float, float], title: str, fontsize: float = 11) -> Figure:
+    """A figure of this size in inches, without panels yet, under a title."""
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, fontsize=fontsize)
+    return figure
+
+
+def grid(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """So many panels, `columns` in a row; places that are left over stay empty."""
+    panels = figure.subplots(math.ceil(count / columns), columns, squeeze=False).flatten()
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return list(panels[:count])
 
 
 def error_bars(

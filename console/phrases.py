@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from console.output import significant
@@ -43,6 +43,16 @@ def interval(found: Interval) -> str:
     if not math.isfinite(found.low) and not math.isfinite(found.high):
         return number(found.value)
     return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
+
+
+def fixed(value: float) -> str:
+    """Two decimals; a dash where there is none."""
+    return f"{value:.2f}" if math.isfinite(value) else DASH
+
+
+def bracket(value: float, low: float, high: float, text: Callable[[float], str] = fixed) -> str:
+    """As in "0.12 [0.10, 0.14]"."""
+    return f"{text(value)} [{text(low)}, {text(high)}]" if math.isfinite(value) else DASH
 
 
 def percent(share: Interval | CountedInterval | float) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from console.drawing import band, error_bars, legend
+from console.drawing import band, error_bars, legend, sheet
 from console.output import Picture
 from console.phrases import Interval
-from training.comparison.adaptation.measure import AdaptationResult, Curve, Worth
-from training.comparison.common.regimes import SHUFFLED, STYLES, about_network
+from training.comparison.adaptation.measure import AdaptationResult, ComponentResult, Curve, Worth
+from training.comparison.common.regimes import SHUFFLED, STYLES
 
+STEPS_AXIS = "EM steps t (two constructed layers each)"
 START_LABELS = {
     "learned": "the network",
     "random-points": "random points",
@@ -27,28 +28,37 @@ START_LABELS = {
 def pictures(values: AdaptationResult) -> list[Picture]:
     """Error, distance to converged EM, worth."""
     tasks = f"{values.regimes[0].tasks} tasks of each K"
-    about = about_network(values.name, values.d, values.seed, tasks)
+    about = values.caption(tasks)
     return [_error(values, about), _distance(values, about), _worth(values, about)]
+
+
+def _curves(panel: Axes, regime: ComponentResult, of: Callable[[Curve], list[Interval]]) -> None:
+    """One line a start."""
+    for name, curve in regime.curves.items():
+        colour, line, marker = STYLES[name]
+        size, width, order = (5, 2.2, 4) if name == "learned" else (3.5, 1.2, 3)
+        band(
+            panel, of(curve), colour, 0.13, linestyle=line, marker=marker, markersize=size, linewidth=width,
+            label=START_LABELS[name], zorder=order,
+        )  # fmt: skip
+    panel.set_yscale("log")
+    panel.grid(alpha=0.3)
 
 
 def _error(values: AdaptationResult, about: str) -> Picture:
     """Above: means over all tasks. Below: over the tasks that each start solves."""
     regimes = values.regimes
-    figure = Figure(figsize=(4.2 * len(regimes) + 1.2, 8.2), layout="constrained")
-    figure.suptitle(f"Total error after t EM steps. {about}", fontsize=11)
+    figure = sheet((4.2 * len(regimes) + 1.2, 8.2), f"Total error after t EM steps. {about}")
     grid = figure.subplots(2, len(regimes), squeeze=False, sharey="row")
-    for column, regime in enumerate(regimes):
-        for panel, of in zip(grid[:, column], (_all, _solved), strict=True):
-            for name, curve in regime.curves.items():
-                _line(panel, name, of(curve))
-            floor = regime.floor
+    for line, of in zip(grid, (lambda curve: curve.mean, lambda curve: curve.solved), strict=True):
+        for panel, regime in zip(line, regimes, strict=True):
+            _curves(panel, regime, of)
+            floor, own = regime.floor, of(regime.curves["learned"])[0].value
             panel.axhspan(floor.low, floor.high, color="0.8", zorder=0, label="EM from the truth")
-            own = of(regime.curves["learned"])[0].value
             panel.axhline(own, color="#d62728", linewidth=0.8, linestyle=":")
-            panel.set_yscale("log")
-            panel.grid(alpha=0.3)
-        grid[0][column].set_title(regime.title, fontsize=10)
-        grid[1][column].set_xlabel("EM steps t (two constructed layers each)")
+    for (top, bottom), regime in zip(grid.T, regimes, strict=True):
+        top.set_title(regime.title, fontsize=10)
+        bottom.set_xlabel(STEPS_AXIS)
     grid[0][0].set_ylabel("mean total error, all tasks")
     grid[1][0].set_ylabel("mean total error, tasks the start solves")
     legend(figure, grid[0], 4)
@@ -63,38 +73,17 @@ def _error(values: AdaptationResult, about: str) -> Picture:
     return Picture("adaptation-error", caption, figure)
 
 
-def _all(curve: Curve) -> list[Interval]:
-    return curve.mean
-
-
-def _solved(curve: Curve) -> list[Interval]:
-    return curve.solved
-
-
-def _line(panel: Axes, name: str, found: list[Interval]) -> None:
-    colour, line, marker = STYLES[name]
-    own = name == "learned"
-    size, width, order = (5, 2.2, 4) if own else (3.5, 1.2, 3)
-    band(
-        panel, found, colour, 0.13, linestyle=line, marker=marker, markersize=size, linewidth=width,
-        label=START_LABELS[name], zorder=order,
-    )  # fmt: skip
-
-
 def _distance(values: AdaptationResult, about: str) -> Picture:
     regimes = values.regimes
-    figure = Figure(figsize=(4.2 * len(regimes) + 1.2, 5.0), layout="constrained")
-    figure.suptitle(f"Distance to converged EM after t EM steps. {about}", fontsize=11)
+    title = f"Distance to converged EM after t EM steps. {about}"
+    figure = sheet((4.2 * len(regimes) + 1.2, 5.0), title)
     panels = figure.subplots(1, len(regimes), squeeze=False, sharey=True)[0]
     for panel, regime in zip(panels, regimes, strict=True):
-        for name, curve in regime.curves.items():
-            _line(panel, name, curve.distance)
-        panel.set_yscale("log")
+        _curves(panel, regime, lambda curve: curve.distance)
         if min(row.value for row in regime.curves["learned"].distance) < 1e-8:
             panel.set_ylim(bottom=1e-8)
         panel.set_title(regime.title, fontsize=10)
-        panel.set_xlabel("EM steps t (two constructed layers each)")
-        panel.grid(alpha=0.3)
+        panel.set_xlabel(STEPS_AXIS)
     panels[0].set_ylabel("mean distance to EM from the truth, converged")
     legend(figure, panels, 4)
     caption = (
@@ -110,17 +99,13 @@ def _worth(values: AdaptationResult, about: str) -> Picture:
     regimes, limit = values.regimes, values.steps
     starts = list(regimes[0].worth["learned"])
     never = limit + 2
-    figure = Figure(figsize=(10.5, 5.2), layout="constrained")
-    figure.suptitle(f"How many EM steps the network alone is worth. {about}", fontsize=11)
+    figure = sheet((10.5, 5.2), f"How many EM steps the network alone is worth. {about}")
     panels = figure.subplots(1, 2, sharey=True)
 
-    def placed(found: Interval) -> Interval:
-        return Interval(*(value if math.isfinite(value) else never for value in found))
+    for panel, by in zip(panels, ("mean", "median"), strict=True):
 
-    for panel, by_mean in zip(panels, (True, False), strict=True):
-
-        def of(worth: Worth, by_mean: bool = by_mean) -> Interval:
-            return placed(worth.mean if by_mean else worth.median)
+        def of(worth: Worth, by: str = by) -> Interval:
+            return Interval(*(value if math.isfinite(value) else never for value in getattr(worth, by)))
 
         for i, start in enumerate(starts):
             x = [k + 0.16 * (i - (len(starts) - 1) / 2) for k in range(len(regimes))]
@@ -135,7 +120,7 @@ def _worth(values: AdaptationResult, about: str) -> Picture:
         panel.set_yticks([0, 5, 10, limit, never], ["0", "5", "10", f"{limit}", "never"])
         panel.axhline(limit + 1, color="0.8", linewidth=1)
         panel.axhline(values.layers / 2, color="0.6", linewidth=1.2, linestyle="--")
-        panel.set_title(f"by the {'mean' if by_mean else 'median'} error", fontsize=10)
+        panel.set_title(f"by the {by} error", fontsize=10)
         panel.grid(alpha=0.3, axis="y")
     panels[0].set_ylabel("EM steps t")
     legend(figure, panels[:1], 5, title="EM steps counted from")

@@ -15,7 +15,7 @@ from torch import Tensor
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from console.phrases import CountedInterval, Interval
-from training.comparison.common.parts import Start, Subject
+from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     BAD,
@@ -130,13 +130,10 @@ class NoPolish:
 
 
 @dataclass(frozen=True)
-class AdaptationResult:
+class AdaptationResult(AboutNetwork):
     """Of every K; bad and near are BAD and NEAR."""
 
-    name: str
-    d: int
     layers: int
-    seed: int
     steps: int
     bad: float
     near: float
@@ -154,10 +151,8 @@ def compute(subject: Subject, start: Start) -> AdaptationResult:
     tasks = regime_tasks(subject, component_regimes(subject)[-1], subject.effort.tasks)
     number = QUICK_POLISH_TASKS if subject.effort.quick else POLISH_TASKS
     return AdaptationResult(
-        name=subject.released.name,
-        d=subject.model.config.n_features,
+        **vars(subject.about),
         layers=subject.model.config.layers,
-        seed=subject.effort.seed,
         steps=STEPS,
         bad=BAD,
         near=NEAR,
@@ -168,12 +163,10 @@ def compute(subject: Subject, start: Start) -> AdaptationResult:
 
 def curves_of(tasks: RegimeTasks) -> dict[str, list[Mixture]]:
     """Every start and what 1, ..., STEPS exact EM steps make of it."""
-    found = {name: em_iterates(tasks.batch.X, tasks.network(name), STEPS) for name in NETWORKS}
-    found[SHUFFLED] = em_iterates(tasks.batch.X, tasks.network(SHUFFLED), STEPS)
-    for name in RANDOM_STARTS:
-        found[name] = tasks.iterates(name, STEPS)
-    found["k-means"] = em_iterates(tasks.batch.X, tasks.method("k-means").mixture, STEPS)
-    return found
+    starts = {name: tasks.network(name) for name in (*NETWORKS, SHUFFLED)}
+    starts |= {name: tasks.start(name).mixture for name in RANDOM_STARTS}
+    starts["k-means"] = tasks.method("k-means").mixture
+    return {name: em_iterates(tasks.batch.X, start, STEPS) for name, start in starts.items()}
 
 
 def measure(tasks: RegimeTasks) -> ComponentResult:
@@ -219,7 +212,7 @@ def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator
     return Worth(
         mean=_by_mean(curve, own, drawn),
         median=Interval(
-            _scalar(first_step((curve.quantile(0.5, dim=1) <= own.quantile(0.5))[:, None])),
+            float(first_step((curve.quantile(0.5, dim=1) <= own.quantile(0.5))[:, None])),
             *_limits(first_step(_drawn_medians(curve, drawn) <= _drawn_medians(own[None], drawn))),
         ),
         solved=_restricted(curve[:, used], own[used], generator),
@@ -228,7 +221,7 @@ def worth(curve: Tensor, own: Tensor, solved: Tensor, generator: torch.Generator
 
 
 def _by_mean(curve: Tensor, own: Tensor, drawn: Tensor) -> Interval:
-    value = _scalar(first_step((curve.mean(1) <= own.mean())[:, None]))
+    value = float(first_step((curve.mean(1) <= own.mean())[:, None]))
     return Interval(value, *_limits(first_step(_drawn_means(curve, drawn) <= _drawn_means(own[None], drawn))))
 
 
@@ -294,7 +287,3 @@ def _quantile(values: Tensor, q: float) -> float:
     """One of the values: no average with NEVER."""
     ordered = values.sort().values
     return float(ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1 if q > 0 else 0)])
-
-
-def _scalar(values: Tensor) -> float:
-    return float(values[0])

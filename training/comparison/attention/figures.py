@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from console.drawing import number_heads, write_cells
+from console.drawing import number_heads, sheet, write_cells
 from console.output import Picture
-from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.attention.measure import LEVEL, AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.common.em_answers import HeadGrid
 from training.comparison.common.regimes import about_tasks
 
 PICTURES = ("attention_heads_K3", "attention_heads", "attention_example_K3", "attention_example")
 """Of the first K and of the largest K."""
 
-LEVEL = 0.05
 EVENNESS = ("uniform", "share")
 """What permutations do not change."""
 SHORT = {
@@ -30,54 +29,18 @@ SHORT = {
 }
 
 
-class Heads:
-    """One statistic of one network: (L, H) arrays."""
-
-    def __init__(self, found: HeadStatistic) -> None:
-        self.mean, self.low, self.high = map(np.array, (found.mean, found.low, found.high))
-        self.p = np.ones_like(self.mean) if found.p is None else np.array(found.p)
-
-    @property
-    def strongest(self) -> tuple[int, int]:
-        """Layer and head of the largest value."""
-        layer, head = np.unravel_index(int(self.mean.argmax()), self.mean.shape)
-        return int(layer), int(head)
-
-    def count(self) -> tuple[int, int]:
-        """Heads above and below 0 by both tests."""
-        significant = self.significant
-        return int((significant & (self.mean > 0)).sum()), int((significant & (self.mean < 0)).sum())
-
-    @property
-    def significant(self) -> np.ndarray:
-        """p < LEVEL by the permutation test, corrected, and 0 outside the interval over tasks."""
-        return (self.p < LEVEL) & ((self.low > 0) | (self.high < 0))
-
-    def above(self, *others: Heads) -> int:
-        """Heads whose interval lies above that of the strongest head of each of the others."""
-        return int((self.low > max(other.high[other.strongest] for other in others)).sum())
-
-    def text(self, place: tuple[int, int]) -> str:
-        return f"{self.mean[place]:.2f} [{self.low[place]:.2f}, {self.high[place]:.2f}]"
-
-
-def _about(answer: AttentionResult, regime: RegimeResult) -> str:
-    return about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
-
-
 def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
     networks = regime.networks
     shown = [key for key in SHORT if key in networks["learned"]]
-    figure = Figure(figsize=(2.05 * len(shown) + 0.9, 7.4), layout="constrained")
-    figure.suptitle(
-        f"Correlation of log attention with responsibilities. {_about(answer, regime)}", fontsize=12
-    )
+    about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+    title = f"Correlation of log attention with responsibilities. {about}"
+    figure = sheet((2.05 * len(shown) + 0.9, 7.4), title, 12)
     panels = figure.subplots(2, len(shown), squeeze=False)
     correlations = sum(key not in EVENNESS for key in shown)
     image = even = None
     for row, (network, found) in zip(panels, networks.items(), strict=True):
         for panel, key in zip(row, shown, strict=True):
-            heads = Heads(found[key])
+            heads = found[key]
             if key in EVENNESS:
                 even = _heads(panel, heads, "viridis", 0.0)
             else:
@@ -97,7 +60,7 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
             even, ax=panels[:, correlations:], location="bottom", aspect=18, label="entropy, share"
         )
     caption = (
-        f"{_about(answer, regime)}. Every head of the learned network (top) and of its untrained "
+        f"{about}. Every head of the learned network (top) and of its untrained "
         "control (bottom): the correlation, inside each query's row, of log attention with the "
         "target named above the column, mean over tasks. A star: told from permuted responsibilities "
         f"(p < {LEVEL}, {regime.permutations} permutations, corrected for the number of heads; and "
@@ -113,33 +76,36 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
 def _distance_alone(regime: RegimeResult) -> str:
     """What heads that attend by distance alone reach in these columns."""
     reached = "; ".join(
-        f"{' '.join(SHORT[name].split())} {Heads(found).mean[0, 0]:.2f}, {Heads(found).mean[0, 1]:.2f}"
+        f"{' '.join(SHORT[name].split())} {both(found)}"
         for name, found in regime.distance.items()
         if name in regime.networks["learned"]
     )
     return f"Heads of distance r alone, exp(-r^2 / 2) and exp(-r), reach: {reached}."
 
 
-def _heads(panel: Axes, heads: Heads, colours: str, lowest: float) -> AxesImage:
+def both(heads: HeadGrid) -> str:
+    """Of the two heads of distance alone."""
+    return f"{heads.mean[0][0]:.2f}, {heads.mean[0][1]:.2f}"
+
+
+def _heads(panel: Axes, heads: HeadStatistic, colours: str, lowest: float) -> AxesImage:
     image = panel.imshow(heads.mean, cmap=colours, vmin=lowest, vmax=1.0, aspect="auto")
+    told = heads.told
 
     def text(layer: int, head: int, value: float) -> str:
-        return f"{value:.2f}{'*' if heads.significant[layer, head] else ''}"
+        return f"{value:.2f}{'*' if told[layer, head] else ''}"
 
     write_cells(panel, heads.mean, text, lambda v: abs(v) > 0.65 if lowest < 0 else v < 0.5, 7.5)
-    number_heads(panel, *heads.mean.shape, fontsize=9)
+    number_heads(panel, *told.shape, fontsize=9)
     return image
 
 
 def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Picture:
     example = regime.example
-    figure = Figure(figsize=(13.5, 5.4), layout="constrained")
+    about = f"d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}"
     where = f"layer {example.layer}, head {example.head}"
-    figure.suptitle(
-        f"Attention among points of one task, {where}, beside co-responsibility. "
-        f"d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}",
-        fontsize=12,
-    )
+    title = f"Attention among points of one task, {where}, beside co-responsibility. {about}"
+    figure = sheet((13.5, 5.4), title, 12)
     panels = figure.subplots(1, 3)
     maps = {key: np.array(values, dtype=float) for key, values in example.maps.items()}
     edges = np.cumsum(example.sizes)[:-1] - 0.5
@@ -159,7 +125,7 @@ def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> 
         panel.set_xlabel("point attended to, sorted by component", fontsize=10)
     panels[0].set_ylabel("attending point, sorted by component", fontsize=10)
     caption = (
-        f"The first task of d = {answer.d}, K = {regime.K}, N = {regime.N}, seed {answer.seed}; its first "
+        f"The first task of {about}; its first "
         f"{len(maps['c'])} points, sorted by the component that converged EM gives them (white lines). The "
         f"head is the learned one with the largest mean correlation (rho = {example.rho:.2f}), so it was "
         "chosen to look well; the middle panel is the control. Attending by responsibility would show the "

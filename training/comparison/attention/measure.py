@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from training.comparison.attention.patterns import (
     token_patterns,
     uniformity,
 )
-from training.comparison.attention.row_correlation import correlation, permutation_test
+from training.comparison.attention.row_correlation import permutation_test
 from training.comparison.common.component_counts import refusal_of_components
 from training.comparison.common.em_answers import (
     AnsweredTasks,
@@ -36,9 +37,10 @@ from training.comparison.common.em_answers import (
 )
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import Recording, attention_of, head_weights, layers_of, record
+from training.comparison.common.recording import Recording, attention_maps, record
 from training.model.tgmm import TGMM
 
+LEVEL = 0.05
 SHOWN = 48
 """Points of the example map."""
 
@@ -61,6 +63,16 @@ class HeadStatistic(HeadGrid):
 
     p: Annotated[list[list[float]] | None, Absent()] = None
     threshold: Annotated[float | None, Absent()] = None
+
+    @property
+    def told(self) -> np.ndarray:
+        """(L, H) told from chance: p < LEVEL, and 0 outside the interval over tasks; False without a test."""
+        p = np.ones_like(self.mean) if self.p is None else np.array(self.p)
+        return (p < LEVEL) & ((np.array(self.low) > 0) | (np.array(self.high) < 0))
+
+    def p_text(self, place: tuple[int, int]) -> str:
+        """p of one head; a dash without a test."""
+        return "-" if self.p is None else f"{self.p[place[0]][place[1]]:.3f}"
 
 
 @dataclass(frozen=True)
@@ -108,9 +120,7 @@ class AttentionResult:
 
 def size_of(subject: Subject) -> Size:
     """Small with little effort."""
-    if subject.effort.quick:
-        return Size(min(32, subject.effort.tasks), points_of(subject, 64), 299)
-    return Size(min(32, subject.effort.tasks), points_of(subject, 128), 299)
+    return Size(min(32, subject.effort.tasks), points_of(subject, 64 if subject.effort.quick else 128), 299)
 
 
 def against_chance(
@@ -157,8 +167,7 @@ def _example(model: TGMM, control: TGMM, tasks: AnsweredTasks, found: dict[str, 
     order = shown[labels[shown].argsort(stable=True)]
     for name, network in (("learned", model), ("untrained", control)):
         recording = record(network, task.X, tasks.reference.n_components)
-        module = layers_of(network)[layer]
-        weights = head_weights(attention_of(module), module.norm1(recording.states[layer]))[0, head]
+        weights = attention_maps(network, recording, layer)[0, head]
         points = weights[recording.point_places, recording.point_places]
         maps[name] = _rounded(points[order][:, order] * len(w))
     maps["c"] = _rounded((w @ w.mT)[order][:, order])
@@ -217,7 +226,7 @@ def distance_alone(tasks: AnsweredTasks) -> dict[str, HeadStatistic]:
     )
     patterns = point_patterns(among, X, w) | token_patterns(to_means.mT, to_means, X, w, means)
     return {
-        name: _grid(correlation(pattern.heads, pattern.target[:, None]), (1, 2))
+        name: _grid(pattern.correlation, (1, 2))
         for name, pattern in patterns.items()
         if name != "E"  # there distance to a mean is the responsibility itself
     }

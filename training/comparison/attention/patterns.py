@@ -20,12 +20,20 @@ from torch import Tensor
 
 from constructions.em.tasks import gather_tasks
 from constructions.em.weights import EMConstruction, em_construction
-from constructions.language.transformer import SelfAttention
-from training.comparison.attention.row_correlation import Moves, among_like, centred, residual
+from training.comparison.attention.row_correlation import Moves, among_like, centred, correlation, residual
 from training.comparison.common.em_answers import AnsweredTasks, responsibilities
-from training.comparison.common.recording import Recording, attention_of, layers_of
+from training.comparison.common.recording import Recording, attention_of, head_scores, layers_of
 from training.model.tgmm import TGMM
 
+MEANING = {
+    "points": "points to points ~ c_ij",
+    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
+    "points, like distance": "points to points ~ c_ij, at like distance",
+    "E": "points to tokens ~ w_ik (E layer)",
+    "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
+    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
+}
+"""Every pattern as reports call it."""
 CONSTRUCTED_PIECES = 256
 """Linear pieces a function of the constructed EM step: attention within 1e-3 of the exact one."""
 
@@ -44,11 +52,10 @@ class Pattern:
     mask: Tensor
     moves: Moves
 
-
-def head_scores(attention: SelfAttention, h: Tensor) -> Tensor:
-    """(B, H, T, T): log attention up to a number for each row."""
-    q, k = (torch.einsum("btd,hde->bhte", h, w) for w in (attention.query, attention.key))
-    return attention.shape.score_scale * q @ k.mT
+    @property
+    def correlation(self) -> Tensor:
+        """rho (B, H) of each task and head."""
+        return correlation(self.heads, self.target[:, None])
 
 
 def all_scores(model: TGMM, recording: Recording) -> Tensor:
@@ -111,15 +118,13 @@ def token_patterns(
 
 def patterns_of(model: TGMM, recording: Recording, tasks: AnsweredTasks) -> dict[str, Pattern]:
     """Every pattern that this network has, over all its heads (B, L H, ...)."""
-    K = tasks.reference.n_components
     scores = all_scores(model, recording)
     points = recording.point_places
     reference = tasks.in_order_of(recording.estimate)
     w, causal = responsibilities(tasks.X, reference), model.config.causal
     found = point_patterns(scores[:, :, points, points], tasks.X, w, causal)
     if recording.n_tokens:
-        places = recording.token_places
-        first = slice(places.start, places.start + K)  # those that are read out
+        first = recording.read_places
         to_tokens, to_points = scores[:, :, points, first], scores[:, :, first, points]
         found |= token_patterns(to_tokens, to_points, tasks.X, w, reference.means, causal)
     return found

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from console.sections import Section, Table
-from training.comparison.attention.figures import LEVEL, Heads, example_figure, heads_figure
-from training.comparison.attention.measure import AttentionResult, HeadStatistic, RegimeResult
+from collections.abc import Callable
 
-MEANING = {
-    "points": "points to points ~ c_ij",
-    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 taken out",
-    "points, like distance": "points to points ~ c_ij, at like distance",
-    "E": "points to tokens ~ w_ik (E layer)",
-    "M": "tokens to points ~ w_ik / sum_i w_ik (M layer)",
-    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik, at like distance |x_i - mu_k|",
-}
+import numpy as np
+
+from console.sections import Section, Table, table_of
+from training.comparison.attention.figures import both, example_figure, heads_figure
+from training.comparison.attention.measure import LEVEL, AttentionResult, HeadStatistic, RegimeResult
+from training.comparison.attention.patterns import MEANING
+
 EVEN = {
     "uniform": "tokens to points, entropy / log N (M layer, weights: 1)",
     "share": "tokens to points, share of the attention",
@@ -41,12 +38,9 @@ def _finding(answer: AttentionResult) -> str:
     learned = regimes[-1].networks["learned"]
     counts = []
     for name in [name for name in MEANING if name in learned]:
-        above = []
-        for regime in regimes:
-            own, other = (Heads(regime.networks[key][name]) for key in ("learned", "untrained"))
-            above.append(f"{own.above(other, *_distance(regime, name))} at K = {regime.K}")
+        above = [f"{_above(regime, name)} at K = {regime.K}" for regime in regimes]
         counts.append(f"{MEANING[name]}: {', '.join(above)}")
-    heads = Heads(learned["points"]).mean.size
+    heads = learned["points"].told.size
     return (
         f"Heads, of {heads}, whose log attention correlates with responsibilities above the strongest "
         f"untrained head and, where the pattern has a distance, above distance alone: {'; '.join(counts)}."
@@ -57,26 +51,22 @@ def _details(answer: AttentionResult) -> list[str]:
     """A paragraph for each K."""
     said = []
     for regime in answer.regimes:
-        learned, control = (regime.networks[name] for name in ("learned", "untrained"))
+        learned = regime.networks["learned"]
         parts = []
         for name in [name for name in MEANING if name in learned]:
-            own, other = Heads(learned[name]), Heads(control[name])
+            own, other = _both_networks(regime, name)
             layer, head = own.strongest
-            best = own.text((layer, head))
-            sure = own.significant[layer, head]
-            controls = [other, *_distance(regime, name)]
-            count = own.above(*controls)
-            named = "the strongest untrained head" + (
-                "" if len(controls) == 1 else " and above distance alone"
-            )
+            best = f"{own.text((layer, head))} (layer {layer + 1}, head {head + 1}"
+            sure = own.told[layer, head]
+            distance = _distance(regime, name)
+            count = _above(regime, name)
             verdict = (
-                f"{count} of {own.mean.size} heads lie above {named}"
-                if count
-                else f"no head lies above {named}"
+                f"{f'{count} of {own.told.size} heads lie' if count else 'no head lies'} above the strongest "
+                f"untrained head{' and above distance alone' if distance else ''}"
             )
-            alone = "".join(f", distance alone {_both(heads)}" for heads in controls[1:])
+            alone = "".join(f", distance alone {both(heads)}" for heads in distance)
             parts.append(
-                f"{MEANING[name]}: strongest learned head {best} (layer {layer + 1}, head {head + 1}"
+                f"{MEANING[name]}: strongest learned head {best}"
                 f"{'' if sure else ', not told from chance'}), untrained "
                 f"{other.text(other.strongest)}{alone}{_exact(regime, name)}; {verdict}"
                 f"{_last_layer(name, layer, learned)}"
@@ -88,22 +78,29 @@ def _details(answer: AttentionResult) -> list[str]:
     return said
 
 
-def _distance(regime: RegimeResult, name: str) -> list[Heads]:
+def _both_networks(regime: RegimeResult, name: str) -> tuple[HeadStatistic, HeadStatistic]:
+    """One statistic of the learned network and of the control."""
+    return regime.networks["learned"][name], regime.networks["untrained"][name]
+
+
+def _above(regime: RegimeResult, name: str) -> int:
+    """Learned heads above the strongest untrained head and, where there is a distance, above it alone."""
+    own, other = _both_networks(regime, name)
+    return own.above(other, *_distance(regime, name))
+
+
+def _distance(regime: RegimeResult, name: str) -> list[HeadStatistic]:
     """The heads that attend by distance alone, where the pattern has a distance."""
-    return [Heads(regime.distance[name])] if name in regime.distance else []
+    return [regime.distance[name]] if name in regime.distance else []
 
 
 def _constructed(regime: RegimeResult, name: str) -> str:
     """What the constructed head of this pattern reaches; a dash where it has none."""
-    return Heads(regime.constructed[name]).text((0, PLACE[name])) if name in PLACE else "-"
+    return regime.constructed[name].text((0, PLACE[name])) if name in PLACE else "-"
 
 
 def _exact(regime: RegimeResult, name: str) -> str:
     return f", the constructed head {_constructed(regime, name)}" if name in PLACE else ""
-
-
-def _both(heads: Heads) -> str:
-    return f"{heads.mean[0, 0]:.2f}, {heads.mean[0, 1]:.2f}"
 
 
 def _last_layer(name: str, layer: int, learned: dict[str, HeadStatistic]) -> str:
@@ -115,7 +112,7 @@ def _last_layer(name: str, layer: int, learned: dict[str, HeadStatistic]) -> str
 
 def _method(answer: AttentionResult) -> str:
     first = answer.regimes[0]
-    near = ", ".join(f"{Heads(r.distance['points']).text((0, 0))} at K = {r.K}" for r in answer.regimes)
+    near = ", ".join(f"{r.distance['points'].text((0, 0))} at K = {r.K}" for r in answer.regimes)
     return (
         f"Tasks of the paper's distribution, d = {answer.d}, N = {first.N}, seed {answer.seed}; "
         "responsibilities w_ik of EM run to its end from the truth, its components in the order of the "
@@ -139,49 +136,43 @@ def _method(answer: AttentionResult) -> str:
 
 
 def _heads_table(regime: RegimeResult) -> Table:
-    rows = []
-    networks = regime.networks
-    for name in [name for name in MEANING if name in networks["learned"]]:
-        own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
-        alone = _distance(regime, name)
+    learned = regime.networks["learned"]
+    names = {name: label for name, label in (MEANING | EVEN).items() if name in learned}
+
+    def tested(of: Callable[[HeadStatistic, HeadStatistic], str]) -> Callable[[str], str]:
+        """A cell of patterns alone: permutations do not change how even attention is."""
+        return lambda name: of(*_both_networks(regime, name)) if name in MEANING else "-"
+
+    def strongest(name: str) -> str:
+        own, _ = _both_networks(regime, name)
         layer, head = own.strongest
-        rows.append(
-            (
-                MEANING[name],
-                f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}",
-                f"{own.p[layer, head]:.3f}",
-                _counts(own),
-                other.text(other.strongest),
-                _counts(other),
-                _both(alone[0]) if alone else "-",
-                f"{networks['learned'][name].threshold:.3f}",
-                _constructed(regime, name),
-                f"{own.above(other, *alone)}",
-            )
-        )
-    for name, label in EVEN.items():
-        if name in networks["learned"]:
-            own, other = (Heads(networks[key][name]) for key in ("learned", "untrained"))
-            layer, head = own.strongest
-            best = f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
-            beyond = str(own.above(other))
-            rows.append((label, best, "-", "-", other.text(other.strongest), "-", "-", "-", "-", beyond))
-    header = (
-        "attention",
-        "strongest learned head [95 %]",
-        "p, corrected",
-        "learned heads told from chance: +, -",
-        "control: strongest untrained head",
-        "untrained heads told from chance: +, -",
-        "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
-        "control: 95 % of the largest |rho|, responsibilities permuted",
-        "the constructed head",
-        "learned heads above the controls",
-    )
-    return Table(
+        return f"{own.text((layer, head))}, layer {layer + 1} head {head + 1}"
+
+    def untrained(name: str) -> str:
+        _, other = _both_networks(regime, name)
+        return other.text(other.strongest)
+
+    return table_of(
         f"Heads and responsibilities, K = {regime.K}",
-        header,
-        rows,
+        names,
+        [
+            ("attention", lambda name: names[name]),
+            ("strongest learned head [95 %]", strongest),
+            ("p, corrected", tested(lambda own, other: own.p_text(own.strongest))),
+            ("learned heads told from chance: +, -", tested(lambda own, other: _counts(own))),
+            ("control: strongest untrained head", untrained),
+            ("untrained heads told from chance: +, -", tested(lambda own, other: _counts(other))),
+            (
+                "control: heads of distance alone, exp(-|x|^2 / 2), exp(-|x|)",
+                lambda name: "".join(map(both, _distance(regime, name))) or "-",
+            ),
+            (
+                "control: 95 % of the largest |rho|, responsibilities permuted",
+                tested(lambda own, other: f"{own.threshold:.3f}"),
+            ),
+            ("the constructed head", lambda name: _constructed(regime, name)),
+            ("learned heads above the controls", lambda name: str(_above(regime, name))),
+        ],
         f"{regime.tasks} of {regime.drawn} tasks (EM has an answer), N = {regime.N}. A head is above the "
         "controls when its interval lies above those of the strongest untrained head and of both heads of "
         "distance. Uniform attention, and the share of the tokens' attention that falls on points, are the "
@@ -190,26 +181,32 @@ def _heads_table(regime: RegimeResult) -> Table:
     )
 
 
-def _counts(heads: Heads) -> str:
-    above, below = heads.count()
-    return f"{above}, {below} of {heads.mean.size}"
+def _counts(heads: HeadStatistic) -> str:
+    """How many are told from chance, above 0 and below."""
+    told, mean = heads.told, np.array(heads.mean)
+    return f"{(told & (mean > 0)).sum()}, {(told & (mean < 0)).sum()} of {mean.size}"
 
 
 def _constructed_table(regime: RegimeResult) -> Table:
     found = regime.constructed
-    rows = []
-    for index, label in enumerate(CONSTRUCTED):
-        cells = [label]
-        for name in ("E", "M", "M, like distance", "points"):
-            heads = Heads(found[name])
-            cells += [heads.text((0, index)), f"{heads.p[0, index]:.3f}"]
-        rows.append((*cells, Heads(found["uniform"]).text((0, index))))
-    names = ("E pattern", "M pattern", "M at like distance", "points to points")
-    header = ("constructed head", *(cell for name in names for cell in (name, "p")), "entropy / log N")
-    return Table(
+    names = {
+        "E": "E pattern",
+        "M": "M pattern",
+        "M, like distance": "M at like distance",
+        "points": "points to points",
+    }
+    columns: list[tuple[str, Callable[[int], str]]] = []
+    for name, label in names.items():
+        columns.append((label, lambda index, one=found[name]: one.text((0, index))))
+        columns.append(("p", lambda index, one=found[name]: one.p_text((0, index))))
+    return table_of(
         f"Positive control: the heads of the hand-built EM step, K = {regime.K}",
-        header,
-        rows,
+        range(len(CONSTRUCTED)),
+        [
+            ("constructed head", lambda index: CONSTRUCTED[index]),
+            *columns,
+            ("entropy / log N", lambda index: found["uniform"].text((0, index))),
+        ],
         "The same tasks and the same statistic, from the same responsibilities. The E head must show in the "
         "E column, the first M head in the M column, the second in the entropy. Exact responsibilities do "
         "not give 1, for the statistic compares their log with themselves. Point i holds the slot i mod K, "

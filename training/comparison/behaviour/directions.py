@@ -18,9 +18,10 @@ from training.comparison.behaviour.estimators import (
     Stand,
     displacement,
     early_em,
+    everywhere,
     stands,
 )
-from training.comparison.common.regimes import BAD, SHUFFLED, Found, RegimeTasks
+from training.comparison.common.regimes import BAD, SHUFFLED, Found, RegimeTasks, complete
 from training.comparison.common.task_statistics import around, mean_interval, resampled
 
 SHRINKAGE = 0.02
@@ -70,12 +71,11 @@ def directions(
     """
     em = tasks.best_em
     targets = {name: references[name] for name in TARGETS if name in references}
-    none = torch.zeros(tasks.n_tasks, dtype=torch.bool)
-    targets[EARLY_NAME] = Found(early_em(tasks), none)
-    targets["shrunk"] = Found(shrunk(em, tasks.batch.X), none)
+    targets[EARLY_NAME] = complete(early_em(tasks))
+    targets["shrunk"] = complete(shrunk(em, tasks.batch.X))
     learned = tasks.network("learned")
     own, untrained = displacement(learned, em), displacement(tasks.network("untrained"), em)
-    controls = {"untrained": Stand(untrained, ~none), **stands(tasks)}
+    controls = {"untrained": Stand(untrained, everywhere(tasks)), **stands(tasks)}
     solved = ~tasks.failed(learned)
     result = {}
     for name, target in targets.items():

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from console.drawing import error_bars, legend
+from console.drawing import error_bars, grid, legend, sheet
 from console.output import Picture
 from console.phrases import UNKNOWN, Interval
 from training.comparison.behaviour.directions import CONTROLS, Direction, leaning, shown
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import CONTROL_NAMES, DIRECTION_NAMES
-from training.comparison.common.regimes import SHUFFLED, about_network
+from training.comparison.common.regimes import SHUFFLED
 
 DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
 STYLES = {
@@ -34,17 +33,15 @@ def directions_figure(values: BehaviourResult) -> list[Picture]:
     drawn = [name for name in DRAWN if any(name in shown(regime.directions) for regime in regimes)]
     if not drawn:
         return []
-    about = about_network(values.name, values.d, values.seed)
+    about = values.caption()
     columns = min(2, len(drawn))
     rows = math.ceil(len(drawn) / columns)
-    figure = Figure(figsize=(7.2 * columns, rows * (0.78 * len(regimes) + 1.2) + 1.4), layout="constrained")
-    figure.suptitle(f"Does the network lean from EM towards a reference? {about}", fontsize=12)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, name in zip(panels, drawn, strict=False):
+    size = (7.2 * columns, rows * (0.78 * len(regimes) + 1.2) + 1.4)
+    figure = sheet(size, f"Does the network lean from EM towards a reference? {about}", 12)
+    panels = grid(figure, len(drawn), columns)
+    for panel, name in zip(panels, drawn, strict=True):
         _panel(panel, name, regimes)
-    for panel in panels[len(drawn) :]:
-        panel.set_axis_off()
-    legend(figure, panels[: len(drawn)], 4, 10)
+    legend(figure, panels, 4, 10)
     caption = (
         f"{about} Average cosine of (network less EM) and (reference less EM) with 95 % intervals over "
         "the tasks whose number stands behind the regime. Both differences share EM, so that "
@@ -68,18 +65,15 @@ def _panel(panel: Axes, name: str, regimes: list[RegimeResult]) -> None:
             cosine = _cosine(found, key)
             if math.isnan(cosine.value):
                 continue
-            error_bars(
-                panel,
-                [place + 0.33 - 0.11 * i],
-                [cosine],
-                across=True,
-                color=colour,
-                marker=marker,
-                markersize=6 if key == "learned" else 5,
-                capsize=2,
-                linestyle="none",
-                label=LABELS[key],
-            )
+            style = {
+                "color": colour,
+                "marker": marker,
+                "capsize": 2,
+                "linestyle": "none",
+                "label": LABELS[key],
+            }
+            style["markersize"] = 6 if key == "learned" else 5
+            error_bars(panel, [place + 0.33 - 0.11 * i], [cosine], across=True, **style)
         if leaning(found) == "towards":
             panel.text(1.0, place, "*", transform=panel.get_yaxis_transform(), ha="right", va="center",
                        fontsize=18, color="#d62728")  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines.align import align
 from baselines.mixture import Mixture
 from training.comparison.common.random_paths import RegimePurpose
-from training.comparison.common.regimes import Found, RegimeTasks
+from training.comparison.common.regimes import Found, RegimeTasks, complete
 
 STEPS = 12
 """EM iterates that are looked at."""
@@ -45,6 +45,11 @@ def early_em(tasks: RegimeTasks) -> Mixture:
     return tasks.iterates("k-means++", STEPS)[EARLY]
 
 
+def everywhere(tasks: RegimeTasks) -> Tensor:
+    """(T,) True: a control that every task has."""
+    return torch.ones(tasks.n_tasks, dtype=torch.bool)
+
+
 def stands(tasks: RegimeTasks) -> dict[str, Stand]:
     """Each of PRIOR_FREE, on the tasks of a regime; an estimator has no task that it fails itself.
 
@@ -52,14 +57,13 @@ def stands(tasks: RegimeTasks) -> dict[str, Stand]:
     """
     own = displacement(tasks.network("learned"), tasks.best_em)
     generator = tasks.generator(RegimePurpose.BEHAVIOUR_NOISE)
-    everywhere = torch.ones(tasks.n_tasks, dtype=torch.bool)
     found = {
         "k-means": _estimator(tasks, tasks.method("k-means")),
-        EARLY_NAME: _estimator(tasks, Found(early_em(tasks), ~everywhere)),
+        EARLY_NAME: _estimator(tasks, complete(early_em(tasks))),
     }
     for name, base in NOISE.items():
         start = tasks.best_em if base == "em" else tasks.truth
-        found[name] = Stand(noisy(start, tasks.best_em, own, generator), everywhere)
+        found[name] = Stand(noisy(start, tasks.best_em, own, generator), everywhere(tasks))
     return found
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from console.drawing import band, error_bars, legend, write_cells
+from console.drawing import band, error_bars, grid, legend, sheet, write_cells
 from console.output import Picture
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
-from training.comparison.behaviour.names import label
-from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES, about_network
+from training.comparison.behaviour.names import label, steps_of
+from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES
 
 CONTROLS = {SHUFFLED: ("0.35", "--"), "untrained": ("0.6", ":")}
 MOST_PANELS = 4
@@ -21,7 +20,7 @@ SAME = 1e-9
 
 def pictures(values: BehaviourResult) -> list[Picture]:
     """All three."""
-    about = about_network(values.name, values.d, values.seed)
+    about = values.caption()
     regimes = values.regimes
     main = [regime for regime in regimes if regime.separation is None]
     chosen = main if len(main) <= MOST_PANELS else [main[0], main[1], main[3], main[4]]
@@ -30,8 +29,8 @@ def pictures(values: BehaviourResult) -> list[Picture]:
 
 def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
     """Mean distance to EM after t steps, start by start, and converged at the right."""
-    figure = Figure(figsize=(3.7 * len(regimes) + 1, 5.2), layout="constrained")
-    figure.suptitle(f"How far the network's output is from EM after t steps. {about}", fontsize=11)
+    title = f"How far the network's output is from EM after t steps. {about}"
+    figure = sheet((3.7 * len(regimes) + 1, 5.2), title)
     panels = figure.subplots(1, len(regimes), squeeze=False)[0]
     at_end = steps + 2
     for panel, regime in zip(panels, regimes, strict=True):
@@ -42,16 +41,10 @@ def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
             end = regime.kinds["learned"].distances[f"em {start}"].mean
             error_bars(panel, [at_end], [end], color=colour, marker="D", markersize=5, capsize=2)
         for kind, (colour, line) in CONTROLS.items():
-            curve = regime.curves[kind]["k-means++"].mean
+            curve = [row.value for row in regime.curves[kind]["k-means++"].mean]
             name = "another task's output" if kind == SHUFFLED else "untrained network"
-            panel.plot(
-                range(steps + 1),
-                [v.value for v in curve],
-                color=colour,
-                linestyle=line,
-                linewidth=1.8,
-                label=f"control: {name}, k-means++",
-            )
+            style = {"color": colour, "linestyle": line, "linewidth": 1.8}
+            panel.plot(range(steps + 1), curve, **style, label=f"control: {name}, k-means++")
         panel.set_yscale("log")
         panel.set_xticks([0, 3, 6, 9, 12, at_end], ["0", "3", "6", "9", "12", "end"])
         panel.set_title(f"{regime.title}\n{regime.tasks} tasks", fontsize=10)
@@ -73,44 +66,29 @@ def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
     """Median distance to every reference of the contest, learned and controls."""
     columns = min(3, len(regimes))
     rows = math.ceil(len(regimes) / columns)
-    figure = Figure(figsize=(5.6 * columns, 3.3 * rows + 1.0), layout="constrained")
-    figure.suptitle(f"Distance to every reference. {about}", fontsize=11)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, regime in zip(panels, regimes, strict=False):
-        names = regime.kinds["learned"].order[::-1]
-        names = [*regime.slow, *names]
+    figure = sheet((5.6 * columns, 3.3 * rows + 1.0), f"Distance to every reference. {about}")
+    panels = grid(figure, len(regimes), columns)
+    for panel, regime in zip(panels, regimes, strict=True):
+        names = [*regime.slow, *regime.kinds["learned"].order[::-1]]
         for place, name in enumerate(names):
             found = regime.kinds["learned"].distances[name].median
-            error_bars(
-                panel,
-                [place],
-                [found],
-                across=True,
-                color="#d62728",
-                marker="o",
-                capsize=2,
-                linestyle="none",
-                label="the network" if place == 0 else None,
-            )
+            style = {"color": "#d62728", "marker": "o", "capsize": 2, "linestyle": "none"}
+            text = "the network" if place == 0 else None
+            error_bars(panel, [place], [found], across=True, **style, label=text)
             for kind, mark, text in (
                 (SHUFFLED, "x", "control: another task's output"),
                 ("untrained", "+", "control: untrained network"),
             ):
                 other = regime.kinds[kind].distances[name].median.value
-                panel.plot(
-                    [other], [place], mark, color="0.4", markersize=7, label=text if place == 0 else None
-                )
+                label_of = text if place == 0 else None
+                panel.plot([other], [place], mark, color="0.4", markersize=7, label=label_of)
         panel.set_yticks(range(len(names)), [_short(name, regime) for name in names], fontsize=9)
-        panel.set_xscale("log")
-        panel.axvline(
-            regime.floor.value, color="0.75", linewidth=4, zorder=0, label="error of EM from the truth"
-        )
+        style = {"color": "0.75", "linewidth": 4, "zorder": 0}
+        panel.axvline(regime.floor.value, **style, label="error of EM from the truth")
         panel.set_title(f"{regime.title}, {regime.tasks} tasks", fontsize=10)
-        panel.set_xlabel("median distance, squared units a coordinate")
+        panel.set(xscale="log", xlabel="median distance, squared units a coordinate")
         panel.grid(alpha=0.3)
-    for panel in panels[len(regimes) :]:
-        panel.set_axis_off()
-    legend(figure, panels[: len(regimes)], 4)
+    legend(figure, panels, 4)
     caption = (
         f"{about} Median distance (the paper's metric) of the network's output to each reference, with 95 % "
         "intervals over tasks; nearest on average at the top, the methods that are measured on fewer tasks "
@@ -122,10 +100,8 @@ def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
 
 def _short(name: str, regime: RegimeResult) -> str:
     if name.startswith("early "):
-        start = name.removeprefix("early ")
-        even, odd = regime.steps["learned"][start]
-        steps = f"{even}" if even == odd else f"{even}/{odd}"
-        return f"EM, {steps} steps, {START_NAMES[start]}"
+        steps, start = steps_of(name, regime, "learned", "/")
+        return f"EM, {steps} steps, {start}"
     text = {"em": "EM converged", "em truth": "EM from the truth"}.get(name, label(name, regime, "learned"))
     return f"{text} ({regime.slow[name]} tasks)" if name in regime.slow else text
 
@@ -134,8 +110,8 @@ def _matrix(regimes: list[RegimeResult], about: str) -> Picture:
     """Median distances of the references to each other in the regimes of the smallest and the largest K."""
     main = [r for r in regimes if r.separation is None]
     chosen = list({id(r): r for r in (main[0], max(main, key=lambda r: (r.K, r.N == 128)))}.values())
-    figure = Figure(figsize=(8.2 * len(chosen), 7.6), layout="constrained")
-    figure.suptitle(f"Distances of the algorithms to each other and to the network. {about}", fontsize=12)
+    title = f"Distances of the algorithms to each other and to the network. {about}"
+    figure = sheet((8.2 * len(chosen), 7.6), title, 12)
     for panel, regime in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
         _heat(panel, regime)
     caption = (

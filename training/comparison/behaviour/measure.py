@@ -18,18 +18,18 @@ from console.phrases import Interval
 from console.typed_json import Absent
 from training.comparison.behaviour.directions import Direction, directions
 from training.comparison.behaviour.estimators import STEPS
-from training.comparison.common.parts import Start, Subject
+from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     N_SAMPLES,
     NETWORKS,
     RANDOM_STARTS,
     SHUFFLED,
-    STARTS,
     Found,
     Regime,
     RegimeTasks,
     all_regimes,
+    complete,
     distance,
     regime_tasks,
     tasks_of,
@@ -134,12 +134,9 @@ class RegimeResult:
 
 
 @dataclass(frozen=True)
-class BehaviourResult:
+class BehaviourResult(AboutNetwork):
     """Of all regimes; absent: what is left out, and why. scales: whether the network estimates variances."""
 
-    name: str
-    d: int
-    seed: int
     steps: int
     absent: list[str]
     scales: bool
@@ -165,9 +162,7 @@ def compute(subject: Subject, start: Start) -> BehaviourResult:
             "fixed separation: left out there"
         )
     return BehaviourResult(
-        name=subject.released.name,
-        d=subject.model.config.n_features,
-        seed=subject.effort.seed,
+        **vars(subject.about),
         steps=STEPS,
         absent=absent,
         scales=subject.model.config.scales,
@@ -181,11 +176,8 @@ def measure(tasks: RegimeTasks, quick: bool) -> RegimeResult:
     references, slow = references_of(tasks, quick)
     curves = {
         kind: {
-            name: torch.stack(
-                [distance(tasks.network(kind), Found(m, missing)) for m in tasks.iterates(name, STEPS)]
-            )
-            for name in STARTS
-            if (missing := _missing(tasks, name)) is not None
+            name: torch.stack([distance(tasks.network(kind), one) for one in _iterates(tasks, name)])
+            for name in regime.starts
         }
         for kind in KINDS
     }
@@ -228,14 +220,12 @@ def measure(tasks: RegimeTasks, quick: bool) -> RegimeResult:
 def references_of(tasks: RegimeTasks, quick: bool) -> tuple[dict[str, Found], list[str]]:
     """Every reference but the EM iterates, by its key, and the keys of those on fewer tasks."""
     found = {
-        "truth": Found(tasks.truth, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
-        "em": Found(tasks.best_em, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
+        "truth": complete(tasks.truth),
+        "em": complete(tasks.best_em),
         "k-means": tasks.method("k-means"),
-        "map-em": Found(tasks.mode, torch.zeros(tasks.n_tasks, dtype=torch.bool)),
+        "map-em": complete(tasks.mode),
     }
-    for name in STARTS:
-        if name != "spectral" or not tasks.regime.spectral_refusal:
-            found[f"em {name}"] = tasks.converged(name)
+    found |= {f"em {name}": tasks.converged(name) for name in tasks.regime.starts}
     if not tasks.regime.spectral_refusal:
         found["spectral"] = tasks.method("spectral")
     slow = [] if quick or not _for_slow(tasks.regime) else [n for n in SLOW_TASKS if n in METHODS]
@@ -316,11 +306,10 @@ def _median(values: Tensor) -> float:
     return float(known.quantile(0.5)) if len(known) else math.nan
 
 
-def _missing(tasks: RegimeTasks, name: str) -> Tensor | None:
-    """Tasks without this start; None where the regime has none at all."""
-    if name == "spectral" and tasks.regime.spectral_refusal:
-        return None
-    return tasks.start(name).missing
+def _iterates(tasks: RegimeTasks, name: str) -> list[Found]:
+    """EM after 0, 1, ..., STEPS steps from a start, on the tasks that have it."""
+    missing = tasks.start(name).missing
+    return [Found(mixture, missing) for mixture in tasks.iterates(name, STEPS)]
 
 
 def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, StepCurve]:
@@ -333,14 +322,12 @@ def _curves(curves: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
 
 def _matrix(tasks: RegimeTasks, references: dict[str, Found], steps: dict[str, tuple[int, int]]) -> Matrix:
     """Median distance of the network and the algorithms to each other, on the first tasks that all have."""
-    none = torch.zeros(tasks.n_tasks, dtype=torch.bool)
-    members = {"network": Found(tasks.network("learned"), none)}
+    members = {"network": complete(tasks.network("learned"))}
     for name in ("truth", "em truth", "em", "map-em", "k-means", "spectral", *SLOW_TASKS):
         if name in references:
             members[name] = references[name]
     for name in RANDOM_STARTS:
-        members[f"early {name}"] = Found(tasks.iterates(name, STEPS)[steps[name][0]], none)
-
+        members[f"early {name}"] = complete(tasks.iterates(name, STEPS)[steps[name][0]])
     n = min(len(member.missing) for member in members.values())
 
     def between(one: Found, other: Found) -> float:

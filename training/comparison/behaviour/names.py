@@ -30,13 +30,17 @@ CONTROL_NAMES = {
 """Of the directions, as CONTROLS in behaviour_directions."""
 
 
+def steps_of(name: str, regime: RegimeResult, kind: str, joint: str = " or ") -> tuple[str, str]:
+    """Of EM stopped early: the steps chosen for that kind of output, of both halves, and its start."""
+    start = name.removeprefix("early ")
+    return joint.join(map(str, dict.fromkeys(regime.steps[kind][start]))), START_NAMES[start]
+
+
 def label(name: str, regime: RegimeResult, kind: str) -> str:
     """Of a reference in a regime; EM stopped early with the steps chosen for that kind of output."""
     if name.startswith("early "):
-        start = name.removeprefix("early ")
-        even, odd = regime.steps[kind][start]
-        steps = f"{even}" if even == odd else f"{even} or {odd}"
-        return f"EM stopped after {steps} steps from {START_NAMES[start]}"
+        steps, start = steps_of(name, regime, kind)
+        return f"EM stopped after {steps} steps from {start}"
     if name.startswith("em "):
         return f"converged EM from {START_NAMES[name.removeprefix('em ')]}"
     return NAMES.get(name, name)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from baselines.metrics import errors
 from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, head_grid
-from training.comparison.common.recording import Recording, ablated, attention_of, layers_of
+from training.comparison.common.recording import Recording, ablated, attention_of, layers_of, removing
 from training.model.tgmm import TGMM, Estimate
 
 KINDS = ("mean", "zero", "rotated")
@@ -105,16 +105,10 @@ def without_head(
             found[kind] = resume(model, X, K, layer, state)
         if kind == "mean":
             whole = attention(h)
-            found["rotated"] = _with_output(model, X, K, layer, state, whole - (whole - left) @ turn)
+            turned = whole - (whole - left) @ turn
+            with removing(attention.register_forward_hook(lambda *_, output=turned: output)):
+                found["rotated"] = resume(model, X, K, layer, state)
     return found
-
-
-def _with_output(model: TGMM, X: Tensor, K: int, layer: int, state: Tensor, output: Tensor) -> Estimate:
-    handle = attention_of(layers_of(model)[layer]).register_forward_hook(lambda *_: output)
-    try:
-        return resume(model, X, K, layer, state)
-    finally:
-        handle.remove()
 
 
 def ablations(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
-from console.drawing import error_bars, legend, number_heads, write_cells
+from console.drawing import error_bars, legend, number_heads, sheet, write_cells
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.causal.measure import CausalResult, RegimeResult
@@ -35,16 +34,10 @@ LOWEST = 1e-3
 """Distances below it are drawn at it."""
 
 
-def _about(answer: CausalResult, regime: RegimeResult) -> str:
-    return about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
-
-
 def heads_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Picture:
     """Heat maps of the distance moved, layer by head, both networks."""
-    figure = Figure(figsize=(11.0, 8.2), layout="constrained")
-    figure.suptitle(
-        f"How far the estimate moves when a head is replaced. {_about(answer, regime)}", fontsize=12
-    )
+    about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+    figure = sheet((11.0, 8.2), f"How far the estimate moves when a head is replaced. {about}", 12)
     panels = figure.subplots(2, len(COLUMNS), squeeze=False)
     top = max(
         float(np.array(net.moved[kind].mean).max()) for net in regime.networks.values() for kind, _ in COLUMNS
@@ -73,7 +66,7 @@ def heads_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pictu
         )  # fmt: skip
     errors = ", ".join(f"{key} {net.error:.3g}" for key, net in regime.networks.items())
     caption = (
-        f"{_about(answer, regime)}. The output of one head at a time is replaced by its average over "
+        f"{about}. The output of one head at a time is replaced by its average over "
         "the batch, by 0, or changed by as much as the average changes it but in a random direction "
         "(the control). Cells: mean distance, in the paper's error metric, between the estimate "
         "without and with the head. A star: the average moves it further than the control, 95 % "
@@ -100,10 +93,9 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
     """Each head: how much it looks like a step, and how much it matters."""
     own = regime.networks["learned"].agreement
     shown = [(key, title) for key, title in PATTERNS if key in own]
-    figure = Figure(figsize=(4.0 * len(shown) + 0.6, 4.9), layout="constrained")
-    figure.suptitle(
-        f"Do the heads that look like a step of EM matter?\n{_about(answer, regime)}", fontsize=12
-    )
+    about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+    title = f"Do the heads that look like a step of EM matter?\n{about}"
+    figure = sheet((4.0 * len(shown) + 0.6, 4.9), title, 12)
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for panel, (key, title) in zip(panels, shown, strict=True):
         for network, found in regime.networks.items():
@@ -131,7 +123,7 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
     panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
     legend(figure, panels[:1], len(regime.networks["learned"].moved["mean"].mean) + 1, 10)
     caption = (
-        f"{_about(answer, regime)}. One mark a head; dots: learned, coloured by layer; crosses: untrained "
+        f"{about}. One mark a head; dots: learned, coloured by layer; crosses: untrained "
         "(the control). Across: the correlation of its log attention with responsibilities, mean over tasks. "
         "Up: how far the estimate moves when its output is replaced by its average. If heads that look like "
         "a step of EM were the ones that matter, the dots would rise to the right; p by permuting heads "
@@ -143,17 +135,16 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
 def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Picture:
     """What arrives of patches at tokens and points, what encoders explain, and the final error."""
     own, control = (regime.networks[key].patched for key in ("learned", "untrained"))
-    figure = Figure(figsize=(13.0, 9.6), layout="constrained")
-    figure.suptitle(f"A step's values written into the stream. {_about(answer, regime)}", fontsize=12)
+    about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
+    figure = sheet((13.0, 9.6), f"A step's values written into the stream. {about}", 12)
     [[tokens, points], [explained, error]] = figure.subplots(2, 2)
-    at_tokens, at_points = ([row.layer for row in rows] for rows in (own.tokens, own.points))
     lines: list[Line] = [
         ([row.other for row in own.tokens], "learned: another task's estimate", "C3", "o-"),
         ([row.shift for row in own.tokens], "learned: own estimate shifted", "C0", "s-"),
         ([row.random for row in own.tokens], "control: random direction", "0.5", "^:"),
         ([row.other for row in control.tokens], "control: untrained, another task's", "C3", "x--"),
     ]
-    _lines(tokens, at_tokens, lines)
+    _lines(tokens, lines)
     levels = ((own.em.other, "another task's", "C3"), (own.em.shift, "the own shifted", "C0"))
     for kept, label, colour in levels:
         style = {"color": colour, "linestyle": (0, (1, 3))}
@@ -165,7 +156,7 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
         ([row.random for row in own.points], "control: random direction", "0.5", "^:"),
         ([row.other for row in control.points], "control: untrained", "C3", "x--"),
     ]
-    _lines(points, at_points, lines)
+    _lines(points, lines)
     points.set_title("log responsibilities at the points, their place held", fontsize=11)
     for panel in (tokens, points):
         panel.axhline(1, color="0.3", linewidth=0.8)
@@ -182,7 +173,7 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
         panel.set_xlim(0.7, len(own.tokens) + 0.3)
         panel.grid(alpha=0.3)
     caption = (
-        f"{_about(answer, regime)}; encoders fitted on {regime.fitted} other tasks; bars 95 % intervals over "
+        f"{about}; encoders fitted on {regime.fitted} other tasks; bars 95 % intervals over "
         "tasks. Top left: values of another estimate in place of what the component tokens hold of means and "
         "weights; 1 = the network answers the patched means, 0 = it ignores them; dotted levels: what one "
         "exact EM step from the same values would keep. Behind the last layer only the read-out follows. Top "
@@ -196,31 +187,26 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
 
 
 Line = tuple[list[Interval], str, str, str]
-"""Values layer by layer, their label, colour and style."""
+"""Values after layers 1, 2, ..., their label, colour and style."""
 
 
-def _lines(panel: Axes, layers: list[int], lines: list[Line]) -> None:
+def _lines(panel: Axes, lines: list[Line]) -> None:
     for shift, (found, label, colour, style) in enumerate(lines):
-        x = [layer + 0.06 * (shift - 1) for layer in layers]
+        x = [layer + 0.06 * (shift - 1) for layer in range(1, len(found) + 1)]
         error_bars(panel, x, found, fmt=style, color=colour, label=label, capsize=2, markersize=6)
     panel.axhline(0, color="0.3", linewidth=0.8)
 
 
 def _explained(panel: Axes, own: Patches) -> None:
-    at_tokens, at_points = ([row.layer for row in rows] for rows in (own.tokens, own.points))
-    for layers, values, label, style in (
-        (at_tokens, [row.explained for row in own.tokens], "tokens: means, log weights", "C0o-"),
-        (at_tokens, [row.explained_chance for row in own.tokens], "control: values of other tasks", "C0o:"),
-        (at_points, [row.explained for row in own.points], "points: responsibilities and place", "C2s-"),
-        (at_points, [row.explained_place for row in own.points], "control: place alone", "C2s--"),
-        (
-            at_points,
-            [row.explained_chance for row in own.points],
-            "control: others' responsibilities, place",
-            "C2^:",
-        ),
+    tokens, points = own.tokens, own.points
+    for values, label, style in (
+        ([row.explained for row in tokens], "tokens: means, log weights", "C0o-"),
+        ([row.explained_chance for row in tokens], "control: values of other tasks", "C0o:"),
+        ([row.explained for row in points], "points: responsibilities and place", "C2s-"),
+        ([row.explained_place for row in points], "control: place alone", "C2s--"),
+        ([row.explained_chance for row in points], "control: others' responsibilities, place", "C2^:"),
     ):
-        panel.plot(layers, values, style[2:], color=style[:2], label=label)
+        panel.plot(range(1, len(values) + 1), values, style[2:], color=style[:2], label=label)
     panel.set_ylim(-0.1, 1.55)
     panel.set_yticks(np.arange(0.0, 1.01, 0.25))
     panel.set_ylabel("R$^2$ of the stream, held-out tasks", fontsize=10)
@@ -235,7 +221,7 @@ def _errors(panel: Axes, own: Patches) -> None:
         ([row.error.decoded for row in rows], "the decoded estimate", "C0", "s-"),
         ([row.error.random for row in rows], "control: the EM step's change, random direction", "0.5", "^:"),
     ]
-    _lines(panel, [row.layer for row in rows], lines)
+    _lines(panel, lines)
     panel.set_ylabel("change of the final error\n(no patch: 0)", fontsize=10)
     panel.set_title(f"learned network: final error, {own.error.value:.3g} without a patch", fontsize=11)
     panel.legend(fontsize=9, loc="upper left")

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from console.typed_json import Absent
 from training.comparison.attention.patterns import patterns_of
-from training.comparison.attention.row_correlation import correlation
 from training.comparison.causal.ablation import Ablations, Agreement, ablations, rank_agreement
 from training.comparison.causal.patches import Patches, patches
 from training.comparison.common.em_answers import AnsweredTasks, components_of, draw_tasks, points_of
@@ -75,27 +74,15 @@ class CausalResult:
 
 def size_of(subject: Subject) -> Size:
     """Small with little effort."""
-    if subject.effort.quick:
-        return Size(min(20, subject.effort.tasks), 128, points_of(subject, 64))
-    return Size(min(48, subject.effort.tasks), 384, points_of(subject, 64))
+    tasks, fitted = (20, 128) if subject.effort.quick else (48, 384)
+    return Size(min(tasks, subject.effort.tasks), fitted, points_of(subject, 64))
 
 
 def head_statistics(model: TGMM, tasks: AnsweredTasks, recording: Recording) -> dict[str, Tensor]:
     """The correlations of the attention part, (L, H) means over tasks."""
     shape = (model.config.layers, model.config.heads)
-    found = {}
-    for name, pattern in patterns_of(model, recording, tasks).items():
-        found[name] = correlation(pattern.heads, pattern.target[:, None]).mean(0).reshape(shape)
-    return found
-
-
-def _agreement(
-    statistics: dict[str, Tensor], effect: Tensor, generator: torch.Generator
-) -> dict[str, Agreement]:
-    return {
-        name: rank_agreement(values, effect, HEAD_PERMUTATIONS, generator)
-        for name, values in statistics.items()
-    }
+    patterns = patterns_of(model, recording, tasks)
+    return {name: pattern.correlation.mean(0).reshape(shape) for name, pattern in patterns.items()}
 
 
 @torch.no_grad()
@@ -115,7 +102,11 @@ def compute(subject: Subject, start: Start) -> CausalResult:
             own = ablations(model, tasks, recording, subject.generator(Purpose.CAUSAL_ROTATIONS, K))
             statistics = head_statistics(model, tasks, recording)
             effect = torch.tensor(own.moved["mean"].mean)
-            agreement = _agreement(statistics, effect, subject.generator(Purpose.CAUSAL_AGREEMENT, K))
+            chance = subject.generator(Purpose.CAUSAL_AGREEMENT, K)
+            agreement = {
+                key: rank_agreement(values, effect, HEAD_PERMUTATIONS, chance)
+                for key, values in statistics.items()
+            }
             patched = None
             if with_tokens:
                 start(f"causal, K = {K}: patches into the {name} network")

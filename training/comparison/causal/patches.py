@@ -117,12 +117,6 @@ class Bench:
         """K."""
         return self.tasks.truth.n_components
 
-    @property
-    def token_places(self) -> slice:
-        """Those component tokens that are read out."""
-        first = self.recording.token_places.start
-        return slice(first, first + self.n_components)
-
     def run(self, layer: int, places: slice, replaced: Tensor) -> Estimate:
         """The estimate with the stream at `places` (B, S, D) replaced after `layer` layers."""
         state = self.recording.states[layer].clone()
@@ -159,7 +153,7 @@ def em_keeps(tasks: AnsweredTasks, own: Tensor, put_in: Tensor) -> list[Interval
 
 def token_patches(bench: Bench, layer: int, own: Tensor, shifted: Tensor) -> TokenRow:
     """At the component tokens after `layer` layers."""
-    tasks, places = bench.tasks, bench.token_places
+    tasks, places = bench.tasks, bench.recording.read_places
     known = mixture_values(bench.fitted.in_order_of(bench.fitted_record.estimate))
     wanted = mixture_values(tasks.in_order_of(bench.recording.estimate))
     fit_states, states = (

@@ -72,16 +72,13 @@ def fit(inputs: Tensor, outputs: Tensor, per_token: bool, held: int = 0) -> Line
     z, h = inputs.double(), outputs.double()
     over = (0,) if per_token else (0, 1)
     m, b = (part.mean(over).reshape(-1, part.shape[-1]) for part in (z, h))
-    weight = _least_squares((z - m).flatten(0, 1), (h - b).flatten(0, 1))
+    parts = ((z - m).flatten(0, 1), (h - b).flatten(0, 1))
+    weight = torch.linalg.lstsq(*parts, driver="gelsd").solution
     moved = weight[: len(weight) - held]
     _, sizes, basis = torch.linalg.svd(moved, full_matrices=False)
     # What rounding leaves of a rank that is not there, as in numpy.linalg.matrix_rank.
     rank = int((sizes > sizes.max() * max(moved.shape) * torch.finfo(weight.dtype).eps).sum())
     return LinearMap(weight, m, b, basis[:rank])
-
-
-def _least_squares(inputs: Tensor, outputs: Tensor) -> Tensor:
-    return torch.linalg.lstsq(inputs, outputs, driver="gelsd").solution
 
 
 def mixture_values(mixture: Mixture) -> Tensor:

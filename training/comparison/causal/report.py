@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from console.output import significant
+from console.phrases import bracket
 from console.sections import Section
+from training.comparison.attention.patterns import MEANING
 from training.comparison.causal.figures import agreement_figure, heads_figure, patches_figure
 from training.comparison.causal.measure import CausalResult, RegimeResult
 from training.comparison.causal.tables import (
-    STATISTICS,
     ablation_table,
     agreement_table,
-    bracket,
     error_table,
-    grid_of,
     more_than_control,
     place_of,
     point_table,
@@ -65,14 +64,14 @@ def _details(regimes: list[RegimeResult]) -> list[str]:
 
 def _heads_sentence(regime: RegimeResult) -> str:
     own = regime.networks["learned"]
-    moved, turned = grid_of(own, "mean")[0], grid_of(own, "rotated")[0]
-    top = np.unravel_index(int(moved.argmax()), moved.shape)
-    needed = int(more_than_control(own).sum())
+    moved, turned = own.moved["mean"], own.moved["rotated"]
+    far, control = (significant(grid.at(moved.strongest).value) for grid in (moved, turned))
+    distances, needed = np.array(moved.mean), int(more_than_control(own).sum())
     return (
-        f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance "
-        f"{significant(moved[top])}, the turned change {significant(turned[top])}); {needed} of {moved.size} "
-        f"heads move it further than the turned change does, and {int((moved < 0.1 * own.error).sum())} by "
-        f"less than a tenth of the network's own error {significant(own.error)}."
+        f"the head whose average moves the estimate furthest is {place_of(moved)} (squared distance {far}, "
+        f"the turned change {control}); {needed} of {distances.size} heads move it further than the turned "
+        f"change does, and {int((distances < 0.1 * own.error).sum())} by less than a tenth of the network's "
+        f"own error {significant(own.error)}."
     )
 
 
@@ -81,7 +80,7 @@ def _agreement_sentence(regime: RegimeResult) -> str:
     found = regime.networks["learned"].agreement
     number = len(found)
     sure = [
-        f"{STATISTICS[name]} (rank correlation {value.rho:.2f}, p inside layers {value.p_within:.4f})"
+        f"{MEANING[name]} (rank correlation {value.rho:.2f}, p inside layers {value.p_within:.4f})"
         for name, value in found.items()
         if value.p_within < LEVEL / number
     ]
@@ -95,7 +94,7 @@ def _agreement_sentence(regime: RegimeResult) -> str:
         return (
             "Whether heads that look like a step of EM are those that matter cannot be told: no "
             f"pattern has a rank correlation with p inside layers below {LEVEL} / {number} (largest: "
-            f"{STATISTICS[best]}, {found[best].rho:.2f}, p {found[best].p_within:.3f})."
+            f"{MEANING[best]}, {found[best].rho:.2f}, p {found[best].p_within:.3f})."
         ) + (depth if across else "")
     return (
         "How much a head looks like a step and how much it matters are related, within a layer too, "
@@ -107,7 +106,7 @@ def _token_sentence(regime: RegimeResult) -> str:
     own = regime.networks["learned"].patched
     inner, last = own.tokens[:-1], own.tokens[-1]
     said = (
-        f"of another estimate written into the component tokens, {bracket(last.other)} arrives "
+        f"of another estimate written into the component tokens, {bracket(*last.other)} arrives "
         "behind the last layer"
     )
     if inner:
@@ -119,8 +118,8 @@ def _token_sentence(regime: RegimeResult) -> str:
             else "not less than one EM step from it would keep"
         )
         said += (
-            f", and before it at most {bracket(best.other)} (after layer {best.layer}), {verdict} "
-            f"({bracket(em)})"
+            f", and before it at most {bracket(*best.other)} (after layer {best.layer}), {verdict} "
+            f"({bracket(*em)})"
         )
     return said[0].upper() + said[1:] + "."
 
@@ -135,8 +134,8 @@ def _point_sentence(regime: RegimeResult) -> str:
     found = row.other.low > max(row.random.high, other.other.high)
     return (
         "Of the responsibilities of another mixture written into the points, the place of the point "
-        f"left alone, at most {bracket(row.other)} arrives (after layer {row.layer}); random "
-        f"direction {bracket(row.random)}, untrained {bracket(other.other)}: "
+        f"left alone, at most {bracket(*row.other)} arrives (after layer {row.layer}); random "
+        f"direction {bracket(*row.random)}, untrained {bracket(*other.other)}: "
         + (
             "the estimate follows what the points hold of the responsibilities."
             if found

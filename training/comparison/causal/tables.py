@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 import numpy as np
 
 from console.output import significant
-from console.phrases import Interval
+from console.phrases import bracket, fixed
 from console.sections import Table, table_of
+from training.comparison.attention.patterns import MEANING
 from training.comparison.causal.measure import NetworkResult, RegimeResult
+from training.comparison.common.em_answers import HeadGrid
 
 KINDS = {"mean": "replaced by its average", "zero": "replaced by 0", "rotated": "control: change turned"}
-STATISTICS = {
-    "points": "points to points ~ c_ij",
-    "points, distance out": "points to points ~ c_ij, -|x_i - x_j|^2 out",
-    "points, like distance": "points to points ~ c_ij, at like distance",
-    "E": "points to tokens ~ w_ik (E)",
-    "M": "tokens to points ~ w_ik / sum_i w_ik (M)",
-    "M, like distance": "tokens to points ~ w_ik / sum_i w_ik (M), at like distance |x_i - mu_k|",
-}
-
-
-def grid_of(
-    network: NetworkResult, kind: str, of: Literal["moved", "worse"] = "moved"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(L, H) mean, low and high of the distance moved or of the change of the error."""
-    grid = (network.moved if of == "moved" else network.worse)[kind]
-    return np.array(grid.mean), np.array(grid.low), np.array(grid.high)
 
 
 def more_than_control(network: NetworkResult) -> np.ndarray:
     """(L, H): the average moves the estimate further than the turned change does, intervals apart."""
-    return grid_of(network, "mean")[1] > grid_of(network, "rotated")[2]
+    return np.array(network.moved["mean"].low) > np.array(network.moved["rotated"].high)
 
 
-def place_of(grid: np.ndarray) -> str:
+def place_of(grid: HeadGrid) -> str:
     """Layer and head of the largest value."""
-    layer, head = np.unravel_index(int(grid.argmax()), grid.shape)
+    layer, head = grid.strongest
     return f"layer {layer + 1} head {head + 1}"
 
 
-def bracket(found: Interval) -> str:
-    """A value with its interval."""
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def fixed(value: float, less: float = 0.0) -> str:
-    """A difference with two digits; a dash where there is none."""
-    return f"{value - less:.2f}" if math.isfinite(value - less) else "-"
-
-
-def _of_largest(network: NetworkResult, kind: str, of: Literal["moved", "worse"]) -> str:
+def _of_largest(network: NetworkResult, kind: str, grids: dict[str, HeadGrid]) -> str:
     """Its value and interval, at the head that moves the estimate furthest."""
-    moved = grid_of(network, kind)[0]
-    top = np.unravel_index(int(moved.argmax()), moved.shape)
-    value, low, high = (significant(part[top]) for part in grid_of(network, kind, of))
-    return f"{value} [{low}, {high}]"
+    return bracket(*grids[kind].at(network.moved[kind].strongest), text=significant)
 
 
 def ablation_table(regime: RegimeResult) -> Table:
@@ -70,13 +40,13 @@ def ablation_table(regime: RegimeResult) -> Table:
             ("network, replacement", lambda row: row[0]),
             (
                 "distance moved, median of heads",
-                lambda row: significant(float(np.median(grid_of(row[2], row[1])[0]))),
+                lambda row: significant(float(np.median(row[2].moved[row[1]].mean))),
             ),
             (
                 "distance moved, largest",
-                lambda row: f"{_of_largest(row[2], row[1], 'moved')}, {place_of(grid_of(row[2], row[1])[0])}",
+                lambda row: f"{_of_largest(row[2], row[1], row[2].moved)}, {place_of(row[2].moved[row[1]])}",
             ),
-            ("change of the error at that head", lambda row: _of_largest(row[2], row[1], "worse")),
+            ("change of the error at that head", lambda row: _of_largest(row[2], row[1], row[2].worse)),
             (
                 "heads beyond the turned change",
                 lambda row: str(int(more_than_control(row[2]).sum())) if row[1] == "mean" else "-",
@@ -92,7 +62,7 @@ def agreement_table(regime: RegimeResult) -> Table:
     own, control = (regime.networks[name].agreement for name in ("learned", "untrained"))
     return table_of(
         f"Do the heads that look like a step matter? K = {regime.K}",
-        [(STATISTICS[name], own[name], control[name]) for name in own],
+        [(MEANING[name], own[name], control[name]) for name in own],
         [
             ("pattern of attention", lambda row: row[0]),
             ("learned: rank correlation", lambda row: f"{row[1].rho:.2f}"),
@@ -115,7 +85,7 @@ def token_table(regime: RegimeResult) -> Table:
     """What arrives of patches at the component tokens."""
     own, control = (regime.networks[name].patched for name in ("learned", "untrained"))
     kept = "; ".join(
-        f"{label}: " + ", ".join(bracket(value) for value in kept[1:])
+        f"{label}: " + ", ".join(bracket(*value) for value in kept[1:])
         for kept, label in ((own.em.other, "another task's estimate"), (own.em.shift, "own estimate shifted"))
     )
     return table_of(
@@ -125,12 +95,12 @@ def token_table(regime: RegimeResult) -> Table:
             ("after layer", lambda row: str(row[0].layer)),
             ("encoder R^2, held out", lambda row: fixed(row[0].explained)),
             ("control: values of other tasks", lambda row: fixed(row[0].explained_chance)),
-            ("fraction, another task's estimate", lambda row: bracket(row[0].other)),
-            ("fraction, own estimate shifted", lambda row: bracket(row[0].shift)),
-            ("control: random direction, same norm", lambda row: bracket(row[0].random)),
-            ("control: own values, squared change / squared shift", lambda row: bracket(row[0].own)),
+            ("fraction, another task's estimate", lambda row: bracket(*row[0].other)),
+            ("fraction, own estimate shifted", lambda row: bracket(*row[0].shift)),
+            ("control: random direction, same norm", lambda row: bracket(*row[0].random)),
+            ("control: own values, squared change / squared shift", lambda row: bracket(*row[0].own)),
             ("untrained: R^2", lambda row: fixed(row[1].explained)),
-            ("untrained: fraction, another task's", lambda row: bracket(row[1].other)),
+            ("untrained: fraction, another task's", lambda row: bracket(*row[1].other)),
         ],
         f"What exact EM keeps of the same shifts after 1, 2, 3 steps, {kept}. A network that went on "
         "from the tokens by EM steps would keep as much. Where R^2 is small the encoder carries "
@@ -149,11 +119,11 @@ def point_table(regime: RegimeResult) -> Table:
             ("R^2 from place and responsibilities, held out", lambda row: fixed(row[0].explained)),
             ("control: from the place alone", lambda row: fixed(row[0].explained_place)),
             ("control: responsibilities of other points", lambda row: fixed(row[0].explained_chance)),
-            ("fraction, another mixture's responsibilities", lambda row: bracket(row[0].other)),
-            ("control: random direction, same norm", lambda row: bracket(row[0].random)),
-            ("control: own values, squared change / squared shift", lambda row: bracket(row[0].own)),
-            ("untrained: R^2 beyond the place", lambda row: fixed(row[1].explained, row[1].explained_place)),
-            ("untrained: fraction", lambda row: bracket(row[1].other)),
+            ("fraction, another mixture's responsibilities", lambda row: bracket(*row[0].other)),
+            ("control: random direction, same norm", lambda row: bracket(*row[0].random)),
+            ("control: own values, squared change / squared shift", lambda row: bracket(*row[0].own)),
+            ("untrained: R^2 beyond the place", lambda row: fixed(row[1].explained - row[1].explained_place)),
+            ("untrained: fraction", lambda row: bracket(*row[1].other)),
         ],
         "Fraction 1: the final means are those that an M step makes of the patched responsibilities.",
     )
@@ -169,13 +139,13 @@ def error_table(regime: RegimeResult) -> Table:
             ("after layer", lambda row: str(row[0].layer)),
             ("error of what is decoded there", lambda row: significant(row[0].decoded_error)),
             ("error one EM step later", lambda row: significant(row[0].step_error)),
-            ("change of final error: decoded values patched", lambda row: bracket(row[0].error.decoded)),
-            ("change of final error: EM step patched", lambda row: bracket(row[0].error.step)),
-            ("control: EM step's change in a random direction", lambda row: bracket(row[0].error.random)),
-            ("EM step against decoded", lambda row: bracket(row[0].step_gain)),
-            ("untrained: EM step against decoded", lambda row: bracket(row[1].step_gain)),
+            ("change of final error: decoded values patched", lambda row: bracket(*row[0].error.decoded)),
+            ("change of final error: EM step patched", lambda row: bracket(*row[0].error.step)),
+            ("control: EM step's change in a random direction", lambda row: bracket(*row[0].error.random)),
+            ("EM step against decoded", lambda row: bracket(*row[0].step_gain)),
+            ("untrained: EM step against decoded", lambda row: bracket(*row[1].step_gain)),
         ],
-        f"Final error without a patch: {bracket(own.error)}. The estimate at a layer is decoded by "
+        f"Final error without a patch: {bracket(*own.error)}. The estimate at a layer is decoded by "
         "least squares from the stream at the tokens; its EM step is exact. If the network went on "
         "from the tokens, the better start would lower its final error.",
     )

@@ -34,6 +34,12 @@ def components_served(config: ModelConfig) -> list[int]:
     return [K for K in config.components if K >= 2 and has_tasks(config.n_features, K)]
 
 
+def small_and_largest(config: ModelConfig) -> list[int]:
+    """Of those K = 3, or the smallest where 3 is missing, and the largest, if it is another; [] for none."""
+    served = components_served(config)
+    return sorted({3 if 3 in served else served[0], served[-1]}) if served else []
+
+
 def refusal_of_components(config: ModelConfig) -> str:
     """Why a network cannot be asked about mixtures of several components, or ""."""
     several = components_served(config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import Tensor
@@ -16,8 +17,8 @@ from baselines.align import align
 from baselines.em import Status, em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
-from console.phrases import Interval
-from training.comparison.common.component_counts import components_served
+from console.phrases import Interval, bracket
+from training.comparison.common.component_counts import small_and_largest
 from training.comparison.common.parts import Subject
 from training.model.tgmm import Estimate
 from training.tasks import TaskDistribution, sample_tasks
@@ -59,11 +60,7 @@ def components_of(subject: Subject) -> list[int]:
 
     Empty where the network serves none that the paper has tasks of.
     """
-    served = components_served(subject.model.config)
-    if not served:
-        return []
-    first = 3 if 3 in served else served[0]
-    return [first] if subject.effort.quick or served[-1] == first else [first, served[-1]]
+    return small_and_largest(subject.model.config)[: 1 if subject.effort.quick else 2]
 
 
 def points_of(subject: Subject, wanted: int) -> int:
@@ -116,6 +113,26 @@ class HeadGrid:
     mean: list[list[float]]
     low: list[list[float]]
     high: list[list[float]]
+
+    @property
+    def strongest(self) -> tuple[int, int]:
+        """Layer and head, from 0, of the largest mean."""
+        layer, head = np.unravel_index(int(np.argmax(self.mean)), np.shape(self.mean))
+        return int(layer), int(head)
+
+    def at(self, place: tuple[int, int]) -> Interval:
+        """Of one head."""
+        layer, head = place
+        return Interval(*(part[layer][head] for part in (self.mean, self.low, self.high)))
+
+    def text(self, place: tuple[int, int]) -> str:
+        """The same as text."""
+        return bracket(*self.at(place))
+
+    def above(self, *others: HeadGrid) -> int:
+        """Heads whose interval lies above that of the strongest head of each of the others."""
+        most = max(other.at(other.strongest).high for other in others)
+        return int((np.array(self.low) > most).sum())
 
 
 def head_grid(values: Tensor, shape: tuple[int, int]) -> HeadGrid:

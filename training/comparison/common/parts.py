@@ -36,6 +36,19 @@ class Effort:
     tasks: int
 
 
+@dataclass(frozen=True)
+class AboutNetwork:
+    """Begins a result: the network's name, its d, and the seed."""
+
+    name: str
+    d: int
+    seed: int
+
+    def caption(self, tasks: str = "") -> str:
+        """Begins captions; tasks: how many, as in "64 tasks"."""
+        return f"Network {self.name}, d = {self.d}, {f'{tasks}, ' if tasks else ''}seed {self.seed}."
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """The network under examination, its control, and how much is computed.
@@ -52,6 +65,11 @@ class Subject:
     def model(self) -> TGMM:
         """The learned network."""
         return self.released.model
+
+    @property
+    def about(self) -> AboutNetwork:
+        """What results begin with."""
+        return AboutNetwork(self.released.name, self.model.config.n_features, self.effort.seed)
 
     def networks(self) -> dict[str, TGMM]:
         """Learned, then the control."""

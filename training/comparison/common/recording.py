@@ -64,6 +64,12 @@ class Recording:
         first = self.n_points if self.tokens_last else 0
         return slice(first, first + self.n_tokens)
 
+    @property
+    def read_places(self) -> slice:
+        """Where those component tokens stand that are read out: the first K."""
+        first = self.token_places.start
+        return slice(first, first + min(self.n_tokens, self.estimate.means.shape[1]))
+
 
 def layers_of(model: TGMM) -> list[TransformerLayer]:
     """The layers of its transformer; ValueError for another backbone."""
@@ -87,17 +93,11 @@ def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
     """
     layers = layers_of(model)
     states: list[Tensor] = []
-
-    def before(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        states.append(arguments[0])
-
-    def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        states.append(output)
-
+    hooks = [layers[0].register_forward_pre_hook(lambda _, given: states.append(given[0]))]
+    hooks += [layer.register_forward_hook(lambda *given: states.append(given[-1])) for layer in layers]
     with ExitStack() as stack:
-        stack.enter_context(_removing(layers[0].register_forward_pre_hook(before)))
-        for layer in layers:
-            stack.enter_context(_removing(layer.register_forward_hook(after)))
+        for hook in hooks:
+            stack.enter_context(removing(hook))
         estimate = model.network(X.to(model.readin.weight.dtype), n_components)
     found = torch.stack(states)
     if not all(bool(part.isfinite().all()) for part in (found, *estimate[:2])):
@@ -124,12 +124,17 @@ def attention_maps(model: TGMM, recording: Recording, layer: int) -> Tensor:
     return head_weights(attention_of(module), module.norm1(recording.states[layer]))
 
 
+def head_scores(attention: SelfAttention, h: Tensor) -> Tensor:
+    """(B, H, T, T): log attention up to a number for each row."""
+    q, k = (torch.einsum("btd,hde->bhte", h, w) for w in (attention.query, attention.key))
+    return attention.shape.score_scale * q @ k.mT
+
+
 def head_weights(attention: SelfAttention, h: Tensor) -> Tensor:
     """A (B, H, T, T) of softmax attention on what it is given, h (B, T, D)."""
     if attention.shape.attention != "softmax":
         raise ValueError(f"attention is {attention.shape.attention!r}, needs 'softmax'")
-    q, k = (torch.einsum("btd,hde->bhte", h, w) for w in (attention.query, attention.key))
-    scores = attention.shape.score_scale * q @ k.mT
+    scores = head_scores(attention, h)
     if attention.shape.causal:
         later = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
@@ -148,18 +153,12 @@ def patched(model: TGMM, layer: int, change: Callable[[Tensor], Tensor]) -> Iter
     layers = layers_of(model)
     if not 0 <= layer <= len(layers):
         raise ValueError(f"layer is {layer}, needs 0 to {len(layers)}")
-
-    def before(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (change(arguments[0]), *arguments[1:])
-
-    def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return change(output)
-
     if layer < len(layers):
-        handle = layers[layer].register_forward_pre_hook(before)
+        hook = layers[layer].register_forward_pre_hook
+        handle = hook(lambda _, given: (change(given[0]), *given[1:]))
     else:
-        handle = layers[-1].register_forward_hook(after)
-    with _removing(handle):
+        handle = layers[-1].register_forward_hook(lambda *given: change(given[-1]))
+    with removing(handle):
         yield
 
 
@@ -191,12 +190,13 @@ def ablated(
         average[:, tokens] = own[:, tokens].mean(0, keepdim=True)
         return output - own + average
 
-    with _removing(attention.register_forward_hook(after)):
+    with removing(attention.register_forward_hook(after)):
         yield
 
 
 @contextmanager
-def _removing(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+def removing(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    """Inside, the hook is there."""
     try:
         yield
     finally:

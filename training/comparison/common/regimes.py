@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from baselines.starts import start_means
 from training.comparison.common.component_counts import components_served, refusal_of_components
 from training.comparison.common.parts import Subject
 from training.comparison.common.random_paths import REGIME, RegimePurpose, TaskSet
-from training.model.tgmm import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
 N_SAMPLES = 128
@@ -62,14 +63,8 @@ STYLES = {
 
 _PLACE = "_regimes"  # where a subject keeps them
 
-
-class Estimator(Protocol):
-    """What is asked of a network here."""
-
-    @property
-    def config(self) -> ModelConfig: ...
-
-    def estimate(self, X: Tensor, n_components: int) -> Mixture: ...
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -102,6 +97,11 @@ class Regime:
         return ""
 
     @property
+    def starts(self) -> tuple[str, ...]:
+        """Those of STARTS that are possible here."""
+        return tuple(name for name in STARTS if name != "spectral" or not self.spectral_refusal)
+
+    @property
     def path(self) -> tuple[int, ...]:
         """Begins the paths of its random numbers."""
         apart = 0 if self.separation is None else round(1000 * self.separation)
@@ -116,6 +116,24 @@ class Found:
     missing: Tensor
 
 
+def complete(mixture: Mixture) -> Found:
+    """Estimates of tasks of which none is missing."""
+    return Found(mixture, torch.zeros(len(mixture.weights), dtype=torch.bool))
+
+
+def once(make: Callable[Concatenate[RegimeTasks, P], R]) -> Callable[Concatenate[RegimeTasks, P], R]:
+    """A method of RegimeTasks whose value is made when it is first asked for, and kept."""
+
+    @wraps(make)
+    def made(tasks: RegimeTasks, *args: P.args, **kwargs: P.kwargs) -> R:
+        key = (make.__name__, *args, *kwargs.values())
+        if key not in tasks._made:
+            tasks._made[key] = make(tasks, *args, **kwargs)
+        return tasks._made[key]
+
+    return made
+
+
 @dataclass(eq=False)
 class RegimeTasks:
     """T tasks of a regime and the estimates on them, each made when it is first asked for."""
@@ -126,73 +144,52 @@ class RegimeTasks:
     task_set: TaskSet
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
     def generator(self, purpose: RegimePurpose, *numbers: int) -> torch.Generator:
         """Random numbers of these tasks for one purpose and the numbers that follow it."""
         own = (*self.regime.path, self.n_tasks, self.task_set.value)
         return self.subject.generator_at(*own, *purpose.value.integers(numbers))
 
     @property
+    @once
     def batch(self) -> TaskBatch:
         """The tasks, float64."""
-        r = self.regime
-        return self._once(
-            ("batch",),
-            lambda: sample_tasks(
-                r.distribution,
-                self.n_tasks,
-                r.n_components,
-                r.n_samples,
-                self.generator(RegimePurpose.TASKS),
-                dtype=torch.float64,
-            ),
-        )
+        r, generator = self.regime, self.generator(RegimePurpose.TASKS)
+        sizes = (self.n_tasks, r.n_components, r.n_samples)
+        return sample_tasks(r.distribution, *sizes, generator, dtype=torch.float64)
 
     @property
     def truth(self) -> Mixture:
         """The mixtures that the points came from."""
         return self.batch.truth
 
+    @once
     def network(self, name: str) -> Mixture:
         """Weights and means that a network of Subject.networks() puts out; a shuffled copy is of task t + 1.
 
         Variances, where a network estimates them, are left out: the tasks have unit covariances.
         """
         if name == SHUFFLED:
-            learned = self.network("learned")
-            return learned[torch.arange(self.n_tasks).roll(-1)]
-        model: Estimator = self.subject.networks()[name]
-        return self._once(("network", name), lambda: estimate_of(model, self.batch.X, self.regime))
+            return self.network("learned")[torch.arange(self.n_tasks).roll(-1)]
+        return estimate_of(self.subject.networks()[name], self.batch.X, self.regime)
 
+    @once
     def start(self, name: str) -> Found:
         """Where EM starts, one of STARTS: equal weights for the random ones. ValueError if impossible."""
-        return self._once(("start", name), lambda: self._start(name))
-
-    def _start(self, name: str) -> Found:
-        nothing = torch.zeros(self.n_tasks, dtype=torch.bool)
-        if name == "truth":
-            return Found(self.truth, nothing)
         if name == "spectral":
             return self.method("spectral")
+        if name == "truth":
+            return complete(self.truth)
         generator = self.generator(RegimePurpose.START, STARTS.index(name))
-        means = random_means(self.batch.X, self.regime, name, generator)
-        return Found(Mixture(torch.full_like(means[..., 0], 1 / means.shape[1]), means), nothing)
+        return complete(named_start(self.batch.X, self.regime.n_components, name, generator))
 
+    @once
     def iterates(self, name: str, steps: int) -> list[Mixture]:
         """The start `name`, then EM after 1, ..., `steps` steps of it."""
-        return self._once(
-            ("iterates", name, steps), lambda: em_iterates(self.batch.X, self.start(name).mixture, steps)
-        )
+        return em_iterates(self.batch.X, self.start(name).mixture, steps)
 
+    @once
     def converged(self, name: str) -> Found:
         """EM from the start `name` until its own stopping rule."""
-        return self._once(("converged", name), lambda: self._converged(name))
-
-    def _converged(self, name: str) -> Found:
         start = self.start(name)
         return Found(em(self.batch.X, init=start.mixture, max_iter=MAX_ITER, tol=TOL).mixture, start.missing)
 
@@ -202,19 +199,16 @@ class RegimeTasks:
         return self.method("em-restarts").mixture
 
     @property
+    @once
     def mode(self) -> Mixture:
         """The posterior mode under the prior of the paper's tasks: MAP-EM from two starts, the more probable.
 
         They have the means of `best_em` and those of k-means, and equal weights (those of EM may be
         impossible under the prior). The truth is no start: EM has no such help either.
         """
-        return self._once(("mode",), self._mode)
-
-    def _mode(self) -> Mixture:
-        X = self.batch.X
         equal = torch.full_like(self.truth.weights, 1 / self.regime.n_components)
         one, other = (
-            map_em(X, init=Mixture(equal, start.means), max_iter=MAX_ITER, tol=TOL)
+            map_em(self.batch.X, init=Mixture(equal, start.means), max_iter=MAX_ITER, tol=TOL)
             for start in (self.best_em, self.method("k-means").mixture)
         )
         better = other.objective_per_point > one.objective_per_point
@@ -224,26 +218,24 @@ class RegimeTasks:
         )
 
     @property
+    @once
     def floor(self) -> Tensor:
         """(T,) total error of EM from the truth."""
-        return self._once(("floor",), lambda: errors(self.converged("truth").mixture, self.truth).total)
+        return errors(self.converged("truth").mixture, self.truth).total
 
     def failed(self, mixture: Mixture) -> Tensor:
         """(T,) booleans: the total error is above BAD times the floor."""
         return errors(mixture, self.truth).total > BAD * self.floor
 
+    @once
     def method(self, name: str, n_tasks: int | None = None) -> Found:
         """A method of baselines.methods, by its name, on the first n_tasks tasks; None for all."""
-        n = self.n_tasks if n_tasks is None else min(n_tasks, self.n_tasks)
-        return self._once(("method", name, n), lambda: self._method(name, n))
-
-    def _method(self, name: str, n: int) -> Found:
-        X, truth = self.batch.X[:n], self.truth[:n]
+        X, truth = self.batch.X[:n_tasks], self.truth[:n_tasks]
         generator = self.generator(RegimePurpose.METHOD, list(METHODS).index(name))
         result = METHODS[name].fit(X, self.regime.n_components, generator, truth=truth)
         if not bool(result.failed.any()):
             if result.mixture is None:
-                raise ValueError(f"{name} gave no estimates, needs one for each of {n} tasks")
+                raise ValueError(f"{name} gave no estimates, needs one for each of {len(X)} tasks")
             return Found(Mixture(result.mixture.weights, result.mixture.means), result.failed)
         weights, means = truth.weights.clone(), truth.means.clone()
         if result.mixture is not None:
@@ -304,7 +296,7 @@ def tasks_of(regime: Regime, tasks: int) -> int:
     return max(4, min(tasks, tasks * N_SAMPLES // regime.n_samples))
 
 
-def estimate_of(model: Estimator, X: Tensor, regime: Regime) -> Mixture:
+def estimate_of(model: TGMM, X: Tensor, regime: Regime) -> Mixture:
     """The network's weights and means, unit covariances, float64; ValueError where it has none."""
     try:
         found = model.estimate(X, regime.n_components)
@@ -313,10 +305,11 @@ def estimate_of(model: Estimator, X: Tensor, regime: Regime) -> Mixture:
     return Mixture(found.weights, found.means)
 
 
-def random_means(X: Tensor, regime: Regime, name: str, generator: torch.Generator) -> Tensor:
-    """Starting means (T, K, d) by a rule of baselines.starts."""
+def named_start(X: Tensor, n_components: int, init: str, generator: torch.Generator) -> Mixture:
+    """Equal weights and the means of a rule of baselines.starts for X (T, N, d)."""
     points = prepare(X, None, None)
-    return start_means(points, regime.n_components, name, generator) + points.centre
+    means = start_means(points, n_components, init, generator) + points.centre
+    return Mixture(torch.full_like(means[..., 0], 1 / n_components), means)
 
 
 def em_iterates(X: Tensor, start: Mixture, steps: int) -> list[Mixture]:
@@ -336,11 +329,6 @@ def distance(estimate: Mixture, reference: Found | Mixture) -> Tensor:
         return errors(estimate, reference).total
     n = len(reference.missing)
     return errors(estimate[:n], reference.mixture).total.masked_fill(reference.missing, torch.nan)
-
-
-def about_network(name: str, d: int, seed: int, tasks: str = "") -> str:
-    """Begins captions."""
-    return f"Network {name}, d = {d}, {f'{tasks}, ' if tasks else ''}seed {seed}."
 
 
 def about_tasks(d: int, K: int, N: int, tasks: int, seed: int) -> str:

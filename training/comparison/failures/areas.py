@@ -55,10 +55,8 @@ def areas(strata: list[Stratum], generator: torch.Generator) -> dict[str, dict[s
             fails = [s.fails[name] for s in mine]
             turned = [v.roll(-1) for v in values]
             own, control = (pooled_area(v, fails, generator, AREA_DRAWS) for v in (values, turned))
-            found[score][name] = Area(own, control)
-            if name == "network":
-                p, p_of_control = (area_p(v, fails, generator) for v in (values, turned))
-                found[score][name] = Area(own, control, p, p_of_control)
+            tested = (values, turned) if name == "network" else ()
+            found[score][name] = Area(own, control, *(area_p(v, fails, generator) for v in tested))
     return found
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-from matplotlib.figure import Figure
-
-from console.drawing import error_bars, legend
+from console.drawing import error_bars, legend, sheet
 from console.output import Picture
 from console.phrases import Interval
-from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES, about_network
+from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES
 from training.comparison.failures.kinds import KIND_NAMES, KINDS
 from training.comparison.failures.measure import FailuresResult
 
@@ -21,6 +19,7 @@ METHOD_NAMES = {
     "untrained": "control: untrained network",
     "reference": "EM from N(0, I) with EM from random points",
 }
+BIN_NAMES = METHOD_NAMES | {SHUFFLED: "control: network, another task's failures"}
 SCORE_NAMES = {
     "closest": "two true means are close",
     "least": "few points in the smallest component",
@@ -39,30 +38,22 @@ AXES = {
 def pictures(values: FailuresResult) -> list[Picture]:
     """Where, together with whom, of what kind."""
     tasks = f"{sum(s.tasks for s in values.strata)} tasks"
-    about = about_network(values.name, values.d, values.seed, tasks)
+    about = values.caption(tasks)
     return [_where(values, about), _together(values, about), _kinds(values, about)]
 
 
 def _where(values: FailuresResult, about: str) -> Picture:
     found = values.bins
-    figure = Figure(figsize=(5.0 * len(found), 5.2), layout="constrained")
-    figure.suptitle(f"Share of failed tasks against what may make a task hard. {about}", fontsize=11)
+    title = f"Share of failed tasks against what may make a task hard. {about}"
+    figure = sheet((5.0 * len(found), 5.2), title)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for panel, (score, bins) in zip(panels, found.items(), strict=True):
         for name, shares in bins.shares.items():
             colour, line, marker = STYLES["learned" if name == "network" else name.removeprefix("em ")]
-            error_bars(
-                panel,
-                bins.centres,
-                [Interval(*(100 * value for value in share)) for share in shares],
-                color=colour,
-                linestyle=line,
-                marker=marker,
-                capsize=2,
-                elinewidth=0.8,
-                linewidth=2.2 if name == "network" else 1.2,
-                label="control: network, another task's failures" if name == SHUFFLED else METHOD_NAMES[name],
-            )
+            style = {"color": colour, "linestyle": line, "marker": marker, "capsize": 2, "elinewidth": 0.8}
+            style["linewidth"] = 2.2 if name == "network" else 1.2
+            found_percent = [Interval(*(100 * value for value in share)) for share in shares]
+            error_bars(panel, bins.centres, found_percent, **style, label=BIN_NAMES[name])
         panel.set_xlabel(AXES[score])
         panel.set_yscale("symlog", linthresh=1.0)
         panel.set_yticks([0, 1, 3, 10, 30, 100], ["0", "1", "3", "10", "30", "100"])
@@ -82,26 +73,18 @@ def _where(values: FailuresResult, about: str) -> Picture:
 
 def _together(values: FailuresResult, about: str) -> Picture:
     names = [name for name, pair in values.pairs.items() if math.isfinite(pair.odds.low)]
-    figure = Figure(figsize=(9.5, 0.75 * max(3, len(names)) + 1.9), layout="constrained")
-    figure.suptitle(f"Does the network fail where others fail? {about}", fontsize=11)
+    title = f"Does the network fail where others fail? {about}"
+    figure = sheet((9.5, 0.75 * max(3, len(names)) + 1.9), title)
     panel = figure.subplots()
     for place, name in enumerate(reversed(names)):
-        for control, offset in ((False, 0.12), (True, -0.12)):
-            pair = values.pairs[name]
-            label = None
-            if place == len(names) - 1:
-                label = "control: the failures of another task" if control else "same task"
-            error_bars(
-                panel,
-                [place + offset],
-                [pair.shuffled.odds if control else pair.odds],
-                across=True,
-                color="0.5" if control else ("#1f77b4" if name == "reference" else "#d62728"),
-                marker="x" if control else "o",
-                capsize=3,
-                linestyle="none",
-                label=label,
-            )
+        pair, own = values.pairs[name], "#1f77b4" if name == "reference" else "#d62728"
+        for shift, found, colour, marker, label in (
+            (0.12, pair.odds, own, "o", "same task"),
+            (-0.12, pair.shuffled.odds, "0.5", "x", "control: the failures of another task"),
+        ):
+            style = {"color": colour, "marker": marker, "capsize": 3, "linestyle": "none"}
+            style["label"] = label if place == len(names) - 1 else None
+            error_bars(panel, [place + shift], [found], across=True, **style)
     panel.axvline(1.0, color="0.3", linewidth=1)
     panel.set_xscale("log")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
@@ -125,8 +108,7 @@ def _together(values: FailuresResult, about: str) -> Picture:
 
 def _kinds(values: FailuresResult, about: str) -> Picture:
     counts = {name: c for name, c in values.kinds.counts.items() if sum(c.values())}
-    figure = Figure(figsize=(9.5, 0.55 * max(2, len(counts)) + 1.9), layout="constrained")
-    figure.suptitle(f"Of what kind the failures are. {about}", fontsize=11)
+    figure = sheet((9.5, 0.55 * max(2, len(counts)) + 1.9), f"Of what kind the failures are. {about}")
     panel = figure.subplots()
     names = list(reversed(counts))
     left = [0.0] * len(names)

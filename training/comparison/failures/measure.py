@@ -15,10 +15,11 @@ from torch import Tensor
 
 from console.phrases import CountedInterval, Interval
 from console.typed_json import Key
-from training.comparison.common.parts import Start, Subject
+from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import Purpose, TaskSet
 from training.comparison.common.regimes import BAD, SHUFFLED, Regime, component_regimes, regime_tasks
 from training.comparison.common.task_statistics import (
+    FourFold,
     four_fold,
     mean_interval,
     permutation_p,
@@ -47,8 +48,8 @@ class StratumResult:
 
 
 @dataclass(frozen=True)
-class TurnedTable:
-    """A 2x2 table of the network's failures on the next task."""
+class TwoByTwo:
+    """A 2x2 table; counts as FourFold has them."""
 
     counts: list[int]
     phi: float
@@ -56,15 +57,12 @@ class TurnedTable:
 
 
 @dataclass(frozen=True)
-class PairTable:
-    """The 2x2 table of one K; counts as FourFold has them. shuffled: the control."""
+class PairTable(TwoByTwo):
+    """That of one K, with Fisher's p. shuffled: the control, of the network's failures on the next task."""
 
     K: int
-    counts: list[int]
-    phi: float
-    odds: Interval
     p: float
-    shuffled: Annotated[TurnedTable, Key(SHUFFLED)]
+    shuffled: Annotated[TwoByTwo, Key(SHUFFLED)]
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,9 @@ class Kinds:
 
 
 @dataclass(frozen=True)
-class FailuresResult:
+class FailuresResult(AboutNetwork):
     """Of all K; bad is BAD. Keys of pairs are methods, of areas and bins scores."""
 
-    name: str
-    d: int
-    seed: int
     bad: float
     restarts: int
     control_tasks: int
@@ -126,9 +121,7 @@ def compute(subject: Subject, start: Start) -> FailuresResult:
     generator = subject.generator(Purpose.FAILURES_RESAMPLED)
     start("failures against each other")
     return FailuresResult(  # in this order: pairs, areas and bins draw from the one generator
-        name=subject.released.name,
-        d=subject.model.config.n_features,
-        seed=subject.effort.seed,
+        **vars(subject.about),
         bad=BAD,
         restarts=RESTARTS,
         control_tasks=CONTROL_TASKS,
@@ -172,22 +165,15 @@ def _pair(columns: list[tuple[Tensor, Tensor]], strata: list[Stratum], generator
         )
         for place, pairs in enumerate((columns, turned))
     )
-    return Pair(
-        own.odds,
-        own.p,
-        [
-            PairTable(
-                s.tasks.regime.n_components,
-                table.counts,
-                table.phi,
-                table.odds,
-                table.fisher_p,
-                TurnedTable(other.counts, other.phi, other.odds),
-            )
-            for s, (table, other) in zip(strata, tables, strict=True)
-        ],
-        control,
-    )
+    rows = [
+        PairTable(*_numbers(table), s.tasks.regime.n_components, table.fisher_p, TwoByTwo(*_numbers(other)))
+        for s, (table, other) in zip(strata, tables, strict=True)
+    ]
+    return Pair(**vars(own), tables=rows, shuffled=control)
+
+
+def _numbers(table: FourFold) -> tuple[list[int], float, Interval]:
+    return table.counts, table.phi, table.odds
 
 
 def bins(strata: list[Stratum], generator: torch.Generator) -> dict[str, Bins]:

@@ -69,20 +69,18 @@ def _together(values: FailuresResult) -> str:
             less.append(text)
         else:
             open_.append(text)
-    parts = []
-    if more:
-        parts.append(f"it fails more often where these fail: {listed(more)}")
-    if less:
-        parts.append(f"less often where these fail: {listed(less)}")
-    if weak:
-        parts.append(
-            f"apart from none taken alone, but not with {len(values.pairs) - 1} methods compared "
-            f"(which asks for p below {strict:.2g}): {listed(weak)}"
-        )
-    if open_:
-        parts.append(f"no association can be told from none with {listed(open_)}")
-    if unknown:
-        parts.append(f"there are too few failures to say with {listed(unknown)}")
+    alone = (
+        f"apart from none taken alone, but not with {len(values.pairs) - 1} methods compared "
+        f"(which asks for p below {strict:.2g}):"
+    )
+    sides = (
+        ("it fails more often where these fail:", more),
+        ("less often where these fail:", less),
+        (alone, weak),
+        ("no association can be told from none with", open_),
+        ("there are too few failures to say with", unknown),
+    )
+    parts = [f"{text} {listed(names)}" for text, names in sides if names]
     reference = values.pairs["reference"].odds
     return (
         f"With K fixed, {'; '.join(parts)}. For scale: two runs of EM from random starts that share "

@@ -14,7 +14,14 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral import second_moment
 from training.comparison.common.random_paths import RegimePurpose
-from training.comparison.common.regimes import BAD, RANDOM_STARTS, RegimeTasks, random_means
+from training.comparison.common.regimes import (
+    BAD,
+    RANDOM_STARTS,
+    RegimeTasks,
+    complete,
+    estimate_of,
+    named_start,
+)
 from training.comparison.failures.kinds import kinds_of
 
 CONTROL_TASKS = 128
@@ -43,52 +50,26 @@ class Stratum:
 
 def stratum(tasks: RegimeTasks) -> Stratum:
     """Of one K: who fails where, what may explain it, and of what kind the failures are."""
-    X, truth, n = tasks.batch.X, tasks.truth, tasks.n_tasks
-    learned = tasks.network("learned")
-    some = slice(0, min(n, CONTROL_TASKS))
-    untrained = _few(tasks, some)
-    answers: dict[str, Mixture] = {"network": learned}
-    fails = {"network": tasks.failed(learned)}
-    for name in RANDOM_STARTS:
-        answers[f"em {name}"] = tasks.converged(name).mixture
-        fails[f"em {name}"] = tasks.failed(answers[f"em {name}"])
-    answers["k-means"] = tasks.method("k-means").mixture
-    fails["k-means"] = tasks.failed(answers["k-means"])
+    X, truth = tasks.batch.X, tasks.truth
+    some = slice(0, CONTROL_TASKS)
+    answers = {"network": complete(tasks.network("learned"))}
+    answers |= {f"em {name}": tasks.converged(name) for name in RANDOM_STARTS}
+    answers["k-means"] = tasks.method("k-means")
     if not tasks.regime.spectral_refusal:
-        found = tasks.method("spectral")
-        answers["spectral"] = found.mixture
-        fails["spectral"] = tasks.failed(found.mixture) | found.missing
-    untrained_fails = errors(untrained, truth[some]).total > BAD * tasks.floor[some]
+        answers["spectral"] = tasks.method("spectral")
+    fails = {name: tasks.failed(found.mixture) | found.missing for name, found in answers.items()}
     kinds = {
-        name: kinds_of(X, answer, truth, tasks.floor, fails[name] & ~_absent(tasks, name))
-        for name, answer in answers.items()
+        name: kinds_of(X, found.mixture, truth, tasks.floor, fails[name] & ~found.missing)
+        for name, found in answers.items()
     }
+    untrained = estimate_of(tasks.subject.untrained, X[some], tasks.regime)
+    untrained_fails = errors(untrained, truth[some]).total > BAD * tasks.floor[some]
     kinds["untrained"] = kinds_of(X[some], untrained, truth[some], tasks.floor[some], untrained_fails)
-    return Stratum(
-        tasks=tasks,
-        fails=fails,
-        untrained=untrained_fails,
-        scores=scores(tasks),
-        kinds=kinds,
-        repaired={
-            "network": _repaired(tasks, learned, fails["network"]),
-            "untrained": _repaired(tasks, untrained, untrained_fails),
-            "em normal": _repaired(tasks, answers["em normal"], fails["em normal"]),
-        },
-    )
-
-
-def _few(tasks: RegimeTasks, some: slice) -> Mixture:
-    """The untrained network on the first tasks alone."""
-    found = tasks.subject.untrained.estimate(tasks.batch.X[some], tasks.regime.n_components)
-    return Mixture(found.weights, found.means)
-
-
-def _absent(tasks: RegimeTasks, name: str) -> Tensor:
-    """Tasks in which a method has no estimate: failed, but of no kind."""
-    if name == "spectral":
-        return tasks.method("spectral").missing
-    return torch.zeros(tasks.n_tasks, dtype=torch.bool)
+    repaired = {
+        name: _repaired(tasks, answers[name].mixture, fails[name]) for name in ("network", "em normal")
+    }
+    repaired["untrained"] = _repaired(tasks, untrained, untrained_fails)
+    return Stratum(tasks, fails, untrained_fails, scores(tasks), kinds, repaired)
 
 
 def _repaired(tasks: RegimeTasks, answer: Mixture, failed: Tensor) -> tuple[int, int]:
@@ -124,8 +105,7 @@ def scores(tasks: RegimeTasks) -> dict[str, Tensor]:
     generator = tasks.generator(RegimePurpose.FAILURES_HARDNESS)
     total = torch.zeros(len(X), dtype=torch.float64)
     for _ in range(RESTARTS):
-        means = random_means(X, tasks.regime, "random-points", generator)
-        start = Mixture(torch.full_like(means[..., 0], 1 / K), means)
+        start = named_start(X, K, "random-points", generator)
         total += tasks.failed(em(X, init=start, max_iter=MAX_ITER, tol=TOL).mixture).double()
     found["em"] = total / RESTARTS
     return found

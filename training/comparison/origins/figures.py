@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from console.drawing import legend
+from console.drawing import error_bars, legend, sheet
 from console.output import Picture
+from console.phrases import Interval
 from training.comparison.origins.em_problem import Target
 from training.comparison.origins.measure import OriginsResult, RunResult
 from training.comparison.origins.training_runs import Measurement
@@ -29,12 +30,6 @@ TARGET_TITLES: dict[Target, str] = {
 }
 
 
-def label_of(run: RunResult) -> str:
-    """What runs that differ in the seed alone have in common."""
-    rate = f", rate {run.plan.learning_rate:g}" if run.plan.start == "constructed" else ""
-    return run.name + rate
-
-
 def grouped(runs: Sequence[RunResult], target: Target) -> dict[str, list[RunResult]]:
     """Runs of one loss by their label: the construction first, then noise ascending, then random."""
     order = {"constructed": 0, "noise": 1, "random": 2}
@@ -42,7 +37,7 @@ def grouped(runs: Sequence[RunResult], target: Target) -> dict[str, list[RunResu
     chosen.sort(key=lambda run: (order[run.plan.start], run.plan.noise, run.plan.learning_rate))
     found: dict[str, list[RunResult]] = {}
     for run in chosen:
-        found.setdefault(label_of(run), []).append(run)
+        found.setdefault(run.plan.label, []).append(run)
     return found
 
 
@@ -91,20 +86,11 @@ def _draw(
         low, high = ([pick(by_step[step]) for step in steps] for pick in (min, max))
         mean = [sum(by_step[step]) / len(runs) for step in steps]
         dashed = "--" if runs[0].plan.start == "random" else "-"
-        panel.plot(
-            steps,
-            mean,
-            dashed,
-            color=colours[name],
-            marker=marker if marked else None,
-            markersize=4.5,
-            label=name,
-        )
+        style = {"marker": marker if marked else None, "markersize": 4.5, "label": name}
+        panel.plot(steps, mean, dashed, color=colours[name], **style)
         panel.fill_between(steps, low, high, color=colours[name], alpha=0.15, linewidth=0)
     panel.set_xscale("symlog", linthresh=1)
-    panel.set_xlim(left=0)
-    panel.set_yscale("log")
-    panel.set_xlabel("training step")
+    panel.set(xlim=(0, None), yscale="log", xlabel="training step")
     panel.grid(alpha=0.25)
 
 
@@ -114,8 +100,7 @@ def _measured(run: RunResult, of: Callable[[Measurement], float]) -> list[tuple[
 
 
 def _losses(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 7.2), layout="constrained")
-    figure.suptitle("Training from the construction, from near it, and from random weights")
+    figure = sheet((13, 7.2), "Training from the construction, from near it, and from random weights", 12)
     for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
         _draw(panel, grouped(data.runs, target), lambda run: run.watched, marked=False)
         levels = data.levels
@@ -125,8 +110,8 @@ def _losses(data: OriginsResult) -> Picture:
             panel.axhspan(0, 2 * constructed, color="green", alpha=0.06, label="at most twice that")
         panel.axhline(levels.start.of(target), color="0.6", linestyle="-.", label="EM's start returned")
         panel.set_ylim(bottom=0.3 * constructed, top=10 * levels.start.of(target))
-        panel.set_title(TARGET_TITLES[target])
-        panel.set_ylabel("mean loss on held-out tasks, squared units of the data")
+        up = "mean loss on held-out tasks, squared units of the data"
+        panel.set(title=TARGET_TITLES[target], ylabel=up)
         panel.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     caption = (
         f"{_about(data)}. Mean held-out loss against training steps, from each start; line: mean over seeds, "
@@ -137,8 +122,7 @@ def _losses(data: OriginsResult) -> Picture:
 
 
 def _distances(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 11), layout="constrained")
-    figure.suptitle("How far training moves from the construction")
+    figure = sheet((13, 11), "How far training moves from the construction", 12)
     rows = figure.subplots(2, 2)
     for column, target in enumerate(TARGET_TITLES):
         groups = grouped(data.runs, target)
@@ -172,23 +156,18 @@ def _noise(data: OriginsResult) -> Picture:
     constructed = data.levels.construction.em
     groups = [runs for runs in grouped(data.runs, "em").values() if runs[0].plan.start == "noise"]
     for when, place, style in (("before training", 0, "o--"), ("after training", -1, "s-")):
-        x, y, low, high = [], [], [], []
+        found = {}
         for runs in groups:
-            ratios = [run.curve[place].loss for run in runs]
-            if not all(map(math.isfinite, ratios)):
-                continue
-            ratios = [loss / constructed for loss in ratios]
-            mean = sum(ratios) / len(ratios)
-            x.append(runs[0].plan.noise)
-            y.append(mean)
-            low.append(mean - min(ratios))
-            high.append(max(ratios) - mean)
-        panel.errorbar(x, y, [low, high], fmt=style, capsize=3, label=when)
+            ratios = [run.curve[place].loss / constructed for run in runs]
+            if all(map(math.isfinite, ratios)):
+                mean = sum(ratios) / len(ratios)
+                found[runs[0].plan.noise] = Interval(mean, min(ratios), max(ratios))
+        error_bars(panel, list(found), list(found.values()), fmt=style, capsize=3, label=when)
     panel.axhline(2, color="green", linestyle=":", label="twice the constructed loss")
     panel.axhline(1, color="0.4", linestyle=":", label="the constructed loss")
-    panel.set(xscale="log", yscale="log")
-    panel.set_xlabel("size of the noise, relative to the norm of each tensor")
-    panel.set_ylabel("loss (distance to L-step EM) / constructed loss")
+    across = "size of the noise, relative to the norm of each tensor"
+    up = "loss (distance to L-step EM) / constructed loss"
+    panel.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
     panel.set_title("From how far does training return?")
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8)
@@ -202,8 +181,7 @@ def _noise(data: OriginsResult) -> Picture:
 
 
 def _lines(data: OriginsResult) -> Picture:
-    figure = Figure(figsize=(13, 6.6), layout="constrained")
-    figure.suptitle("Loss along straight lines from the construction")
+    figure = sheet((13, 6.6), "Loss along straight lines from the construction", 12)
     panels = figure.subplots(1, 2, sharey=True)
     ramp = matplotlib.colormaps["tab10"]
     for panel, when in zip(panels, ("before", "after"), strict=True):
@@ -211,9 +189,8 @@ def _lines(data: OriginsResult) -> Picture:
             colour, style = (ramp(place % 10), "-") if place else ("black", "--")
             losses = row.line.before if when == "before" else row.line.after
             panel.plot(row.line.t, losses, style, color=colour, label=row.to)
-        panel.set_yscale("log")
-        panel.set_title(f"{when} alignment")
-        panel.set_xlabel("t: 0 the construction, 1 the other network")
+        across = "t: 0 the construction, 1 the other network"
+        panel.set(title=f"{when} alignment", yscale="log", xlabel=across)
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("mean loss (distance to L-step EM)")
     legend(figure, panels[:1], 2, 8)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import joblib
 import torch
+from torch import Tensor
 
 from console.typed_json import Beside, Key
+from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import OriginPurpose, beside_construction
@@ -231,7 +234,8 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
     start("curvature")
     exact = replace(problem, dtype=torch.float64)
     few = exact.examples(settings.curvature_tasks, OriginPurpose.CURVATURE, settings.seed)
-    bends = _curvatures(exact, settings, chosen, few)
+    ends = _Ends(exact, settings, chosen, few)
+    bends = ends.curvatures()
     start("straight lines and blocks")
     sizes = {name: value for name, value in asdict(problem).items() if name != "dtype"}
     return OriginsResult(
@@ -241,9 +245,9 @@ def measure_origins(problem: EMProblem, settings: OriginSettings, start: Start) 
         unrelated_distance=_unrelated_distance(problem, settings.seeds),
         runs=[RunResult(run.plan, run.plan.name, run.curve, run.watched) for run in runs],
         curvature=bends,
-        lines=_lines(exact, settings, chosen, few),
-        blocks=_blocks(exact, chosen, few),
-        counts=_counts(exact, settings, chosen, few),
+        lines=ends.lines(),
+        blocks=ends.blocks(),
+        counts=ends.counts(),
     )
 
 
@@ -278,85 +282,76 @@ def _chosen(runs: list[TrainedRun], seed: int) -> dict[str, Transformer]:
         finite = all(bool(p.isfinite().all()) for p in run.network.parameters())
         if plan.target != "em" or plan.seed != seed or not finite:
             continue
-        rate = f", rate {plan.learning_rate:g}" if plan.start == "constructed" else ""
-        found[f"trained from {plan.name}{rate}"] = run.network.double()
+        found[f"trained from {plan.label}"] = run.network.double()
     return found
 
 
-def _curvatures(
-    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> list[CurvatureRow]:
-    """At the construction for both losses, at a random start (the control), and where runs ended."""
-    fresh = RunPlan("random", "em", settings.random_rate, 1, SEEDS_APART * settings.seed)
-    places: list[tuple[str, Target, Transformer]] = [
-        ("construction", "em", balanced(problem.constructed())),
-        ("construction", "truth", balanced(problem.constructed())),
-        ("random weights, untrained", "em", starting_network(problem, fresh)),
-    ]
-    ends = [name for name in chosen if "noise" not in name]
-    for name in (*ends[:1], *ends[-1:]):
-        places.append((name, "em", balanced(chosen[name])))
-    found: list[CurvatureRow] = []
-    for name, target, network in _different(places):
-        bend = curvature(
-            network,
-            lambda n, t=target: problem.losses(n, examples, t).mean(),
-            settings.eigenvalues,
-            settings.seed,
-        )
-        found.append(CurvatureRow(name, target, bend.stable_rate, bend))
-    return found
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """The networks where runs ended, by what they started from, on tasks of a problem in float64."""
 
+    problem: EMProblem
+    settings: OriginSettings
+    chosen: dict[str, Transformer]
+    examples: Examples
 
-def _different(places: list[tuple[str, Target, Transformer]]) -> list[tuple[str, Target, Transformer]]:
-    """Each (name, target) once."""
-    return list({place[:2]: place for place in places}.values())
+    @cached_property
+    def constructed(self) -> Transformer:
+        """The hand-built weights."""
+        return self.problem.constructed()
 
+    @cached_property
+    def slots(self) -> tuple[Block, ...]:
+        """Blocks with an entry a component."""
+        return slot_blocks(self.problem)
 
-def _lines(
-    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> list[LineRow]:
-    """From the construction to a random copy of itself (the control), and to the trained networks."""
-    constructed, slots = problem.constructed(), slot_blocks(problem)
+    def loss(self, target: Target, network: Transformer) -> Tensor:
+        """The mean over the tasks."""
+        return self.problem.losses(network, self.examples, target).mean()
 
-    def loss(network: Transformer) -> float:
-        return float(problem.losses(network, examples, "em").mean())
+    def curvatures(self) -> list[CurvatureRow]:
+        """At the construction for both losses, at a random start (the control), and where runs ended."""
+        fresh = RunPlan("random", "em", self.settings.random_rate, 1, SEEDS_APART * self.settings.seed)
+        places: list[tuple[str, Target, Transformer]] = [
+            ("construction", "em", balanced(self.constructed)),
+            ("construction", "truth", balanced(self.constructed)),
+            ("random weights, untrained", "em", starting_network(self.problem, fresh)),
+        ]
+        ends = [name for name in self.chosen if "noise" not in name]
+        for name in dict.fromkeys((*ends[:1], *ends[-1:])):
+            places.append((name, "em", balanced(self.chosen[name])))
+        found = []
+        for name, target, network in places:
+            loss = partial(self.loss, target)
+            bend = curvature(network, loss, self.settings.eigenvalues, self.settings.seed)
+            found.append(CurvatureRow(name, target, bend.stable_rate, bend))
+        return found
 
-    copied = random_copy(constructed, beside_construction(settings.seed))
-    others = {COPY: copied.transformer} | chosen
-    return [
-        LineRow(name, compare_lines(constructed, other, slots, loss, settings.line_points))
-        for name, other in others.items()
-    ]
+    def lines(self) -> list[LineRow]:
+        """From the construction to a random copy of itself (the control), and to the trained networks."""
+        copied = random_copy(self.constructed, beside_construction(self.settings.seed))
+        loss, points = partial(self.loss, "em"), self.settings.line_points
+        others = {COPY: copied.transformer} | self.chosen
+        return [
+            LineRow(name, compare_lines(self.constructed, other, self.slots, loss, points))
+            for name, other in others.items()
+        ]
 
+    def _compared(self, network: Transformer, control: Transformer | None = None) -> BlocksResult:
+        states = layer_inputs(self.constructed, self.examples.tokens)
+        stream = self.problem.construction.stream
+        return compare_blocks(self.constructed, network, stream, states, self.slots, control)
 
-def _blocks(problem: EMProblem, chosen: dict[str, Transformer], examples: Examples) -> BlocksResult:
-    """The theorem's blocks in the network trained from random weights; control: nothing learned."""
-    constructed = problem.constructed()
-    return compare_blocks(
-        constructed,
-        chosen["trained from random"],
-        problem.construction.stream,
-        layer_inputs(constructed, examples.tokens),
-        slot_blocks(problem),
-        _unrelated(problem, 0),
-    )
+    def blocks(self) -> BlocksResult:
+        """The theorem's blocks in the network trained from random weights; control: nothing learned."""
+        return self._compared(self.chosen["trained from random"], _unrelated(self.problem, 0))
 
-
-def _counts(
-    problem: EMProblem, settings: OriginSettings, chosen: dict[str, Transformer], examples: Examples
-) -> dict[str, Counts]:
-    """How many of the theorem's blocks each network has; a copy of the construction must have all."""
-    constructed, slots = problem.constructed(), slot_blocks(problem)
-    generator = beside_construction(settings.seed)
-    states = layer_inputs(constructed, examples.tokens)
-    networks = {COPY: random_copy(constructed, generator, slots).transformer} | chosen
-    networks["unrelated weights of the same norms"] = _unrelated(problem, settings.seed)
-    stream = problem.construction.stream
-    return {
-        name: compare_blocks(constructed, network, stream, states, slots).counts["learned"]
-        for name, network in networks.items()
-    }
+    def counts(self) -> dict[str, Counts]:
+        """How many of the theorem's blocks each network has; a copy of the construction must have all."""
+        copied = random_copy(self.constructed, beside_construction(self.settings.seed), self.slots)
+        networks = {COPY: copied.transformer} | self.chosen
+        networks["unrelated weights of the same norms"] = _unrelated(self.problem, self.settings.seed)
+        return {name: self._compared(network).counts["learned"] for name, network in networks.items()}
 
 
 def _unrelated(problem: EMProblem, seed: int) -> Transformer:

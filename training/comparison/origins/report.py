@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from console.output import significant
 from console.sections import Section, Table, table_of
 from training.comparison.origins.em_problem import Target
 from training.comparison.origins.figures import BLOCKS, TARGET_TITLES, grouped, pictures
 from training.comparison.origins.measure import Levels, OriginsResult, RunResult
-from training.comparison.origins.training_runs import WATCHES, radius_of_return
+from training.comparison.origins.training_runs import WATCHES, Measurement, radius_of_return
 from training.comparison.symmetry.alignment import KINDS
 from training.comparison.weights.blocks_report import render_blocks
 
@@ -173,53 +174,55 @@ def _about_method(data: OriginsResult) -> str:
 def _runs_table(data: OriginsResult, target: Target) -> Table:
     levels = data.levels
     constructed = levels.construction.of(target)
-    header = ("start", "steps", "rate", "seeds", "loss, start", "highest", "end", "end / constructed")
-    header += (
-        "weights, start",
-        "weights, end",
-        "A / V / MLP, end",
-        "function, start",
-        "function, end",
-        "gradient, start",
-        "",
-    )
-    rows = []
-    for runs in grouped(data.runs, target).values():
-        first, last = ([run.curve[place] for run in runs] for place in (0, -1))
+
+    def losses(runs: list[RunResult]) -> str:
         ends = _known(last_losses(runs))
         broken = len(runs) - len(ends)
-        row = [runs[0].name, f"{runs[0].plan.steps:,}", f"{runs[0].plan.learning_rate:g}", str(len(runs))]
-        row += [_range([p.loss for p in first])]
-        row += [significant(highest_loss(runs))]
-        row += [_range(ends) + (f", {broken} broke off" if broken else ""), _over(ends, constructed)]
-        row += [_range([p.weights for p in points]) for points in (first, last)]
-        row += [" / ".join(_mean([p.by_kind[kind] for p in last]) for kind in KINDS)]
-        row += [_range([p.function for p in points]) for points in (first, last)]
-        said = verdict(runs, constructed) if target == "em" else truth_verdict(runs, levels)
-        row += [_range([p.gradient for p in first]), said]
-        rows.append(row)
-    for name, level in levels.named.items():
-        cells = [
-            "",
-            "",
-            "",
-            "",
-            "",
-            significant(level.of(target)),
-            significant(level.of(target) / constructed),
-        ]
-        rows.append([f"level: {name}", *cells, *[""] * 7])
+        return _range(ends) + (f", {broken} broke off" if broken else "")
+
+    def measured(of: Callable[[Measurement], float], place: int) -> Callable[[list[RunResult]], str]:
+        return lambda runs: _range([of(run.curve[place]) for run in runs])
+
+    def by_kind(runs: list[RunResult]) -> str:
+        return " / ".join(_mean([run.curve[-1].by_kind[kind] for run in runs]) for kind in KINDS)
+
+    def said(runs: list[RunResult]) -> str:
+        return verdict(runs, constructed) if target == "em" else truth_verdict(runs, levels)
+
     unrelated = significant(data.unrelated_distance, 3)
-    note = (
+    table = table_of(
+        f"Training, {TARGET_TITLES[target]}",
+        grouped(data.runs, target).values(),
+        [
+            ("start", lambda runs: runs[0].name),
+            ("steps", lambda runs: f"{runs[0].plan.steps:,}"),
+            ("rate", lambda runs: f"{runs[0].plan.learning_rate:g}"),
+            ("seeds", lambda runs: str(len(runs))),
+            ("loss, start", measured(lambda point: point.loss, 0)),
+            ("highest", lambda runs: significant(highest_loss(runs))),
+            ("end", losses),
+            ("end / constructed", lambda runs: _over(_known(last_losses(runs)), constructed)),
+            ("weights, start", measured(lambda point: point.weights, 0)),
+            ("weights, end", measured(lambda point: point.weights, -1)),
+            ("A / V / MLP, end", by_kind),
+            ("function, start", measured(lambda point: point.function, 0)),
+            ("function, end", measured(lambda point: point.function, -1)),
+            ("gradient, start", measured(lambda point: point.gradient, 0)),
+            ("", said),
+        ],
         "Smallest to largest over the seeds. Losses and distances on the held-out tasks; highest: of all "
         f"seeds, taken {WATCHES} times a run. weights: distance to the construction modulo the symmetries, "
         "relative to its norm, and in the mean over seeds that of scores, values and MLP each relative to "
         "its own (the MLP has nearly all of the norm); control, unrelated weights of the same norms: "
         f"{unrelated}. function: root mean square difference of the outputs. gradient: its norm on a batch "
         f"before the first step. Verdict: the distance to EM is within {RETURNED:g} times the "
-        "construction's, every seed, or not."
+        "construction's, every seed, or not.",
     )
-    return Table(f"Training, {TARGET_TITLES[target]}", header, rows, note)
+    fixed = [
+        [f"level: {name}", *[""] * 5, significant(loss), significant(loss / constructed), *[""] * 7]
+        for name, loss in ((name, level.of(target)) for name, level in levels.named.items())
+    ]
+    return replace(table, rows=[*table.rows, *fixed])
 
 
 def _curvature_table(data: OriginsResult) -> Table:

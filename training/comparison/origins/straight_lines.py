@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
@@ -20,11 +21,11 @@ from training.comparison.symmetry.balance import balanced, straight_line
 
 
 def line_losses(
-    a: Transformer, b: Transformer, loss: Callable[[Transformer], float], places: Sequence[float]
+    a: Transformer, b: Transformer, loss: Callable[[Transformer], Tensor | float], places: Sequence[float]
 ) -> list[float]:
     """The loss at each t of `places`; NaN or infinite where the network's output is."""
     with torch.no_grad():
-        return [loss(straight_line(a, b, t)) for t in places]
+        return [float(loss(straight_line(a, b, t))) for t in places]
 
 
 def barrier(losses: Sequence[float]) -> float:
@@ -48,7 +49,7 @@ def compare_lines(
     constructed: Transformer,
     other: Transformer,
     slots: Sequence[Block],
-    loss: Callable[[Transformer], float],
+    loss: Callable[[Transformer], Tensor | float],
     points: int,
 ) -> Line:
     """From the construction to `other`: the line between the balanced weights as they stand, and aligned."""

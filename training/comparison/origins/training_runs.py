@@ -61,6 +61,11 @@ class RunPlan:
         """As tables call it."""
         return f"construction + noise {self.noise:g}" if self.start == "noise" else START_NAMES[self.start]
 
+    @property
+    def label(self) -> str:
+        """What runs that differ in the seed alone have in common."""
+        return self.name + (f", rate {self.learning_rate:g}" if self.start == "constructed" else "")
+
 
 START_NAMES = {"constructed": "construction", "random": "random"}
 

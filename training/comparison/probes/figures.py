@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from console.drawing import error_bars, legend, write_cells
+from console.drawing import band, error_bars, legend, sheet, write_cells
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.probes.measure import AnswerRow, HandBuiltRow, LensRow, MapRow, ProbesResult
@@ -86,8 +85,8 @@ def _maps(results: ProbesResult, K: int, target: str) -> Picture:
     starts = starts_of(results)
     built = [built_of(results, target, path) for path in BUILT_PATHS]
     columns = len(starts) + (built[0] is not None)
-    figure = Figure(figsize=(3.0 * columns + 1.0, 6.8), layout="constrained")
-    figure.suptitle(f"R² of linear probes for EM's iterates: {TARGETS[target]}, K = {K}", fontsize=12)
+    title = f"R² of linear probes for EM's iterates: {TARGETS[target]}, K = {K}"
+    figure = sheet((3.0 * columns + 1.0, 6.8), title, 12)
     panels = figure.subplots(2, columns, squeeze=False)
     image = None
     for row, network in enumerate(NETWORKS):
@@ -133,14 +132,8 @@ def _heat(panel: Axes, shown: list[list[float]], labels: list[str], best: list[f
     panel.set_xticks(range(len(labels)), labels, rotation=90 if "end" in labels else 0, fontsize=8)
     panel.set_yticks(range(len(shown)), [str(layer) for layer in range(len(shown))], fontsize=8)
     places = [(t, layer) for layer, t in enumerate(best, 1) if not math.isnan(t)]
-    panel.plot(
-        [t for t, _ in places],
-        [layer for _, layer in places],
-        "o",
-        markerfacecolor="white",
-        markeredgecolor="black",
-        markersize=7,
-    )
+    style = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 7}
+    panel.plot([t for t, _ in places], [layer for _, layer in places], "o", **style)
     if "end" in labels:
         panel.axvline(labels.index("end") - 0.5, color="white", linewidth=2)
         panel.axvline(labels.index("truth") - 0.5, color="white", linewidth=2)
@@ -148,27 +141,23 @@ def _heat(panel: Axes, shown: list[list[float]], labels: list[str], best: list[f
 
 
 def _growth(results: ProbesResult, K: int, targets: Sequence[str]) -> Picture:
-    figure = Figure(figsize=(4.2 * len(targets), 7.6), layout="constrained")
-    figure.suptitle(f"Does the best-matching EM iterate grow with the layer? K = {K}", fontsize=12)
+    title = f"Does the best-matching EM iterate grow with the layer? K = {K}"
+    figure = sheet((4.2 * len(targets), 7.6), title, 12)
     panels = figure.subplots(2, len(targets), squeeze=False)
     first, start = starts_of(results)[0], starts_of(results)[-1]
     for column, target in enumerate(targets):
         top, bottom = panels[0][column], panels[1][column]
         for network in NETWORKS:
-            found = map_of(results, K, network, target, start)
-            if found is None:
+            one, other = (map_of(results, K, network, target, name) for name in (start, first))
+            if one is None or other is None:
                 continue
-            _best_line(top, found.trend, network)
-            found = map_of(results, K, network, target, first)
-            if found is None:
-                continue
-            parts = (found.r2, found.low, found.high, found.shuffled)
-            end = [[line[-1] for line in part] for part in parts]
+            _best_line(top, one.trend, network)
             colour, marker, line = STYLE[network]
-            layers = range(len(end[0]))
-            bottom.plot(layers, end[0], color=colour, marker=marker, linestyle=line, label=network)
-            bottom.fill_between(layers, end[1], end[2], color=colour, alpha=0.2, linewidth=0)
-            bottom.plot(layers, end[3], color=colour, linestyle=":", label=f"{network}, shuffled")
+            parts = zip(other.r2, other.low, other.high, strict=True)
+            end = [Interval(*(columns[-1] for columns in rows)) for rows in parts]
+            band(bottom, end, colour, 0.2, marker=marker, linestyle=line, label=network)
+            chance = [columns[-1] for columns in other.shuffled]
+            bottom.plot(chance, color=colour, linestyle=":", label=f"{network}, shuffled")
         built = built_of(results, target, BUILT_PATHS[0])
         if built is not None:
             _best_line(top, built.trend, "hand-built")
@@ -210,21 +199,14 @@ def _best_line(panel: Axes, trend: Trend, name: str) -> None:
     rows = zip(trend.best, trend.best_low, trend.best_high, strict=True)
     there = [(layer, *row) for layer, row in enumerate(rows, 1) if not math.isnan(row[0])]
     shift = {"learned": 0.0, "untrained": 0.12, "hand-built": -0.12}[name]
-    error_bars(
-        panel,
-        [layer + shift for layer, *_ in there],
-        [Interval(*row) for _, *row in there],
-        color=colour,
-        marker=marker,
-        linestyle=line,
-        capsize=3,
-        label=name if name != "hand-built" else "hand-built EM",
-    )
+    style = {"color": colour, "marker": marker, "linestyle": line, "capsize": 3}
+    style["label"] = name if name != "hand-built" else "hand-built EM"
+    places, found = [layer + shift for layer, *_ in there], [Interval(*row) for _, *row in there]
+    error_bars(panel, places, found, **style)
 
 
 def _lens(results: ProbesResult, K: int) -> Picture:
-    figure = Figure(figsize=(14, 4.9), layout="constrained")
-    figure.suptitle(f"The estimate that each layer holds, K = {K}", fontsize=12)
+    figure = sheet((14, 4.9), f"The estimate that each layer holds, K = {K}", 12)
     errors, steps, path = figure.subplots(1, 3)
     for network in NETWORKS:
         found = lens_of(results, K, network)

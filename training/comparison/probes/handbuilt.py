@@ -18,14 +18,8 @@ from torch import Tensor
 
 from constructions.em.tasks import gather_tasks
 from constructions.em.weights import em_construction
-from training.comparison.probes.targets import (
-    FLOOR,
-    Path,
-    component_means,
-    em_path,
-    log_responsibilities,
-    named_start,
-)
+from training.comparison.common.regimes import named_start
+from training.comparison.probes.targets import FLOOR, Path, component_means, em_path, log_responsibilities
 from training.tasks import TaskDistribution, sample_tasks
 
 DIM, COMPONENTS, STEPS, PIECES, RADIUS = 2, 3, 4, 64, 16.0

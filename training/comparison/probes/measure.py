@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -12,12 +12,13 @@ from baselines.em import em
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from constructions.language.transformer import Transformer
-from training.comparison.common.component_counts import components_served, refusal_of_components
+from training.comparison.common.component_counts import refusal_of_components, small_and_largest
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import Recording, check_varied, record
+from training.comparison.common.regimes import named_start
 from training.comparison.probes import targets
-from training.comparison.probes.handbuilt import STEPS, hand_built
+from training.comparison.probes.handbuilt import COMPONENTS, STEPS, hand_built
 from training.comparison.probes.lens import TunedLens, logit_lens
 from training.comparison.probes.maps import Draw, ProbeMap, Summary, draws, probe_map, rounded, summary
 from training.comparison.probes.steps import StepTest, distances_to, step_test
@@ -31,44 +32,41 @@ NAMED_STARTS = {"k-means++": "k-means++", "random-points": "random points", "nor
 
 
 @dataclass(frozen=True)
-class Size:
+class Numbers:
     """How much is measured.
 
-    tasks, lens_tasks            probed, and to fit the tuned lens.
-    handbuilt_tasks, step_tasks  for the hand-built EM, and for the worth of a layer.
+    tasks, lens_tasks  probed, and to fit the tuned lens. step_tasks: for the worth of a layer.
     points      probed a task.
     seeds       splits of the tasks, each with its own shuffle.
     iterations  T.
     resamples   of the tasks, for intervals.
-    most_cells  numbers of components K.
     """
 
     tasks: int
     lens_tasks: int
-    handbuilt_tasks: int
     step_tasks: int
     points: int
     seeds: int
     iterations: int
     resamples: int
+
+
+@dataclass(frozen=True)
+class Size(Numbers):
+    """With the tasks for the hand-built EM, and how many numbers of components K are looked at."""
+
+    handbuilt_tasks: int
     most_cells: int
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of the run, as Size has them; own_layer is OWN_LAYER, floor that of responsibilities."""
+class Settings(Numbers):
+    """Of the run; own_layer is OWN_LAYER, floor that of responsibilities."""
 
     d: int
     layers: int
     n_samples: int
-    tasks: int
-    lens_tasks: int
-    points: int
-    seeds: int
     seed: int
-    iterations: int
-    resamples: int
-    step_tasks: int
     floor: float
     own_layer: int
     components: list[int]
@@ -157,8 +155,8 @@ class ProbesResult:
     handbuilt: HandBuiltResult
 
 
-QUICK = Size(96, 128, 48, 64, points=8, seeds=3, iterations=6, resamples=100, most_cells=1)
-FULL = Size(384, 512, 192, 256, points=16, seeds=3, iterations=8, resamples=400, most_cells=2)
+QUICK = Size(96, 128, 64, 8, seeds=3, iterations=6, resamples=100, handbuilt_tasks=48, most_cells=1)
+FULL = Size(384, 512, 256, 16, seeds=3, iterations=8, resamples=400, handbuilt_tasks=192, most_cells=2)
 
 
 def size_of(subject: Subject) -> Size:
@@ -170,9 +168,7 @@ def size_of(subject: Subject) -> Size:
 
 def numbers_of_components(subject: Subject) -> list[int]:
     """The largest K, and before it K = 3 (or the smallest from 2 on) where there is effort for two."""
-    several = components_served(subject.model.config)
-    first = 3 if 3 in several else several[0]
-    return sorted({first, several[-1]})[-size_of(subject).most_cells :]
+    return small_and_largest(subject.model.config)[-size_of(subject).most_cells :]
 
 
 def refusal(subject: Subject) -> str:
@@ -190,18 +186,13 @@ def compute(subject: Subject, start: Start) -> ProbesResult:
     size = size_of(subject)
     config = subject.model.config
     n_samples = min(128, config.max_positions or 128)
+    numbers = {one.name: getattr(size, one.name) for one in fields(Numbers)}
     settings = Settings(
+        **numbers | {"points": min(size.points, n_samples)},
         d=config.n_features,
         layers=config.layers,
         n_samples=n_samples,
-        tasks=size.tasks,
-        lens_tasks=size.lens_tasks,
-        points=min(size.points, n_samples),
-        seeds=size.seeds,
         seed=subject.effort.seed,
-        iterations=size.iterations,
-        resamples=size.resamples,
-        step_tasks=size.step_tasks,
         floor=targets.FLOOR,
         own_layer=OWN_LAYER,
         components=numbers_of_components(subject),
@@ -237,7 +228,7 @@ class _Cell:
         self.seeds = draws(size.tasks, size.seeds, generator)
         self.paths = {}
         for init, label in NAMED_STARTS.items():
-            first = targets.named_start(self.X, K, init, generator)
+            first = named_start(self.X, K, init, generator)
             self.paths[label] = targets.em_path(self.X, first, size.iterations)
         self.oracle = em(self.X, init=self.batch.truth, max_iter=targets.TO_THE_END, tol=targets.SETTLED)
         self.state = generator.get_state()
@@ -255,7 +246,7 @@ class _Cell:
             tuned = TunedLens(record(model, self.lens_batch.X, self.K), self.K).estimates(recording)
             own = targets.em_path(self.X, tuned[OWN_LAYER], self.size.iterations)
             paths |= {targets.OWN_START: own, targets.LINE: own.straight_line()}
-            lenses.append(self._lens(network, recording, model, tuned, own, estimate, generator))
+            lenses.append(self._lens(network, model, recording, tuned, own, generator))
         ends = [align(self.batch.truth, estimate)[0], estimate]
         mixtures = [m for path in paths.values() for m in (*path.iterates, path.converged)] + ends
         at = self.X[:, self.points]
@@ -270,43 +261,32 @@ class _Cell:
             tokens = recording.tokens[:, :, : self.K]
             streams["means"] = (tokens, targets.component_means(mixtures))
             streams["log weights"] = (tokens, targets.component_log_weights(mixtures))
-        maps, answers = [], []
+        maps, answers, width = [], [], self.size.iterations + 2
         for target, (states, wanted) in streams.items():
+            about = {"K": self.K, "network": network, "target": target}
             whole = probe_map(states, wanted, self.seeds)
             resampled = whole.resampled(self.size.resamples, generator)
-            width = self.size.iterations + 2
             for place, (label, path) in enumerate(paths.items()):
                 columns = list(range(place * width, (place + 1) * width))
                 one = whole[columns], resampled[..., columns]
                 trended = trend(*(part[..., : width - 1] for part in (one[0].r2, one[1])))
-                maps.append(
-                    MapRow(
-                        **vars(summary(*one)),
-                        K=self.K,
-                        network=network,
-                        target=target,
-                        start=label,
-                        trend=trended,
-                        jump=_jump(one[0]),
-                        failed=int(path.failed.sum()),
-                    )
-                )
+                row = vars(summary(*one)) | about
+                failed = int(path.failed.sum())
+                maps.append(MapRow(**row, start=label, trend=trended, jump=_jump(one[0]), failed=failed))
             last = list(range(len(paths) * width, len(mixtures)))
-            ends_found = summary(whole[last], resampled[..., last])
-            answers.append(AnswerRow(**vars(ends_found), K=self.K, network=network, target=target))
+            answers.append(AnswerRow(**vars(summary(whole[last], resampled[..., last])) | about))
         return maps, answers, lenses
 
     def _lens(
         self,
         network: str,
-        recording: Recording,
         model: TGMM,
+        recording: Recording,
         tuned: Sequence[Mixture],
         path: targets.Path,
-        estimate: Mixture,
         generator: torch.Generator,
     ) -> LensRow:
-        n, truth = self.size.step_tasks, self.batch.truth
+        n, truth, estimate = self.size.step_tasks, self.batch.truth, recording.estimate.to_mixture()
         around = (estimate.means - estimate.means.mean((0, 1))).square().sum()
         steps = step_test(
             self.X[:n], [m[:n] for m in tuned], self.size.iterations, self.size.resamples, generator
@@ -344,21 +324,10 @@ def _hand_built(subject: Subject, size: Size) -> HandBuiltResult:
     for label, path in (("its own path", built.path), ("EM from another start", built.other)):
         for target, states, wanted in (
             ("log-responsibilities", built.states[:, :, points], built.point_targets(points, path)),
-            ("means", built.states[:, :, : _components(built.path)], built.token_targets(path)),
+            ("means", built.states[:, :, :COMPONENTS], built.token_targets(path)),
         ):
             whole = probe_map(states, wanted, seeds)
             resampled = whole.resampled(size.resamples, generator)
-            maps.append(
-                HandBuiltRow(
-                    **vars(summary(whole, resampled)),
-                    target=target,
-                    path=label,
-                    trend=trend(whole.r2, resampled),
-                )
-            )
+            found, trended = summary(whole, resampled), trend(whole.r2, resampled)
+            maps.append(HandBuiltRow(**vars(found), target=target, path=label, trend=trended))
     return HandBuiltResult(size.handbuilt_tasks, STEPS, 64, maps)
-
-
-def _components(path: targets.Path) -> int:
-    """K: the first K tokens of the hand-built stream carry one component each."""
-    return path.converged.n_components

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from console.output import significant
+from console.phrases import bracket, fixed
 from console.sections import Table, table_of
 from training.comparison.probes.figures import answer_of, lens_of, map_of
 from training.comparison.probes.maps import Summary
@@ -47,9 +48,7 @@ def _list(values: list[float]) -> str:
 
 
 def _interval(found: Statistic | None) -> str:
-    if found is None or math.isnan(found.value):
-        return "-"
-    return f"{significant(found.value)} [{significant(found.low)}, {significant(found.high)}]"
+    return "-" if found is None else bracket(found.value, found.low, found.high, significant)
 
 
 def trend_table(results: ProbesResult) -> Table:
@@ -103,14 +102,14 @@ def r2_table(results: ProbesResult) -> Table:
         rows,
         [
             ("target", lambda row: row.label),
-            ("input (layer 0)", lambda row: _two(row.values[0])),
+            ("input (layer 0)", lambda row: fixed(row.values[0])),
             ("best layer", lambda row: "-" if math.isnan(row.most) else str(row.layer)),
             ("R² there", lambda row: row.interval),
-            ("gain over the input", lambda row: _two(row.most - row.values[0])),
+            ("gain over the input", lambda row: fixed(row.most - row.values[0])),
             ("shuffled", lambda row: "-" if math.isnan(row.shuffled) else f"{row.shuffled:.3f}"),
-            ("selectivity", lambda row: _two(row.most - row.shuffled)),
-            ("untrained, best", lambda row: _two(row.theirs)),
-            ("its gain", lambda row: _two(row.theirs - row.control.r2[0][row.column])),
+            ("selectivity", lambda row: fixed(row.most - row.shuffled)),
+            ("untrained, best", lambda row: fixed(row.theirs)),
+            ("its gain", lambda row: fixed(row.theirs - row.control.r2[0][row.column])),
         ],
         "R² of the linear probe at the layer where it is largest, 95 % interval over tasks in brackets. "
         "Selectivity: R² minus that on shuffled targets at the same layer (Hewitt and Liang 2019). R² that "
@@ -128,14 +127,9 @@ class _Column:
         self.layer = known.index(max(known))
         self.most, self.shuffled = self.values[self.layer], learned.shuffled[self.layer][column]
         low, high = learned.low[self.layer][column], learned.high[self.layer][column]
-        self.interval = "-" if math.isnan(self.most) else f"{_two(self.most)} [{_two(low)}, {_two(high)}]"
+        self.interval = bracket(self.most, low, high)
         theirs = [line[column] for line in control.r2]
         self.theirs = max((v for v in theirs if not math.isnan(v)), default=math.nan)
-
-
-def _two(value: float) -> str:
-    """Two digits; a dash for NaN."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def lens_table(results: ProbesResult) -> Table:

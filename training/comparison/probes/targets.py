@@ -23,8 +23,6 @@ from torch import Tensor
 from baselines.align import align
 from baselines.em import EMResult, Status, em
 from baselines.mixture import Mixture
-from baselines.points import prepare
-from baselines.starts import start_means
 
 FLOOR = 12.0
 OWN_START = "own estimate"
@@ -61,13 +59,6 @@ class Path:
             Mixture(start.weights.lerp(end.weights, a), start.means.lerp(end.means, a)) for a in shares
         ]
         return Path(mixtures, end, self.failed)
-
-
-def named_start(X: Tensor, n_components: int, init: str, generator: torch.Generator) -> Mixture:
-    """Equal weights and the means of a rule of baselines.starts for X (B, N, d)."""
-    points = prepare(X, None, None)
-    means = start_means(points, n_components, init, generator) + points.centre
-    return Mixture(torch.full_like(means[..., 0], 1 / n_components), means)
 
 
 def em_path(X: Tensor, start: Mixture, steps: int) -> Path:

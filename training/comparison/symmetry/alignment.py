@@ -22,7 +22,7 @@ from torch import Tensor
 
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.balance import balance_units, balanced, balanced_factors, straight_line
+from training.comparison.symmetry.balance import balance_heads, balance_units, balanced
 from training.comparison.symmetry.group import (
     check_slots,
     check_softmax,
@@ -33,8 +33,6 @@ from training.comparison.symmetry.group import (
 )
 from training.comparison.symmetry.invariants import LayerForms, forms_of, layers_of
 from training.comparison.symmetry.slots import slot_orders
-
-__all__ = ["KINDS", "Alignment", "align_transformers", "balanced", "straight_line"]
 
 KINDS = ("A", "V", "MLP")
 
@@ -237,14 +235,8 @@ def _realised(
         layers_of(aligned), layers_of(reference), heads, units, strict=True
     ):
         if layer.attention is not None and near.attention is not None:
-            mine, goal = layer.attention, near.attention
-            permute_heads(mine, head_order)
-            left, right = balanced_factors(mine.query, mine.key, goal.query, goal.key)
-            mine.query.copy_(left)
-            mine.key.copy_(right)
-            left, right = balanced_factors(mine.value, mine.output.mT, goal.value, goal.output.mT)
-            mine.value.copy_(left)
-            mine.output.copy_(right.mT)
+            permute_heads(layer.attention, head_order)
+            balance_heads(layer.attention, near.attention)
         if layer.mlp is not None:
             permute_units(layer.mlp, unit_order)
     balance_units(aligned)

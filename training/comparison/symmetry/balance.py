@@ -13,8 +13,8 @@ import copy
 import torch
 from torch import Tensor
 
-from constructions.language.transformer import Transformer
-from training.comparison.symmetry.group import check_softmax
+from constructions.language.transformer import SelfAttention, Transformer
+from training.comparison.symmetry.group import check_softmax, scale_units
 from training.comparison.symmetry.invariants import layers_of, unit_scales
 
 
@@ -32,17 +32,22 @@ def balanced(transformer: Transformer) -> Transformer:
     check_softmax(transformer)
     other = copy.deepcopy(transformer).double()
     for layer in layers_of(other):
-        attention = layer.attention
-        if attention is not None:
-            q, k, v, o = attention.query, attention.key, attention.value, attention.output
-            left, right = balanced_factors(q, k, q, k)
-            q.copy_(left)
-            k.copy_(right)
-            left, right = balanced_factors(v, o.mT, v, o.mT)
-            v.copy_(left)
-            o.copy_(right.mT)
+        if layer.attention is not None:
+            balance_heads(layer.attention, layer.attention)
     balance_units(other)
     return other
+
+
+@torch.no_grad()
+def balance_heads(attention: SelfAttention, near: SelfAttention) -> None:
+    """In place: every head's factors balanced, nearest to those of `near`."""
+    for left, right, goal, other in (
+        (attention.query, attention.key, near.query, near.key),
+        (attention.value, attention.output.mT, near.value, near.output.mT),
+    ):
+        first, second = balanced_factors(left, right, goal, other)
+        left.copy_(first)
+        right.copy_(second)
 
 
 @torch.no_grad()
@@ -59,9 +64,7 @@ def balance_units(transformer: Transformer) -> None:
             continue
         scale = unit_scales(torch.cat([mlp.w1, mlp.b1[None]]).T, mlp.w2)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        mlp.w1.mul_(scale)
-        mlp.b1.mul_(scale)
-        mlp.w2.div_(scale[:, None])
+        scale_units(mlp, scale)
 
 
 def balanced_factors(

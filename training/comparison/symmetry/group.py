@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from constructions.language.stream import Block
 from constructions.language.transformer import MLP, SelfAttention, Transformer, TransformerLayer
-from training.comparison.symmetry.invariants import layers_of
+from training.comparison.symmetry.invariants import layers_of, transformer_of
 from training.model.tgmm import TGMM
 
 CONDITION = 10.0
@@ -109,6 +109,14 @@ def permute_units(mlp: MLP, order: Tensor) -> None:
 
 
 @torch.no_grad()
+def scale_units(mlp: MLP, scale: Tensor) -> None:
+    """In place: (w_1, b_1, w_2) -> (c w_1, c b_1, w_2 / c) of every hidden unit, c (M,)."""
+    mlp.w1.mul_(scale)
+    mlp.b1.mul_(scale)
+    mlp.w2.div_(scale[:, None])
+
+
+@torch.no_grad()
 def random_copy(
     transformer: Transformer, generator: torch.Generator, slot_blocks: Sequence[Block] = ()
 ) -> Copy:
@@ -142,9 +150,7 @@ def random_copy(
             permute_units(mlp, torch.randperm(len(mlp.b1), generator=generator))
             if transformer.shape.activation == "relu":
                 scale = CONDITION ** (torch.rand(len(mlp.b1), generator=generator, dtype=torch.float64) - 0.5)
-                mlp.w1.mul_(scale)
-                mlp.b1.mul_(scale)
-                mlp.w2.div_(scale[:, None])
+                scale_units(mlp, scale)
     return Copy(other, slots, columns)
 
 
@@ -158,10 +164,8 @@ def random_copy_model(model: TGMM, generator: torch.Generator) -> TGMM:
     Raises:
         ValueError: a backbone that is not a transformer.
     """
-    if not isinstance(model.backbone, Transformer):
-        raise ValueError(f"the backbone is {model.config.backbone!r}, needs 'transformer'")
     other = copy.deepcopy(model).double()
-    other.backbone = random_copy(model.backbone, generator).transformer
+    other.backbone = random_copy(transformer_of(model), generator).transformer
     for tokens in getattr(other, "tokens", {}).values():
         tokens.copy_(tokens[torch.randperm(len(tokens), generator=generator)])
     return other

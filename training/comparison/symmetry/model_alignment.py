@@ -17,6 +17,7 @@ from torch import Tensor
 
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.alignment import KINDS, Alignment, align_transformers, squared_distances
+from training.comparison.symmetry.invariants import transformer_of
 from training.model.tgmm import TGMM
 
 
@@ -79,13 +80,6 @@ def align_models(reference: TGMM, other: TGMM) -> ModelAlignment:
     squared["rest"] = sum(float((a - b).square().sum()) for a, b in pairs)
     norms["rest"] = sum(float(a.square().sum()) for a, _ in pairs)
     return ModelAlignment(found, tokens, squared, norms)
-
-
-def transformer_of(model: TGMM) -> Transformer:
-    """Its backbone; ValueError for another kind."""
-    if not isinstance(model.backbone, Transformer):
-        raise ValueError(f"the backbone is {model.config.backbone!r}, needs 'transformer'")
-    return model.backbone
 
 
 def plain_distance(reference: TGMM, other: TGMM) -> float:

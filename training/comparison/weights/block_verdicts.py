@@ -28,6 +28,8 @@ ROUNDING = 1e-9
 """Smaller than this, relative to the largest of its kind, is rounding: a block whose sum varies by less over
 the tokens has one sum, a block of the theorem that is smaller is none. float64 leaves about 1e-14."""
 
+VERDICTS = ("has", "lacks", "in addition", "neither")
+
 Matrix = list[list[float]]
 """Of the blocks of a form; NaN where there is none."""
 
@@ -154,17 +156,10 @@ def _verdicts(products: Products, base: Products, limits: Tensor) -> list[list[s
     coefficient = products.with_constructed / base.with_itself
     theorem = _root(base.with_itself)
     theorem = theorem > ROUNDING * theorem.max()
-    rows = []
-    for a in range(len(sizes)):
-        rows.append([])
-        for b in range(len(sizes)):
-            if theorem[a, b]:
-                there = bool(coefficient[a, b] >= HALF) and bool(cosine[a, b] >= HALF)
-                rows[-1].append("has" if there else "lacks")
-            else:
-                more = bool(sizes[a, b] > 0) and bool(sizes[a, b] >= limits[a, b])
-                rows[-1].append("in addition" if more else "neither")
-    return rows
+    there = (coefficient >= HALF) & (cosine >= HALF)
+    more = (sizes > 0) & (sizes >= limits)
+    places = torch.where(theorem, torch.where(there, 0, 1), torch.where(more, 2, 3))
+    return [[VERDICTS[place] for place in row] for row in places.tolist()]
 
 
 def _root(squares: Tensor) -> Tensor:
@@ -186,4 +181,4 @@ def counts(layers: list[BlockLayer], name: str) -> Counts:
         for row in form.numbers.verdict.get(name, [])
         for verdict in row
     ]
-    return Counts(*map(verdicts.count, ("has", "lacks", "in addition", "neither")))
+    return Counts(*map(verdicts.count, VERDICTS))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -43,9 +43,6 @@ from training.comparison.weights.block_verdicts import (
     counts,
     numbers,
 )
-from training.comparison.weights.blocks_report import render_blocks
-
-__all__ = ["compare_blocks", "layer_inputs", "render_blocks"]
 
 
 def layer_inputs(transformer: Transformer, h: Tensor) -> list[Tensor]:
@@ -68,7 +65,7 @@ def compare_blocks(
     slot_blocks: Sequence[Block] = (),
     control: Transformer | None = None,
 ) -> BlocksResult:
-    """Every block of every layer and matched head; :func:`render_blocks` shows them.
+    """Every block of every layer and matched head; blocks_report.render_blocks shows them.
 
     Args:
         constructed: the hand-built weights, without norms. learned: of the same shape; it is aligned first.
@@ -200,11 +197,17 @@ def _sums(product: Tensor, blocks: Sequence[Block]) -> Tensor:
     return torch.stack([product[..., b.slice].sum(-1).mean(-1) for b in blocks], dim=1)
 
 
-def _plain(form: Tensor, constructed: Tensor, blocks: Sequence[Block]) -> Products:
-    def sums(product: Tensor) -> Tensor:
-        return torch.stack([torch.stack([product[a.slice, b.slice].sum() for b in blocks]) for a in blocks])
+def _by_blocks(blocks: Sequence[Block], entry: Callable[[slice, slice], Tensor]) -> Tensor:
+    """(blocks, blocks): a number for every two blocks of a form."""
+    return torch.stack([torch.stack([entry(a.slice, b.slice) for b in blocks]) for a in blocks])
 
-    return Products(sums(form * form), sums(form * constructed))
+
+def _plain(form: Tensor, constructed: Tensor, blocks: Sequence[Block]) -> Products:
+    def sums(other: Tensor) -> Tensor:
+        product = form * other
+        return _by_blocks(blocks, lambda a, b: product[a, b].sum())
+
+    return Products(sums(form), sums(constructed))
 
 
 def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
@@ -213,35 +216,25 @@ def _score_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequen
     centred = h - h.mean(1, keepdim=True)
     covariance = centred.mT @ centred / h.shape[1]
 
-    def product(left: Tensor, right: Tensor) -> Tensor:
-        rows = []
-        for a in blocks:
-            read = moment[:, a.slice, a.slice]
-            rows.append([])
-            for b in blocks:
-                x, y = left[a.slice, b.slice], right[a.slice, b.slice]
-                found = (read @ y @ covariance[:, b.slice, b.slice] * x).sum((1, 2)).mean()
-                rows[-1].append(found)
-        return torch.tensor(rows, dtype=torch.float64)
+    def traces(other: Tensor) -> Tensor:
+        return _by_blocks(
+            blocks,
+            lambda a, b: (
+                (moment[:, a, a] @ other[a, b] @ covariance[:, b, b] * form[a, b]).sum((1, 2)).mean()
+            ),
+        )
 
-    return Products(product(form, form), product(form, constructed))
+    return Products(traces(form), traces(constructed))
 
 
 def _value_products(form: Tensor, constructed: Tensor, h: Tensor, blocks: Sequence[Block]) -> Products:
     tokens = h.flatten(0, 1)
     moment = tokens.T @ tokens / len(tokens)
 
-    def product(left: Tensor, right: Tensor) -> Tensor:
-        rows = [
-            [
-                (moment[r.slice, r.slice] @ right[r.slice, w.slice] * left[r.slice, w.slice]).sum()
-                for w in blocks
-            ]
-            for r in blocks
-        ]
-        return torch.tensor(rows, dtype=torch.float64)
+    def sums(other: Tensor) -> Tensor:
+        return _by_blocks(blocks, lambda a, b: (moment[a, a] @ other[a, b] * form[a, b]).sum())
 
-    return Products(product(form, form), product(form, constructed))
+    return Products(sums(form), sums(constructed))
 
 
 def _booked(form: Tensor, h: Tensor, stream: Stream, kind: str) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
+from console.drawing import sheet
 from console.output import Picture, significant
-from console.sections import Table
+from console.sections import Table, table_of
 from training.comparison.weights.block_verdicts import BlockLayer, BlocksResult, Form, Matrix
 
 MARKS = {"has": "\N{CHECK MARK}", "lacks": "\N{MULTIPLICATION X}", "in addition": "+"}
@@ -38,10 +39,6 @@ def render_blocks(
         tables.append(beyond)
     pictures = [_picture(found, layer, f"{name}_{layer.layer}", about) for layer in found.layers]
     return tables, pictures
-
-
-def _networks(found: BlocksResult) -> list[str]:
-    return list(found.counts)
 
 
 def _sizes(form: Form) -> tuple[dict[str, Matrix], str]:
@@ -72,18 +69,6 @@ def _tokens(found: BlocksResult) -> str:
 
 
 def _counts(found: BlocksResult, about: str) -> Table:
-    rows = []
-    for network in _networks(found):
-        counts = found.counts[network]
-        rows.append(
-            [
-                network,
-                f"{counts.has} of {counts.theorem}",
-                f"{counts.lacks} of {counts.theorem}",
-                f"{counts.in_addition} of {counts.beyond}",
-                significant(found.distances[network].distance),
-            ]
-        )
     limits = found.thresholds
     note = (
         f"{about} A block of the theorem is there if the network's block, regressed on it, has a coefficient "
@@ -92,29 +77,33 @@ def _counts(found: BlocksResult, about: str) -> Table:
         f"elsewhere from {limits.share:.0%} of what the theorem writes there. {_tokens(found)} Distance: "
         "modulo the symmetries, relative; about 1.3 to 1.4 for unrelated weights."
     )
-    header = ["network", "has", "lacks", "in addition", "distance"]
-    return Table("Blocks of the theorem, counted", header, rows, note.strip())
+    return table_of(
+        "Blocks of the theorem, counted",
+        found.counts.items(),
+        [
+            ("network", lambda row: row[0]),
+            ("has", lambda row: f"{row[1].has} of {row[1].theorem}"),
+            ("lacks", lambda row: f"{row[1].lacks} of {row[1].theorem}"),
+            ("in addition", lambda row: f"{row[1].in_addition} of {row[1].beyond}"),
+            ("distance", lambda row: significant(found.distances[row[0]].distance)),
+        ],
+        note.strip(),
+    )
 
 
 def _theorem(found: BlocksResult, about: str) -> Table:
-    networks = _networks(found)
     header = ["layer, part", "block", "constructed"]
-    for network in networks:
+    for network in found.counts:
         header += [network, "coefficient", "cosine", "verdict"]
     rows = []
     for layer, form, i, j, label in _entries(found):
-        verdicts = {n: v[i][j] for n, v in form.numbers.verdict.items()}
-        if not verdicts or next(iter(verdicts.values())) not in ("has", "lacks"):
-            continue
         sizes, numbers = _sizes(form)[0], form.numbers
+        if not numbers.verdict or next(iter(numbers.verdict.values()))[i][j] not in ("has", "lacks"):
+            continue
         row = [f"{layer}, {form.name}", label, significant(sizes["constructed"][i][j])]
-        for network in networks:
-            row += [
-                significant(sizes[network][i][j]),
-                significant(numbers.coefficient[network][i][j]),
-                significant(numbers.cosine[network][i][j]),
-                verdicts[network],
-            ]
+        for network in found.counts:
+            shown = (sizes[network], numbers.coefficient[network], numbers.cosine[network])
+            row += [*(significant(matrix[i][j]) for matrix in shown), numbers.verdict[network][i][j]]
         rows.append(row)
     note = (
         f"{about} A: score of a head, <query block, key block>, in nats. V: what a head writes, MLP: what "
@@ -132,31 +121,33 @@ def _beyond(found: BlocksResult, about: str) -> Table | None:
         if verdict and verdict[i][j] == "in addition":
             sizes, _ = _sizes(form)
             largest = max(max(row) for row in sizes["constructed"])
-            size = sizes["learned"][i][j]
-            rows.append((size / largest if largest else float("inf"), layer, form, i, j, label))
+            share = sizes["learned"][i][j] / largest if largest else math.inf
+            own = {network: sizes[network][i][j] for network in found.counts}
+            rows.append((f"{layer}, {form.name}", label, own, share))
     if not rows:
         return None
-    rows.sort(key=lambda row: -row[0])
-    networks = _networks(found)
-    cells = [
+    shown = sorted(rows, key=lambda row: -row[3])[:MOST_ROWS]
+    return table_of(
+        "Blocks beyond the theorem",
+        shown,
         [
-            f"{layer}, {form.name}",
-            label,
-            *(significant(_sizes(form)[0][network][i][j]) for network in networks),
-            significant(share) if share < float("inf") else "the theorem has none",
-        ]
-        for share, layer, form, i, j, label in rows[:MOST_ROWS]
-    ]
-    header = ["layer, part", "block", *networks, "share of the theorem's largest there"]
-    note = f"{about} The {len(cells)} largest of {len(rows)}."
-    return Table("Blocks beyond the theorem", header, cells, note.strip())
+            ("layer, part", lambda row: row[0]),
+            ("block", lambda row: row[1]),
+            *((network, lambda row, name=network: significant(row[2][name])) for network in found.counts),
+            (
+                "share of the theorem's largest there",
+                lambda row: significant(row[3]) if row[3] < math.inf else "the theorem has none",
+            ),
+        ],
+        f"{about} The {len(shown)} largest of {len(rows)}.".strip(),
+    )
 
 
 def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> Picture:
-    networks = ["constructed", *_networks(found)]
+    networks = ["constructed", *found.counts]
     forms, blocks = layer.forms, found.blocks
-    figure = Figure(figsize=(3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), layout="constrained")
-    figure.suptitle("\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120)), fontsize=11)
+    title = "\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120))
+    figure = sheet((3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), title)
     grid = figure.subplots(len(forms), len(networks), squeeze=False)
     for panels, form in zip(grid, forms, strict=True):
         shown, what = _sizes(form)

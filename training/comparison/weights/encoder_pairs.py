@@ -5,16 +5,23 @@ size (a, b) = std over keys j of (z_a(i) E_a)^T A (z_b(j) E_b), root mean square
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from training.comparison.weights.block_verdicts import NATS, SHARE
 from training.comparison.weights.encoder_verdicts import LEAST_MASS, HeadRow, over_heads
-from training.comparison.weights.encoders import THEOREM, EncodedBlocks, PairSize, Variables, root_mean
-
-Encoders = Mapping[str, Tensor]
+from training.comparison.weights.encoders import (
+    SIDES,
+    THEOREM,
+    Encoded,
+    EncodedBlocks,
+    Named,
+    PairSize,
+    Variables,
+    root_mean,
+)
 
 SAME_FOR_ALL = "E one e"
 """A preference of points for token k: no task changes it, and no shuffling tells it from anything."""
@@ -42,7 +49,12 @@ class Moments:
     covariances: dict[str, Tensor]
 
 
-def moments(variables: Variables) -> Moments:
+def moments(named: Named) -> tuple[Moments, Moments]:
+    """Of the variables of points, and of component tokens."""
+    return _moments(named.points), _moments(named.tokens)
+
+
+def _moments(variables: Variables) -> Moments:
     """Of variables (T, n, w)."""
     centred = {name: z - z.mean(1, keepdim=True) for name, z in variables.items()}
     return Moments(
@@ -51,24 +63,22 @@ def moments(variables: Variables) -> Moments:
     )
 
 
-def pair_sizes(
-    encoders: tuple[Encoders, Encoders], found: tuple[Moments, Moments], form: Tensor
-) -> dict[str, PairSize]:
+def pair_sizes(encoded: Encoded, found: tuple[Moments, Moments], form: Tensor) -> dict[str, PairSize]:
     """The size of every pair, and the half width of its 95 % interval over tasks.
 
     With B = E_a A E_b^T, a task has size^2 = tr(M_a B C_b B^T), M_a the second moments of the queries'
     variable and C_b the covariances of the keys'.
 
     Args:
-        encoders, found: of points and of component tokens. form: A (D, D) of one head.
+        encoded: with its encoders. found: of its variables. form: A (D, D) of one head.
 
     Returns:
         "E x mu" (points attend to component tokens) or "M mu x" (the other way) -> the two numbers.
     """
     sizes = {}
-    for step, query, key in (("E", 0, 1), ("M", 1, 0)):
-        for a, left in encoders[query].items():
-            for b, right in encoders[key].items():
+    for step, (query, key) in SIDES.items():
+        for a, left in encoded.encoders[query].items():
+            for b, right in encoded.encoders[key].items():
                 block = left @ form @ right.T
                 products = found[query].squares[a] @ block @ found[key].covariances[b] * block
                 sizes[f"{step} {a} {b}"] = PairSize(*root_mean(products.sum((1, 2))))

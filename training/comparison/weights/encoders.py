@@ -47,6 +47,8 @@ BEYOND = (BlockName("M", "mu", "x"),)
 """Not in the theorem: the M step's scores without responsibilities in the stream."""
 
 BLOCKS = (*THEOREM, *BEYOND)
+SIDES = {"E": (0, 1), "M": (1, 0)}
+"""Who attends to whom in a step: 0 points, 1 component tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,13 +245,24 @@ def root_mean(per_task: Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What the heads of one layer read at points h_p (T, N, D) and tokens h_t (T, K, D), with variables."""
+    """What the heads of one layer read at points h_p (T, N, D) and tokens h_t (T, K, D), with variables.
+
+    encoders  of points, and of component tokens.
+    """
 
     points: Tensor
     tokens: Tensor
     named: Named
-    point_encoders: dict[str, Tensor]
-    token_encoders: dict[str, Tensor]
+    encoders: tuple[dict[str, Tensor], dict[str, Tensor]]
+
+    @property
+    def explained(self) -> tuple[float, float]:
+        """R^2 at points and at component tokens."""
+        of_points, of_tokens = self.encoders
+        return (
+            explained(self.named.points, of_points, self.points),
+            explained(self.named.tokens, of_tokens, self.tokens),
+        )
 
 
 def encode(points: Tensor, tokens: Tensor, named: Named, n_fit: int) -> list[Encoded]:
@@ -259,24 +272,24 @@ def encode(points: Tensor, tokens: Tensor, named: Named, n_fit: int) -> list[Enc
     point_encoders = fit_encoders(fitted.points, points[:, first])
     token_encoders = fit_encoders(fitted.tokens, tokens[:, first])
     return [
-        Encoded(points[place, rest], tokens[place, rest], kept, *encoders)
+        Encoded(points[place, rest], tokens[place, rest], kept, encoders)
         for place, encoders in enumerate(zip(point_encoders, token_encoders, strict=True))
     ]
 
 
 def head_blocks(encoded: Encoded, form: Tensor, terms: Mapping[BlockName, Tensor]) -> ScoreBlocks:
     """Sizes of every block of BLOCKS for one head's A (D, D), and those of its whole scores."""
+    variables, whole = (encoded.named.points, encoded.named.tokens), (encoded.points, encoded.tokens)
     blocks = {}
-    z, points, tokens = encoded.named, encoded.point_encoders, encoded.token_encoders
     for name, term in terms.items():
-        if name.step == "E":
-            query, key = z.points[name.query] @ points[name.query], z.tokens[name.key] @ tokens[name.key]
-        else:
-            query, key = z.tokens[name.query] @ tokens[name.query], z.points[name.key] @ points[name.key]
+        query, key = (
+            variables[side][variable] @ encoded.encoders[side][variable]
+            for side, variable in zip(SIDES[name.step], name[1:], strict=True)
+        )
         blocks[" ".join(name)] = block_sizes(query @ form @ key.mT, term)
     scores = []
-    for query, key in ((encoded.points, encoded.tokens), (encoded.tokens, encoded.points)):
-        score = query @ form @ key.mT
+    for query, key in SIDES.values():
+        score = whole[query] @ form @ whole[key].mT
         scores.append(float((score - score.mean(-1, keepdim=True)).square().mean().sqrt()))
     return ScoreBlocks(blocks, *scores)
 
@@ -284,7 +297,7 @@ def head_blocks(encoded: Encoded, form: Tensor, terms: Mapping[BlockName, Tensor
 def read_of_x(encoded: Encoded, attention: Tensor, form: Tensor) -> ReadOfX:
     """Of attention (T, K, N), the weights of tokens on points, and form V (D, D)."""
     whole = attention @ encoded.points @ form
-    part = attention @ (encoded.named.points["x"] @ encoded.point_encoders["x"]) @ form
+    part = attention @ (encoded.named.points["x"] @ encoded.encoders[0]["x"]) @ form
     whole, part = whole - whole.mean(0), part - part.mean(0)
     total, own = float(whole.square().sum()), float(part.square().sum())
     share = 1 - float((whole - part).square().sum()) / total if total else math.nan

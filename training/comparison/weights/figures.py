@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from console.drawing import number_heads, write_cells
+from console.drawing import number_heads, sheet, write_cells
 from console.output import Picture
 from training.comparison.weights.encoder_verdicts import LABELS, Verdicts
 from training.comparison.weights.encoders import EncodedBlocks, LayerBlocks, LayerReading, Reading
@@ -28,17 +28,15 @@ SMALLEST = 0.01
 
 def layers_picture(layers: dict[str, list[list[float]]]) -> Picture:
     """Heat maps of the cosines between layers."""
-    figure = Figure(figsize=(4.4 * len(layers) + 1.4, 4.4), layout="constrained")
-    figure.suptitle("Cosine of two layers after alignment", fontsize=12)
+    figure = sheet((4.4 * len(layers) + 1.4, 4.4), "Cosine of two layers after alignment", 12)
     panels = list(figure.subplots(1, len(layers), squeeze=False)[0])
     norm = Normalize(0, 1)
     for panel, (name, matrix) in zip(panels, layers.items(), strict=True):
         _cells(panel, matrix, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
         panel.set_title(TITLES[name], fontsize=11)
-        panel.set_xlabel("layer")
-        panel.set_ylabel("layer")
-    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=panels, shrink=0.85)
-    bar.set_label("cosine (1: the same layer)")
+        panel.set(xlabel="layer", ylabel="layer")
+    bar = "cosine (1: the same layer)"
+    figure.colorbar(ScalarMappable(norm, "Greys"), ax=panels, shrink=0.85, label=bar)
     caption = (
         "Cosine between the forms of two layers of one network (scores and values of matched heads, matched "
         "hidden units), modulo the symmetries. Weights reused in a loop of two layers, as in the theorem, "
@@ -50,23 +48,23 @@ def layers_picture(layers: dict[str, list[list[float]]]) -> Picture:
 
 def scores_picture(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: int) -> Picture:
     """A row of panels for each block, a column for each network; heads by layers."""
-    networks = blocks.networks
     names = next(iter(verdicts.values())).names
-    figure, grid = _grid(len(LABELS), networks, _title("EM's score blocks, head by head", blocks))
-    largest = max(
-        h.blocks[k].size for layers in networks.values() for la in layers for h in la.heads for k in LABELS
-    )
+    heads = [head for layers in blocks.networks.values() for layer in layers for head in layer.heads]
+    largest = max(head.blocks[label].size for head in heads for label in LABELS)
     norm = LogNorm(SMALLEST, max(largest, 10 * SMALLEST))
-    for row, label in enumerate(LABELS):
-        for column, (name, layers) in enumerate(networks.items()):
-            panel = grid[row][column]
-            sizes = [[head.blocks[label].size for head in layer.heads] for layer in layers]
-            cosines = [[head.blocks[label].cosine for head in layer.heads] for layer in layers]
-            _cells(panel, sizes, norm, "Greys", None, 0)
-            _texts(panel, cosines, sizes, norm, verdicts[name].heads[label])
-            panel.set_title(f"{names[label]}\n{TITLES[name]}", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
-    bar.set_label("size: std of the block over the keys of a query, nats")
+
+    def fill(panel: Axes, label: str, name: str) -> None:
+        layers = blocks.networks[name]
+        sizes, cosines = (
+            [[getattr(head.blocks[label], of) for head in layer.heads] for layer in layers]
+            for of in ("size", "cosine")
+        )
+        _cells(panel, sizes, norm, "Greys", None, 0)
+        _texts(panel, cosines, sizes, norm, verdicts[name].heads[label])
+
+    title = f"EM's score blocks, head by head {_sizes(blocks)}"
+    bar = "size: std of the block over the keys of a query, nats"
+    figure = _grid(title, {label: names[label] for label in LABELS}, blocks.networks, fill, norm, bar)
     caption = (
         f"{_about(blocks, seed)} Shade: size of each score block, found through linear encoders of the named "
         "variables (the network's own final estimate). Number: its cosine with EM's term; green and bold "
@@ -79,22 +77,19 @@ def scores_picture(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: i
 
 def reads_picture(blocks: EncodedBlocks, seed: int) -> Picture:
     """Where attention goes, and how much of what tokens receive comes from x; each network by its own."""
-    networks = blocks.reads
-    rows: list[tuple[str, Callable[[Reading], float]]] = [
-        ("attention of points\non component tokens", lambda head: head.mass["E"]),
-        ("attention of component\ntokens on points", lambda head: head.mass["M"]),
-        ("share of what tokens\nreceive that is x", lambda head: max(head.read_x.share, 0.0)),
-    ]
-    figure, grid = _grid(len(rows), networks, _title("What the heads attend to and read", blocks))
     norm = Normalize(0, 1)
-    for row, (title, value) in enumerate(rows):
-        for column, (name, layers) in enumerate(networks.items()):
-            panel = grid[row][column]
-            values = [[value(head) for head in layer.heads] for layer in layers]
-            _cells(panel, values, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
-            panel.set_title(f"{title}\n{TITLES[name]}", fontsize=9)
-    bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=[p for row in grid for p in row], shrink=0.6)
-    bar.set_label("share")
+    rows: dict[str, Callable[[Reading], float]] = {
+        "attention of points\non component tokens": lambda head: head.mass["E"],
+        "attention of component\ntokens on points": lambda head: head.mass["M"],
+        "share of what tokens\nreceive that is x": lambda head: max(head.read_x.share, 0.0),
+    }
+
+    def fill(panel: Axes, title: str, name: str) -> None:
+        values = [[rows[title](head) for head in layer.heads] for layer in blocks.reads[name]]
+        _cells(panel, values, norm, "Greys", lambda x: f"{x:.2f}", 0.6)
+
+    title = f"What the heads attend to and read {_sizes(blocks)}"
+    figure = _grid(title, {title: title for title in rows}, blocks.reads, fill, norm, "share")
     caption = (
         f"{_about(blocks, seed)} Columns: the learned network, an untrained one, and one of random "
         "directions with the learned sizes of heads and units, each with its own attention. Top and middle: "
@@ -106,8 +101,8 @@ def reads_picture(blocks: EncodedBlocks, seed: int) -> Picture:
     return Picture(READS, caption, figure)
 
 
-def _title(text: str, blocks: EncodedBlocks) -> str:
-    return f"{text} (d = {blocks.about.d}, K = {blocks.about.K})"
+def _sizes(blocks: EncodedBlocks) -> str:
+    return f"(d = {blocks.about.d}, K = {blocks.about.K})"
 
 
 def _about(blocks: EncodedBlocks, seed: int) -> str:
@@ -120,18 +115,28 @@ def _about(blocks: EncodedBlocks, seed: int) -> str:
 
 
 def _grid(
-    rows: int, networks: Mapping[str, Sequence[LayerReading | LayerBlocks]], title: str
-) -> tuple[Figure, list[list[Axes]]]:
+    figure_title: str,
+    rows: Mapping[str, str],
+    networks: Mapping[str, Sequence[LayerReading | LayerBlocks]],
+    fill: Callable[[Axes, str, str], None],
+    norm: Normalize,
+    bar: str,
+) -> Figure:
+    """A row of panels for each key of `rows`, titled, a column for each network: fill(panel, key, name)."""
     layers = next(iter(networks.values()))
     width, height = 1.6 + 0.55 * len(layers[0].heads), 1.1 + 0.3 * len(layers)
-    figure = Figure(figsize=(width * len(networks) + 1.6, height * rows + 0.8), layout="constrained")
-    figure.suptitle(title, fontsize=12)
-    grid = [list(row) for row in figure.subplots(rows, len(networks), squeeze=False)]
-    for row in grid:
-        row[0].set_ylabel("layer")
+    size = (width * len(networks) + 1.6, height * len(rows) + 0.8)
+    figure = sheet(size, figure_title, 12)
+    grid = figure.subplots(len(rows), len(networks), squeeze=False)
+    for panels, (key, title) in zip(grid, rows.items(), strict=True):
+        for panel, name in zip(panels, networks, strict=True):
+            fill(panel, key, name)
+            panel.set_title(f"{title}\n{TITLES[name]}", fontsize=9)
+        panels[0].set_ylabel("layer")
     for panel in grid[-1]:
         panel.set_xlabel("head")
-    return figure, grid
+    figure.colorbar(ScalarMappable(norm, "Greys"), ax=list(grid.flat), shrink=0.6, label=bar)
+    return figure
 
 
 def _cells(

@@ -12,12 +12,12 @@ from training.comparison.common.component_counts import has_tasks, refusal_of_co
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
 from training.comparison.common.recording import attention_maps, attention_of, layers_of, record
-from training.comparison.symmetry.group import random_copy_model
+from training.comparison.symmetry.group import random_copy_model, scale_units
+from training.comparison.symmetry.invariants import transformer_of
 from training.comparison.symmetry.model_alignment import (
     align_models,
     layer_cosines,
     plain_distance,
-    transformer_of,
 )
 from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights import encoders as lens
@@ -80,7 +80,9 @@ def compute(subject: Subject, start: Start) -> WeightsResult:
     start("weights: random copies")
     copies = _copies(subject)
     start("weights: controls and layers")
-    controls, layers = _controls(subject), _layers(subject)
+    others = {"untrained": subject.untrained, "random": _random(subject)}
+    controls = {name: _row(subject.model, other) for name, other in others.items()}
+    layers = _layers(subject)
     start("weights: blocks of the theorem")
     return WeightsResult(subject.effort.seed, copies, controls, layers, _blocks(subject))
 
@@ -95,10 +97,7 @@ def _copies(subject: Subject) -> Symmetries:
     mlp = layers_of(other)[0].mlp
     broken = None
     if mlp is not None and transformer_of(other).shape.activation == "gelu":
-        with torch.no_grad():
-            mlp.w1.mul_(STRETCH)
-            mlp.b1.mul_(STRETCH)
-            mlp.w2.div_(STRETCH)
+        scale_units(mlp, torch.full_like(mlp.b1, STRETCH))
         broken = _row(subject.model, other)
     return Symmetries(rows, broken)
 
@@ -106,12 +105,6 @@ def _copies(subject: Subject) -> Symmetries:
 def _row(model: TGMM, other: TGMM) -> DistanceRow:
     found = align_models(model, other)
     return DistanceRow(plain_distance(model, other), found.distance, found.by_kind, found.backbone.cosine)
-
-
-def _controls(subject: Subject) -> dict[str, DistanceRow]:
-    """Distance to the untrained network, and to random directions of the same sizes."""
-    networks = {"untrained": subject.untrained, "random": _random(subject)}
-    return {name: _row(subject.model, other) for name, other in networks.items()}
 
 
 def _random(subject: Subject) -> TGMM:
@@ -195,8 +188,7 @@ class _Reads:
 @torch.no_grad()
 def _reads(model: TGMM, X: torch.Tensor, K: int) -> _Reads:
     recording = record(model, X, K)
-    points = recording.point_places
-    tokens = slice(recording.token_places.start, recording.token_places.start + K)
+    points, tokens = recording.point_places, recording.read_places
     layers = layers_of(model)
     h = torch.stack([layer.norm1(recording.states[place]) for place, layer in enumerate(layers)]).double()
     maps = [attention_maps(model, recording, place)[len(X) // 2 :].double() for place in range(len(layers))]
@@ -215,11 +207,10 @@ def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
     largest: dict[str, float] = {}
     for named in shuffled:
         encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
-        found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+        found = moments(encodings[0].named)
         for attention, encoded in zip(reads.attentions, encodings, strict=True):
-            encoders = (encoded.point_encoders, encoded.token_encoders)
             for form in _score_forms(attention):
-                for label, numbers in pair_sizes(encoders, found, form).items():
+                for label, numbers in pair_sizes(encoded, found, form).items():
                     largest[label] = max(largest.get(label, 0.0), numbers.size)
     return largest
 
@@ -228,26 +219,23 @@ def _floors(reads: _Reads, shuffled: list[lens.Named]) -> dict[str, float]:
 def _network_blocks(reads: _Reads, named: lens.Named) -> list[lens.LayerBlocks]:
     """One entry a layer: R^2 on the tasks not fitted, and every head's blocks."""
     encodings = lens.encode(reads.points, reads.tokens, named, reads.n_fit)
-    found = (moments(encodings[0].named.points), moments(encodings[0].named.tokens))
+    found = moments(encodings[0].named)
     terms = lens.theorem_terms(encodings[0].named)
     layers = []
     for attention, encoded, to_tokens, to_points in zip(
         reads.attentions, encodings, reads.to_tokens, reads.to_points, strict=True
     ):
         values = attention.value.double() @ attention.output.double()
-        encoders = (encoded.point_encoders, encoded.token_encoders)
         heads = [
             lens.HeadBlocks(
                 **vars(lens.head_blocks(encoded, form, terms)),
                 mass={"E": _mass(to_tokens[:, head]), "M": _mass(to_points[:, head])},
                 read_x=lens.read_of_x(encoded, to_points[:, head], values[head]),
-                pairs=pair_sizes(encoders, found, form),
+                pairs=pair_sizes(encoded, found, form),
             )
             for head, form in enumerate(_score_forms(attention))
         ]
-        r2_points = lens.explained(encoded.named.points, encoded.point_encoders, encoded.points)
-        r2_tokens = lens.explained(encoded.named.tokens, encoded.token_encoders, encoded.tokens)
-        layers.append(lens.LayerBlocks(r2_points, r2_tokens, heads))
+        layers.append(lens.LayerBlocks(*encoded.explained, heads))
     return layers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from console.output import significant
-from console.sections import Section, Table
+from console.sections import Section, Table, table_of
 from training.comparison.weights.block_verdicts import NATS, SHARE
 from training.comparison.weights.encoder_pairs import Beyond, largest_beyond
 from training.comparison.weights.encoder_verdicts import LEAST_MASS, Verdicts, judge
@@ -193,24 +193,12 @@ def _limits(blocks: EncodedBlocks) -> str:
 
 
 def _distance_table(found: WeightsResult) -> Table:
-    copies = found.symmetries.copies
-    rows = [("copy of itself, the worst", max(copies, key=lambda row: row.after))]
-    if found.symmetries.broken is not None:
-        rows.append(("control: copy, units stretched", found.symmetries.broken))
-    rows += [
-        ("control: untrained network", found.controls["untrained"]),
-        ("control: random directions", found.controls["random"]),
-    ]
-    cells = [
-        [
-            label,
-            significant(row.before),
-            significant(row.after),
-            significant(row.cosine),
-            *(significant(row.by_kind.get(kind)) for kind in KINDS),
-        ]
-        for label, row in rows
-    ]
+    copies, broken = found.symmetries.copies, found.symmetries.broken
+    rows = {"copy of itself, the worst": max(copies, key=lambda row: row.after)}
+    if broken is not None:
+        rows["control: copy, units stretched"] = broken
+    rows["control: untrained network"] = found.controls["untrained"]
+    rows["control: random directions"] = found.controls["random"]
     note = (
         f"{len(copies)} copies, seed {found.seed}. Distances from the learned network, relative to its norm. "
         "Before: weight by weight. After: forms A = c W_Q W_K^T and V = W_V W_O of matched heads, matched "
@@ -218,8 +206,18 @@ def _distance_table(found: WeightsResult) -> Table:
         "the backbones' matched forms. A network of small weights is near 1 whatever its directions; random "
         "directions have the learned network's sizes, and its read-in and read-out."
     )
-    header = ["network", "before", "after", "cosine", *KINDS.values()]
-    return Table("Distance modulo the symmetries", header, cells, note)
+    return table_of(
+        "Distance modulo the symmetries",
+        rows.items(),
+        [
+            ("network", lambda row: row[0]),
+            ("before", lambda row: significant(row[1].before)),
+            ("after", lambda row: significant(row[1].after)),
+            ("cosine", lambda row: significant(row[1].cosine)),
+            *((name, lambda row, k=k: significant(row[1].by_kind.get(k))) for k, name in KINDS.items()),
+        ],
+        note,
+    )
 
 
 def _block_table(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: int) -> Table:

@@ -18,6 +18,7 @@ from constructions.em.weights import em_stream
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.recording import record
+from training.comparison.common.regimes import named_start
 from training.comparison.probes import PART, targets
 from training.comparison.probes import measure as probes
 from training.comparison.probes import trend as trends
@@ -60,7 +61,7 @@ def rounding(X: torch.Tensor) -> float:
 
 
 def path_of(batch, steps: int = 6, seed: int = 1) -> targets.Path:
-    start = targets.named_start(batch.X, batch.truth.n_components, "random-points", generator(seed))
+    start = named_start(batch.X, batch.truth.n_components, "random-points", generator(seed))
     return targets.em_path(batch.X, start, steps)
 
 

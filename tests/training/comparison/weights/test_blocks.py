@@ -14,7 +14,8 @@ from constructions.language.stream import Stream
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights.block_verdicts import BlocksResult
-from training.comparison.weights.blocks import compare_blocks, layer_inputs, render_blocks
+from training.comparison.weights.blocks import compare_blocks, layer_inputs
+from training.comparison.weights.blocks_report import render_blocks
 
 EM = em_construction(2, 3, 2, 12)
 S = EM.stream

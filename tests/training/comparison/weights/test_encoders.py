@@ -27,7 +27,6 @@ from training.comparison.weights.encoders import (
     Sizes,
     block_sizes,
     encode,
-    explained,
     fit_encoders,
     head_blocks,
     named_variables,
@@ -100,8 +99,8 @@ def test_variables_of_other_tasks_leave_nothing(named):
     own, other = (encode(h, t, n, T // 2)[0] for n in (named, named.shuffled(generator(6))))
     sizes = [head_blocks(e, form, theorem_terms(e.named)).blocks["E x mu"].size for e in (own, other)]
     assert sizes[1] < 0.2 * sizes[0]
-    assert explained(own.named.points, own.point_encoders, own.points) > 0.9
-    assert explained(other.named.points, other.point_encoders, other.points) < 0.1
+    assert own.explained[0] > 0.9
+    assert other.explained[0] < 0.1
 
 
 def test_a_shuffle_moves_every_task(named):
@@ -149,8 +148,7 @@ def test_sizes_of_pairs_are_those_of_their_scores(named):
     h, t, points, tokens = streams(named, noise=0.1)
     [encoded] = encode(h, t, named, T // 2)
     form = e_form(points, tokens) + drawn(WIDTH, WIDTH, seed=12)
-    encoders = (encoded.point_encoders, encoded.token_encoders)
-    found = pair_sizes(encoders, (moments(encoded.named.points), moments(encoded.named.tokens)), form)
+    found = pair_sizes(encoded, moments(encoded.named), form)
     assert len(found) == 2 * 4 * 4
     blocks = head_blocks(encoded, form, theorem_terms(encoded.named))
     for label in LABELS:
