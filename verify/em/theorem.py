@@ -96,8 +96,8 @@ class EM(Theorem[Problem]):
         masks = data.component_mask, data.n_features
         path = path_bound(weights, data.X, data.token_mask, found, means, *masks, dtype, start=apart)
         return {
-            "means": _bound(path.mean, path.mean_approximation),
-            "weights": _bound(path.weight, path.weight_approximation),
+            "means": Bound.split(path.mean, path.mean_approximation),
+            "weights": Bound.split(path.weight, path.weight_approximation),
         }
 
     def resource_table(self, weights: EMConstruction) -> str:
@@ -110,11 +110,6 @@ def _problem(name: str, draw: families.Family, sizes: Sizes, tasks: int, generat
     size = families.Size(sizes["d"], sizes["K"], sizes["N"])
     X, means = (place.inside(part, torch.float32) for part in draw(generator, place, size, tasks))
     return Problem(name, X, families.spread_weights(generator, tasks, size.components), means, "drawn")
-
-
-def _bound(total: Tensor, approximation: Tensor) -> Bound:
-    """What is left of the total is rounding; where nothing is claimed it is inf, and approximation too."""
-    return Bound(approximation, torch.where(total.isfinite(), total - approximation, torch.inf))
 
 
 THEOREM_1 = EM()

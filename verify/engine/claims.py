@@ -33,7 +33,7 @@ def check_paths(
     check = Check(theorem.source, seed, dtype)
     found, generator = Found(), torch.Generator().manual_seed(seed)
     for sizes in theorem.sizes:
-        for accuracy in (None,) if theorem.accuracy is None else theorem.accuracy.values:
+        for accuracy in theorem.accuracies:
             weights = theorem.construct(sizes, PATH_STEPS, accuracy)
             for family in theorem.families:
                 instance = drawn(theorem, family, sizes, PATH_TASKS, dtype, generator)

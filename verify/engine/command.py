@@ -13,14 +13,15 @@ from rich.console import Console
 from console.errors import checking_input
 from console.folder import default_out, file_digest
 from console.memory import check_fits
-from console.options import dtype_named, plain_value, usable_device
 from console.output import significant
 from console.terminal import print_verdict, progress, widen
+from verify.engine import options
 from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
 from verify.engine.loading import load_theorem
 from verify.engine.measure import Measured, drawn, measure
 from verify.engine.report import Report
 from verify.engine.search import Found, described, search
+from verify.engine.sweep import SweptAt, swept
 from verify.engine.tables import print_rows
 from verify.engine.theorem import Theorem
 
@@ -42,24 +43,11 @@ SWEEP = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(options.Options):
     """Of one call, checked."""
 
-    steps: int
     trials: int
     instances: int
-    dtype: torch.dtype
-    device: str
-    seed: int
-
-    @classmethod
-    def named(cls, steps: int, trials: int, instances: int, dtype: str, device: str, seed: int) -> Options:
-        """With the dtype and the device that the command line names.
-
-        Raises:
-            BadInputError: one that cannot be used.
-        """
-        return cls(steps, trials, instances, dtype_named(dtype), usable_device(device), seed)
 
 
 def check_file(place: str, options: Options, out: Path | None, context: typer.Context) -> int:
@@ -74,7 +62,7 @@ def check_file(place: str, options: Options, out: Path | None, context: typer.Co
     file, _, name = place.rpartition(":")
     out = out or default_out(f"theorem_{found.key}", context, leave=("theorem",))
     run = {"file": file_digest(Path(file)), "theorem": name}
-    run |= {name: str(plain_value(value)) for name, value in vars(options).items()}
+    run |= {name: str(value) for name, value in options.plain().items()}
     return check(found, options, out, run, Console())
 
 
@@ -86,9 +74,8 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     """
     report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("theorem_report.html"))
     generator = torch.Generator().manual_seed(options.seed)
-    finest = None if theorem.accuracy is None else theorem.accuracy.values[-1]
+    finest = theorem.accuracies[-1]
     paths: dict[str, Measured] = {}
-    sweep: list[dict[str, Any]] = []
     with checking_input(theorem.key), progress(len(theorem.sizes) + 2) as start:
         for sizes in theorem.sizes:
             start(described(sizes))
@@ -119,33 +106,14 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     return report.write(console, results, pictures, page)
 
 
-def swept(theorem: Theorem[Any], options: Options, generator: torch.Generator) -> list[dict[str, Any]]:
-    """One step of the first family at every accuracy, medians over all items; nothing where it is exact."""
-    if theorem.accuracy is None:
-        return []
-    sizes, family = theorem.sizes[0], next(iter(theorem.families))
-    instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
-    rows = []
-    for value in theorem.accuracy.values:
-        weights = theorem.construct(sizes, 1, value)
-        found = measure(theorem, weights, instance, options.dtype, options.device, 1)
-        for name, error in found.error.items():
-            bound = found.bound[name]
-            parts = {"error": error, "approximation": bound.approximation, "rounding": bound.rounding}
-            medians = {key: float(part[found.compared[name]].median()) for key, part in parts.items()}
-            rows.append({"quantity": name, "accuracy": value} | medians)
-    return rows
-
-
 def _results(
     theorem: Theorem[Any],
     options: Options,
     paths: dict[str, Measured],
-    sweep: list[dict[str, Any]],
+    sweep: list[SweptAt],
     found: Found,
 ) -> dict[str, Any]:
     broken = sum(int(measured.broken().sum()) for measured in paths.values())
-    steps = range(1, options.steps + 1)
     return {
         "theorem": theorem.name,
         "source": theorem.source,
@@ -153,40 +121,30 @@ def _results(
         "passed": broken == 0 and not found.broken,
         "broken": broken,
         "seed": options.seed,
-        "dtype": str(options.dtype).removeprefix("torch."),
-        "settings": {name: str(value).removeprefix("torch.") for name, value in vars(options).items()},
-        "paths": [
-            {"instance": name} | row
-            for name, measured in paths.items()
-            for s in steps
-            for row in measured.at(s)
-        ],
+        "dtype": options.plain()["dtype"],
+        "settings": {name: str(value) for name, value in options.plain().items()},
+        "paths": [row for name, measured in paths.items() for row in measured.largest(name)],
         "sweep": sweep,
-        "search": found.as_dict(),
+        "search": found,
     }
 
 
 def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], resources: str) -> None:
     widen(console)
     console.print(f"{theorem.name} ({theorem.source})", markup=False)
-    end = results["paths"][-1]["step"]
-    last = [r | {"bound": _total(r)} for r in results["paths"] if r["step"] == end]
+    end = results["paths"][-1].step
+    last = [row for row in results["paths"] if row.step == end]
     print_rows(console, f"After {end} steps, largest over the tasks", LAST, last)
     if theorem.accuracy is not None:
-        rows = [row | {"accuracy": f"{row['accuracy']:g}"} for row in results["sweep"]]
-        print_rows(console, "One step, medians", ((theorem.accuracy.name, "accuracy"), *SWEEP), rows)
-    searched = results["search"]
+        print_rows(console, "One step, medians", ((theorem.accuracy.name, "shown"), *SWEEP), results["sweep"])
+    found: Found = results["search"]
     console.print(
-        f"search: {searched['instances']} instances of {len(searched['families'])} families, "
-        f"{len(searched['broken'])} broken draws, least bound/error {significant(searched['margin'], 3)}, "
-        f"{searched['claimed']} of {searched['steps']} bounds finite, {searched['refused']} refused",
+        f"search: {found.instances} instances of {len(found.families)} families, "
+        f"{len(found.broken)} broken draws, least bound/error {significant(found.margin, 3)}, "
+        f"{found.claimed} of {found.steps} bounds finite, {found.refused} refused",
         markup=False,
     )
-    for line in searched["broken"][:5]:
+    for line in found.broken[:5]:
         console.print(f"BROKEN: {line}", style="red", markup=False)
     console.print(resources, markup=False, highlight=False)
     print_verdict(console, results["passed"])
-
-
-def _total(row: dict[str, Any]) -> float | None:
-    return None if row["error"] is None else row["approximation"] + row["rounding"]

@@ -54,11 +54,10 @@ class Case:
     @classmethod
     def of(cls, theorem: Theorem[Any], dtype: torch.dtype = torch.float64, family: str | None = None) -> Case:
         sizes = theorem.sizes[0]
-        accuracy = None if theorem.accuracy is None else theorem.accuracy.values[-1]
         name = family or next(iter(theorem.families))
         g = torch.Generator().manual_seed(0)
         instance = drawn(theorem, name, sizes, TASKS, dtype, g)
-        return cls(theorem, theorem.construct(sizes, STEPS, accuracy), instance, dtype)
+        return cls(theorem, theorem.construct(sizes, STEPS, theorem.accuracies[-1]), instance, dtype)
 
     def measured(self) -> Measured:
         return measure(self.theorem, self.weights, self.instance, self.dtype, steps=STEPS)
@@ -82,7 +81,7 @@ def every_family_and_size_is_within_its_bounds(theorem: Theorem[Any], dtype: tor
     """Also the bounds say something: most are finite."""
     steps, claimed = 0, 0
     for sizes in theorem.sizes:
-        for accuracy in (None,) if theorem.accuracy is None else theorem.accuracy.values:
+        for accuracy in theorem.accuracies:
             weights = theorem.construct(sizes, STEPS, accuracy)
             for name in theorem.families:
                 instance = drawn(theorem, name, sizes, TASKS, dtype, torch.Generator().manual_seed(1))
