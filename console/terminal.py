@@ -82,8 +82,8 @@ def print_exact(console: Console, exact: list[dict[str, Any]]) -> None:
         console.print(f"exact: {status}, {record['claim']} ({record['note']})", markup=False)
 
 
-def print_verdict(console: Console, passed: bool) -> None:
+def print_verdict(
+    console: Console, passed: bool, held: str = "every claim held", broken: str = "A CLAIM IS BROKEN"
+) -> None:
     """The last line."""
-    console.print(
-        "every claim held" if passed else "A CLAIM IS BROKEN", style="bold green" if passed else "bold red"
-    )
+    console.print(held if passed else broken, style="bold green" if passed else "bold red")

@@ -97,7 +97,7 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
     refreshed_ratios: list[Tensor] = []
     for draw in search(instances, seed, dtype):
         met.see(draw.comparison)
-        if draw.refreshed and draw.size.dim >= 3 and draw.pieces >= 128:
+        if draw.refreshed and draw.problem.sizes[0] >= 3 and draw.pieces >= 128:
             refreshed_ratios.append(draw.comparison.ratio())
     kept = met.record(check, "one step keeps its instance and a-priori bounds, means and weights")
     if instances < TIGHTNESS_FROM:
@@ -143,7 +143,7 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
         dying = torch.stack([step.bound.dying.any(-1) for step in m.steps]).any(0)[comparable]
         steep = (m.bounds.lipschitz.amax(1) > STEEP)[comparable]
         held = int((m.bounds.holds[:, -1] & m.comparable[:, -1]).sum())
-        broken = sum(sum(record["broken"].values()) for record in m.records)
+        broken = sum(record.broken.total for record in m.records)
         for name, (quantile, level) in LEVELS.items():
             found = float(errors.quantile(quantile))
             large = errors > level

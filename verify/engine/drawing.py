@@ -18,7 +18,8 @@ from verify.engine.sweep import SweptAt
 from verify.engine.tables import grouped
 from verify.engine.theorem import Theorem
 
-R, K = TypeVar("R"), TypeVar("K")
+R = TypeVar("R")
+K = TypeVar("K")
 
 MAX_SCATTERED = 4000
 """Dots drawn at most in a scatter, evenly spaced among all."""
