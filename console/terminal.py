@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -73,13 +72,6 @@ def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequ
 def marked(broken: int) -> str:
     """Kept or broken, marked up."""
     return "[red]BROKEN[/red]" if broken else "kept"
-
-
-def print_exact(console: Console, exact: list[dict[str, Any]]) -> None:
-    """One line for each exact claim."""
-    for record in exact:
-        status = "held" if record["passed"] else "FAILED"
-        console.print(f"exact: {status}, {record['claim']} ({record['note']})", markup=False)
 
 
 def print_verdict(

@@ -60,7 +60,7 @@ def sweep(
         errors = comparison.mean_error, bound.mean_instance, bound.mean_apriori
         medians = (float(v[counted].median()) for v in errors)
         rho = apriori_rho(em.pieces, floor, radius, dim)
-        points.append(SweepPoint(problem.label, count, split, rho, *medians, int(counted.sum())))
+        points.append(SweepPoint(problem.label, count, split, rho, *medians, components=int(counted.sum())))
     return points
 
 
