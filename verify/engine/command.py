@@ -21,7 +21,7 @@ from verify.engine.loading import load_theorem
 from verify.engine.measure import Measured, drawn, measure
 from verify.engine.report import Report
 from verify.engine.search import Found, described, search
-from verify.engine.sweep import SweptAt, swept
+from verify.engine.sweep import swept
 from verify.engine.tables import print_rows
 from verify.engine.theorem import Theorem
 
@@ -90,14 +90,35 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
         sweep = swept(theorem, options, generator)
         start("search")
         found = search(theorem, options.instances, options.dtype, options.seed, options.device)
+    rows = [row for name, measured in paths.items() for row in measured.largest(name)]
+    broken = sum(int(measured.broken().sum()) for measured in paths.values())
     shown = theorem.construct(theorem.sizes[0], options.steps, finest)
-    results = _results(theorem, options, paths, sweep, found)
-    _print(console, theorem, results, theorem.resource_table(shown))
-    layers = shown.plot_weights()[:MOST_LAYERS]
-    largest = dict(list(paths.items())[-6:])
-    pictures = [against_steps(largest), bound_against_error(paths.values())]
+    results = {
+        "theorem": theorem.name,
+        "source": theorem.source,
+        "hypotheses": theorem.hypotheses,
+        "passed": broken == 0 and not found.broken,
+        "broken": broken,
+        "seed": options.seed,
+        "dtype": options.plain()["dtype"],
+        "settings": {name: str(value) for name, value in options.plain().items()},
+        "paths": rows,
+        "sweep": sweep,
+        "search": found,
+    }
+    widen(console)
+    console.print(f"{theorem.name} ({theorem.source})", markup=False)
+    last = [row for row in rows if row.step == options.steps]
+    print_rows(console, f"After {options.steps} steps, largest over the tasks", LAST, last)
+    if theorem.accuracy is not None:
+        print_rows(console, "One step, medians", ((theorem.accuracy.name, "shown"), *SWEEP), sweep)
+    _print_search(console, found)
+    console.print(theorem.resource_table(shown), markup=False, highlight=False)
+    print_verdict(console, broken == 0 and not found.broken)
+    pictures = [against_steps(dict(list(paths.items())[-6:])), bound_against_error(paths.values())]
     pictures += [against_accuracy(theorem, sweep)] if sweep else []
-    pictures += weight_pictures(layers, f"{theorem.name} at {described(theorem.sizes[0])}")
+    what = f"{theorem.name} at {described(theorem.sizes[0])}"
+    pictures += weight_pictures(shown.plot_weights()[:MOST_LAYERS], what)
     page = {
         "theorem": theorem,
         "explanation": shown.explain(),
@@ -106,38 +127,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     return report.write(console, results, pictures, page)
 
 
-def _results(
-    theorem: Theorem[Any],
-    options: Options,
-    paths: dict[str, Measured],
-    sweep: list[SweptAt],
-    found: Found,
-) -> dict[str, Any]:
-    broken = sum(int(measured.broken().sum()) for measured in paths.values())
-    return {
-        "theorem": theorem.name,
-        "source": theorem.source,
-        "hypotheses": list(theorem.hypotheses),
-        "passed": broken == 0 and not found.broken,
-        "broken": broken,
-        "seed": options.seed,
-        "dtype": options.plain()["dtype"],
-        "settings": {name: str(value) for name, value in options.plain().items()},
-        "paths": [row for name, measured in paths.items() for row in measured.largest(name)],
-        "sweep": sweep,
-        "search": found,
-    }
-
-
-def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], resources: str) -> None:
-    widen(console)
-    console.print(f"{theorem.name} ({theorem.source})", markup=False)
-    end = results["paths"][-1].step
-    last = [row for row in results["paths"] if row.step == end]
-    print_rows(console, f"After {end} steps, largest over the tasks", LAST, last)
-    if theorem.accuracy is not None:
-        print_rows(console, "One step, medians", ((theorem.accuracy.name, "shown"), *SWEEP), results["sweep"])
-    found: Found = results["search"]
+def _print_search(console: Console, found: Found) -> None:
     console.print(
         f"search: {found.instances} instances of {len(found.families)} families, "
         f"{len(found.broken)} broken draws, least bound/error {significant(found.margin, 3)}, "
@@ -146,5 +136,3 @@ def _print(console: Console, theorem: Theorem[Any], results: dict[str, Any], res
     )
     for line in found.broken[:5]:
         console.print(f"BROKEN: {line}", style="red", markup=False)
-    console.print(resources, markup=False, highlight=False)
-    print_verdict(console, results["passed"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from baselines.robust_tensor_power import tensor_power_iteration
-from console.errors import BadInputError
+from console.errors import BadInputError, checking_input
 from console.folder import file_digest
 from console.memory import check_fits
 from console.options import as_typed
@@ -84,33 +84,28 @@ def problems(
         T = load_tensor(options.tensor)
         d = T.shape[0]
         given = None if options.start is None else load_start(options.start, d)
-        _check_size(
-            "--tensor", d, count if given is None else len(given), options.steps, options.max_dim, weights
-        )
+        _check_size(options, "--tensor", d, count if given is None else len(given), weights)
         v = unit_vectors(count, d, generator) if given is None else given
-        kind = symmetry(T)
-        name = f"{printable(options.tensor.name)}, d={d}, {kind}"
+        name = f"{printable(options.tensor.name)}, d={d}, {symmetry(T)}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
         for d in options.dims or dims:
-            _check_size("--dims", d, count, options.steps, options.max_dim, weights)
+            _check_size(options, "--dims", d, count, weights)
         found = [gaussian_problem(d, count, generator) for d in options.dims or dims]
     for problem in found:
         if not problem.fits(options.dtype):
             raise BadInputError(
                 f"{problem.name}: T or a start is 0 in {options.dtype}, or beyond its range; scale it"
             )
-    rounded = [problem.rounded(options.dtype) for problem in found]
+    found = [problem.rounded(options.dtype) for problem in found]
     if options.tensor is not None:
-        try:
-            tensor_power_iteration(rounded[0].T, rounded[0].v, options.steps)
-        except ValueError as problem:
-            raise BadInputError(f"--tensor {options.tensor}: {problem}") from None
-    return rounded
+        with checking_input(f"--tensor {options.tensor}"):
+            tensor_power_iteration(found[0].T, found[0].v, options.steps)
+    return found
 
 
-def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | None, weights: int) -> None:
-    d0, option = max_dim or dim, option if max_dim is None else "--max-dim"
+def _check_size(options: TensorOptions, option: str, dim: int, count: int, weights: int) -> None:
+    d0, option = options.max_dim or dim, option if options.max_dim is None else "--max-dim"
     if dim > d0:
         raise BadInputError(f"--max-dim {d0}: is smaller than d = {dim} of the tensors")
     most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
@@ -127,7 +122,7 @@ def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | No
         )
     check_fits("trials", count, 64 * d0**3)
     # The path, its reference and their bounds, entry by entry, and a row of plain values for each step.
-    check_fits("steps", steps, 64 * count * dim + ROW)
+    check_fits("steps", options.steps, 64 * count * dim + ROW)
 
 
 def symmetry(T: Tensor) -> str:

@@ -53,9 +53,9 @@ def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Path
         claimed = bound.isfinite()
         margin = torch.where(claimed & (error > 0), bound / error, torch.inf)
         values = error.median(), error.max(), bound.median(), margin.min()
-        counts = {"claimed": int(claimed.sum()), "broken": int((~(error <= bound)).sum())}
         where = problem.name, problem.dim, form, step, len(error)
-        rows.append(PathRow(*where, *map(float, values), **counts))
+        at, over = int(claimed.sum()), int((~(error <= bound)).sum())
+        rows.append(PathRow(*where, *(float(x) for x in values), claimed=at, broken=over))
     return rows
 
 
