@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from constructions.language.hypotheses import HypothesisError
 from verify.engine.theorem import Bound, Sizes, States, Theorem
 
 
@@ -130,6 +133,21 @@ def measure(
         for name, after in reference.items()
     }
     return Measured(states, reference, error, bound, defined)
+
+
+def every_path(
+    theorem: Theorem[Any], tasks: int, steps: int, dtype: torch.dtype, g: torch.Generator
+) -> Iterator[tuple[str, str, Measured | None]]:
+    """Every family at all sizes and accuracies, with where that is; None where an instance is refused."""
+    for sizes, accuracy in itertools.product(theorem.sizes, theorem.accuracies):
+        weights = theorem.construct(sizes, steps, accuracy)
+        for family in theorem.families:
+            instance = drawn(theorem, family, sizes, tasks, dtype, g)
+            try:
+                found = measure(theorem, weights, instance, dtype, steps=steps)
+            except HypothesisError:
+                found = None
+            yield family, f"{family}, {dict(sizes)}, accuracy {accuracy}", found
 
 
 def drawn(

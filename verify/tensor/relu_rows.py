@@ -11,9 +11,9 @@ from baselines.robust_tensor_power import tensor_power_iteration
 from console.errors import BadInputError
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power.relu_bounds import relative_chord_error, required_offset
-from verify.tensor.data import TensorProblem
+from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path, one_step, steps_in_range
-from verify.tensor.rows import PathRow, Recovered, orthogonal, path_rows, recovery_row
+from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row
 
 NORM_MARGIN = 2.0
 """The piecewise norm covers what the reference meets, and this factor more on both sides."""
@@ -118,7 +118,7 @@ def recovery_rows(
     forms: tuple[str, ...] = ("rms", "piecewise"),
 ) -> list[Recovered]:
     """Every component of a random orthogonally decomposable tensor, by each norm."""
-    problem = orthogonal(dim, components, on, generator)
+    problem = orthogonal_problem(dim, components, generator).rounded(on.dtype)
     # What is left after deflation can be small along a random start: the range is wide on that side.
     norms = torch.tensor([1e-5, 2.0])
     built = {form: normalised_construction(form, dim, 1, pieces, norms) for form in forms}

@@ -10,7 +10,7 @@ import torch
 from constructions.tensor_power.iteration import PowerIteration
 from verify.engine.record import Check, Record, quotient
 from verify.engine.tables import grouped
-from verify.tensor.data import OrthogonalProblem, TensorProblem, orthogonal_problem
+from verify.tensor.data import OrthogonalProblem, TensorProblem
 from verify.tensor.measure import PathErrors, Runtime
 from verify.tensor.recover import recover
 
@@ -90,11 +90,6 @@ class Recovered:
     def tensor(self) -> str:
         """As in d=8, K=5."""
         return f"d={self.d}, K={self.components}"
-
-
-def orthogonal(dim: int, components: int, on: Runtime, generator: torch.Generator) -> OrthogonalProblem:
-    """A random orthogonally decomposable tensor, in numbers of the dtype."""
-    return orthogonal_problem(dim, components, generator).rounded(on.dtype)
 
 
 def recovery_row(

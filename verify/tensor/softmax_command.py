@@ -44,7 +44,7 @@ BEST = (
     *(("predicted", "predicted_error"), ("error there", "error_there"), ("slope", "slope", 3)),
 )
 SINKS = (
-    *(("tensor", "problem"), ("c", "height"), ("eps", "epsilon"), ("error", "error")),
+    *(("tensor", "problem"), ("c", "sink", 4), ("eps", "epsilon"), ("error", "error")),
     *(("predicted", "predicted"), ("bound", "bound"), ("entry ratio", "ratio", 3), ("bounds", "broken")),
 )
 

@@ -29,9 +29,9 @@ from constructions.tensor_power.softmax_bounds import (
     predicted_error,
     step_bound,
 )
-from verify.tensor.data import TensorProblem
+from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path
-from verify.tensor.rows import PathRow, Recovered, orthogonal, path_rows, recovery_row
+from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row
 
 EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
 SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
@@ -67,11 +67,6 @@ class Point:
     rounding: float
     reach: float
     broken: int
-
-    @property
-    def height(self) -> str:
-        """c as text."""
-        return f"{self.sink:g}"
 
 
 @dataclass(frozen=True)
@@ -268,7 +263,7 @@ def recovery_rows(
     generator: torch.Generator,
 ) -> list[Recovered]:
     """Every component of a random orthogonally decomposable tensor, for each number of pairs."""
-    problem = orthogonal(dim, components, on, generator)
+    problem = orthogonal_problem(dim, components, generator).rounded(on.dtype)
     rows = []
     for p in pairs:
         # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
