@@ -66,6 +66,12 @@ class Rounding:
     float32: float
     float64: float
 
+    @classmethod
+    def of(cls, em: EMConstruction, data: StepData) -> Rounding:
+        """Of the step from the state in ``data``."""
+        bounds = (one_step_bound(em, data, dtype) for dtype in (torch.float32, torch.float64))
+        return cls(*(float(bound.mean_rounding.median()) for bound in bounds))
+
 
 @dataclass(frozen=True)
 class OneStep:
@@ -197,17 +203,8 @@ def measure(
         comparable=comparable,
         records=[],
     )
-    shares = _rounding_shares(em, X, path_weights, path_means)
+    shares = [Rounding.of(em, StepData.uniform(X, *states[t], refreshed=t > 0)) for t in range(run.steps)]
     return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
-
-
-def _rounding_shares(em: EMConstruction, X: Tensor, weights: Tensor, means: Tensor) -> list[Rounding]:
-    shares = []
-    for t in range(weights.shape[1] - 1):
-        data = StepData.uniform(X, weights[:, t], means[:, t], refreshed=t > 0)
-        parts = (one_step_bound(em, data, dtype).mean_rounding for dtype in (torch.float32, torch.float64))
-        shares.append(Rounding(*(float(part.median()) for part in parts)))
-    return shares
 
 
 def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRecord:
