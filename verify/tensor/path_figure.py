@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from console.output import Picture
 from verify.engine.drawing import coloured, curve, finish, panels
-from verify.engine.tables import grouped
 from verify.tensor.rows import PathRow
 
 LARGEST_DRAWN = 1e30
@@ -13,10 +12,11 @@ LARGEST_DRAWN = 1e30
 
 def path_picture(rows: list[PathRow], caption: str) -> Picture:
     """A panel for each problem and a colour for each iteration."""
-    problems = grouped(rows, lambda row: row.problem)
-    figure, axes_of = panels(len(problems))
-    for axes, (name, runs) in zip(axes_of, problems.items(), strict=True):
-        for color, form, chosen in coloured(runs, lambda row: row.form):
+    names = list(dict.fromkeys(row.problem for row in rows))
+    figure, axes_of = panels(len(names))
+    for axes, name in zip(axes_of, names, strict=True):
+        for color, form, everywhere in coloured(rows, lambda row: row.form):
+            chosen = [row for row in everywhere if row.problem == name]  # none where it left the range
             steps = [row.step for row in chosen]
             bounds = (row.bound if row.bound < LARGEST_DRAWN else None for row in chosen)
             curve(axes, steps, bounds, "--", color)
