@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -75,15 +74,8 @@ def marked(broken: int) -> str:
     return "[red]BROKEN[/red]" if broken else "kept"
 
 
-def print_exact(console: Console, exact: list[dict[str, Any]]) -> None:
-    """One line for each exact claim."""
-    for record in exact:
-        status = "held" if record["passed"] else "FAILED"
-        console.print(f"exact: {status}, {record['claim']} ({record['note']})", markup=False)
-
-
-def print_verdict(console: Console, passed: bool) -> None:
+def print_verdict(
+    console: Console, passed: bool, held: str = "every claim held", broken: str = "A CLAIM IS BROKEN"
+) -> None:
     """The last line."""
-    console.print(
-        "every claim held" if passed else "A CLAIM IS BROKEN", style="bold green" if passed else "bold red"
-    )
+    console.print(held if passed else broken, style="bold green" if passed else "bold red")

@@ -14,19 +14,7 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import (
-    DeviceName,
-    DtypeName,
-    Out,
-    Seed,
-    at_least_one,
-    dtype_named,
-    real,
-    usable_device,
-    usable_seed,
-    whole,
-    whole_numbers,
-)
+from console.options import DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -85,30 +73,9 @@ def main(
         from rich.console import Console
 
         from verify.em.command import check
-        from verify.em.options import Options, starts_named, usable_floor, usable_radius
-    options = Options(
-        data=data,
-        dataset=dataset,
-        header=header,
-        columns=columns,
-        dims=whole_numbers("dims", dims),
-        components=whole_numbers("components", components),
-        samples=whole_numbers("samples", samples),
-        steps=at_least_one("steps", steps) or 1,
-        pieces=sorted(set(whole_numbers("pieces", pieces) or [])),
-        starts=None if start is None else starts_named(start),
-        init=init,
-        trials=at_least_one("trials", trials),
-        floor=usable_floor(floor, dtype_named(dtype)),
-        radius=None if radius is None else usable_radius(radius),
-        max_dim=at_least_one("max-dim", max_dim),
-        max_components=at_least_one("max-components", max_components),
-        standardise=standardise,
-        pca=pca,
-        dtype=dtype_named(dtype),
-        device=usable_device(device),
-        seed=usable_seed(seed),
-    )
+        from verify.em.options import Options, starts_named
+    counts = sorted(set(whole_numbers("pieces", pieces) or []))
+    options = Options.checked(locals(), pieces=counts, starts=starts_named(start))
     out = out or default_out("em_construction", context, ("data", "dataset"))
     return check(options, out, Console())
 

@@ -83,24 +83,25 @@ def piecewise_resources(dims: list[int], steps: int, errors: list[float]) -> lis
 
 def softmax_resources(dims: list[int], steps: int, pairs: list[int], dtype: torch.dtype) -> list[list[str]]:
     """Softmax: for each d and p, at the best epsilon, with the error predicted for one product of 1."""
-    rows = []
-    for d in dims:
-        for p in pairs:
-            heads = Heads(best_epsilon(dtype, p, SINK[dtype]), p, SINK[dtype])
-            name = f"{str(dtype).removeprefix('torch.')}, p={p}, eps={significant(heads.epsilon)}"
-            rows.append(_softmax_row(name, heads, d, steps, predicted_product_error(heads, dtype)))
-    return rows
+    best = [Heads(best_epsilon(dtype, p, SINK[dtype]), p, SINK[dtype]) for p in pairs]
+    name = str(dtype).removeprefix("torch.")
+    return [
+        _softmax_row(
+            f"{name}, p={heads.pairs}, eps={significant(heads.epsilon)}",
+            *(heads, d, steps, predicted_product_error(heads, dtype)),
+        )
+        for d in dims
+        for heads in best
+    ]
 
 
 def softmax_resources_for(dims: list[int], steps: int, errors: list[float]) -> list[list[str]]:
     """Softmax: for each d, target and p, a large eps and a low sink whose exact error is below it."""
-    rows = []
-    for d in dims:
-        for error in errors:
-            for heads in (heads_for(error, d, p) for p in PAIRS):
-                name = f"p={heads.pairs}, eps={significant(heads.epsilon)}, c={heads.sink:.3g}"
-                rows.append(_softmax_row(name, heads, d, steps, error))
-    return rows
+    cases = [(d, error, heads_for(error, d, p)) for d in dims for error in errors for p in PAIRS]
+    return [
+        _softmax_row(f"p={h.pairs}, eps={significant(h.epsilon)}, c={h.sink:.3g}", h, d, steps, error)
+        for d, error, h in cases
+    ]
 
 
 def _softmax_row(name: str, heads: Heads, dim: int, steps: int, error: float) -> list[str]:

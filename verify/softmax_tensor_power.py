@@ -59,7 +59,7 @@ def main(
         from verify.tensor.softmax_command import check
     if max(counts) > MAX_PAIRS:
         raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
+    options = TensorOptions.checked(locals())
     out = out or default_out("softmax_tensor_power", context, ("tensor",))
     return check(options, out, sorted(counts), epsilon, sink, Console())
 

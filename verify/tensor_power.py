@@ -51,7 +51,7 @@ def main(
 
         from verify.tensor.options import TensorOptions
         from verify.tensor.relu_command import check
-    options = TensorOptions.checked(tensor, start, dims, max_dim, steps, trials, dtype, device, seed)
+    options = TensorOptions.checked(locals())
     out = out or default_out("tensor_power", context, ("tensor",))
     return check(options, out, pieces, instances, Console())
 

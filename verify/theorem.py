@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import DeviceName, DtypeName, Out, Seed, at_least_one, usable_seed, whole
+from console.options import DeviceName, DtypeName, Out, Seed, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -32,12 +32,9 @@ def main(
     out: Out = None,
 ) -> int:
     """See the module's docstring."""
-    for name, value in {"steps": steps, "trials": trials, "instances": instances}.items():
-        at_least_one(name, value)
-    usable_seed(seed)
     with loading():
         from verify.engine.command import Options, check_file
-    options = Options.named(steps, trials, instances, dtype, device, seed)
+    options = Options.checked(locals())
     return check_file(theorem, options, out, context)
 
 

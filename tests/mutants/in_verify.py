@@ -178,8 +178,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "90th percentile of the rest",
         "verify/em/measure.py",
-        '"p90": 0.9,',
-        '"p90": 0.1,',
+        "(0.0, 0.5, 0.9, 1.0)",
+        "(0.0, 0.5, 0.1, 1.0)",
         ("tests/verify/test_check_terms.py::test_the_spread_of_eleven_numbers",),
         "tables of errors",
     ),

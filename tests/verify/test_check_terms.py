@@ -11,7 +11,7 @@ from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
 from constructions.tensor_power.relu import tensor_power_construction
 from verify.em.compare import compare_step
-from verify.em.measure import _spread
+from verify.em.measure import Spread
 from verify.em.problems import Problem
 from verify.em.sweep import sweep
 from verify.tensor.data import TensorProblem
@@ -30,8 +30,8 @@ def test_the_error_of_a_mean_is_a_euclidean_length():
 
 
 def test_the_spread_of_eleven_numbers():
-    found = _spread(torch.arange(11.0).flip(0))
-    assert found == {"min": 0.0, "median": 5.0, "p90": 9.0, "max": 10.0}
+    found = Spread.of(torch.arange(11.0).flip(0))
+    assert found == Spread(min=0.0, median=5.0, p90=9.0, max=10.0)
 
 
 def test_only_components_that_overlap_take_part_in_a_slope():

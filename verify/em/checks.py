@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from constructions.em.readout_bounds import read_out_bound
 from constructions.em.weights import SOURCE, em_construction
-from constructions.language.readout import SHARPNESS
-from constructions.language.rounding import gamma, unit_roundoff
 from verify.em.compare import StepComparison
 from verify.em.measure import measure
 from verify.em.problems import random_problem
@@ -97,7 +95,7 @@ def _search_records(seed: int, instances: int, dtype: torch.dtype) -> list[Recor
     refreshed_ratios: list[Tensor] = []
     for draw in search(instances, seed, dtype):
         met.see(draw.comparison)
-        if draw.refreshed and draw.size.dim >= 3 and draw.pieces >= 128:
+        if draw.refreshed and draw.problem.sizes[0] >= 3 and draw.pieces >= 128:
             refreshed_ratios.append(draw.comparison.ratio())
     kept = met.record(check, "one step keeps its instance and a-priori bounds, means and weights")
     if instances < TIGHTNESS_FROM:
@@ -143,7 +141,7 @@ def check_ten_steps(seed: int, instances: int) -> list[Record]:
         dying = torch.stack([step.bound.dying.any(-1) for step in m.steps]).any(0)[comparable]
         steep = (m.bounds.lipschitz.amax(1) > STEEP)[comparable]
         held = int((m.bounds.holds[:, -1] & m.comparable[:, -1]).sum())
-        broken = sum(sum(record["broken"].values()) for record in m.records)
+        broken = sum(record.broken.total for record in m.records)
         for name, (quantile, level) in LEVELS.items():
             found = float(errors.quantile(quantile))
             large = errors > level
@@ -168,24 +166,10 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
         problem = random_problem(dim, components, samples, "random-points", 50, generator)
         em = em_construction(dim, components, 2, 256, radius=problem.smallest_radius())
         run = em.run(problem.X, problem.weights, problem.means)
-        u = unit_roundoff(torch.float64)
-        chord = em.log_pi.approximation_error + 2 * em.log_pi.rounding_error(torch.float64)
-        # Each pooled number is an average of N values at most R in size: leakage, then rounding of the sum.
-        pooled = 2 * em.radius * (samples * math.exp(-SHARPNESS) + gamma(4 * samples + 10, u))
-        # log pi is pooled too, with log floor the largest value; softmax turns an error e into tanh(e / 2).
-        logs = (
-            2
-            * -math.log(em.floor)
-            * (samples * math.exp(-SHARPNESS) + gamma(4 * samples + 10 + components, u))
-        )
-        weight_bound = math.tanh((chord + 2 * logs) / 4) + gamma(4 * components + 10, u)
-        observed: list[tuple[float, Callable[[], Tensor]]] = [
-            (pooled, lambda run=run: run.means - run.path_means[:, -1]),
-            (weight_bound, lambda run=run: run.weights - run.path_weights[:, -1]),
-        ]
-        tasks += len(problem.X)
-        for bound, difference in observed:
-            error = float(difference().abs().max())
+        tasks += len(problem)
+        off = (run.means - run.path_means[:, -1], run.weights - run.path_weights[:, -1])
+        for bound, difference in zip(read_out_bound(em, samples, components), off, strict=True):
+            error = float(difference.abs().max())
             if error / bound > worst[1] / worst[0]:
                 worst = (bound, error)
     claim = "the paper's read-out gives the means and weights of the last step"

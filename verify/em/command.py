@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from console.errors import BadInputError, checking_input
 from console.folder import file_digest
 from console.options import as_typed, plain_value
 from console.terminal import progress
+from console.typed_json import to_plain
 from constructions.em.weights import SOURCE, EMConstruction, em_construction
 from constructions.language.hypotheses import HypothesisError
 from verify.em.estimates import as_estimates, best_estimate, scale_remark
@@ -25,9 +26,10 @@ from verify.em.memory import check_memory
 from verify.em.options import Options
 from verify.em.own_data import UserData, load_bundled, load_file, load_init
 from verify.em.problems import Problem, random_problem, started
-from verify.em.sweep import SweepPoint, as_rows, fitted_slope, sweep
+from verify.em.sweep import SweepPoint, slopes, sweep
 from verify.em.table import print_results
 from verify.engine.report import Report
+from verify.engine.theorem import rounded
 
 COMMAND = "verify.em_construction"
 DEFAULT_SIZES = ((1, 2, 64), (2, 3, 128), (3, 4, 103), (8, 5, 128), (16, 5, 100))
@@ -45,12 +47,11 @@ def check(options: Options, out: Path, console: Console) -> int:
     generator = torch.Generator().manual_seed(options.seed)
     with checking_input():
         user, problems, centre = _problems(options, generator)
-        problems = [problem.rounded(options.dtype) for problem in problems]
+        problems = [rounded(problem, options.dtype) for problem in problems]
         constructions = {
             p.label: [_construction(options, p, count) for count in options.pieces] for p in problems
         }
-    settings = {name: plain_value(value) for name, value in vars(options).items()}
-    run = settings | {"data": file_digest(options.data), "init": file_digest(options.init)}
+    run = options.plain() | {"data": file_digest(options.data), "init": file_digest(options.init)}
     report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("report.html"))
     if user is not None and user.read:
         console.print(user.read, markup=False, highlight=False, soft_wrap=True)
@@ -74,14 +75,14 @@ def check(options: Options, out: Path, console: Console) -> int:
             start(f"{problem.label}, error against pieces, equal split")
             equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
     results = _results(options, measurements, best, equal, user, centre)
-    print_results(console, measurements, results)
+    print_results(console, measurements, best, equal)
     if results["scale"]:
         _warn(results["scale"])
     page = {
         "explanation": measurements[-1].em.explain(),
         "resources": measurements[-1].em.resource_table(),
         "norms": measurements[-1].em.resources().table(),
-        "last": [m.records[-1] for m in measurements],
+        "last": [to_plain(m.records[-1]) for m in measurements],
     }
     return report.write(console, results, pictures(measurements, best, equal), page)
 
@@ -90,21 +91,16 @@ def _problems(
     options: Options, generator: torch.Generator
 ) -> tuple[UserData | None, list[Problem], Tensor | None]:
     """The problems to run; for the user's own data also what was subtracted from the points."""
+    named = options.header is not None or options.columns is not None
+    _refuse(named and options.data is None, "--header, --columns need --data")
+    starts = options.starts or [DEFAULT_START]
     if options.data is None and options.dataset is None:
         _refuse(options.init is not None, "--init needs --data or --dataset")
         _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
-        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
         trials, sizes = options.trials or GRID_TRIALS, _sizes(options)
-        check_memory(options, sizes, trials * len(options.starts or [DEFAULT_START]))
-        return (
-            None,
-            [
-                random_problem(d, k, n, start, trials, generator)
-                for d, k, n in sizes
-                for start in options.starts or [DEFAULT_START]
-            ],
-            None,
-        )
+        check_memory(options, sizes, trials * len(starts))
+        drawn = [random_problem(*size, start, trials, generator) for size in sizes for start in starts]
+        return None, drawn, None
     _refuse(options.data is not None and options.dataset is not None, "give --data or --dataset, not both")
     _refuse(
         options.dims is not None or options.samples is not None, "--dims, --samples are for the random grid"
@@ -113,44 +109,45 @@ def _problems(
         standardise = options.standardise or False
         user = load_file(options.data, standardise, options.pca, options.header, options.columns)
     else:
-        _refuse(options.header is not None or options.columns is not None, "--header, --columns need --data")
         user = load_bundled(options.dataset or "", options.standardise is not False, options.pca)
     centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
     X = user.X - centre
-    if options.init is not None:
-        _refuse(
-            options.trials is not None or options.starts is not None, "--init leaves no --trials, --start"
-        )
-        weights, means = load_init(options.init)
-        _refuse(
-            means.shape[1] != X.shape[1],
-            f"--init {options.init}: means have {means.shape[1]} coordinates, the data {X.shape[1]}",
-        )
-        _refuse(
-            options.components is not None and options.components != [len(weights)],
-            f"--components {as_typed(options.components or [])}: --init {options.init} has {len(weights)}",
-        )
-        check_memory(options, [(X.shape[1], len(weights), len(X))], 1)
-        return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
+    given = None if options.init is None else _given(options, X.shape[1])
     counts = options.components or ([user.n_classes] if user.n_classes else None)
+    K = len(given[0]) if given is not None else _one_count(counts, user.name)
+    _refuse(
+        given is None and len(X) < K,
+        f"{user.name} has N = {len(X)} points for K = {K} components; N >= K is needed",
+    )
+    trials = options.trials or DATA_TRIALS
+    check_memory(options, [(X.shape[1], K, len(X))], trials * len(starts))
+    if given is not None:
+        weights, means = given
+        return user, [Problem(user.name, X[None], weights[None], (means - centre)[None], "given")], centre
+    copies = X.expand(trials, -1, -1)
+    return user, [started(user.name, copies, K, start, generator) for start in starts], centre
+
+
+def _given(options: Options, dim: int) -> tuple[Tensor, Tensor]:
+    """Weights and means of --init, which says all that other options would."""
+    _refuse(options.trials is not None or options.starts is not None, "--init leaves no --trials, --start")
+    weights, means = load_init(options.init or Path())
+    _refuse(
+        means.shape[1] != dim,
+        f"--init {options.init}: means have {means.shape[1]} coordinates, the data {dim}",
+    )
+    _refuse(
+        options.components is not None and options.components != [len(weights)],
+        f"--components {as_typed(options.components or [])}: --init {options.init} has {len(weights)}",
+    )
+    return weights, means
+
+
+def _one_count(counts: list[int] | None, name: str) -> int:
     if counts is None or len(counts) != 1:
         given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
-        raise BadInputError(f"{given}: give one number of components for {user.name}, as in --components 3")
-    _refuse(
-        len(X) < counts[0],
-        f"{user.name} has N = {len(X)} points for K = {counts[0]} components; N >= K is needed",
-    )
-    trials = (options.trials or DATA_TRIALS) * len(options.starts or [DEFAULT_START])
-    check_memory(options, [(X.shape[1], counts[0], len(X))], trials)
-    copies = X.expand(options.trials or DATA_TRIALS, -1, -1)
-    return (
-        user,
-        [
-            started(user.name, copies, counts[0], start, generator)
-            for start in options.starts or [DEFAULT_START]
-        ],
-        centre,
-    )
+        raise BadInputError(f"{given}: give one number of components for {name}, as in --components 3")
+    return counts[0]
 
 
 def _sizes(options: Options) -> list[tuple[int, int, int]]:
@@ -217,25 +214,20 @@ def _results(
     user: UserData | None,
     centre: Tensor | None,
 ) -> dict[str, Any]:
-    settings = {name: plain_value(value) for name, value in vars(options).items()}
-    broken = sum(sum(r["broken"].values()) for m in measurements for r in m.records)
+    records = [record for m in measurements for record in m.records]
+    broken = sum(record.broken.total for record in records)
     results: dict[str, Any] = {
         "source": SOURCE,
         "passed": broken == 0,
         "broken": broken,
         "seed": options.seed,
         "dtype": plain_value(options.dtype),
-        "instances": sum(len(m.problem.X) for m in measurements),
-        "settings": settings,
-        "records": [r for m in measurements for r in m.records],
-        "slopes": {
-            name: {"slope": fitted_slope(points), "components": points[0].components}
-            for name, points in best.items()
-            if math.isfinite(fitted_slope(points))
-        },
-        "sweeps": {"optimal": [r for p in best.values() for r in as_rows(p)]}
-        | {"equal": [r for p in equal.values() for r in as_rows(p)]},
-        "resources": asdict(measurements[-1].em.resources()),
+        "instances": sum(len(m.problem) for m in measurements),
+        "settings": options.plain(),
+        "records": records,
+        "slopes": slopes(best),
+        "sweeps": {"optimal": list(chain(*best.values())), "equal": list(chain(*equal.values()))},
+        "resources": measurements[-1].em.resources(),
         "estimates": None,
         "data": None,
         "remarks": [],
@@ -248,7 +240,7 @@ def _results(
         )
         found = best_estimate(measurements)
         results["estimates"] = as_estimates(found, centre)
-        results["remarks"] = list(user.remarks)
+        results["remarks"] = user.remarks
         results["scale"] = None if found is None else scale_remark(found, "standardised" in user.treatment)
     return results
 

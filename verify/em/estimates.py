@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from baselines.mixture import Mixture
 from baselines.unit_scale import unit_scale
+from console.typed_json import Absent
 from verify.em.measure import Measurement
 
 
@@ -36,23 +37,44 @@ def best_estimate(measurements: list[Measurement]) -> Best | None:
     return max(ends, key=lambda found: found.log_likelihood) if ends else None
 
 
-def as_estimates(best: Best | None, centre: Tensor) -> dict[str, Any]:
-    """For JSON, in the coordinates of the data: the last step of EM and that of the layers."""
-    if best is None:
-        return {"em": None, "construction": None, "why": "EM lost a component from every start"}
-    m, task = best.measurement, best.task
+@dataclass(frozen=True)
+class Estimate:
+    """Weights (K) and means (K, d) in the coordinates of the data."""
 
-    def written(weights: Tensor, means: Tensor) -> dict[str, Any]:
+    weights: list[float]
+    means: list[list[float]]
+
+    @classmethod
+    def of(cls, weights: Tensor, means: Tensor, centre: Tensor) -> Estimate:
+        """Of means from which the centre was subtracted."""
         moved = means.cpu().to(torch.float64) + centre
-        return {"weights": weights.cpu().to(torch.float64).tolist(), "means": moved.tolist()}
+        return cls(weights.cpu().to(torch.float64).tolist(), moved.tolist())
 
-    return {
-        "em": written(m.em_weights[task, -1], m.em_means[task, -1]),
-        "construction": written(m.run.weights[task], m.run.means[task]),
-        "start": m.problem.start,
-        "trial": task,
-        "log_likelihood_per_point": best.log_likelihood,
-    }
+
+@dataclass(frozen=True)
+class Estimates:
+    """The last step of EM and that of the layers; where there is none, why."""
+
+    em: Estimate | None = None
+    construction: Estimate | None = None
+    why: Annotated[str | None, Absent()] = None
+    start: Annotated[str | None, Absent()] = None
+    trial: Annotated[int | None, Absent()] = None
+    log_likelihood_per_point: Annotated[float | None, Absent()] = None
+
+
+def as_estimates(best: Best | None, centre: Tensor) -> Estimates:
+    """For JSON, in the coordinates of the data."""
+    if best is None:
+        return Estimates(why="EM lost a component from every start")
+    m, task = best.measurement, best.task
+    return Estimates(
+        Estimate.of(m.em_weights[task, -1], m.em_means[task, -1], centre),
+        Estimate.of(m.run.weights[task], m.run.means[task], centre),
+        start=m.problem.start,
+        trial=task,
+        log_likelihood_per_point=best.log_likelihood,
+    )
 
 
 def scale_remark(best: Best, standardised: bool) -> str | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from verify.em.problems import Problem
+
 DTYPE = torch.float64
 LARGEST_SEPARATION = 60.0
 
@@ -179,7 +181,10 @@ EDGES: dict[str, Family] = {
 """Of floors, separations and radii at the edges of floating point."""
 
 
-def spread_weights(g: Generator, count: int, components: int) -> Tensor:
-    """(count, K) from even to one in a thousand."""
-    raw = 10.0 ** (-3 * torch.rand(count, components, generator=g, dtype=DTYPE))
-    return raw / raw.sum(-1, keepdim=True)
+def drawn(g: Generator, place: Place, size: Size, family: str, count: int, within: bool = False) -> Problem:
+    """Tasks of a family, their weights down to one in a thousand; ``within``: the box as float32 has it."""
+    X, means = (WITHIN | EDGES)[family](g, place, size, count)
+    if within:
+        X, means = place.inside(X, torch.float32), place.inside(means, torch.float32)
+    raw = 10.0 ** (-3 * torch.rand(count, size.components, generator=g, dtype=DTYPE))
+    return Problem(family, X, raw / raw.sum(-1, keepdim=True), means, "drawn")

@@ -45,8 +45,7 @@ def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
         curve(axes, pieces, (p.apriori for p in points), "^:", 0, "a-priori bound")
         curve(axes, pieces, (p.instance for p in points), "s--", 1, "instance bound")
         curve(axes, pieces, (p.error for p in points), "o-", 2, "measured")
-        y = DISTANCE if axes is axes_of[0] else ""
-        finish(axes, PIECES, y, f"{name}, slope {fitted_slope(points):.2f}")
+        finish(axes, PIECES, DISTANCE, f"{name}, slope {fitted_slope(points):.2f}")
         _mark_pieces(axes, pieces)
     caption = (
         "Error of one step against the number of linear pieces, median over the components that overlap "
@@ -88,16 +87,12 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
     last = {m.problem.label: m for m in measurements}
     figure, axes_of = panels(len(last))
     for axes, (name, m) in zip(axes_of, last.items(), strict=True):
-        steps = [r["step"] for r in m.records]
-        paths, own = [r["path"] for r in m.records], [r["one_step"] for r in m.records]
-        bounds = [p["bound"]["median"] for p in paths]
-        curve(axes, steps, bounds, "s--", 0, "bound over all steps so far, median")
-        errors = [p["largest_mean_error"]["median"] for p in paths]
-        curve(axes, steps, errors, "o-", 1, "measured, median")
-        alone = [one["mean_error"]["median"] for one in own]
+        steps, paths = [r.step for r in m.records], [r.path for r in m.records]
+        curve(axes, steps, (p.bound.median for p in paths), "s--", 0, "bound over all steps so far, median")
+        curve(axes, steps, (p.largest_mean_error.median for p in paths), "o-", 1, "measured, median")
+        alone = (r.one_step.mean_error.median for r in m.records)
         curve(axes, steps, alone, ".-", 2, "of that step alone, median")
-        y = DISTANCE if axes is axes_of[0] else ""
-        finish(axes, "EM step", y, f"{name}, {m.em.pieces.total // 3} pieces", steps=True)
+        finish(axes, "EM step", DISTANCE, f"{name}, {m.em.pieces.total // 3} pieces", steps=True)
     caption = (
         "Largest error of a mean against the EM path from the same start, step by step, with the bound over "
         "all steps (median over the tasks in which it is below the data's diameter). Where the Lipschitz "

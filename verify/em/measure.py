@@ -2,22 +2,138 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from baselines.em_paths import reference_path
+from console.typed_json import Beside
 from constructions.em.bounds import one_step_bound
 from constructions.em.path_bounds import PathBound, path_bound
+from constructions.em.pieces import Pieces
 from constructions.em.run import EMRun
 from constructions.em.step_rounding import StepData
 from constructions.em.weights import SOURCE, EMConstruction
 from constructions.language.rounding import length
 from verify.em.compare import StepComparison, compare_step
 from verify.em.problems import Problem
-from verify.engine.record import Check
+from verify.engine.record import Check, Record
+from verify.engine.theorem import rounded
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Least, median, 90th percentile, largest; None for each where there is nothing to report."""
+
+    min: float | None = None
+    median: float | None = None
+    p90: float | None = None
+    max: float | None = None
+
+    @classmethod
+    def of(cls, values: Tensor) -> Spread:
+        """Of all values that are numbers."""
+        ordered = values.to(torch.float64).flatten().sort().values
+        ordered = ordered[~ordered.isnan()]
+        if len(ordered) == 0:
+            return cls()
+        return cls(*(float(ordered[round(q * (len(ordered) - 1))]) for q in (0.0, 0.5, 0.9, 1.0)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was run; ``pieces_mean`` is a third of all pieces."""
+
+    name: str
+    dim: int
+    components: int
+    samples: int
+    start: str
+    tasks: int
+    steps: int
+    radius: float
+    floor: float
+    pieces_mean: int
+    pieces: Pieces
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Median rounding part of the one-step bound of a mean, in both precisions."""
+
+    float32: float
+    float64: float
+
+    @classmethod
+    def of(cls, em: EMConstruction, data: StepData) -> Rounding:
+        """Of the step from the state in ``data``."""
+        bounds = (one_step_bound(em, data, dtype) for dtype in (torch.float32, torch.float64))
+        return cls(*(float(bound.mean_rounding.median()) for bound in bounds))
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """One step alone, over all defined components."""
+
+    mean_error: Spread
+    weight_error: Spread
+    instance_bound: Spread
+    apriori_bound: Spread
+    instance_ratio: Spread
+    apriori_ratio: Spread
+    rounding_part: Rounding
+
+
+@dataclass(frozen=True)
+class AllSteps:
+    """All steps so far, over the tasks; ``lipschitz`` is None after the first, which carries nothing on."""
+
+    largest_mean_error: Spread
+    largest_weight_error: Spread
+    bound_claimed_for_tasks: int
+    bound_below_data_diameter: int
+    bound: Spread
+    ratio: Spread
+    lipschitz: Spread | None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """How many bounds: components after one step, and along the path."""
+
+    one_step: int
+    path: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.one_step + self.path
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step in all tasks: the line of a ledger with everything that was measured."""
+
+    line: Annotated[Record, Beside()]
+    setting: Setting
+    step: int
+    broken: Broken
+    one_step: OneStep
+    path: AllSteps
+    undefined_components: int
+    dying_components: int
+
+    @property
+    def said(self) -> str:
+        """In how many tasks the bound along the path says something."""
+        return f"{self.path.bound_below_data_diameter}/{self.setting.tasks}"
+
+    @property
+    def lipschitz(self) -> float | None:
+        """Median factor of the bound along the path."""
+        return self.path.lipschitz.median if self.path.lipschitz else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +147,7 @@ class Measurement:
         em_weights, em_means: (B, L + 1, K), (B, L + 1, K, d) the EM path from the same start.
         path_error: (B, L, K) ``|mu_hat_k - mu_k|_2`` between the two paths after each step.
         path_weight_error: (B, L, K). comparable: (B, L) neither path has lost a component by then.
-        records: one a step, for JSON.
+        records: one a step.
     """
 
     problem: Problem
@@ -44,12 +160,12 @@ class Measurement:
     path_error: Tensor
     path_weight_error: Tensor
     comparable: Tensor
-    records: list[dict[str, Any]]
+    records: list[StepRecord]
 
     @property
     def passed(self) -> bool:
         """Whether no bound was broken at any step."""
-        return all(record["passed"] for record in self.records)
+        return all(record.line.passed for record in self.records)
 
 
 def measure(
@@ -61,7 +177,8 @@ def measure(
     in float64.
     """
     check = Check(SOURCE, seed, dtype)
-    X, weights, means = (v.to(dtype).to(torch.float64) for v in (problem.X, problem.weights, problem.means))
+    seen = rounded(problem, dtype)
+    X, weights, means = seen.X, seen.weights, seen.means
     run = em.run(X, weights, means, dtype=dtype, device=device)
     path_weights, path_means = run.path_weights.cpu(), run.path_means.cpu()
     data = StepData.uniform(X, weights, means, refreshed=False)
@@ -86,24 +203,11 @@ def measure(
         comparable=comparable,
         records=[],
     )
-    shares = _rounding_shares(em, X, path_weights, path_means)
-    result.records.extend(_record(result, t, shares[t], check) for t in range(run.steps))
-    return result
+    shares = [Rounding.of(em, StepData.uniform(X, *states[t], refreshed=t > 0)) for t in range(run.steps)]
+    return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
 
 
-def _rounding_shares(em: EMConstruction, X: Tensor, weights: Tensor, means: Tensor) -> list[dict[str, float]]:
-    """Median rounding part of the one-step bound of a mean, in both precisions, at every step."""
-    shares = []
-    for t in range(weights.shape[1] - 1):
-        data = StepData.uniform(X, weights[:, t], means[:, t], refreshed=t > 0)
-        parts = {
-            dtype: one_step_bound(em, data, dtype).mean_rounding for dtype in (torch.float32, torch.float64)
-        }
-        shares.append({str(dtype).removeprefix("torch."): float(v.median()) for dtype, v in parts.items()})
-    return shares
-
-
-def _record(m: Measurement, t: int, rounding: dict[str, float], check: Check) -> dict[str, Any]:
+def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRecord:
     step, bound = m.steps[t], m.steps[t].bound
     holds = m.bounds.holds[:, t] & m.comparable[:, t]
     broken_steps = int(step.broken().sum())
@@ -121,54 +225,41 @@ def _record(m: Measurement, t: int, rounding: dict[str, float], check: Check) ->
     )
     ratio, limit, error = min(pairs, key=lambda pair: float(pair[0].min()))
     tightest = int(ratio.argmin())
-    dim, components, samples = m.problem.sizes
     passed = broken_steps == 0 and broken_path == 0
     errors = m.path_error[:, t].amax(-1)[m.comparable[:, t]]
     claim = f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}"
     at = float(limit.flatten()[tightest]), float(error.flatten()[tightest])
-    record = check.record(claim, *at, len(m.problem.X), passed, _note(bound.undefined, bound.dying))
-    settings = {
-        "name": m.problem.name,
-        "dim": dim,
-        "components": components,
-        "samples": samples,
-        "start": m.problem.start,
-        "tasks": len(m.problem.X),
-        "steps": m.run.steps,
-        "radius": m.em.radius,
-        "floor": m.em.floor,
-        "pieces_mean": m.em.pieces.total // 3,
-        "pieces": {
-            "log_resp": m.em.pieces.log_resp,
-            "log_pi": m.em.pieces.log_pi,
-            "square": m.em.pieces.square,
-        },
-    }
-    return record.as_dict() | {
-        "setting": settings,
-        "step": t + 1,
-        "broken": {"one_step": broken_steps, "path": broken_path},
-        "one_step": {
-            "mean_error": _spread(step.mean_error[step.defined]),
-            "weight_error": _spread(step.weight_error[step.defined]),
-            "instance_bound": _spread(bound.mean_instance[step.defined]),
-            "apriori_bound": _spread(bound.mean_apriori[step.defined]),
-            "instance_ratio": _spread(step.ratio()),
-            "apriori_ratio": _spread((bound.mean_apriori / step.mean_error)[step.defined]),
-            "rounding_part": rounding,
-        },
-        "path": {
-            "largest_mean_error": _spread(errors),
-            "largest_weight_error": _spread(m.path_weight_error[:, t].amax(-1)[m.comparable[:, t]]),
-            "bound_claimed_for_tasks": int(holds.sum()),
-            "bound_below_data_diameter": int(informative.sum()),
-            "bound": _spread(m.bounds.mean[:, t].amax(-1)[informative]),
-            "ratio": _spread((m.bounds.mean[:, t].amax(-1) / m.path_error[:, t].amax(-1))[informative]),
-            "lipschitz": _spread(m.bounds.lipschitz[:, t][holds]) if t else None,
-        },
-        "undefined_components": int(bound.undefined.sum()),
-        "dying_components": int(bound.dying.sum()),
-    }
+    line = check.record(claim, *at, len(m.problem.X), passed, _note(bound.undefined, bound.dying))
+    largest = m.bounds.mean[:, t].amax(-1)
+    return StepRecord(
+        line,
+        Setting(
+            *(m.problem.name, *m.problem.sizes, m.problem.start, len(m.problem.X), m.run.steps),
+            *(m.em.radius, m.em.floor, m.em.pieces.total // 3, m.em.pieces),
+        ),
+        t + 1,
+        Broken(broken_steps, broken_path),
+        OneStep(
+            mean_error=Spread.of(step.mean_error[step.defined]),
+            weight_error=Spread.of(step.weight_error[step.defined]),
+            instance_bound=Spread.of(bound.mean_instance[step.defined]),
+            apriori_bound=Spread.of(bound.mean_apriori[step.defined]),
+            instance_ratio=Spread.of(step.ratio()),
+            apriori_ratio=Spread.of((bound.mean_apriori / step.mean_error)[step.defined]),
+            rounding_part=rounding,
+        ),
+        AllSteps(
+            largest_mean_error=Spread.of(errors),
+            largest_weight_error=Spread.of(m.path_weight_error[:, t].amax(-1)[m.comparable[:, t]]),
+            bound_claimed_for_tasks=int(holds.sum()),
+            bound_below_data_diameter=int(informative.sum()),
+            bound=Spread.of(largest[informative]),
+            ratio=Spread.of((largest / m.path_error[:, t].amax(-1))[informative]),
+            lipschitz=Spread.of(m.bounds.lipschitz[:, t][holds]) if t else None,
+        ),
+        undefined_components=int(bound.undefined.sum()),
+        dying_components=int(bound.dying.sum()),
+    )
 
 
 def _note(undefined: Tensor, dying: Tensor) -> str:
@@ -190,13 +281,3 @@ def _places(mask: Tensor) -> str:
 
 def _diameter(X: Tensor) -> Tensor:
     return length(X.amax(1) - X.amin(1))
-
-
-def _spread(values: Tensor) -> dict[str, float | None]:
-    """Least, median, 90th percentile, largest; None for each where there is nothing to report."""
-    ordered = values.to(torch.float64).flatten().sort().values
-    ordered = ordered[~ordered.isnan()]
-    if len(ordered) == 0:
-        return dict.fromkeys(("min", "median", "p90", "max"))
-    at = {"min": 0.0, "median": 0.5, "p90": 0.9, "max": 1.0}
-    return {name: float(ordered[round(q * (len(ordered) - 1))]) for name, q in at.items()}

@@ -31,11 +31,6 @@ class Problem:
     def __len__(self) -> int:
         return len(self.X)
 
-    def rounded(self, dtype: torch.dtype) -> Problem:
-        """The same problem with numbers that ``dtype`` holds exactly, in float64."""
-        X, weights, means = (v.to(dtype).to(DTYPE) for v in (self.X, self.weights, self.means))
-        return Problem(self.name, X, weights, means, self.start)
-
     @property
     def label(self) -> str:
         """Name and start, which together tell problems of one run apart."""

@@ -21,7 +21,9 @@ from torch import Generator, Tensor
 from constructions.em.tasks import largest_radius
 from constructions.em.weights import LARGEST_RADIUS, EMConstruction, em_construction
 from verify.em.compare import StepComparison, compare_step
-from verify.em.families import DTYPE, EDGES, WITHIN, Place, Size, spread_weights, whole
+from verify.em.families import DTYPE, EDGES, WITHIN, Place, Size, drawn, whole
+from verify.em.problems import Problem
+from verify.engine.theorem import rounded
 
 TASKS, GROUPS, STEPS = 5, 4, 2
 """Tasks of one size and family, such groups in a batch, and steps of each task."""
@@ -38,21 +40,11 @@ MOST_PIECES, SMALLEST_RADIUS = 300, 1e-150
 MOST_DIMS, MOST_COMPONENTS, MOST_SAMPLES_AT_EDGES = 3, 4, 64
 
 
-@dataclass(frozen=True)
-class Group:
-    """Tasks of one size and family within a draw: X (B, N, d), weights (B, K), means (B, K, d)."""
-
-    size: Size
-    family: str
-    task: tuple[Tensor, Tensor, Tensor]
-
-
 @dataclass(frozen=True, eq=False)
 class Draw:
     """One group of a draw after one step, compared; ``refreshed``: it began as an M layer leaves a state."""
 
-    size: Size
-    family: str
+    problem: Problem
     pieces: int
     refreshed: bool
     comparison: StepComparison
@@ -71,7 +63,8 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
             em = _construction(d0, K0, pieces)
             refreshed = bool(torch.rand((), generator=generator) < 0.75)
             sizes = [_random_size(generator, d0, K0) for _ in range(GROUPS)]
-            groups = [_group(generator, size, family) for size, family in sizes]
+            place = Place(FLOOR, RADIUS, DTYPE)
+            groups = [drawn(generator, place, size, family, TASKS) for size, family in sizes]
             yield from compare_groups(em, groups, pieces, refreshed, dtype)
             done += GROUPS * TASKS * STEPS
             if done >= instances:
@@ -96,13 +89,8 @@ def _between(low: int, high: int, exponent: float) -> int:
     return round(low * (high / low) ** exponent)
 
 
-def _group(g: Generator, size: Size, family: str) -> Group:
-    X, means = WITHIN[family](g, Place(FLOOR, RADIUS, DTYPE), size, TASKS)
-    return Group(size, family, (X, spread_weights(g, TASKS, size.components), means))
-
-
 def compare_groups(
-    em: EMConstruction, groups: list[Group], pieces: int, refreshed: bool, dtype: torch.dtype
+    em: EMConstruction, groups: list[Problem], pieces: int, refreshed: bool, dtype: torch.dtype
 ) -> Iterator[Draw]:
     """Run all tasks in one padded batch and compare each group, both steps.
 
@@ -112,19 +100,21 @@ def compare_groups(
         refreshed: whether the start is read in as an M layer would have left it.
         dtype: in which the layers run.
     """
-    rounded = [tuple(v.to(dtype).to(DTYPE) for v in group.task) for group in groups]
-    lists = [[task for group in part for task in group] for part in zip(*rounded, strict=True)]
-    run = em.run(lists[0], lists[1], lists[2], dtype=dtype, refreshed=refreshed, steps=STEPS)
+    groups = [rounded(group, dtype) for group in groups]
+    X, starts, means = (
+        [task for g in groups for task in getattr(g, name)] for name in ("X", "weights", "means")
+    )
+    run = em.run(X, starts, means, dtype=dtype, refreshed=refreshed, steps=STEPS)
     begin = 0
-    for group, (X, _, _) in zip(groups, rounded, strict=True):
-        rows = slice(begin, begin := begin + len(X))
-        weights = run.path_weights[rows, :, : group.size.components]
-        means = run.path_means[rows, :, : group.size.components, : group.size.dim]
+    for group in groups:
+        rows = slice(begin, begin := begin + len(group))
+        d, K, _ = group.sizes
+        weights, means = run.path_weights[rows, :, :K], run.path_means[rows, :, :K, :d]
         for t in range(STEPS):
             before, after = ((weights[:, s], means[:, s]) for s in (t, t + 1))
             approximate = refreshed or t > 0
-            compared = compare_step(em, X, before, after, approximate, dtype)
-            yield Draw(group.size, group.family, pieces, approximate, compared)
+            compared = compare_step(em, group.X, before, after, approximate, dtype)
+            yield Draw(group, pieces, approximate, compared)
 
 
 def search_edges(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Draw]:
@@ -147,7 +137,7 @@ def _one_construction(g: Generator, dtype: torch.dtype) -> Iterator[Draw]:
     for _ in range(GROUPS):
         size, family = _size_at_edges(g, d0, K0, place.floor)
         X, means = (place.inside(v, dtype) for v in EDGES[family](g, place, size, TASKS))
-        groups.append(Group(size, family, (X, _weights(g, place.floor, size.components), means)))
+        groups.append(Problem(family, X, _weights(g, place.floor, size.components), means, "drawn"))
     yield from compare_groups(em, groups, pieces, refreshed, dtype)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from constructions.em.pieces import Split, apriori_rho
 from constructions.em.weights import em_construction
 from verify.em.compare import compare_step
 from verify.em.problems import Problem
+from verify.engine.theorem import rounded
 
 OVERLAP = 1.0
 """A component takes part in the fitted slope when ``sum_i w_ik (1 - w_ik)`` is at least this: one point's
@@ -46,34 +48,34 @@ def sweep(
     problem: Problem, pieces: list[int], split: Split, floor: float, radius: float, dtype: torch.dtype
 ) -> list[SweepPoint]:
     """One refreshed step from the problem's start for every number of pieces."""
-    points = []
-    X, weights, means = (v.to(dtype).to(torch.float64) for v in (problem.X, problem.weights, problem.means))
+    seen, points = rounded(problem, dtype), []
     dim, components, _ = problem.sizes
     for count in pieces:
         em = em_construction(dim, components, 1, count, floor, radius, split)
-        run = em.run(X, weights, means, dtype=dtype, refreshed=True)
+        run = em.run(seen.X, seen.weights, seen.means, dtype=dtype, refreshed=True)
         after = run.path_weights[:, 1], run.path_means[:, 1]
-        comparison = compare_step(em, X, (run.path_weights[:, 0], means), after, True, dtype)
-        resp = run.path_responsibilities[:, 0].to(torch.float64)
+        comparison = compare_step(em, seen.X, (run.path_weights[:, 0], seen.means), after, True, dtype)
+        resp, bound = run.path_responsibilities[:, 0].to(torch.float64), comparison.bound
         counted = comparison.defined & ((resp * (1 - resp)).sum(-1) >= OVERLAP)
-        points.append(
-            SweepPoint(
-                problem.label,
-                count,
-                split,
-                apriori_rho(em.pieces, floor, radius, dim),
-                *(
-                    float(v[counted].median())
-                    for v in (
-                        comparison.mean_error,
-                        comparison.bound.mean_instance,
-                        comparison.bound.mean_apriori,
-                    )
-                ),
-                components=int(counted.sum()),
-            )
-        )
+        errors = comparison.mean_error, bound.mean_instance, bound.mean_apriori
+        medians = (float(v[counted].median()) for v in errors)
+        rho = apriori_rho(em.pieces, floor, radius, dim)
+        points.append(SweepPoint(problem.label, count, split, rho, *medians, components=int(counted.sum())))
     return points
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Of log error over log pieces, and the components that it was fitted to."""
+
+    slope: float
+    components: int
+
+
+def slopes(sweeps: Mapping[str, list[SweepPoint]]) -> dict[str, Slope]:
+    """Of each sweep that has enough points."""
+    found = {name: Slope(fitted_slope(points), points[0].components) for name, points in sweeps.items()}
+    return {name: slope for name, slope in found.items() if math.isfinite(slope.slope)}
 
 
 def fitted_slope(points: list[SweepPoint]) -> float:
@@ -82,8 +84,3 @@ def fitted_slope(points: list[SweepPoint]) -> float:
     if len({p.pieces for p in usable}) < 2:
         return float("nan")
     return float(np.polyfit(np.log([p.pieces for p in usable]), np.log([p.error for p in usable]), 1)[0])
-
-
-def as_rows(points: list[SweepPoint]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [asdict(p) for p in points]

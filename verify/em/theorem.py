@@ -43,8 +43,7 @@ class EM(Theorem[Problem]):
     @property
     def families(self) -> Mapping[str, Family[Problem]]:
         """Those of both searches, within the radius and with weights down to one in a thousand."""
-        every = families.WITHIN | families.EDGES
-        return {name: partial(_problem, name, draw) for name, draw in every.items()}
+        return {name: partial(_problem, name) for name in families.WITHIN | families.EDGES}
 
     def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> EMConstruction:
         """``accuracy`` pieces a function on average, the coarsest unless said."""
@@ -96,8 +95,8 @@ class EM(Theorem[Problem]):
         masks = data.component_mask, data.n_features
         path = path_bound(weights, data.X, data.token_mask, found, means, *masks, dtype, start=apart)
         return {
-            "means": _bound(path.mean, path.mean_approximation),
-            "weights": _bound(path.weight, path.weight_approximation),
+            "means": Bound.split(path.mean, path.mean_approximation),
+            "weights": Bound.split(path.weight, path.weight_approximation),
         }
 
     def resource_table(self, weights: EMConstruction) -> str:
@@ -105,16 +104,10 @@ class EM(Theorem[Problem]):
         return weights.resource_table()
 
 
-def _problem(name: str, draw: families.Family, sizes: Sizes, tasks: int, generator: Generator) -> Problem:
+def _problem(family: str, sizes: Sizes, tasks: int, generator: Generator) -> Problem:
     place = families.Place(FLOOR, RADIUS, torch.float32)
     size = families.Size(sizes["d"], sizes["K"], sizes["N"])
-    X, means = (place.inside(part, torch.float32) for part in draw(generator, place, size, tasks))
-    return Problem(name, X, families.spread_weights(generator, tasks, size.components), means, "drawn")
-
-
-def _bound(total: Tensor, approximation: Tensor) -> Bound:
-    """What is left of the total is rounding; where nothing is claimed it is inf, and approximation too."""
-    return Bound(approximation, torch.where(total.isfinite(), total - approximation, torch.inf))
+    return families.drawn(generator, place, size, family, tasks, within=True)
 
 
 THEOREM_1 = EM()

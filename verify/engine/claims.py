@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from constructions.language.hypotheses import HypothesisError
-from verify.engine.measure import drawn, measure
+from verify.engine.measure import every_path
 from verify.engine.record import Check, Record
 from verify.engine.search import Found, search
 from verify.engine.theorem import Theorem
@@ -32,15 +31,11 @@ def check_paths(
     """Paths of five steps, every size, accuracy and family; the number of instances is theirs."""
     check = Check(theorem.source, seed, dtype)
     found, generator = Found(), torch.Generator().manual_seed(seed)
-    for sizes in theorem.sizes:
-        for accuracy in (None,) if theorem.accuracy is None else theorem.accuracy.values:
-            weights = theorem.construct(sizes, PATH_STEPS, accuracy)
-            for family in theorem.families:
-                instance = drawn(theorem, family, sizes, PATH_TASKS, dtype, generator)
-                try:
-                    found.add(measure(theorem, weights, instance, dtype, steps=PATH_STEPS), family)
-                except HypothesisError:
-                    found.refused += PATH_TASKS
+    for family, _, measured in every_path(theorem, PATH_TASKS, PATH_STEPS, dtype, generator):
+        if measured is None:
+            found.refused += PATH_TASKS
+        else:
+            found.add(measured, family)
     claim = f"{theorem.name}: every step of {PATH_STEPS} is within its bounds, at all sizes"
     return [_record(check, claim, found)]
 

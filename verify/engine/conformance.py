@@ -21,7 +21,7 @@ from torch import Tensor
 from constructions.language.assembly import Construction
 from constructions.language.counts import count
 from constructions.language.hypotheses import HypothesisError
-from verify.engine.measure import Measured, drawn, measure
+from verify.engine.measure import Measured, drawn, every_path, measure
 from verify.engine.theorem import Theorem
 
 DTYPES = (torch.float64, torch.float32)
@@ -54,11 +54,10 @@ class Case:
     @classmethod
     def of(cls, theorem: Theorem[Any], dtype: torch.dtype = torch.float64, family: str | None = None) -> Case:
         sizes = theorem.sizes[0]
-        accuracy = None if theorem.accuracy is None else theorem.accuracy.values[-1]
         name = family or next(iter(theorem.families))
         g = torch.Generator().manual_seed(0)
         instance = drawn(theorem, name, sizes, TASKS, dtype, g)
-        return cls(theorem, theorem.construct(sizes, STEPS, accuracy), instance, dtype)
+        return cls(theorem, theorem.construct(sizes, STEPS, theorem.accuracies[-1]), instance, dtype)
 
     def measured(self) -> Measured:
         return measure(self.theorem, self.weights, self.instance, self.dtype, steps=STEPS)
@@ -81,18 +80,10 @@ class Case:
 def every_family_and_size_is_within_its_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     """Also the bounds say something: most are finite."""
     steps, claimed = 0, 0
-    for sizes in theorem.sizes:
-        for accuracy in (None,) if theorem.accuracy is None else theorem.accuracy.values:
-            weights = theorem.construct(sizes, STEPS, accuracy)
-            for name in theorem.families:
-                instance = drawn(theorem, name, sizes, TASKS, dtype, torch.Generator().manual_seed(1))
-                try:
-                    found = measure(theorem, weights, instance, dtype, steps=STEPS)
-                except HypothesisError:
-                    continue
-                at = f"{name}, {dict(sizes)}, accuracy {accuracy}: bound / error is {found.margin():.3g}"
-                _require(not bool(found.broken().any()), at)
-                steps, claimed = steps + found.claimed().numel(), claimed + int(found.claimed().sum())
+    for _, at, found in every_path(theorem, TASKS, STEPS, dtype, torch.Generator().manual_seed(1)):
+        if found is not None:
+            _require(not bool(found.broken().any()), f"{at}: bound / error is {found.margin():.3g}")
+            steps, claimed = steps + found.claimed().numel(), claimed + int(found.claimed().sum())
     _require(steps > 0, "every family was refused")
     _require(claimed >= steps / 2, f"{claimed} of {steps} bounds are finite")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from matplotlib.axes import Axes
@@ -14,7 +14,12 @@ from matplotlib.ticker import MaxNLocator
 from console.figures import on_log_axis, plain
 from console.output import Picture
 from verify.engine.measure import Measured
+from verify.engine.sweep import SweptAt
+from verify.engine.tables import grouped
 from verify.engine.theorem import Theorem
+
+R = TypeVar("R")
+K = TypeVar("K")
 
 MAX_SCATTERED = 4000
 """Dots drawn at most in a scatter, evenly spaced among all."""
@@ -45,8 +50,13 @@ def curve(
     axes.plot(x, on_log_axis(values), style, color=f"C{color}", label=shown, markersize=size, linewidth=width)
 
 
-def finish(axes: Axes, x: str, y: str = "", title: str = "", steps: bool = False, scale: str = "log") -> None:
-    """Names, the scale of errors, a grid; ``steps``: whole numbers along x; a legend where ``y`` is named."""
+def coloured(rows: Iterable[R], key: Callable[[R], K]) -> Iterator[tuple[int, K, list[R]]]:
+    """A colour of the cycle for the rows of each key, with the key."""
+    return ((color, name, group) for color, (name, group) in enumerate(grouped(rows, key).items()))
+
+
+def finish(axes: Axes, x: str, y: str, title: str = "", steps: bool = False, scale: str = "log") -> None:
+    """Names, the scale of errors, a grid; ``steps``: whole numbers along x; y and legend once a figure."""
     axes.set_yscale(scale)
     axes.set_xlabel(x)
     axes.grid(alpha=0.3)
@@ -54,7 +64,7 @@ def finish(axes: Axes, x: str, y: str = "", title: str = "", steps: bool = False
         axes.set_title(plain(title), fontsize=10)
     if steps:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if y:
+    if axes is axes.figure.axes[0]:
         axes.set_ylabel(y)
         axes.legend(fontsize=8)
 
@@ -63,14 +73,11 @@ def against_steps(measured: dict[str, Measured]) -> Picture:
     """Largest error and its bound after every step, a panel an instance and a colour a quantity."""
     figure, axes_of = panels(len(measured))
     for axes, (name, found) in zip(axes_of, measured.items(), strict=True):
-        steps = range(1, found.steps + 1)
-        for color, quantity in enumerate(found.error):
-            rows = [next(r for r in found.at(s) if r["quantity"] == quantity) for s in steps]
-            total = [None if r["error"] is None else r["approximation"] + r["rounding"] for r in rows]
-            curve(axes, steps, total, "s--", color)
-            curve(axes, steps, (r["error"] for r in rows), "o-", color, quantity)
-        y = "|layers - reference|" if axes is axes_of[0] else ""
-        finish(axes, "step", y, name, steps=True)
+        for color, quantity, rows in coloured(found.largest(), lambda row: row.quantity):
+            steps = [row.step for row in rows]
+            curve(axes, steps, (row.bound for row in rows), "s--", color)
+            curve(axes, steps, (row.error for row in rows), "o-", color, quantity)
+        finish(axes, "step", "|layers - reference|", name, steps=True)
     caption = (
         "Largest error over the tasks after each step (line with dots), and the bound on that very error "
         "(dashed), against the exact algorithm from the same start. What is exactly 0 is not drawn."
@@ -78,20 +85,19 @@ def against_steps(measured: dict[str, Measured]) -> Picture:
     return Picture("error_against_steps", caption, figure)
 
 
-def against_accuracy(theorem: Theorem[Any], sweep: list[dict[str, Any]]) -> Picture:
+def against_accuracy(theorem: Theorem[Any], sweep: list[SweptAt]) -> Picture:
     """Median error of one step and both parts of its bound, against the accuracy."""
     figure, (axes,) = panels(1, 6.4, 4.4)
     accuracy = theorem.accuracy
     name = "" if accuracy is None else accuracy.name
-    for color, quantity in enumerate(dict.fromkeys(row["quantity"] for row in sweep)):
-        rows = [row for row in sweep if row["quantity"] == quantity]
-        at = [row["accuracy"] for row in rows]
+    for color, quantity, rows in coloured(sweep, lambda row: row.quantity):
+        at = [row.accuracy for row in rows]
         for key, style, what in (
             ("error", "o-", "measured"),
             ("approximation", "s--", "bound, approximation"),
             ("rounding", "^:", "bound, rounding"),
         ):
-            curve(axes, at, (row[key] for row in rows), style, color, f"{quantity}: {what}", 6)
+            curve(axes, at, (getattr(row, key) for row in rows), style, color, f"{quantity}: {what}", 6)
     axes.set_xscale("log")
     finish(axes, name, "|layers - reference|, one step, median")
     caption = (

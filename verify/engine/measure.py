@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from constructions.language.hypotheses import HypothesisError
 from verify.engine.theorem import Bound, Sizes, States, Theorem
+
+
+@dataclass(frozen=True)
+class Largest:
+    """A quantity after a step: the largest error, and the bound of that very item; None: nothing compared.
+
+    Attributes:
+        instance: what was run. tasks, compared, claimed, broken: tasks; items compared, with a finite bound,
+            and above it. margin: least bound / error.
+    """
+
+    instance: str
+    quantity: str
+    step: int
+    tasks: int
+    compared: int
+    error: float | None = None
+    approximation: float | None = None
+    rounding: float | None = None
+    margin: float | None = None
+    claimed: int | None = None
+    broken: int | None = None
+
+    @property
+    def bound(self) -> float | None:
+        """Both parts."""
+        parts = self.approximation, self.rounding
+        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,34 +88,31 @@ class Measured:
         ]
         return float(torch.cat([*ratios, torch.tensor([math.inf], dtype=torch.float64)]).min())
 
-    def at(self, step: int) -> list[dict[str, Any]]:
-        """A row a quantity after a step: the largest error, and the bound of that very item."""
-        return [self._row(name, step) for name in self.error]
+    def largest(self, instance: str = "") -> list[Largest]:
+        """A row a quantity after each step."""
+        steps = range(1, self.steps + 1)
+        return [self._largest(instance, name, step) for step in steps for name in self.error]
 
-    def _row(self, name: str, step: int) -> dict[str, Any]:
+    def _largest(self, instance: str, name: str, step: int) -> Largest:
         error, bound = self.error[name][:, step - 1], self.bound[name]
         compared = self.compared[name][:, step - 1]
-        row: dict[str, Any] = {
-            "quantity": name,
-            "step": step,
-            "tasks": len(self),
-            "compared": int(compared.sum()),
-        }
+        where = instance, name, step, len(self), int(compared.sum())
         if not bool(compared.any()):
-            return row | dict.fromkeys(("error", "approximation", "rounding", "margin", "claimed", "broken"))
+            return Largest(*where)
         worst = int(error.masked_fill(~compared, -1).flatten().nan_to_num(math.inf).argmax())
         total = bound.total[:, step - 1]
         parts = (part[:, step - 1].flatten()[worst] for part in (bound.approximation, bound.rounding))
         approximation, rounding = map(float, parts)
         ratio = (total / error)[compared & (error > 0)]
-        return row | {
-            "error": float(error.flatten()[worst]),
-            "approximation": approximation,
-            "rounding": rounding,
-            "margin": float(ratio.min()) if len(ratio) else math.inf,
-            "claimed": int((total.isfinite() & compared).sum()),
-            "broken": int(self._broken(name)[:, step - 1].sum()),
-        }
+        return Largest(
+            *where,
+            float(error.flatten()[worst]),
+            approximation,
+            rounding,
+            margin=float(ratio.min()) if len(ratio) else math.inf,
+            claimed=int((total.isfinite() & compared).sum()),
+            broken=int(self._broken(name)[:, step - 1].sum()),
+        )
 
 
 def measure(
@@ -105,6 +133,21 @@ def measure(
         for name, after in reference.items()
     }
     return Measured(states, reference, error, bound, defined)
+
+
+def every_path(
+    theorem: Theorem[Any], tasks: int, steps: int, dtype: torch.dtype, g: torch.Generator
+) -> Iterator[tuple[str, str, Measured | None]]:
+    """Every family at all sizes and accuracies, with where that is; None where an instance is refused."""
+    for sizes, accuracy in itertools.product(theorem.sizes, theorem.accuracies):
+        weights = theorem.construct(sizes, steps, accuracy)
+        for family in theorem.families:
+            instance = drawn(theorem, family, sizes, tasks, dtype, g)
+            try:
+                found = measure(theorem, weights, instance, dtype, steps=steps)
+            except HypothesisError:
+                found = None
+            yield family, f"{family}, {dict(sizes)}, accuracy {accuracy}", found
 
 
 def drawn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -101,6 +101,17 @@ class Record:
         return asdict(self)
 
 
+class Learned(NamedTuple):
+    """What evidence "learned" says more, as in :class:`Record`."""
+
+    steps: int | None = None
+    device: str = ""
+    interval: tuple[float, float] | None = None
+
+
+UNLEARNED = Learned()
+
+
 @dataclass(frozen=True)
 class Check:
     """What the records of one check have in common. Its clock starts when it is made.
@@ -125,22 +136,12 @@ class Check:
         note: str = "",
         limit: Limit = "at most",
         source: str = "",
+        learned: Learned = UNLEARNED,
     ) -> Record:
         """A line of the ledger, with the time until now; ``source`` is put behind the common one."""
-        return Record(
-            claim=claim,
-            source=f"{self.source}{source}",
-            evidence=self.evidence,
-            bound=bound,
-            observed=observed,
-            instances=instances,
-            dtype=str(self.dtype).removeprefix("torch."),
-            seed=self.seed,
-            seconds=time.perf_counter() - self.began,
-            passed=passed,
-            note=note,
-            limit=limit,
-        )
+        dtype, seconds = str(self.dtype).removeprefix("torch."), time.perf_counter() - self.began
+        told = self.evidence, bound, observed, instances, dtype, self.seed, seconds, passed, note
+        return Record(claim, f"{self.source}{source}", *told, *learned, limit=limit)
 
 
 def proof(source: str, seed: int) -> Check:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from console.errors import BROKEN
 from console.output import Picture, check_out, write_results
+from console.typed_json import to_plain
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Report:
     ) -> int:
         """Results, pictures and page, a line that says so, and the exit code by ``results["passed"]``.
 
-        ``page`` is what the template needs beside results and pictures; the settings go there as lines.
+        Dataclasses in the results become objects of their fields. ``page`` is what the template needs beside
+        results and pictures; the settings go there as lines.
         """
         settings = "\n".join(f"{name}: {value}" for name, value in results["settings"].items())
         content = {"settings": settings} | page
-        write_results(self.out, self.command, self.run, results, pictures, self.names, self.template, content)
+        plain = to_plain(results)
+        write_results(self.out, self.command, self.run, plain, pictures, self.names, self.template, content)
         figures = f"{len(pictures)} figure{'' if len(pictures) == 1 else 's'}"
         written = f"wrote {self.out / 'index.html'}, results.json, {figures}"
         console.print(written, markup=False)

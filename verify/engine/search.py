@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,10 +36,6 @@ class Found:
     families: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
     def add(self, measured: Measured, family: str, where: str = "") -> None:
         """Count what was measured of a family."""
         tasks = len(measured)
@@ -60,10 +56,11 @@ def search(
     Raises:
         RuntimeError: nearly all that the families draw is refused; they do not keep the hypotheses.
     """
-    accuracies = (None,) if theorem.accuracy is None else theorem.accuracy.values
     places = [
         (sizes, accuracy, steps, family)
-        for sizes, accuracy, steps in itertools.product(theorem.sizes, accuracies, range(1, MOST_STEPS + 1))
+        for sizes, accuracy, steps in itertools.product(
+            theorem.sizes, theorem.accuracies, range(1, MOST_STEPS + 1)
+        )
         for family in theorem.families
     ]
     generator = torch.Generator().manual_seed(seed)

@@ -45,6 +45,11 @@ class Bound:
     approximation: Tensor
     rounding: Tensor
 
+    @classmethod
+    def split(cls, run: Tensor, approximation: Tensor, reference: Tensor | float = 0.0) -> Bound:
+        """What the run's bound has more is rounding (inf where nothing is claimed), and the reference's."""
+        return cls(approximation, torch.where(run.isfinite(), run - approximation, torch.inf) + reference)
+
     @property
     def total(self) -> Tensor:
         """(B, L, items) the sum of both."""
@@ -156,11 +161,14 @@ class Theorem(ABC, Generic[Instance]):
 
     # --- what follows from it --------------------------------------------------------------------------
 
+    @property
+    def accuracies(self) -> tuple[float | None, ...]:
+        """What a check runs at, from coarse to fine: None alone where the construction is exact."""
+        return (None,) if self.accuracy is None else self.accuracy.values
+
     def rounded(self, instance: Instance, dtype: torch.dtype) -> Instance:
         """The instance in numbers that ``dtype`` holds, in float64: what both sides then see."""
-        return _with_tensors(
-            instance, lambda x: x.to(dtype).to(torch.float64) if x.is_floating_point() else x
-        )
+        return rounded(instance, dtype)
 
     def task(self, instance: Instance, index: int) -> Instance:
         """Task ``index`` as an instance of one task."""
@@ -187,6 +195,14 @@ class Theorem(ABC, Generic[Instance]):
     def resource_table(self, weights: Any) -> str:
         """What the weights take, as text. A theorem with formulas for it overrides this."""
         return weights.resources().table()
+
+
+Numbers = TypeVar("Numbers")
+
+
+def rounded(instance: Numbers, dtype: torch.dtype) -> Numbers:
+    """A dataclass of tensors in numbers that ``dtype`` holds, in float64: such rounding is no error."""
+    return _with_tensors(instance, lambda x: x.to(dtype).to(torch.float64) if x.is_floating_point() else x)
 
 
 def _with_tensors(instance: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -7,7 +7,6 @@ control, measured by the same code in the same run, is.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,7 +19,7 @@ from training.comparison.common.parts import Effort, Part, subject_of
 from training.comparison.probes import PART as PROBES
 from training.comparison.probes.measure import ProbesResult
 from training.serving.loading import SHIPPED, load_released
-from verify.engine.record import Record
+from verify.engine.record import Check, Learned, Record
 from verify.learned.weights import DEVICE, NOTE
 
 R = TypeVar("R")
@@ -113,26 +112,20 @@ def _record(
     quick: bool = True,
 ) -> Record:
     """The least over the shipped networks."""
-    began = time.perf_counter()
+    check = Check(f"{NOTE}, section 4", seed, "float32", "learned")
     subjects = [subject_of(load_released(name), Effort(quick, seed, TASKS)) for name in SHIPPED]
     found = [measure(part.compute(subject, lambda name: None)) for subject in subjects]
     least = min(found, key=lambda one: one.value)
     named = ", ".join(f"{s.released.name}: {one.value:.3g}" for s, one in zip(subjects, found, strict=True))
     worst = max(one.control for one in found)
-    return Record(
-        claim=f"{claim}, at least {bound:g}",
-        source=f"{NOTE}, section 4",
-        evidence="learned",
-        bound=bound,
-        observed=least.value,
+    steps = sum(subject.released.training["steps"] for subject in subjects)
+    return check.record(
+        f"{claim}, at least {bound:g}",
+        bound,
+        least.value,
+        sum(one.tasks for one in found),
+        all(one.interval[0] >= bound > one.control for one in found),
+        f"{named}; control, {control}: {worst:.2g}",
         limit="at least",
-        instances=sum(one.tasks for one in found),
-        dtype="float32",
-        seed=seed,
-        seconds=time.perf_counter() - began,
-        passed=all(one.interval[0] >= bound > one.control for one in found),
-        note=f"{named}; control, {control}: {worst:.2g}",
-        steps=sum(subject.released.training["steps"] for subject in subjects),
-        device=DEVICE,
-        interval=least.interval,
+        learned=Learned(steps, DEVICE, least.interval),
     )

@@ -7,7 +7,6 @@ argument, a number of one-step instances, is not used here: each check says how 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +20,7 @@ from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.group import random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models
 from training.serving.loading import SHIPPED, load_tgmm
-from verify.engine.record import Check, Record
+from verify.engine.record import Check, Learned, Record
 
 NOTE = "paper_notes/learned_vs_constructed.md"
 DEVICE = "cpu"
@@ -92,7 +91,7 @@ def _plans(start: str, rate: float, noise: float, count: int, seed: int) -> list
 
 def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
     """The control is the same training from more noise."""
-    began = time.perf_counter()
+    check = Check(f"{NOTE}, section 3", seed, "float32", "learned")
     problem = EMProblem()
     held_out = problem.examples(TASKS, OriginPurpose.HELD_OUT, seed)
     with torch.no_grad():
@@ -107,22 +106,18 @@ def _trained(claim: str, plans: Sequence[RunPlan], seed: int) -> Record:
     interval = mean_interval(after)
     rate = plans[0].learning_rate
     controls = [ends(plan)[1] for plan in _plans("noise", rate, TOO_MUCH_NOISE, CONTROL_SEEDS, seed)]
-    return Record(
-        claim=f"{claim}: at most {RETURNED:g} times the construction's after {STEPS:,} steps, in every seed",
-        source=f"{NOTE}, section 3",
-        evidence="learned",
-        bound=RETURNED,
-        observed=float(torch.tensor(after, dtype=torch.float64).mean()),
-        instances=len(plans) * TASKS,
-        dtype="float32",
-        seed=seed,
-        seconds=time.perf_counter() - began,
+    note = (
+        f"mean of {len(plans)} seeds, the largest {max(after):.3g}; {max(before):.3g} times before "
+        f"training; control, noise {TOO_MUCH_NOISE:g}: {min(controls):.3g} and more"
+    )
+    return check.record(
+        f"{claim}: at most {RETURNED:g} times the construction's after {STEPS:,} steps, in every seed",
+        RETURNED,
+        float(torch.tensor(after, dtype=torch.float64).mean()),
+        len(plans) * TASKS,
         passed=max(*after, interval[1]) <= RETURNED < min(controls),
-        note=f"mean of {len(plans)} seeds, the largest {max(after):.3g}; {max(before):.3g} times before "
-        f"training; control, noise {TOO_MUCH_NOISE:g}: {min(controls):.3g} and more",
-        steps=STEPS,
-        device=DEVICE,
-        interval=interval,
+        note=note,
+        learned=Learned(STEPS, DEVICE, interval),
     )
 
 

@@ -10,25 +10,15 @@ import torch
 from torch import Tensor
 
 from baselines.robust_tensor_power import tensor_power_iteration
-from console.errors import BadInputError
+from console.errors import BadInputError, checking_input
 from console.folder import file_digest
 from console.memory import check_fits
-from console.options import (
-    as_typed,
-    at_least_one,
-    dtype_named,
-    plain_value,
-    usable_device,
-    usable_seed,
-    whole_numbers,
-)
+from console.options import as_typed
 from console.streams import printable
 from constructions.language.rounding import gamma, unit_roundoff
-from constructions.tensor_power.iteration import PowerIteration
-from verify.resource_rows import HEADER
+from verify.engine.options import Options
 from verify.tensor.data import TensorProblem, gaussian_problem, load_start, load_tensor, unit_vectors
 from verify.tensor.measure import Runtime
-from verify.tensor.relu_rows import Row, last_steps
 
 MAX_WEIGHT_BYTES = 4 * 2**30
 """Dense weights beyond it are refused: 2 d heads of d columns on a stream of d^2 take about 64 d^4 bytes."""
@@ -42,68 +32,30 @@ ROW = 1000
 
 
 @dataclass(frozen=True)
-class TensorOptions:
+class TensorOptions(Options):
     """Options that both checks have. ``dims`` is None with a tensor of one's own."""
 
     tensor: Path | None
     start: Path | None
     dims: list[int] | None
     max_dim: int | None
-    steps: int
-    trials: int | None
-    dtype: torch.dtype
-    device: str
-    seed: int
-
-    @classmethod
-    def checked(
-        cls,
-        tensor: Path | None,
-        start: Path | None,
-        dims: str | None,
-        max_dim: int | None,
-        steps: int,
-        trials: int | None,
-        dtype: str,
-        device: str,
-        seed: int,
-    ) -> TensorOptions:
-        """The options as typed, checked.
-
-        Raises:
-            BadInputError: one that cannot be used, or two that do not go together.
-        """
-        return cls(
-            tensor=tensor,
-            start=start,
-            dims=whole_numbers("dims", dims),
-            max_dim=at_least_one("max-dim", max_dim),
-            steps=at_least_one("steps", steps) or 1,
-            trials=at_least_one("trials", trials),
-            dtype=dtype_named(dtype),
-            device=usable_device(device),
-            seed=usable_seed(seed),
-        )
 
     @property
     def runtime(self) -> Runtime:
         """Of the layers."""
         return Runtime(self.dtype, self.device)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has them."""
-        return {name: plain_value(value) for name, value in vars(self).items()}
-
     def run(self, **others: Any) -> dict[str, Any]:
         """What decides the figures, with the contents of files."""
         files = {"tensor": file_digest(self.tensor), "start": file_digest(self.start)}
         return self.plain() | others | files
 
-    def results(self, source: str, broken: int, others: dict[str, Any], **found: Any) -> dict[str, Any]:
-        """What a check writes: what both have, then what it ``found``; ``others``: its own options."""
-        head = {"source": source, "passed": broken == 0, "broken": broken, "seed": self.seed}
-        settings = {"dtype": plain_value(self.dtype), "settings": self.plain() | others}
-        return head | settings | found
+    @property
+    def source(self) -> str:
+        """What brought the tensors, for a message about one of them."""
+        if self.tensor is None:
+            return f"random tensors, --seed {self.seed}"
+        return f"--tensor {self.tensor}" + ("" if self.start is None else f", --start {self.start}")
 
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
@@ -132,33 +84,28 @@ def problems(
         T = load_tensor(options.tensor)
         d = T.shape[0]
         given = None if options.start is None else load_start(options.start, d)
-        _check_size(
-            "--tensor", d, count if given is None else len(given), options.steps, options.max_dim, weights
-        )
+        _check_size(options, "--tensor", d, count if given is None else len(given), weights)
         v = unit_vectors(count, d, generator) if given is None else given
-        kind = symmetry(T)
-        name = f"{printable(options.tensor.name)}, d={d}, {kind}"
+        name = f"{printable(options.tensor.name)}, d={d}, {symmetry(T)}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
         for d in options.dims or dims:
-            _check_size("--dims", d, count, options.steps, options.max_dim, weights)
+            _check_size(options, "--dims", d, count, weights)
         found = [gaussian_problem(d, count, generator) for d in options.dims or dims]
     for problem in found:
         if not problem.fits(options.dtype):
             raise BadInputError(
                 f"{problem.name}: T or a start is 0 in {options.dtype}, or beyond its range; scale it"
             )
-    rounded = [problem.rounded(options.dtype) for problem in found]
+    found = [problem.rounded(options.dtype) for problem in found]
     if options.tensor is not None:
-        try:
-            tensor_power_iteration(rounded[0].T, rounded[0].v, options.steps)
-        except ValueError as problem:
-            raise BadInputError(f"--tensor {options.tensor}: {problem}") from None
-    return rounded
+        with checking_input(f"--tensor {options.tensor}"):
+            tensor_power_iteration(found[0].T, found[0].v, options.steps)
+    return found
 
 
-def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | None, weights: int) -> None:
-    d0, option = max_dim or dim, option if max_dim is None else "--max-dim"
+def _check_size(options: TensorOptions, option: str, dim: int, count: int, weights: int) -> None:
+    d0, option = options.max_dim or dim, option if options.max_dim is None else "--max-dim"
     if dim > d0:
         raise BadInputError(f"--max-dim {d0}: is smaller than d = {dim} of the tensors")
     most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
@@ -175,24 +122,7 @@ def _check_size(option: str, dim: int, count: int, steps: int, max_dim: int | No
         )
     check_fits("trials", count, 64 * d0**3)
     # The path, its reference and their bounds, entry by entry, and a row of plain values for each step.
-    check_fits("steps", steps, 64 * count * dim + ROW)
-
-
-def page_of(shown: PowerIteration, paths: list[Row]) -> dict[str, Any]:
-    """What both pages need beside the results: a small construction, and where the paths end."""
-    return {
-        "explanation": shown.explain(),
-        "shown_dim": shown.max_dim,
-        "header": HEADER,
-        "last": last_steps(paths),
-    }
-
-
-def source(options: TensorOptions) -> str:
-    """What brought the tensors, for a message about one of them."""
-    if options.tensor is None:
-        return f"random tensors, --seed {options.seed}"
-    return f"--tensor {options.tensor}" + ("" if options.start is None else f", --start {options.start}")
+    check_fits("steps", options.steps, 64 * count * dim + ROW)
 
 
 def symmetry(T: Tensor) -> str:

@@ -9,6 +9,7 @@ from verify.engine.record import Check, Record, quotient
 from verify.tensor.data import gaussian_problem
 from verify.tensor.measure import Runtime, one_step
 from verify.tensor.relu_rows import normalised_rows, plain_rows, recovery_rows
+from verify.tensor.rows import components_found
 
 SCALE_LIMIT, ROUNDING_DIM, ROUNDING_TRIALS = 1e-12, 32, 20
 RECOVERY_LIMIT = 1e-10
@@ -59,14 +60,14 @@ def check_paths(seed: int, instances: int) -> list[Record]:
         problem = gaussian_problem(dim, trials, generator)
         rows += normalised_rows(problem, dim, 8, 1024, Runtime())
         rows += plain_rows(problem, dim, 8, Runtime())[0]
-    tightest = min(rows, key=lambda row: row["margin"])
+    tightest = min(rows, key=lambda row: row.margin)
     found = check.record(
         "tensor power: up to eight steps keep their bounds, plain, RMS norm and piecewise norm",
         1.0,
-        quotient(1.0, tightest["margin"]),
+        quotient(1.0, tightest.margin),
         sum(trials for _, trials in sizes),
-        not any(row["broken"] for row in rows),
-        f"observed: largest error/bound, {tightest['form']}, {tightest['problem']}",
+        not any(row.broken for row in rows),
+        f"observed: largest error/bound, {tightest.form}, {tightest.problem}",
     )
     return [found]
 
@@ -83,19 +84,7 @@ def check_recovery(seed: int, instances: int) -> list[Record]:
         rows = []
         for dim, components in sizes:
             rows += recovery_rows(dim, components, 1024, Runtime(), generator, (form,))
-        distance = max(row["distance"] for row in rows)
-        worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
-        within = all(row["claimed"] and not row["broken"] for row in rows)
-        exact = form == "rms"
-        what = "to 1e-10" if exact else "within its bound"
-        records.append(
-            check.record(
-                f"tensor power, {form} norm, deflation: every component of orthogonal tensors {what}",
-                RECOVERY_LIMIT if exact else worst["bound"],
-                distance if exact else worst["error"],
-                sum(row["components"] for row in rows),
-                within and (distance <= RECOVERY_LIMIT or not exact),
-                f"(d, K) = {', '.join(map(str, sizes))}; furthest from a true component: {distance:.2g}",
-            )
-        )
+        what, limit = ("to 1e-10", RECOVERY_LIMIT) if form == "rms" else ("within its bound", None)
+        claim = f"tensor power, {form} norm, deflation: every component of orthogonal tensors {what}"
+        records.append(components_found(check, claim, rows, limit=limit))
     return records

@@ -8,26 +8,34 @@ import torch
 from rich.console import Console
 
 from console.errors import checking_input
-from console.terminal import progress
+from console.terminal import progress, widen
 from constructions.tensor_power.relu import SOURCE, tensor_power_construction
 from verify.engine.report import Report
+from verify.engine.tables import print_rows
 from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
-from verify.tensor.options import (
-    TensorOptions,
-    page_of,
-    problems,
-    source,
-)
+from verify.tensor.options import TensorOptions, problems
+from verify.tensor.outcome import Outcome
 from verify.tensor.relu_figures import NAMES, pictures
-from verify.tensor.relu_rows import Row, normalised_rows, one_step_rows, plain_rows, recovery_rows
-from verify.tensor.tables import print_relu
+from verify.tensor.relu_rows import (
+    Growth,
+    OneStep,
+    normalised_rows,
+    one_step_rows,
+    plain_rows,
+    recovery_rows,
+)
+from verify.tensor.rows import PathRow, Recovered
 
 COMMAND = "verify.tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS, MOST_STEPWISE_DIM = [2, 8, 32, 64], 5, 32
 """Beyond d = 32 the default grid takes one step only: a step there costs seconds."""
 RECOVERED = ((2, 2), (8, 8), (16, 5))
 SHOWN_DIM = 2
+ONE_STEP = (
+    *(("tensor", "problem"), ("heads", "form"), ("number", "heads"), ("instances", "instances")),
+    *(("error/scale", "error"), ("bound/scale", "bound"), ("bound", "broken")),
+)
 
 
 def check(options: TensorOptions, out: Path, pieces: int, instances: int, console: Console) -> int:
@@ -39,14 +47,15 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
     own, on = options.tensor is not None, options.runtime
-    run = options.run(pieces=pieces, instances=instances)
-    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("relu_report.html"))
-    one_step: list[Row] = []
-    paths: list[Row] = []
-    growth: list[Row] = []
-    recovered: list[Row] = []
+    chosen = {"pieces": pieces, "instances": instances}
+    template = Path(__file__).with_name("relu_report.html")
+    report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
+    one_step: list[OneStep] = []
+    paths: list[PathRow] = []
+    growth: list[Growth] = []
+    recovered: list[Recovered] = []
     deflated = () if own else RECOVERED
-    with checking_input(source(options)), progress(len(given) + len(deflated) + 2) as start:
+    with checking_input(options.source), progress(len(given) + len(deflated) + 2) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
@@ -63,19 +72,27 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
         exact = check_symbolic(options.seed, instances)
         start("rational instances")
         exact += check_rational(options.seed, instances)
-    broken = sum(row["broken"] for row in (*one_step, *paths, *recovered))
-    shown = tensor_power_construction(SHOWN_DIM, options.steps)
+    broken = sum(row.broken for row in (*one_step, *paths, *recovered))
     dims = sorted({problem.dim for problem in given})
-    results = options.results(
-        SOURCE,
+    outcome = Outcome(
         broken + sum(not record.passed for record in exact),
-        {"pieces": pieces, "instances": instances},
-        exact=[record.as_dict() for record in exact],
-        one_step=one_step,
-        paths=paths,
-        growth=growth,
-        recovery=recovered,
-        resources=tensor_power_resources(dims, options.steps, pieces),
+        paths,
+        recovered,
+        tensor_power_resources(dims, options.steps, pieces),
     )
-    print_relu(console, results)
-    return report.write(console, results, pictures(one_step, paths, growth, shown), page_of(shown, paths))
+    widen(console)
+    for record in exact:
+        status = "held" if record.passed else "FAILED"
+        console.print(f"exact: {status}, {record.claim} ({record.note})", markup=False)
+    print_rows(console, "One step against exact arithmetic, over sum |T v v|", ONE_STEP, one_step)
+    outcome.print(console, map(_grown, growth))
+    shown = tensor_power_construction(SHOWN_DIM, options.steps)
+    results = outcome.results(SOURCE, options, chosen)
+    results |= {"exact": exact, "one_step": one_step, "growth": growth}
+    return report.write(console, results, pictures(one_step, paths, growth, shown), outcome.page(shown))
+
+
+def _grown(row: Growth) -> str:
+    lengths = ", ".join(f"{value:.3g}" for value in row.log10_length)
+    stopped = f"; stopped after {row.steps_taken}: {row.reason}" if row.reason else ""
+    return f"growth, {row.problem}: log10 |v| = {lengths}{stopped}"

@@ -5,18 +5,17 @@ from __future__ import annotations
 from console.figures import plain
 from console.output import Picture
 from constructions.tensor_power.iteration import PowerIteration
-from verify.engine.drawing import curve, finish, panels, weight_pictures
-from verify.tensor.relu_rows import Row
+from verify.engine.drawing import coloured, curve, finish, panels, weight_pictures
+from verify.tensor.path_figure import path_picture
+from verify.tensor.relu_rows import Growth, OneStep
+from verify.tensor.rows import PathRow
 
 NAMES = ("one_step", "paths", "growth", "weights_layer_1", "weights_layer_2")
 """Of every picture that may be made."""
 
-LARGEST_DRAWN = 1e30
-"""A bound relative to |v| that is larger says nothing, and stretches the axis beyond what floats hold."""
-
 
 def pictures(
-    one_step: list[Row], paths: list[Row], growth: list[Row], shown: PowerIteration
+    one_step: list[OneStep], paths: list[PathRow], growth: list[Growth], shown: PowerIteration
 ) -> list[Picture]:
     """Every figure of the check; ``shown`` is a small construction whose weights are drawn."""
     found = [_one_step(one_step)]
@@ -32,15 +31,14 @@ def pictures(
     return found + weight_pictures(shown.plot_weights(), what)
 
 
-def _one_step(rows: list[Row]) -> Picture:
+def _one_step(rows: list[OneStep]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.2)
-    names = list(dict.fromkeys(row["problem"] for row in rows))
-    for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
-        chosen = [row for row in rows if row["form"] == form]
-        places = [names.index(row["problem"]) for row in chosen]
+    names = list(dict.fromkeys(row.problem for row in rows))
+    for color, form, chosen in coloured(rows, lambda row: row.form):
+        places = [names.index(row.problem) for row in chosen]
         size = 9 - 2 * color  # lines that coincide show as rings
-        curve(axes, places, (row["bound"] for row in chosen), "s--", color, f"{form}: bound", size)
-        curve(axes, places, (row["error"] for row in chosen), "o-", color, f"{form}: measured", size)
+        curve(axes, places, (row.bound for row in chosen), "s--", color, f"{form}: bound", size)
+        curve(axes, places, (row.error for row in chosen), "o-", color, f"{form}: measured", size)
     finish(axes, "", "error / sum |T v v|, largest over entries", "One step against exact arithmetic")
     axes.set_xticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     caption = (
@@ -51,29 +49,13 @@ def _one_step(rows: list[Row]) -> Picture:
     return Picture("one_step", caption, figure)
 
 
-def path_picture(rows: list[Row], caption: str) -> Picture:
-    """Error and bound of every step, a panel for each problem and a colour for each iteration."""
-    names = list(dict.fromkeys(row["problem"] for row in rows))
-    figure, axes_of = panels(len(names))
-    for axes, name in zip(axes_of, names, strict=True):
-        for color, form in enumerate(dict.fromkeys(row["form"] for row in rows)):
-            chosen = [r for r in rows if r["problem"] == name and r["form"] == form]
-            steps = [r["step"] for r in chosen]
-            bounds = (r["bound"] if r["bound"] < LARGEST_DRAWN else None for r in chosen)
-            curve(axes, steps, bounds, "--", color)
-            curve(axes, steps, (r["largest_error"] for r in chosen), "o-", color, form)
-        y = "|v, layers - v, reference| / |v|" if axes is axes_of[0] else ""
-        finish(axes, "step", y, name, steps=True)
-    return Picture("paths", caption, figure)
-
-
-def _growth(rows: list[Row]) -> Picture:
+def _growth(rows: list[Growth]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.2)
     for color, row in enumerate(rows):
-        steps = range(len(row["log10_length"]))
-        label = f"{plain(row['problem'])}: {row['steps_taken']} steps run"
-        axes.plot(steps, row["log10_length"], "o-", color=f"C{color}", label=label, markersize=3)
-        axes.fill_between(steps, row["smallest"], row["largest"], color=f"C{color}", alpha=0.15)
+        steps = range(len(row.log10_length))
+        label = f"{plain(row.problem)}: {row.steps_taken} steps run"
+        axes.plot(steps, row.log10_length, "o-", color=f"C{color}", label=label, markersize=3)
+        axes.fill_between(steps, row.smallest, row.largest, color=f"C{color}", alpha=0.15)
     finish(axes, "step", "log10 |v|", "Growth of the plain iteration", scale="symlog")
     caption = (
         "log10 of the length of v under v <- T(I, v, v), median and range over the starts: it doubles every "

@@ -13,6 +13,7 @@ from verify.engine.record import Check, Record, quotient
 from verify.resource_rows import SINK
 from verify.tensor.data import gaussian_problem
 from verify.tensor.measure import Runtime
+from verify.tensor.rows import components_found
 from verify.tensor.softmax_rows import (
     Best,
     measure_point,
@@ -169,13 +170,13 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     problem = gaussian_problem(DIM, TRIALS, generator)
     sink = SINK[torch.float64]
     paths, ended = normalised_rows(problem, DIM, 10, list(PAIRS), None, sink, Runtime())
-    tightest, claimed = min(paths, key=lambda row: row["margin"]), min(row["claimed"] for row in paths)
+    tightest, claimed = min(paths, key=lambda row: row.margin), min(row.claimed for row in paths)
     kept = check.record(
         "softmax tensor power: ten normalised steps keep their bounds, p = 1, 2, 3",
         1.0,
-        quotient(1.0, tightest["margin"]),
+        quotient(1.0, tightest.margin),
         TRIALS,
-        not ended and not any(row["broken"] for row in paths),
+        not ended and not any(row.broken for row in paths),
         f"observed: largest error/bound; bound claimed for {claimed} of {TRIALS} at every step",
         source="; theorem_2_tensor_power.md, path lemma",
     )
@@ -183,14 +184,5 @@ def check_paths(seed: int, instances: int) -> list[Record]:
     rows = []
     for dim, components in RECOVERED:
         rows += recovery_rows(dim, components, [2], None, sink, Runtime(), generator)
-    worst = max(rows, key=lambda row: quotient(row["error"], row["bound"]))
-    furthest = max(row["distance"] for row in rows)
-    found = check.record(
-        "softmax tensor power, deflation: every component of orthogonal tensors within its bound",
-        worst["bound"],
-        worst["error"],
-        sum(row["components"] for row in rows),
-        all(row["claimed"] and not row["broken"] for row in rows),
-        f"(d, K) = {', '.join(map(str, RECOVERED))}, p = 2; furthest from a true component: {furthest:.2g}",
-    )
-    return [kept, found]
+    claim = "softmax tensor power, deflation: every component of orthogonal tensors within its bound"
+    return [kept, components_found(check, claim, rows, ", p = 2")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -10,31 +9,28 @@ from rich.console import Console
 
 from console.errors import BadInputError, checking_input
 from console.options import DTYPES, plain_value
-from console.terminal import progress
+from console.terminal import progress, widen
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
 from constructions.tensor_power.softmax_bounds import Heads, largest_product
 from verify.engine.report import Report
+from verify.engine.tables import print_rows
 from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
 from verify.tensor.measure import Runtime
-from verify.tensor.options import (
-    TensorOptions,
-    page_of,
-    problems,
-    source,
-)
-from verify.tensor.relu_rows import Row
+from verify.tensor.options import TensorOptions, problems
+from verify.tensor.outcome import Outcome
+from verify.tensor.rows import PathRow, Recovered
 from verify.tensor.softmax_figures import NAMES, pictures
 from verify.tensor.softmax_rows import (
     Best,
     Point,
+    WithoutSink,
     normalised_rows,
     recovery_rows,
     sweep_epsilon,
     sweep_sink,
     without_sink,
 )
-from verify.tensor.tables import print_softmax
 
 COMMAND = "verify.softmax_tensor_power"
 DEFAULT_DIMS, DEFAULT_TRIALS = [6, 16], 100
@@ -42,6 +38,15 @@ MOST_REACH = 20.0
 """Of ``p eps |v_j v_m|``, whose exponential is taken."""
 RECOVERED = ((2, 2), (8, 8))
 SHOWN_DIM = 2
+BEST = (
+    *(("tensor", "problem"), ("dtype", "dtype"), ("p", "pairs"), ("heads", "heads")),
+    *(("best eps", "epsilon"), ("error", "error"), ("predicted eps", "predicted_epsilon")),
+    *(("predicted", "predicted_error"), ("error there", "error_there"), ("slope", "slope", 3)),
+)
+SINKS = (
+    *(("tensor", "problem"), ("c", "sink", 4), ("eps", "epsilon"), ("error", "error")),
+    *(("predicted", "predicted"), ("bound", "bound"), ("entry ratio", "ratio", 3), ("bounds", "broken")),
+)
 
 
 def check(
@@ -69,10 +74,10 @@ def check(
     points: list[Point] = []
     best: list[Best] = []
     sinks: list[Point] = []
-    paths: list[Row] = []
+    paths: list[PathRow] = []
     ended: list[str] = []
-    recovered: list[Row] = []
-    dropped: list[Row] = []
+    recovered: list[Recovered] = []
+    dropped: list[WithoutSink] = []
     kinds = [getattr(torch, name) for name in DTYPES]
     others = [kind for kind in kinds if kind != dtype and given[0].fits(kind)]
     deflated = () if options.tensor is not None else RECOVERED
@@ -83,15 +88,14 @@ def check(
             points.extend(found)
             best.append(lowest)
 
-    with checking_input(source(options)), progress(len(given) + len(others) + len(deflated)) as start:
+    with checking_input(options.source), progress(len(given) + len(others) + len(deflated)) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
             sweep(problem, d0, score, on)
             sinks += sweep_sink(problem, d0, pairs[-1], on)
             heads = Heads(best[-1].predicted_epsilon, pairs[-1], score)
-            lost = without_sink(problem, d0, heads, dtype)
-            dropped.append({"problem": problem.name, "lost": lost})
+            dropped.append(WithoutSink(problem.name, without_sink(problem, d0, heads, dtype)))
             rows, lines = normalised_rows(problem, d0, options.steps, pairs, epsilon, score, on)
             paths += rows
             ended += lines
@@ -106,25 +110,24 @@ def check(
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
             recovered += recovery_rows(dim, components, pairs, epsilon, score, on, generator)
-    broken = sum(p.broken for p in (*points, *sinks)) + sum(row["broken"] for row in (*paths, *recovered))
-    shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
+    broken = sum(row.broken for row in (*points, *sinks, *paths, *recovered))
     dims = sorted({problem.dim for problem in given})
-    results = options.results(
-        SOURCE,
-        broken,
-        chosen,
-        instances=sum(p.instances for p in (*points, *sinks)),
-        best=list(map(asdict, best)),
-        epsilon=list(map(asdict, points)),
-        sink=list(map(asdict, sinks)),
-        without_sink=dropped,
-        paths=paths,
-        ended=ended,
-        recovery=recovered,
-        resources=softmax_resources(dims, options.steps, pairs, dtype),
-    )
-    print_softmax(console, results)
-    return report.write(console, results, pictures(points, best, sinks, paths), page_of(shown, paths))
+    outcome = Outcome(broken, paths, recovered, softmax_resources(dims, options.steps, pairs, dtype))
+    instances = sum(p.instances for p in (*points, *sinks))
+    above = sum(p.broken for p in (*points, *sinks))
+    widen(console)
+    print_rows(console, "Best eps for p pairs; error of one step / natural scale", BEST, best)
+    print_rows(console, "Height c of the sink", SINKS, sinks)
+    for row in dropped:
+        lost = f"{row.lost:.0%} of T(I, v, v) lost, rescaled"
+        console.print(f"sink dropped, {row.problem}: {lost}", markup=False)
+    measured = f"{instances} one-step instances, {above} entries above their bound"
+    outcome.print(console, ended, [measured])
+    results = outcome.results(SOURCE, options, chosen)
+    results |= {"instances": instances, "best": best, "epsilon": points, "sink": sinks}
+    results |= {"without_sink": dropped, "ended": ended}
+    shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
+    return report.write(console, results, pictures(points, best, sinks, paths), outcome.page(shown))
 
 
 def _check_epsilon(

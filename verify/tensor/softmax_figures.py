@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from console.output import Picture
-from verify.engine.drawing import curve, finish, panels
-from verify.tensor.relu_figures import path_picture
-from verify.tensor.relu_rows import Row
+from verify.engine.drawing import coloured, curve, finish, panels
+from verify.engine.tables import grouped
+from verify.tensor.path_figure import path_picture
+from verify.tensor.rows import PathRow
 from verify.tensor.softmax_rows import Best, Point
 
 NAMES = ("error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "paths")
@@ -18,7 +19,9 @@ NAMES = ("error_against_epsilon", "error_against_sink", "pairs_and_dtypes", "pat
 ERROR = "error of one step / natural scale, median"
 
 
-def pictures(points: list[Point], best: list[Best], sinks: list[Point], paths: list[Row]) -> list[Picture]:
+def pictures(
+    points: list[Point], best: list[Best], sinks: list[Point], paths: list[PathRow]
+) -> list[Picture]:
     """Every figure of the check, in the order of the report."""
     found = [_against_epsilon(points, best), _against_sink(sinks), _pairs(best)]
     caption = (
@@ -35,19 +38,22 @@ def _measured(axes: Axes, x: Sequence[float], points: list[Point], color: int, l
     curve(axes, x, (p.bound for p in points), "--", color)
 
 
+def _run(of: Point | Best) -> tuple[str, str]:
+    return of.problem, of.dtype
+
+
 def _against_epsilon(points: list[Point], best: list[Best]) -> Picture:
-    names = list(dict.fromkeys((p.problem, p.dtype) for p in points))
-    figure, axes_of = panels(len(names), 5.4, 4.4)
-    for axes, name in zip(axes_of, names, strict=True):
-        here = [p for p in points if (p.problem, p.dtype) == name]
-        for pairs in sorted({p.pairs for p in here}):
-            chosen = sorted((p for p in here if p.pairs == pairs), key=lambda p: p.epsilon)
+    runs = grouped(points, _run)
+    figure, axes_of = panels(len(runs), 5.4, 4.4)
+    for axes, (name, here) in zip(axes_of, runs.items(), strict=True):
+        for pairs, unordered in grouped(here, lambda p: p.pairs).items():
+            chosen = sorted(unordered, key=lambda p: p.epsilon)
             _measured(axes, [p.epsilon for p in chosen], chosen, pairs - 1, f"p = {pairs}")
         for b in best:
-            if (b.problem, b.dtype) == name:
+            if _run(b) == name:
                 axes.axvline(b.predicted_epsilon, color=f"C{b.pairs - 1}", linewidth=0.7, linestyle=":")
         axes.set_xscale("log")
-        finish(axes, "eps", ERROR if axes is axes_of[0] else "", ", ".join(name))
+        finish(axes, "eps", ERROR, ", ".join(name))
     caption = (
         "Error of one step against eps for p pairs of heads a product. Dots: measured. Line: predicted, the "
         "approximation eps^(2p) of each instance plus the rounding expected, which grows like 1/eps. Dashed: "
@@ -58,8 +64,7 @@ def _against_epsilon(points: list[Point], best: list[Best]) -> Picture:
 
 def _against_sink(sinks: list[Point]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.4)
-    for color, name in enumerate(dict.fromkeys((p.problem, p.dtype) for p in sinks)):
-        chosen = [p for p in sinks if (p.problem, p.dtype) == name]
+    for color, name, chosen in coloured(sinks, _run):
         _measured(axes, [p.sink for p in chosen], chosen, color, ", ".join(name))
     finish(axes, "score c of the sink", ERROR, f"Height of the sink, p = {sinks[0].pairs}")
     caption = (
@@ -73,8 +78,7 @@ def _against_sink(sinks: list[Point]) -> Picture:
 
 def _pairs(best: list[Best]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.2)
-    for color, name in enumerate(dict.fromkeys((b.problem, b.dtype) for b in best)):
-        chosen = [b for b in best if (b.problem, b.dtype) == name]
+    for color, name, chosen in coloured(best, _run):
         heads = [b.heads for b in chosen]
         curve(axes, heads, (b.error for b in chosen), "o-", color, ", ".join(name))
         curve(axes, heads, (b.predicted_error for b in chosen), "x:", color)

@@ -31,7 +31,7 @@ from constructions.tensor_power.softmax_bounds import (
 )
 from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path
-from verify.tensor.relu_rows import Row, path_rows, recovery_row
+from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row
 
 EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
 SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
@@ -67,6 +67,14 @@ class Point:
     rounding: float
     reach: float
     broken: int
+
+
+@dataclass(frozen=True)
+class WithoutSink:
+    """Median part of ``T(I, v, v)`` that is lost without the sink."""
+
+    problem: str
+    lost: float
 
 
 def one_step_construction(
@@ -105,22 +113,18 @@ def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtim
     predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
     ratio = torch.where(error > 0, bound / error, math.inf)
     sizes = error.norm(dim=-1) / scale
+    reach = heads.pairs * heads.epsilon * problem.v.abs().amax(-1).square().median()
+    medians = sizes, predicted / scale, bound.norm(dim=-1) / scale
     return Point(
-        problem.name,
-        str(on.dtype).removeprefix("torch."),
-        heads.pairs,
-        heads.epsilon,
-        heads.sink,
-        len(error),
-        float(sizes.median()),
-        float((predicted / scale).median()),
-        float((bound.norm(dim=-1) / scale).median()),
-        float(sizes.max()),
-        float(ratio.min()),
-        float(ratio.median()),
-        float((expected / predicted).median()),
-        float(heads.pairs * heads.epsilon * problem.v.abs().amax(-1).square().median()),
-        int((~(error <= bound)).sum()),
+        *(problem.name, str(on.dtype).removeprefix("torch.")),
+        *(heads.pairs, heads.epsilon, heads.sink, len(error)),
+        *(float(values.median()) for values in medians),
+        largest=float(sizes.max()),
+        margin=float(ratio.min()),
+        ratio=float(ratio.median()),
+        rounding=float((expected / predicted).median()),
+        reach=float(reach),
+        broken=int((~(error <= bound)).sum()),
     )
 
 
@@ -156,20 +160,9 @@ def sweep_epsilon(
     chosen = epsilon_for(problem.v, pairs, sink, on.dtype)
     there = measure_point(problem, max_dim, Heads(chosen, pairs, sink), on)
     lowest = min(grid, key=lambda point: point.error)
-    best = Best(
-        problem.name,
-        lowest.dtype,
-        pairs,
-        sink,
-        2 * pairs * max_dim,
-        lowest.epsilon,
-        lowest.error,
-        chosen,
-        there.predicted,
-        there.error,
-        fitted_slope(grid),
-    )
-    return [*grid, there], best
+    measured, predicted = (lowest.epsilon, lowest.error), (chosen, there.predicted, there.error)
+    where = problem.name, lowest.dtype, pairs, sink, 2 * pairs * max_dim
+    return [*grid, there], Best(*where, *measured, *predicted, fitted_slope(grid))
 
 
 def fitted_slope(points: list[Point]) -> float:
@@ -216,7 +209,7 @@ def normalised_rows(
     epsilon: float | None,
     sink: float,
     on: Runtime,
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[PathRow], list[str]]:
     """Every step of the normalised iteration for each p; ``epsilon`` None: the predicted best.
 
     And a line for each p whose products drown beside the sink before the last step: see :func:`drowns`.
@@ -268,7 +261,7 @@ def recovery_rows(
     sink: float,
     on: Runtime,
     generator: torch.Generator,
-) -> list[Row]:
+) -> list[Recovered]:
     """Every component of a random orthogonally decomposable tensor, for each number of pairs."""
     problem = orthogonal_problem(dim, components, generator).rounded(on.dtype)
     rows = []

@@ -110,19 +110,14 @@ class TensorPower(Theorem[TensorProblem]):
         # Where the iteration is not defined nothing is compared: any vector serves.
         reference = torch.where(reference.isnan(), path[:, :1].double(), reference)
         own = reference_bound(instance.T, reference, self.normalised)
-        found = {"v": _split(*(part.error[:, 1:, None] for part in (whole, exact, own)))}
+        found = {"v": Bound.split(*(part.error[:, 1:, None] for part in (whole, exact, own)))}
         if not self.normalised:
-            found["entries"] = _split(*(part.entries[:, 1:] for part in (whole, exact, own)))
+            found["entries"] = Bound.split(*(part.entries[:, 1:] for part in (whole, exact, own)))
         return found
 
     def resource_table(self, weights: PowerIteration) -> str:
         """With the formulas."""
         return weights.resource_table()
-
-
-def _split(whole: Tensor, exact: Tensor, own: Tensor) -> Bound:
-    """Rounding is what the whole bound has more, and all of it where nothing is claimed."""
-    return Bound(exact, torch.where(whole.isfinite(), whole - exact, torch.inf) + own)
 
 
 class Relu(TensorPower):

@@ -20,7 +20,7 @@ def tensors(draw: Draw):
 
 
 def _what(draw: Draw):
-    return draw.size, draw.family, draw.pieces, draw.refreshed
+    return draw.problem.sizes, draw.problem.name, draw.pieces, draw.refreshed
 
 
 def instances(draws) -> int:
@@ -47,7 +47,7 @@ def test_a_seed_decides_every_number(found, monkeypatch):
         assert _what(first) == _what(second)
         for a, b in zip(tensors(first), tensors(second), strict=True):
             assert torch.equal(a, b)
-    assert [d.size for d in again] != [d.size for d in other]
+    assert [d.problem.sizes for d in again] != [d.problem.sizes for d in other]
 
 
 @pytest.mark.parametrize("asked", [1, 40, 41, 639])
@@ -59,7 +59,7 @@ def test_at_least_as_many_as_asked(asked, monkeypatch):
 
 def test_every_family_both_read_ins_and_every_shape(found):
     assert instances(found) >= 640
-    families = Counter(draw.family for draw in found)
+    families = Counter(draw.problem.name for draw in found)
     assert set(families) == set(WITHIN)
     # 64 groups in 6 families: 10.7 expected; 4 groups are 40 instances.
     assert min(families.values()) >= 4
@@ -68,10 +68,11 @@ def test_every_family_both_read_ins_and_every_shape(found):
     assert read_in[False] >= 4
     assert read_in[True] >= 68
     assert {draw.pieces for draw in found} == {pieces for _, _, pieces in SHAPES}
-    assert sum(draw.size.samples == draw.size.components for draw in found) >= 8
-    assert any(draw.size.samples % draw.size.components for draw in found)
-    for draw in found:
-        assert draw.comparison.mean_error.shape == (em_search.TASKS, draw.size.components)
+    sizes = [draw.problem.sizes for draw in found]
+    assert sum(N == K for _, K, N in sizes) >= 8
+    assert any(N % K for _, K, N in sizes)
+    for draw, (_, K, _) in zip(found, sizes, strict=True):
+        assert draw.comparison.mean_error.shape == (em_search.TASKS, K)
 
 
 @pytest.mark.parametrize("family", list(WITHIN))
@@ -140,11 +141,12 @@ def test_nothing_broken_in_many(dtype, count, widest):
     for draw in search(count, seed=20_000, dtype=dtype):
         searched += len(draw.comparison.mean_error)
         violations += int(draw.comparison.broken().sum())
-        dims.add(draw.size.dim)
-        components.add(draw.size.components)
-        samples.add(draw.size.samples)
+        d, K, N = draw.problem.sizes
+        dims.add(d)
+        components.add(K)
+        samples.add(N)
         pieces.add(draw.pieces)
-        if draw.size.dim >= 3 and draw.pieces >= 128:
+        if d >= 3 and draw.pieces >= 128:
             ratio = draw.comparison.ratio()
             ratios.append(ratio[ratio.isfinite()])
     assert searched >= count

@@ -30,7 +30,7 @@ def test_the_corner_is_reached(found):
     compared = sum(int(c.defined.sum()) for c in comparisons)
     assert dying >= 20
     assert 0 < undefined < compared / 2
-    assert len({draw.family for draw in found}) >= 4
+    assert len({draw.problem.name for draw in found}) >= 4
 
 
 def test_every_family_is_drawn():

@@ -16,16 +16,18 @@ import console.output as output
 from baselines.em_paths import reference_step
 from console.errors import BadInputError
 from console.output import Picture, check_out, finite, significant, write_results
+from console.typed_json import to_plain
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
 from verify.em.compare import compare_step
-from verify.em.measure import _record, measure
+from verify.em.measure import Broken, Rounding, _record, measure
 from verify.em.problems import Problem, random_problem
 from verify.em.sweep import SweepPoint, fitted_slope, sweep
 from verify.engine.record import Check
 
 U = unit_roundoff(torch.float64)
 F64 = torch.float64
+ROUNDING = Rounding(0.0, 0.0)
 
 
 def a_problem(dim=2, components=3, samples=20, trials=4, seed=0) -> Problem:
@@ -74,16 +76,16 @@ def test_measurement(vanishing):
     m = measure(em, vanishing, F64, "cpu", seed=11)
     assert m.comparable.tolist() == [[True, True], [False, False]]
     assert m.passed
-    assert [r["step"] for r in m.records] == [1, 2]
+    assert [r.step for r in m.records] == [1, 2]
     first = m.records[0]
-    assert first["undefined_components"] == 1
-    assert first["seed"] == 11
-    assert "task 1 k=1" in first["note"]
+    assert first.undefined_components == 1
+    assert first.line.seed == 11
+    assert "task 1 k=1" in first.line.note
     # Only task 0 is compared along the path, and its state after a step is run.path.
     assert m.path_error.shape == (2, 2, 2)
     error = (m.run.path_means[0, 1] - m.em_means[0, 1]).norm(dim=-1).max()
-    assert first["path"]["largest_mean_error"]["max"] == pytest.approx(float(error), rel=4 * U)
-    json.dumps(finite(m.records), allow_nan=False)
+    assert first.path.largest_mean_error.max == pytest.approx(float(error), rel=4 * U)
+    json.dumps(finite(to_plain(m.records)), allow_nan=False)
 
 
 def test_a_path_is_judged_where_it_is_claimed_and_nowhere_else(vanishing):
@@ -92,8 +94,8 @@ def test_a_path_is_judged_where_it_is_claimed_and_nowhere_else(vanishing):
     for task, value, broken in ((1, math.nan, 0), (1, math.inf, 0), (0, math.nan, 2), (0, math.inf, 2)):
         error = m.path_error.clone()
         error[task] = value
-        found = _record(dataclasses.replace(m, path_error=error), 0, {}, Check("s", 0, F64))
-        assert found["broken"] == {"one_step": 0, "path": broken}, (task, value)
+        found = _record(dataclasses.replace(m, path_error=error), 0, ROUNDING, Check("s", 0, F64))
+        assert found.broken == Broken(one_step=0, path=broken), (task, value)
 
 
 def test_measurement_rounds_the_data_once():
@@ -105,7 +107,7 @@ def test_measurement_rounds_the_data_once():
     expected = reference_step(*rounded)
     assert torch.equal(m.em_means[:, 1], expected.means)
     assert m.passed
-    assert m.records[0]["dtype"] == "float32"
+    assert m.records[0].line.dtype == "float32"
 
 
 # ---- the radius

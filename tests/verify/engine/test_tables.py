@@ -2,10 +2,11 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 from rich.console import Console
 
-from verify.engine.tables import print_rows
+from verify.engine.tables import grouped, print_rows
 
 COLUMNS = (
     ("name", "name"),
@@ -19,7 +20,7 @@ COLUMNS = (
 
 def printed(*rows) -> list[list[str]]:
     console = Console(file=io.StringIO(), width=100)
-    print_rows(console, "title", COLUMNS, rows)
+    print_rows(console, "title", COLUMNS, [SimpleNamespace(**row) for row in rows])
     return [line.split() for line in console.file.getvalue().splitlines()]
 
 
@@ -34,3 +35,8 @@ def test_every_kind_of_value():
 
 def test_no_rows_no_table():
     assert printed() == []
+
+
+def test_groups_keep_the_order_of_keys_and_rows():
+    found = grouped(["b1", "a1", "b2"], lambda row: row[0])
+    assert list(found.items()) == [("b", ["b1", "b2"]), ("a", ["a1"])]

@@ -1,5 +1,6 @@
 """``python -m verify.softmax_tensor_power``: what it writes; a person's own tensor; broken layers."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -336,7 +337,7 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, normalised, monk
 @pytest.mark.usefixtures("quick")
 def test_components_within_no_bound_are_reported(monkeypatch, tmp_path):
     recovery = rows.recovery_row
-    monkeypatch.setattr(rows, "recovery_row", lambda *a: recovery(*a) | {"broken": 3})
+    monkeypatch.setattr(rows, "recovery_row", lambda *a: dataclasses.replace(recovery(*a), broken=3))
     outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
     assert assert_reported_broken(outcome, tmp_path / "out")["broken"] == 3
 

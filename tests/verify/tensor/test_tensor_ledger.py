@@ -156,8 +156,8 @@ def test_a_sink_that_is_not_needed_fails_its_claim(monkeypatch):
 @pytest.mark.usefixtures("small")
 def test_components_that_are_missed_fail_their_claim(monkeypatch):
     make = rows.recovery_row
-    monkeypatch.setattr(rows, "recovery_row", lambda *a: make(*a) | {"broken": 1})
-    monkeypatch.setattr(softmax_rows, "recovery_row", lambda *a: make(*a) | {"broken": 1})
+    for module in (rows, softmax_rows):
+        monkeypatch.setattr(module, "recovery_row", lambda *a: dataclasses.replace(make(*a), broken=1))
     assert len(failed("tensor-recovery")) == 2
     assert ["deflation" in claim for claim in failed("softmax-paths")] == [True]
 

@@ -18,7 +18,8 @@ from verify.tensor.data import TensorProblem, gaussian_problem, orthogonal_probl
 from verify.tensor.families import STARTS, TENSORS
 from verify.tensor.measure import PathErrors, Runtime, along_path, exact_contract, one_step, steps_in_range
 from verify.tensor.recover import recover
-from verify.tensor.relu_rows import last_steps, one_step_rows, path_rows
+from verify.tensor.relu_rows import one_step_rows
+from verify.tensor.rows import PathRow, last_steps, path_rows
 from verify.tensor.softmax_rows import (
     EPSILONS,
     Point,
@@ -144,7 +145,7 @@ def test_a_problem_fits_a_dtype_or_not(dtype):
 @pytest.mark.parametrize("seed", range(30))
 def test_the_offset_covers_what_float32_rounds(seed):
     problem = gaussian_problem(3, 10, generator(seed)).rounded(F32)
-    assert [r["broken"] for r in one_step_rows(problem, 3, Runtime(F32))] == [0, 0, 0]
+    assert [r.broken for r in one_step_rows(problem, 3, Runtime(F32))] == [0, 0, 0]
 
 
 # ---- rows
@@ -158,20 +159,20 @@ def errors(error, bound, length=1.0) -> PathErrors:
 def test_a_row_for_each_step():
     found = errors([[0, 1, 4], [0, 2, 0]], [[0, 2, 2], [0, math.inf, 1]], length=10.0)
     first, second = path_rows(line(1.0), "x", found)
-    assert (first["step"], first["instances"], first["claimed"], first["broken"]) == (1, 2, 1, 0)
-    assert (first["largest_error"], first["margin"]) == (0.2, 2.0)
-    assert (second["step"], second["claimed"], second["broken"]) == (2, 2, 1)
-    assert (second["largest_error"], second["margin"]) == (0.4, 0.5)
+    assert (first.step, first.instances, first.claimed, first.broken) == (1, 2, 1, 0)
+    assert (first.largest_error, first.margin) == (0.2, 2.0)
+    assert (second.step, second.claimed, second.broken) == (2, 2, 1)
+    assert (second.largest_error, second.margin) == (0.4, 0.5)
 
 
 def test_what_is_not_a_number_is_broken():
     [row] = path_rows(line(1.0), "x", errors([[0, math.nan]], [[0, 1]]))
-    assert row["broken"] == 1
+    assert row.broken == 1
 
 
 def test_the_last_rows_carry_what_broke_before():
     rows = [
-        {"problem": p, "form": f, "step": t, "broken": b}
+        PathRow(p, 1, f, t, 1, 0.0, 0.0, 0.0, 1.0, 1, b)
         for p, f, t, b in (
             ("a", "x", 1, 2),
             ("a", "x", 2, 0),
@@ -180,9 +181,9 @@ def test_the_last_rows_carry_what_broke_before():
             ("b", "x", 2, 1),
         )
     ]
-    found = [(r["problem"], r["form"], r["step"], r["broken"]) for r in last_steps(rows)]
+    found = [(r.problem, r.form, r.step, r.broken) for r in last_steps(rows)]
     assert found == [("a", "x", 2, 2), ("a", "y", 1, 0), ("b", "x", 2, 2)]
-    assert rows[1]["broken"] == 0
+    assert rows[1].broken == 0
 
 
 def test_a_path_is_compared_with_the_iteration():

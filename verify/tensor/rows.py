@@ -1,0 +1,120 @@
+"""What both tensor power checks measure, each a row: the steps of a run, and the components found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from constructions.tensor_power.iteration import PowerIteration
+from verify.engine.record import Check, Record, quotient
+from verify.engine.tables import grouped
+from verify.tensor.data import OrthogonalProblem, TensorProblem
+from verify.tensor.measure import PathErrors, Runtime
+from verify.tensor.recover import recover
+
+RECOVERY_STARTS, RECOVERY_STEPS = 2, 12
+
+
+@dataclass(frozen=True)
+class PathRow:
+    """A step of a run; errors and bounds relative to the length of v.
+
+    Attributes:
+        form: of the construction. error, bound: medians. margin: least bound / error.
+        claimed, broken: instances with a finite bound, and above it.
+    """
+
+    problem: str
+    d: int
+    form: str
+    step: int
+    instances: int
+    error: float
+    largest_error: float
+    bound: float
+    margin: float
+    claimed: int
+    broken: int
+
+    @property
+    def claimed_of(self) -> str:
+        """As in 3/5."""
+        return f"{self.claimed}/{self.instances}"
+
+
+def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[PathRow]:
+    """A row for each step of a run."""
+    rows = []
+    for step in range(1, found.error.shape[1]):
+        length = found.length[:, step]
+        error, bound = found.error[:, step] / length, found.bound[:, step] / length
+        claimed = bound.isfinite()
+        margin = torch.where(claimed & (error > 0), bound / error, torch.inf)
+        values = error.median(), error.max(), bound.median(), margin.min()
+        where = problem.name, problem.dim, form, step, len(error)
+        at, over = int(claimed.sum()), int((~(error <= bound)).sum())
+        rows.append(PathRow(*where, *(float(x) for x in values), claimed=at, broken=over))
+    return rows
+
+
+def last_steps(paths: Iterable[PathRow]) -> list[PathRow]:
+    """The last row of each run, with the broken vectors of all its steps."""
+    runs = grouped(paths, lambda row: (row.problem, row.form)).values()
+    return [replace(rows[-1], broken=sum(row.broken for row in rows)) for rows in runs]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """How well a form of the construction finds all components, the largest over them.
+
+    Attributes:
+        distinct: every component was found once. distance: from the true component.
+        error, bound: against the exact iteration from the same start. claimed: the bounds are finite.
+        broken: errors above their bounds, and one more where a claimed component is missed.
+    """
+
+    d: int
+    components: int
+    form: str
+    distinct: bool
+    distance: float
+    error: float
+    bound: float
+    eigenvalue_error: float
+    claimed: bool
+    broken: int
+
+    @property
+    def tensor(self) -> str:
+        """As in d=8, K=5."""
+        return f"d={self.d}, K={self.components}"
+
+
+def recovery_row(
+    form: str, power: PowerIteration, problem: OrthogonalProblem, on: Runtime, generator: torch.Generator
+) -> Recovered:
+    """How well ``power`` finds the components of ``problem`` with restarts and deflation."""
+    found = recover(power, problem, RECOVERY_STARTS, RECOVERY_STEPS, on, generator)
+    claimed = bool(found.bound.isfinite().all())
+    broken = int((~(found.error <= found.bound)).sum()) + int(claimed and not found.distinct)
+    largest = (float(x.max()) for x in (found.distance, found.error, found.bound, found.eigenvalue_error))
+    return Recovered(
+        problem.dim, len(problem.components), form, found.distinct, *largest, claimed=claimed, broken=broken
+    )
+
+
+def components_found(
+    check: Check, claim: str, rows: list[Recovered], also: str = "", limit: float | None = None
+) -> Record:
+    """Every component is within its bound and, where there is a ``limit``, no further from the truth."""
+    distance, worst = (
+        max(row.distance for row in rows),
+        max(rows, key=lambda row: quotient(row.error, row.bound)),
+    )
+    bound, observed = (worst.bound, worst.error) if limit is None else (limit, distance)
+    within = all(row.claimed and not row.broken for row in rows) and (limit is None or distance <= limit)
+    sizes = ", ".join(str((row.d, row.components)) for row in rows)
+    note = f"(d, K) = {sizes}{also}; furthest from a true component: {distance:.2g}"
+    return check.record(claim, bound, observed, sum(row.components for row in rows), within, note)
