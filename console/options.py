@@ -151,6 +151,13 @@ def at_least_one(name: str, value: int | None) -> int | None:
 
 
 DtypeName = Annotated[str, typer.Option(help="float32 or float64, for the layers")]
+EvaluationName = Annotated[
+    str,
+    typer.Option(
+        "--evaluation",
+        help="dense weights, or structured: from the formulas, for any size",
+    ),
+]
 DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
 Out = Annotated[

@@ -52,7 +52,7 @@ class ConstructedAlgorithm:
         """The dense weights; see :meth:`Construction.to_transformer`."""
         return self.construction.to_transformer(dtype, device, looped)
 
-    def _evaluator(
+    def evaluator(
         self, evaluation: Evaluation, dtype: torch.dtype, device: torch.device | str
     ) -> Evaluator[Any]:
         """The layers ready to run, made once for a dtype and a device.

@@ -14,7 +14,7 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
+from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole, whole_numbers
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -65,6 +65,7 @@ def main(
     ] = None,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
+    evaluation: EvaluationName = "dense",
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

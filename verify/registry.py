@@ -20,6 +20,7 @@ from verify.tensor import exact_checks as tensor_power_exact_checks
 from verify.tensor import relu_checks as tensor_power_checks
 from verify.tensor import softmax_checks as softmax_tensor_checks
 from verify.tensor import theorem as tensor_power
+from verify.tensor.structured_checks import check_structured as check_structured_tensors
 
 Check = Callable[[int, int], list[Record]]
 """(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""
@@ -36,6 +37,7 @@ CHECKS: dict[str, Check] = {
     "em-search": em_checks.check_search,
     "em-search-float32": em_checks.check_search_float32,
     "em-search-edges": em_checks.check_search_edges,
+    "em-structured": em_checks.check_structured,
     "em-slope": em_checks.check_slope,
     "em-ten-steps": em_checks.check_ten_steps,
     "em-read-out": em_checks.check_read_out,
@@ -44,6 +46,7 @@ CHECKS: dict[str, Check] = {
     "tensor-rounding": tensor_power_checks.check_rounding,
     "tensor-paths": tensor_power_checks.check_paths,
     "tensor-recovery": tensor_power_checks.check_recovery,
+    "tensor-structured": check_structured_tensors,
     "softmax-search": softmax_tensor_checks.check_search,
     "softmax-search-float32": softmax_tensor_checks.check_search_float32,
     "softmax-best": softmax_tensor_checks.check_best,

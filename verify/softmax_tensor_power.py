@@ -13,7 +13,7 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, Out, Seed, real, whole_numbers
+from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole_numbers
 from console.starting import loading
 from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
 
@@ -40,6 +40,7 @@ def main(
     trials: Trials = None,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
+    evaluation: EvaluationName = "dense",
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

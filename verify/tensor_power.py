@@ -13,7 +13,7 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, Out, Seed, at_least_one, whole
+from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, at_least_one, whole
 from console.starting import loading
 from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
 
@@ -37,6 +37,7 @@ def main(
     ] = 1000,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
+    evaluation: EvaluationName = "dense",
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

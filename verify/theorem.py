@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import DeviceName, DtypeName, Out, Seed, whole
+from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -28,6 +28,7 @@ def main(
     instances: Annotated[int, typer.Option(parser=whole, help="instances that are searched")] = 2000,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
+    evaluation: EvaluationName = "dense",
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

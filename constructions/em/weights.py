@@ -266,7 +266,7 @@ class EMConstruction(ConstructedAlgorithm):
         check_whole(steps=steps)
         tasks = gather_tasks(X, weights, means, self.max_dim, self.max_components, dtype, device)
         tasks = check_hypotheses(tasks, self.radius, self.floor)
-        layers, readout = self._evaluator(evaluation, dtype, device), self.to_readout(dtype, device)
+        layers, readout = self.evaluator(evaluation, dtype, device), self.to_readout(dtype, device)
         with torch.no_grad():
             start = layers.start(self.tokens(tasks, refreshed))
             path, responsibilities, converged, final = self._path(layers, start, tasks, steps, tol)

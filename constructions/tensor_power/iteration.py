@@ -44,9 +44,10 @@ class PowerIteration(ConstructedAlgorithm, ABC):
 
     def decode(self, h: Tensor) -> Tensor:
         """(B, N, D) -> (B, d0), the vector that the stream holds between steps: the v of the first token."""
-        return self._vector(DenseState(h, None))
+        return self.vector(DenseState(h, None))
 
-    def _vector(self, state: State) -> Tensor:
+    def vector(self, state: State) -> Tensor:
+        """(B, d0), the same of a state between steps."""
         return state.read(self.stream.v, first=1)[:, 0]
 
     @abstractmethod
@@ -177,7 +178,7 @@ class PowerIteration(ConstructedAlgorithm, ABC):
         check_whole(steps=steps)
         batch = self.gather(T, v, dtype, device)
         self._check_dtype(dtype)
-        layers = self._evaluator(evaluation, dtype, device)
+        layers = self.evaluator(evaluation, dtype, device)
         with torch.no_grad():
             path = self._path(layers, batch, steps)
         d = batch.tokens
@@ -192,7 +193,7 @@ class PowerIteration(ConstructedAlgorithm, ABC):
             states = layers.block(state)
             self._check_within(states, step)
             state = states[-1]
-            path.append(self._vector(state))
+            path.append(self.vector(state))
             self._check_range(batch.T, path, step)
         return path
 

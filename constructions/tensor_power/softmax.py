@@ -235,7 +235,7 @@ class SoftmaxTensorPower(PowerIteration):
         self._check_entries(states[-1], f"step {step} ends")
 
     def _check_entries(self, state: State, where: str) -> None:
-        for task, value in enumerate(self._vector(state).abs().amax(1).tolist()):
+        for task, value in enumerate(self.vector(state).abs().amax(1).tolist()):
             if value > self.bound:
                 raise HypothesisError(
                     f"{where} with |v_k| = {value:.6g} in tensor {task}; the bound is {self.bound:.6g}"

@@ -1,4 +1,4 @@
-"""A constructed step against the algorithm that it runs: EM against a batched EM step, tensors against einsum."""
+"""A constructed step against the algorithm that it runs: a batched EM step, or a contraction by einsum."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = 4
 def em_steps(
     evaluation: str, d: int, K: int, N: int, batch: int, pieces: int, dtype: torch.dtype, steps: int = STEPS
 ) -> Run:
-    """``steps`` steps of EM on tasks of arXiv 2505.11918: "structured", "dense", or "em", a batched EM step."""
+    """``steps`` steps on tasks of arXiv 2505.11918: "structured", "dense", or "em", plain batched steps."""
     tasks = paper_tasks(batch, d, K, N, torch.Generator().manual_seed(0))
     X, weights, means = (v.to(dtype) for v in (tasks.X, tasks.truth.weights, tasks.truth.means))
     if evaluation == "em":
@@ -70,7 +70,17 @@ def em_rows() -> list[Row]:
             found = {name: seconds / STEPS for name, seconds in in_turns(sides).items()}
             work = f"EM step, d=8 K=5 N=128, 64 tasks, {pieces:,} pieces, {str(dtype)[6:]}"
             note = f"dense: {found['dense'] / found['em']:.0f} times"
-            rows.append(Row("constructions", work, "batched EM step", found["structured"], found["em"], ROUNDS, note=note))
+            rows.append(
+                Row(
+                    "constructions",
+                    work,
+                    "batched EM step",
+                    found["structured"],
+                    found["em"],
+                    ROUNDS,
+                    note=note,
+                )
+            )
     for d, K, N, pieces in ((8, 5, 1_000_000, 128), (64, 17, 2048, 4096)):
         size = (d, K, N, 1, pieces, torch.float64, 1)
         found = in_turns({name: em_steps(name, *size) for name in ("structured", "em")})
@@ -126,7 +136,9 @@ def tensor_rows() -> list[Row]:
         sides = {form: power_steps(form, d, batch) for form in (*FORMS, "einsum")}
         found = {name: seconds / STEPS for name, seconds in in_turns(sides).items()}
         for form in FORMS:
-            memory = [added_memory(power_steps, name, d, batch) for name in (form, "einsum")] if d >= 64 else []
+            memory = (
+                [added_memory(power_steps, name, d, batch) for name in (form, "einsum")] if d >= 64 else []
+            )
             compiled = cpu_seconds(built_and_compiled(form, d))
             work = f"tensor power step, {form}, d={d}, {batch} at once, float64"
             note = f"built and compiled in {1e3 * compiled:.0f} ms"
@@ -137,15 +149,15 @@ def tensor_rows() -> list[Row]:
 
 
 def curves() -> dict[str, list[dict[str, float]]]:
-    """Milliseconds of a step as one size grows, by what grows; the others are d = 8, K = 5, N = 128, 64 tasks.
+    """Milliseconds of a step as one size grows, by what grows; dense where it takes under a second.
 
-    Structured and batched EM; dense where it takes under a second.
+    The other sizes are d = 8, K = 5, N = 128, 64 tasks, 128 pieces; one task where N grows.
     """
     base = {"d": 8, "K": 5, "N": 128, "batch": 64, "pieces": 128}
     grown = {
         "N": [2**k for k in range(7, 21, 2)],
         "pieces": [2**k for k in range(5, 14)],
-        "d": [2**k for k in range(0, 8)],
+        "d": [2**k for k in range(8)],
         "batch": [2**k for k in range(0, 11, 2)],
     }
     found: dict[str, list[dict[str, float]]] = {}

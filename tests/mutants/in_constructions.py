@@ -237,9 +237,9 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "log of the weights not floored at the start",
-        "constructions/em/weights.py",
-        "log_weights = tasks.weights.double().clamp_min(self.floor).log()",
-        "log_weights = tasks.weights.double().log()",
+        "constructions/em/read_in.py",
+        "return tasks.weights.double().clamp_min(floor).log(), ",
+        "return tasks.weights.double().log(), ",
         ("tests/constructions/em/test_constructed_em.py::test_corners",),
         "weights below the floor count as at it",
     ),

@@ -4,6 +4,7 @@ from .in_baselines import BASELINES
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_em_bounds import EM_BOUNDS
+from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
 from .in_training import TRAINING
 from .in_verify import VERIFY
@@ -12,6 +13,7 @@ from .mutant import Mutant
 MUTANTS: tuple[Mutant, ...] = (
     *BASELINES,
     *CONSTRUCTIONS,
+    *STRUCTURED,
     *TENSOR_POWER,
     *TRAINING,
     *COMPARISON,

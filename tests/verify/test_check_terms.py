@@ -65,7 +65,7 @@ def test_a_path_allows_for_the_rounding_of_its_reference():
     """T = 1, v = 1: two roundings and more of the reference beside what the run's own bound allows."""
     problem = TensorProblem("one", torch.ones(1, 1, 1, 1, dtype=F64), torch.ones(1, 1, dtype=F64))
     power = tensor_power_construction(1, 1)
-    run = power.run(problem.T, problem.v)
+    run = power.run(problem.T, problem.v, evaluation="dense")
     own = float(power.error_bounds(problem.T, problem.v, run, F64).error[0, 1])
     assert float(along_path(power, problem, Runtime(), 1).bound[0, 1]) >= own + 2 * unit_roundoff(F64)
     assert math.isfinite(own)

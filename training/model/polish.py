@@ -1,7 +1,7 @@
 """EM layers of Theorem 1 behind the learned network: its estimate goes in as the start, L steps come out.
 
-The weights of these layers are the hand-built ones of constructions/em: fixed, no parameters of the model, and
-evaluated from their formulas (paper_notes/structured_evaluation.md).
+The weights of these layers are the hand-built ones of constructions/em, evaluated from their formulas
+(paper_notes/structured_evaluation.md): fixed, no parameters of the model.
 Gradients pass through them, so that a network can be trained with them in place.
 """
 

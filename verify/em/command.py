@@ -65,15 +65,17 @@ def check(options: Options, out: Path, console: Console) -> int:
         for problem in problems:
             for em in constructions[problem.label]:
                 start(f"{problem.label}, {em.pieces.total // 3} pieces")
-                measurements.append(measure(em, problem, options.dtype, options.device, options.seed))
+                on = options.dtype, options.device, options.seed, options.evaluation
+                measurements.append(measure(em, problem, *on))
         for problem in swept:
             start(f"{problem.label}, error against pieces, best split")
             many = _more_trials(problem, generator) if user is None else problem
             reach = many.smallest_radius()
             counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
-            best[problem.label] = sweep(many, counts, "optimal", options.floor, reach, options.dtype)
+            on = options.floor, reach, options.dtype, options.evaluation
+            best[problem.label] = sweep(many, counts, "optimal", *on)
             start(f"{problem.label}, error against pieces, equal split")
-            equal[problem.label] = sweep(many, options.pieces, "equal", options.floor, reach, options.dtype)
+            equal[problem.label] = sweep(many, options.pieces, "equal", *on)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, best, equal)
     if results["scale"]:

@@ -17,6 +17,7 @@ from constructions.em.run import EMRun
 from constructions.em.step_rounding import StepData
 from constructions.em.weights import SOURCE, EMConstruction
 from constructions.language.rounding import length
+from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import StepComparison, compare_step
 from verify.em.problems import Problem
 from verify.engine.record import Check, Record
@@ -169,7 +170,12 @@ class Measurement:
 
 
 def measure(
-    em: EMConstruction, problem: Problem, dtype: torch.dtype, device: torch.device | str, seed: int
+    em: EMConstruction,
+    problem: Problem,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    seed: int,
+    evaluation: Evaluation = "dense",
 ) -> Measurement:
     """Run ``em`` on ``problem`` and compare every step.
 
@@ -179,7 +185,7 @@ def measure(
     check = Check(SOURCE, seed, dtype)
     seen = rounded(problem, dtype)
     X, weights, means = seen.X, seen.weights, seen.means
-    run = em.run(X, weights, means, dtype=dtype, device=device)
+    run = em.run(X, weights, means, dtype=dtype, device=device, evaluation=evaluation)
     path_weights, path_means = run.path_weights.cpu(), run.path_means.cpu()
     data = StepData.uniform(X, weights, means, refreshed=False)
     masks = data.component_mask, data.n_features

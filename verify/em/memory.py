@@ -25,11 +25,14 @@ def check_memory(options: Options, sizes: Sequence[tuple[int, int, int]], trials
         width = 2 * d0 + 5 * K0 + 3
         # Both matrices of each MLP: 16 bytes a unit and coordinate, 2.5 times that in the making (measured).
         # Pieces of the logarithms stand in 2 K0 places, those of the square in d0.
-        check_fits("pieces", max(options.pieces), 40 * width * (2 * K0 + d0))
+        if options.evaluation == "dense":
+            check_fits("pieces", max(options.pieces), 40 * width * (2 * K0 + d0))
         runs = len(options.pieces) * len(sizes)
         # Per task: responsibilities and bounds of a point at every step, and its tokens, in float64.
         step = runs * (160 * N * K + 80 * K * (d + 1))
-        task = runs * N * (32 * width + 150 * d + 200 * K)
+        # From the formulas a token is its x, its responsibilities and their logs, not the stream.
+        token = 32 * (width if options.evaluation == "dense" else d0 + 2 * K0)
+        task = runs * N * (token + 150 * d + 200 * K)
         check_fits("samples", N, 8 * (width + d + K))
         check_fits("trials", trials, task + step)
         check_fits("steps", options.steps, trials * step + runs * RECORD, trials * task)

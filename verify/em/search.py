@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 from constructions.em.tasks import largest_radius
 from constructions.em.weights import LARGEST_RADIUS, EMConstruction, em_construction
+from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import StepComparison, compare_step
 from verify.em.families import DTYPE, EDGES, WITHIN, Place, Size, drawn, whole
 from verify.em.problems import Problem
@@ -36,6 +37,9 @@ SHAPES = (
     (64, 17, 16),
 )  # fmt: skip
 
+LARGE_SHAPES = ((64, 3, 4096), (64, 17, 4096), (16, 8, 4096), (128, 5, 1024), (32, 40, 2048))
+"""Of which no dense weights are made."""
+
 MOST_PIECES, SMALLEST_RADIUS = 300, 1e-150
 MOST_DIMS, MOST_COMPONENTS, MOST_SAMPLES_AT_EDGES = 3, 4, 64
 
@@ -50,7 +54,13 @@ class Draw:
     comparison: StepComparison
 
 
-def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Draw]:
+def search(
+    instances: int,
+    seed: int,
+    dtype: torch.dtype = DTYPE,
+    shapes: tuple[tuple[int, int, int], ...] = SHAPES,
+    evaluation: Evaluation = "dense",
+) -> Iterator[Draw]:
     """At least ``instances`` one-step instances, group by group, two from every task.
 
     The first step starts from the drawn state, in three quarters of the draws read in as an M layer would
@@ -59,19 +69,19 @@ def search(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Dr
     generator = torch.Generator().manual_seed(seed)
     done = 0
     while done < instances:
-        for d0, K0, pieces in SHAPES:
+        for d0, K0, pieces in shapes:
             em = _construction(d0, K0, pieces)
             refreshed = bool(torch.rand((), generator=generator) < 0.75)
             sizes = [_random_size(generator, d0, K0) for _ in range(GROUPS)]
             place = Place(FLOOR, RADIUS, DTYPE)
             groups = [drawn(generator, place, size, family, TASKS) for size, family in sizes]
-            yield from compare_groups(em, groups, pieces, refreshed, dtype)
+            yield from compare_groups(em, groups, pieces, refreshed, dtype, evaluation)
             done += GROUPS * TASKS * STEPS
             if done >= instances:
                 return
 
 
-@lru_cache(maxsize=len(SHAPES))
+@lru_cache(maxsize=len(SHAPES) + len(LARGE_SHAPES))
 def _construction(d0: int, K0: int, pieces: int) -> EMConstruction:
     return em_construction(d0, K0, 1, pieces, FLOOR, RADIUS)
 
@@ -90,7 +100,12 @@ def _between(low: int, high: int, exponent: float) -> int:
 
 
 def compare_groups(
-    em: EMConstruction, groups: list[Problem], pieces: int, refreshed: bool, dtype: torch.dtype
+    em: EMConstruction,
+    groups: list[Problem],
+    pieces: int,
+    refreshed: bool,
+    dtype: torch.dtype,
+    evaluation: Evaluation = "dense",
 ) -> Iterator[Draw]:
     """Run all tasks in one padded batch and compare each group, both steps.
 
@@ -98,13 +113,13 @@ def compare_groups(
         em: the construction. groups: the tasks, which are rounded to ``dtype`` first.
         pieces: as told to the construction, kept in the draws.
         refreshed: whether the start is read in as an M layer would have left it.
-        dtype: in which the layers run.
+        dtype: in which the layers run. evaluation: which way.
     """
     groups = [rounded(group, dtype) for group in groups]
     X, starts, means = (
         [task for g in groups for task in getattr(g, name)] for name in ("X", "weights", "means")
     )
-    run = em.run(X, starts, means, dtype=dtype, refreshed=refreshed, steps=STEPS)
+    run = em.run(X, starts, means, dtype=dtype, refreshed=refreshed, steps=STEPS, evaluation=evaluation)
     begin = 0
     for group in groups:
         rows = slice(begin, begin := begin + len(group))
@@ -117,17 +132,19 @@ def compare_groups(
             yield Draw(group, pieces, approximate, compared)
 
 
-def search_edges(instances: int, seed: int, dtype: torch.dtype = DTYPE) -> Iterator[Draw]:
+def search_edges(
+    instances: int, seed: int, dtype: torch.dtype = DTYPE, evaluation: Evaluation = "dense"
+) -> Iterator[Draw]:
     """The same at the edges of floating point, with a construction of its own for every draw."""
     generator = torch.Generator().manual_seed(seed)
     done = 0
     while done < instances:
-        for draw in _one_construction(generator, dtype):
+        for draw in _one_construction(generator, dtype, evaluation):
             done += len(draw.comparison.mean_error)
             yield draw
 
 
-def _one_construction(g: Generator, dtype: torch.dtype) -> Iterator[Draw]:
+def _one_construction(g: Generator, dtype: torch.dtype, evaluation: Evaluation) -> Iterator[Draw]:
     d0, K0 = whole(g, 1, MOST_DIMS), whole(g, 1, MOST_COMPONENTS)
     pieces = round(MOST_PIECES ** float(torch.rand((), generator=g, dtype=DTYPE)))
     place = Place(_floor(g, dtype), _radius(g, d0, dtype), dtype)
@@ -138,7 +155,7 @@ def _one_construction(g: Generator, dtype: torch.dtype) -> Iterator[Draw]:
         size, family = _size_at_edges(g, d0, K0, place.floor)
         X, means = (place.inside(v, dtype) for v in EDGES[family](g, place, size, TASKS))
         groups.append(Problem(family, X, _weights(g, place.floor, size.components), means, "drawn"))
-    yield from compare_groups(em, groups, pieces, refreshed, dtype)
+    yield from compare_groups(em, groups, pieces, refreshed, dtype, evaluation)
 
 
 def _floor(g: Generator, dtype: torch.dtype) -> float:

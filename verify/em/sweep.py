@@ -11,6 +11,7 @@ import torch
 
 from constructions.em.pieces import Split, apriori_rho
 from constructions.em.weights import em_construction
+from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import compare_step
 from verify.em.problems import Problem
 from verify.engine.theorem import rounded
@@ -45,14 +46,21 @@ class SweepPoint:
 
 
 def sweep(
-    problem: Problem, pieces: list[int], split: Split, floor: float, radius: float, dtype: torch.dtype
+    problem: Problem,
+    pieces: list[int],
+    split: Split,
+    floor: float,
+    radius: float,
+    dtype: torch.dtype,
+    evaluation: Evaluation = "dense",
 ) -> list[SweepPoint]:
     """One refreshed step from the problem's start for every number of pieces."""
     seen, points = rounded(problem, dtype), []
     dim, components, _ = problem.sizes
     for count in pieces:
         em = em_construction(dim, components, 1, count, floor, radius, split)
-        run = em.run(seen.X, seen.weights, seen.means, dtype=dtype, refreshed=True)
+        parts = seen.X, seen.weights, seen.means
+        run = em.run(*parts, dtype=dtype, refreshed=True, evaluation=evaluation)
         after = run.path_weights[:, 1], run.path_means[:, 1]
         comparison = compare_step(em, seen.X, (run.path_weights[:, 0], seen.means), after, True, dtype)
         resp, bound = run.path_responsibilities[:, 0].to(torch.float64), comparison.bound

@@ -14,6 +14,7 @@ from constructions.em.step_rounding import StepData
 from constructions.em.tasks import TaskBatch, check_hypotheses, gather_tasks
 from constructions.em.weights import SOURCE, EMConstruction, em_construction
 from constructions.language.rounding import unit_roundoff
+from constructions.language.structured.partitions import Tokens
 from verify.em import families
 from verify.em.problems import Problem
 from verify.engine.theorem import Accuracy, Bound, Family, Sizes, States, Theorem
@@ -58,6 +59,10 @@ class EM(Theorem[Problem]):
         """As :meth:`EMConstruction.embed`, the start read in exactly."""
         tasks = self._gathered(weights, instance, dtype)
         return weights.embed(tasks), tasks.token_mask
+
+    def tokens(self, weights: EMConstruction, instance: Problem, dtype: torch.dtype) -> Tokens:
+        """As :meth:`EMConstruction.tokens`."""
+        return weights.tokens(self._gathered(weights, instance, dtype))
 
     def _gathered(self, weights: EMConstruction, instance: Problem, dtype: torch.dtype) -> TaskBatch:
         parts = instance.X, instance.weights, instance.means

@@ -84,12 +84,20 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
                 instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
                 name = f"{described(sizes)}, {family}"
                 paths[name] = measure(
-                    theorem, weights, instance, options.dtype, options.device, options.steps
+                    theorem,
+                    weights,
+                    instance,
+                    options.dtype,
+                    options.device,
+                    options.steps,
+                    options.evaluation,
                 )
         start("accuracy")
         sweep = swept(theorem, options, generator)
         start("search")
-        found = search(theorem, options.instances, options.dtype, options.seed, options.device)
+        found = search(
+            theorem, options.instances, options.dtype, options.seed, options.device, options.evaluation
+        )
     rows = [row for name, measured in paths.items() for row in measured.largest(name)]
     broken = sum(int(measured.broken().sum()) for measured in paths.values())
     shown = theorem.construct(theorem.sizes[0], options.steps, finest)

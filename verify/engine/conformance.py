@@ -18,11 +18,10 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from constructions.language.assembly import Construction
 from constructions.language.counts import count
 from constructions.language.hypotheses import HypothesisError
 from verify.engine.measure import Measured, drawn, every_path, measure
-from verify.engine.theorem import Theorem
+from verify.engine.theorem import Theorem, formulas
 
 DTYPES = (torch.float64, torch.float32)
 TASKS, STEPS = 3, 2
@@ -35,11 +34,6 @@ class PropertyError(AssertionError):
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise PropertyError(what)
-
-
-def formulas(weights: Any) -> Construction:
-    """The layers of what :meth:`Theorem.construct` gave."""
-    return weights if isinstance(weights, Construction) else weights.construction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,6 +97,21 @@ def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dty
         with torch.no_grad():
             off = case.outside(transformer(tokens, mask))
         _require(not any(off.values()), f"items outside their bounds: {off}")
+
+
+def the_structured_evaluation_is_within_the_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """Every family, by the formulas instead of the dense weights, and a batch as well as its tasks alone."""
+    compared = 0
+    for name in theorem.families:
+        case = Case.of(theorem, dtype, name)
+        for instance in (case.instance, theorem.task(case.instance, 0)):
+            try:
+                found = measure(theorem, case.weights, instance, dtype, "cpu", STEPS, "structured")
+            except HypothesisError:
+                continue
+            _require(not bool(found.broken().any()), f"{name}: bound / error is {found.margin():.3g}")
+            compared += sum(int(where.sum()) for where in found.compared.values())
+    _require(compared > 0, "every family was refused")
 
 
 def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -234,6 +243,7 @@ PROPERTIES: dict[str, Callable[..., None]] = {
         every_family_and_size_is_within_its_bounds,
         a_task_alone_is_within_the_bounds_of_the_batch,
         looped_and_unrolled_weights_are_within_the_bounds,
+        the_structured_evaluation_is_within_the_bounds,
         padding_changes_nothing,
         the_bounds_tell_a_missing_head,
         a_number_that_is_none_is_refused,

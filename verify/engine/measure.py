@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.structured.evaluation import Evaluation
 from verify.engine.theorem import Bound, Sizes, States, Theorem
 
 
@@ -122,9 +123,10 @@ def measure(
     dtype: torch.dtype,
     device: str = "cpu",
     steps: int = 1,
+    evaluation: Evaluation = "dense",
 ) -> Measured:
     """Run the weights on an instance of numbers that ``dtype`` holds, and the exact algorithm beside them."""
-    states = theorem.run(weights, instance, dtype, device, steps)
+    states = theorem.run(weights, instance, dtype, device, steps, evaluation)
     reference = theorem.reference(instance, steps)
     bound = theorem.bounds(weights, instance, states, dtype)
     defined = {name: after.isfinite().all(-1)[:, 1:] for name, after in reference.items()}

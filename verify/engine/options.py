@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 
+from console.errors import BadInputError
 from console.options import (
     at_least_one,
     dtype_named,
@@ -16,12 +17,14 @@ from console.options import (
     usable_seed,
     whole_numbers,
 )
+from constructions.language.structured.evaluation import Evaluation
 
 CHECKED: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("dims", "components", "samples"), whole_numbers),
     **dict.fromkeys(("steps", "trials", "instances", "max_dim", "max_components"), at_least_one),
     "dtype": lambda _, value: dtype_named(value),
     "device": lambda _, value: usable_device(value),
+    "evaluation": lambda _, value: usable_evaluation(value),
     "seed": lambda _, value: usable_seed(value),
 }
 """How an option is checked, by its name; others are taken as they are."""
@@ -35,6 +38,7 @@ class Options:
     trials: int | None
     dtype: torch.dtype
     device: str
+    evaluation: Evaluation
     seed: int
 
     @classmethod
@@ -50,6 +54,17 @@ class Options:
     def plain(self) -> dict[str, Any]:
         """As JSON has them."""
         return {name: plain_value(value) for name, value in vars(self).items()}
+
+
+def usable_evaluation(name: str) -> Evaluation:
+    """One of the two ways to run weights.
+
+    Raises:
+        BadInputError: another name.
+    """
+    if name not in get_args(Evaluation):
+        raise BadInputError(f"--evaluation {name}: it is {' or '.join(get_args(Evaluation))}")
+    return name  # pyright: ignore[reportReturnType]
 
 
 def _checked(name: str, value: Any) -> Any:

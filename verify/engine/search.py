@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.structured.evaluation import Evaluation
 from verify.engine.measure import Measured, drawn, measure
 from verify.engine.theorem import Sizes, Theorem
 
@@ -49,7 +50,12 @@ class Found:
 
 
 def search(
-    theorem: Theorem[Any], instances: int, dtype: torch.dtype, seed: int, device: str = "cpu"
+    theorem: Theorem[Any],
+    instances: int,
+    dtype: torch.dtype,
+    seed: int,
+    device: str = "cpu",
+    evaluation: Evaluation = "dense",
 ) -> Found:
     """At least so many instances, every family with every size, accuracy and number of steps in turn.
 
@@ -83,7 +89,7 @@ def search(
             made[key] = theorem.construct(sizes, steps, accuracy)
         instance = drawn(theorem, family, sizes, TASKS, dtype, generator)
         try:
-            measured = measure(theorem, made[key], instance, dtype, device, steps)
+            measured = measure(theorem, made[key], instance, dtype, device, steps, evaluation)
         except HypothesisError:
             found.refused += TASKS
             continue

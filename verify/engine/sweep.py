@@ -37,7 +37,7 @@ def swept(theorem: Theorem[Any], options: Options, generator: torch.Generator) -
     rows = []
     for value in theorem.accuracy.values:
         weights = theorem.construct(sizes, 1, value)
-        found = measure(theorem, weights, instance, options.dtype, options.device, 1)
+        found = measure(theorem, weights, instance, options.dtype, options.device, 1, options.evaluation)
         for name, error in found.error.items():
             parts = error, found.bound[name].approximation, found.bound[name].rounding
             medians = (float(part[found.compared[name]].median()) for part in parts)

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, run
 import torch
 from torch import Tensor
 
+from constructions.language.assembly import Construction
 from constructions.language.resources import Resources
+from constructions.language.structured.arithmetic import FloatArithmetic
+from constructions.language.structured.evaluation import Evaluation, StructuredEvaluator
+from constructions.language.structured.partitions import Tokens
 from constructions.language.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -91,6 +95,11 @@ class Weights(Protocol):
     def plot_weights(self) -> list[Figure]:
         """One figure a layer."""
         ...
+
+
+def formulas(weights: Any) -> Construction:
+    """The layers of what :meth:`Theorem.construct` gave."""
+    return weights if isinstance(weights, Construction) else weights.construction
 
 
 class Tasks(Protocol):
@@ -174,8 +183,19 @@ class Theorem(ABC, Generic[Instance]):
         """Task ``index`` as an instance of one task."""
         return _with_tensors(instance, lambda x: x[index : index + 1])
 
+    def tokens(self, weights: Any, instance: Instance, dtype: torch.dtype) -> Tokens:
+        """What :meth:`embed` gives, block by block; override it to say which tokens hold the same."""
+        written = formulas(weights)
+        return Tokens.of_dense(written.stream, written.inputs, *self.embed(weights, instance, dtype))
+
     def run(
-        self, weights: Any, instance: Instance, dtype: torch.dtype, device: str = "cpu", steps: int = 1
+        self,
+        weights: Any,
+        instance: Instance,
+        dtype: torch.dtype,
+        device: str = "cpu",
+        steps: int = 1,
+        evaluation: Evaluation = "dense",
     ) -> States:
         """The path of the layers: the start, then what the stream holds after each step.
 
@@ -183,6 +203,8 @@ class Theorem(ABC, Generic[Instance]):
             HypothesisError: as :meth:`check`, or a step that leaves the hypotheses on the way.
         """
         self.check(weights, instance, dtype)
+        if evaluation == "structured":
+            return self._structured(weights, instance, dtype, device, steps)
         transformer = weights.to_transformer(dtype, device)
         tokens, mask = (x.to(device) for x in self.embed(weights, instance, dtype))
         path = [self.decode(weights, instance, tokens)]
@@ -191,6 +213,17 @@ class Theorem(ABC, Generic[Instance]):
                 tokens = transformer.block(tokens, None if bool(mask.all()) else mask)[-1]
                 path.append(self.decode(weights, instance, tokens))
         return {name: torch.stack([state[name].cpu() for state in path], 1) for name in path[0]}
+
+    def _structured(
+        self, weights: Any, instance: Instance, dtype: torch.dtype, device: str, steps: int
+    ) -> States:
+        layers = StructuredEvaluator(formulas(weights), FloatArithmetic(dtype, device))
+        path = [layers.start(self.tokens(weights, instance, dtype).to(device))]
+        with torch.no_grad():
+            for _ in range(steps):
+                path.append(layers.block(path[-1])[-1])
+            states = [self.decode(weights, instance, tokens.dense()) for tokens in path]
+        return {name: torch.stack([state[name].cpu() for state in states], 1) for name in states[0]}
 
     def resource_table(self, weights: Any) -> str:
         """What the weights take, as text. A theorem with formulas for it overrides this."""

@@ -17,6 +17,7 @@ import torch
 
 from constructions.language.rational import ExactTransformer
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
+from constructions.tensor_power.tensors import TensorBatch
 from verify.tensor.layout import FORMS, Form, contracted, layout
 
 MAX_DIM, MAX_STEPS = 6, 4
@@ -127,15 +128,20 @@ def first_difference(exact: ExactTransformer, built: TensorPowerConstruction, ta
     return None
 
 
-def embedding_difference(built: TensorPowerConstruction, task: Task) -> str | None:
-    """Where ``built.embed`` differs from the tokens in fractions, for dyadic T and v, or None."""
+def embedded(built: TensorPowerConstruction, task: Task) -> TensorBatch:
+    """The task, for dyadic T and v, as a batch; with a larger tensor beside it where it has padding."""
     d, n = task.dim, task.tokens
     T, v = torch.zeros(n, n, n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
     tensors, starts = [torch.tensor(_floats(task.T), dtype=torch.float64)], [_floats(task.path[0])]
     if n > d:  # a second tensor of size n, so that the first is padded
         tensors, starts = [*tensors, T], [*starts, v.tolist()]
-    batch = built.gather(tensors, [torch.tensor(start, dtype=torch.float64) for start in starts])
-    h, mask = built.embed(batch)
+    return built.gather(tensors, [torch.tensor(start, dtype=torch.float64) for start in starts])
+
+
+def embedding_difference(built: TensorPowerConstruction, task: Task) -> str | None:
+    """Where ``built.embed`` differs from the tokens in fractions, for dyadic T and v, or None."""
+    d, n = task.dim, task.tokens
+    h, mask = built.embed(embedded(built, task))
     wanted = layout(built.construction.stream, task.form, task.T, task.path[0], n)
     same = [[Fraction(x) for x in row] for row in h[0].tolist()] == wanted
     if same and mask[0].tolist() == [j < d for j in range(n)]:

@@ -55,27 +55,28 @@ def layout(
     """The tokens (N, D) of T and v: the d real ones first, then ``tokens - d`` of padding.
 
     Token j holds ``id = n e_j``, v, ``s = n v_j``, the slice ``T[:, j, :]``, and the first one ``unit = n``;
-    n is d where attention takes the mean, else 1. Padding holds v, and the constants of the offset form. With
-    the piecewise norm ``id = n^2 e_j`` and the first token alone holds v.
+    n is d where attention takes the mean, else 1. Padding holds 0. With the piecewise norm ``id = n^2 e_j``
+    and the first token alone holds v.
     """
     s, d, d0 = stream, len(v), stream.v.width
     n = d if form.mean else 1
     rows = []
     for j in range(tokens):
         row: list[Any] = [0] * s.width
+        rows.append(row)
+        if j >= d:
+            continue
         if j == 0 or not piecewise:
             row[s.v.start : s.v.start + d] = v
         if form.offset:
             row[s.one.start] = 1
         if j == 0:
             row[s.unit.start] = n
-        if j < d:
-            row[s.id.start + j] = n * n if piecewise else n
-            row[s.s.start] = n * v[j]
-            for i in range(d):
-                for m in range(d):
-                    row[s.T.start + m * d0 + i] = T[i][j][m]
-                if form.offset:
-                    row[s.T_sum.start + i] = sum(T[i][j])
-        rows.append(row)
+        row[s.id.start + j] = n * n if piecewise else n
+        row[s.s.start] = n * v[j]
+        for i in range(d):
+            for m in range(d):
+                row[s.T.start + m * d0 + i] = T[i][j][m]
+            if form.offset:
+                row[s.T_sum.start + i] = sum(T[i][j])
     return rows

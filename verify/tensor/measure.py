@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from baselines.robust_tensor_power import growth, tensor_power_iteration
+from constructions.language.structured.evaluation import Evaluation
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import euclidean, natural_scale, reference_bound
 from verify.tensor.data import TensorProblem
@@ -21,6 +23,12 @@ class Runtime:
 
     dtype: torch.dtype = torch.float64
     device: str = "cpu"
+    evaluation: Evaluation = "dense"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As ``run`` of a construction takes them."""
+        return {"dtype": self.dtype, "device": self.device, "evaluation": self.evaluation}
 
 
 def exact_contract(T: Tensor, v: Tensor) -> list[Fraction]:
@@ -74,7 +82,7 @@ def _over(top: Tensor, bottom: Tensor) -> Tensor:
 
 def one_step(power: PowerIteration, problem: TensorProblem, on: Runtime) -> StepErrors:
     """One plain step of every tensor in ``problem``, whose T and v are numbers of its dtype."""
-    run = power.run(problem.T, problem.v, dtype=on.dtype, device=on.device, steps=1)
+    run = power.run(problem.T, problem.v, steps=1, **on.arguments)
     bound = power.error_bounds(problem.T, problem.v, run, on.dtype).entries[:, 1]
     found = run.v.to("cpu", torch.float64)
     errors = [
@@ -103,7 +111,7 @@ class PathErrors:
 def along_path(power: PowerIteration, problem: TensorProblem, on: Runtime, steps: int) -> PathErrors:
     """``steps`` steps of every tensor in ``problem``, whose T and v are numbers of its dtype."""
     T = problem.T.expand(len(problem.v), -1, -1, -1)
-    run = power.run(T, problem.v, dtype=on.dtype, device=on.device, steps=steps)
+    run = power.run(T, problem.v, steps=steps, **on.arguments)
     path = tensor_power_iteration(T, problem.v, steps, normalise=power.normalised).path
     own = reference_bound(T, path, power.normalised)
     bound = power.error_bounds(T, problem.v, run, on.dtype).error + own.error

@@ -43,7 +43,7 @@ class TensorOptions(Options):
     @property
     def runtime(self) -> Runtime:
         """Of the layers."""
-        return Runtime(self.dtype, self.device)
+        return Runtime(self.dtype, self.device, self.evaluation)
 
     def run(self, **others: Any) -> dict[str, Any]:
         """What decides the figures, with the contents of files."""
@@ -109,10 +109,10 @@ def _check_size(options: TensorOptions, option: str, dim: int, count: int, weigh
     if dim > d0:
         raise BadInputError(f"--max-dim {d0}: is smaller than d = {dim} of the tensors")
     most = int((MAX_WEIGHT_BYTES / 64 / weights) ** 0.25)
-    if d0 > most:
+    if d0 > most and options.evaluation == "dense":
         raise BadInputError(
             f"{option}: d = {d0} needs more than {MAX_WEIGHT_BYTES // 2**30} GiB of dense weights; "
-            f"at most d = {most} is taken"
+            f"at most d = {most} is taken, more with --evaluation structured"
         )
     most = MAX_BATCH_BYTES // (64 * d0**3)
     if count > most:

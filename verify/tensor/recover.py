@@ -59,7 +59,7 @@ def recover(
     found = []
     for _ in truth:
         v = unit_vectors(starts, problem.dim, generator)
-        run = power.run(left.expand(starts, -1, -1, -1), v, dtype=on.dtype, device=on.device, steps=steps)
+        run = power.run(left.expand(starts, -1, -1, -1), v, steps=steps, **on.arguments)
         candidates = run.v.to("cpu", torch.float64)
         candidates = candidates / candidates.norm(dim=-1, keepdim=True)
         u = candidates[(candidates * contract(left, candidates)).sum(-1).argmax()]

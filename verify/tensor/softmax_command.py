@@ -105,7 +105,7 @@ def check(
                 given[0].rounded(other),
                 options.max_dim or given[0].dim,
                 SINK[other],
-                Runtime(other, on.device),
+                Runtime(other, on.device, on.evaluation),
             )
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")

@@ -94,10 +94,11 @@ def step_errors(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime) 
 
     The layers are called without the checks of a run: a result that is rounded to 0 is an error like others.
     """
-    tokens, mask = power.embed(power.gather(problem.T, problem.v, on.dtype, on.device))
+    layers = power.evaluator(on.evaluation, on.dtype, on.device)
     with torch.no_grad():
-        after = power.to_transformer(on.dtype, on.device)(tokens, mask)
-    found = power.decode(after)[:, : problem.dim].to("cpu", torch.float64)
+        start = layers.start(power.tokens(power.gather(problem.T, problem.v, on.dtype, on.device)))
+        after = power.vector(layers.block(start)[-1])
+    found = after[:, : problem.dim].to("cpu", torch.float64)
     path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
     own = reference_bound(problem.T, path, False)
     step = power.step_error(problem.T, problem.v, on.dtype, first=True)
@@ -244,7 +245,7 @@ def drowns(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime, lost:
     v, before = problem.v, lost.step - 1
     T = problem.T.expand(len(v), -1, -1, -1)
     if before:
-        run = power.run(T, v, dtype=on.dtype, device=on.device, steps=before)
+        run = power.run(T, v, steps=before, **on.arguments)
         v = run.v.to("cpu", torch.float64)
     allowed = power.step_error(T, v, on.dtype, first=before == 0).heads[lost.task]
     exact = contract(T, v)[lost.task].abs()

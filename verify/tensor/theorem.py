@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.robust_tensor_power import tensor_power_iteration
+from constructions.language.structured.evaluation import Evaluation
 from constructions.tensor_power import relu, softmax
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import reference_bound
@@ -80,9 +81,11 @@ class TensorPower(Theorem[TensorProblem]):
         dtype: torch.dtype,
         device: str = "cpu",
         steps: int = 1,
+        evaluation: Evaluation = "dense",
     ) -> States:
         """The construction's own run, which refuses a step that leaves the hypotheses."""
-        found = weights.run(instance.T, instance.v, dtype=dtype, device=device, steps=steps)
+        on = {"dtype": dtype, "device": device, "evaluation": evaluation}
+        found = weights.run(instance.T, instance.v, steps=steps, **on)
         return self._quantities(found.path.cpu())
 
     def _quantities(self, v: Tensor) -> States:
@@ -102,7 +105,7 @@ class TensorPower(Theorem[TensorProblem]):
     ) -> dict[str, Bound]:
         """The path bound with all step errors, and with their approximation alone; rounding is the rest."""
         path = states["v"][..., 0, :]
-        run = TensorPowerRun(path, torch.full((len(path),), instance.dim))
+        run = TensorPowerRun(path, torch.full((len(path),), instance.dim), "dense")
         whole, exact = (
             weights.error_bounds(instance.T, instance.v, run, dtype, rounding) for rounding in (True, False)
         )

@@ -43,7 +43,7 @@ def test_every_family_is_drawn():
 def test_floors_and_radii_cover_the_orders_of_magnitude(monkeypatch):
     drawn = []
 
-    def record(em, groups, pieces, refreshed, dtype):
+    def record(em, groups, pieces, refreshed, dtype, evaluation):
         drawn.append((em.floor, em.radius, pieces, refreshed))
         yield from ()
 
@@ -51,7 +51,7 @@ def test_floors_and_radii_cover_the_orders_of_magnitude(monkeypatch):
     monkeypatch.setattr(em_search, "em_construction", lambda *_, floor, radius: Edge(floor, radius))
     generator = torch.Generator().manual_seed(0)
     for _ in range(150):
-        list(em_search._one_construction(generator, torch.float64))
+        list(em_search._one_construction(generator, torch.float64, "dense"))
     floors, radii, pieces, refreshed = zip(*drawn, strict=True)
     assert min(floors) == 1e-300
     assert max(floors) == pytest.approx(0.9)

@@ -48,7 +48,7 @@ def vanishing() -> Problem:
 
 def test_comparison_counts_only_what_is_defined(vanishing):
     em = em_construction(1, 2, 1, 64, radius=60.0)
-    run = em.run(vanishing.X, vanishing.weights, vanishing.means)
+    run = em.run(vanishing.X, vanishing.weights, vanishing.means, evaluation="dense")
     before = vanishing.weights, vanishing.means
     after = run.path_weights[:, 1], run.path_means[:, 1]
     comparison = compare_step(em, vanishing.X, before, after, False, F64)
@@ -63,7 +63,7 @@ def test_comparison_counts_only_what_is_defined(vanishing):
 def test_nan_counts_as_broken(which):
     problem = a_problem(trials=1)
     em = em_construction(2, 3, 1, 64, radius=problem.smallest_radius())
-    run = em.run(problem.X, problem.weights, problem.means)
+    run = em.run(problem.X, problem.weights, problem.means, evaluation="dense")
     after = [run.path_weights[:, 1].clone(), run.path_means[:, 1].clone()]
     after[which][0, 1] = torch.nan
     before = problem.weights, problem.means

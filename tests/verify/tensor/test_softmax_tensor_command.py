@@ -62,6 +62,7 @@ def test_the_results_are_complete(grid):
         "trials": 4,
         "dtype": "float64",
         "device": "cpu",
+        "evaluation": "dense",
         "seed": 5,
         "pairs": [1, 2],
         "epsilon": None,

@@ -84,6 +84,7 @@ def test_the_results_are_complete(grid):
         "trials": 2,
         "dtype": "float64",
         "device": "cpu",
+        "evaluation": "dense",
         "seed": 5,
         "pieces": 64,
         "instances": 1000,
