@@ -40,7 +40,7 @@ def test_a_missing_head_is_found(small, monkeypatch):
     monkeypatch.setattr(structured_checks, "tensor_power_construction", without_last_head)
     assert not any(record.passed for record in structured_checks.check_structured(0, 2000)[1:])
     rng = np.random.default_rng(0)
-    tasks = [draw_task(index, rng) for index in range(40)]
+    tasks = [draw_task(index, rng) for index in range(160)]
     dyadic = [task for task in tasks if task.dyadic and not task.form.offset]
     assert dyadic
     found = [
