@@ -30,7 +30,7 @@ STRUCTURED: tuple[Mutant, ...] = (
         HERE + "head_groups.py",
         "return one.scale == -other.scale and one.score == -other.score",
         "return one.scale == -other.scale",
-        (FRACTIONS,),
+        ("tests/constructions/language/structured/test_evaluation.py",),
         "two heads of one part that are no pair",
     ),
     Mutant(
@@ -86,12 +86,8 @@ STRUCTURED: tuple[Mutant, ...] = (
         HERE + "evaluation.py",
         "    if not partition.has_empty or partition.counts is None:",
         "    if True:",
-        (
-            "tests/constructions/tensor_power/test_constructed_tensor_conformance.py",
-            "tests/verify/tensor/test_tensor_theorem.py",
-            "tests/constructions/tensor_power/test_constructed_tensor_results.py",
-        ),
-        "0/0 behind a norm at padding, or in the class of all tokens but the first",
+        ("tests/constructions/language/structured/test_evaluation.py",),
+        "0/0 behind a norm at padding",
     ),
     Mutant(
         "blocks stay where a part clears them",

@@ -218,7 +218,12 @@ class Theorem(ABC, Generic[Instance]):
         self, weights: Any, instance: Instance, dtype: torch.dtype, device: str, steps: int
     ) -> States:
         layers = StructuredEvaluator(formulas(weights), FloatArithmetic(dtype, device))
-        path = [layers.start(self.tokens(weights, instance, dtype).to(device))]
+        if device == "cpu":
+            tokens = self.tokens(weights, instance, dtype)
+        else:
+            written, (h, mask) = formulas(weights), self.embed(weights, instance, dtype)
+            tokens = Tokens.of_dense(written.stream, written.inputs, h.to(device), mask.to(device))
+        path = [layers.start(tokens)]
         with torch.no_grad():
             for _ in range(steps):
                 path.append(layers.block(path[-1])[-1])

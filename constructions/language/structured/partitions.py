@@ -132,19 +132,6 @@ class Tokens:
             values[block] = Value(places.same if alike else places.each, kept)
         return cls(stream, places, values)
 
-    def to(self, device: torch.device | str) -> Tokens:
-        """The same on a device."""
-        if self.places.mask.device == torch.device(device):
-            return self
-        places = Places(self.places.mask.to(device))
-        own = {id(self.places.same): places.same, id(self.places.each): places.each}
-        for value in self.values.values():
-            old = value.partition
-            if id(old) not in own and old.labels is not None and old.counts is not None:
-                own[id(old)] = places.classes(old.labels.to(device), old.counts.shape[1])
-        values = {b: Value(own[id(v.partition)], v.numbers.to(device)) for b, v in self.values.items()}
-        return Tokens(self.stream, places, values)
-
     def dense(self) -> Tensor:
         """(B, N, D), zeros at padding."""
         like = next(iter(self.values.values())).numbers
