@@ -49,8 +49,19 @@ class Points:
         for start in range(0, n_points, step):
             part = slice(start, start + step)
             X, squares = self._wanted(self.X[:, part]), self._wanted(self.squares[:, part])
-            rows = self.scratch.take("features", (*squares.shape, X.shape[-1] + 2))
+            rows = self.scratch.take("features", (*X.shape[:2], X.shape[2] + 2))
             yield write_features(rows, X, self.centre, squares), self._weights(part)
+
+    def coordinates(self) -> Iterator[Tensor]:
+        """Centred coordinates (B', n, d) of the N points once in order, overwritten like the features."""
+        if self.whole is not None:
+            yield self.whole[:, :-2].mT
+            return
+        n_points = self.X.shape[1]
+        step = self.chunk_size or n_points
+        for start in range(0, n_points, step):
+            X = self._wanted(self.X[:, start : start + step])
+            yield torch.sub(X, self.centre, out=self.scratch.take("coordinates", tuple(X.shape)))
 
     def total_weight(self) -> Tensor:
         """sum_n a_n of every wanted task, (B')."""
@@ -84,7 +95,7 @@ def squares_fit(X: Tensor) -> Tensor:
 
     A distance to a centre among the points is at most twice the largest |x|.
     """
-    largest = X.abs().amax((-2, -1))
+    largest = torch.maximum(X.amax((-2, -1)), -X.amin((-2, -1)))  # no copy of a large tensor
     return largest * (8 * X.shape[-2] * X.shape[-1]) ** 0.5 < torch.finfo(X.dtype).max ** 0.5
 
 

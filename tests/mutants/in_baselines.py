@@ -64,6 +64,14 @@ BASELINES: tuple[Mutant, ...] = (
         "a task with an empty cluster has no mixture",
     ),
     Mutant(
+        "a task of many points counts one step too many",
+        "baselines/kmeans.py",
+        "steps = torch.tensor([max(1, n_iter - converged)])",
+        "steps = torch.tensor([n_iter])",
+        ("tests/baselines/test_kmeans.py::test_many_points_take_the_same_steps",),
+        "n_iter means the same at every size",
+    ),
+    Mutant(
         "responsibilities below 1e-12 cut",
         "baselines/em_pass.py",
         "shares = torch.threshold_(shares, 8 * tiny, 0.0)",
