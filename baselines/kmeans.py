@@ -247,7 +247,10 @@ def _lloyd_of_sklearn(X: Tensor, start: Tensor, max_iter: int, restart: int) -> 
         return _lloyd(points, start - points.centre, max_iter, restart)
     converged = n_iter < max_iter
     steps = torch.tensor([max(1, n_iter - converged)])  # it counts the step that changes nothing
-    inertia = _inertia_of_one(X[0], centres[0], labels[0]).unsqueeze(0)
+    if X.dtype == torch.float64:
+        inertia = X.new_tensor([peer.inertia_])
+    else:  # it adds up in the dtype of X, point after point: float32 loses what a million points add
+        inertia = _inertia_of_one(X[0], centres[0], labels[0]).unsqueeze(0)
     restarts = torch.full_like(steps, restart)
     return _Fit(centres, labels, sizes, inertia, steps, torch.tensor([converged]), restarts)
 
