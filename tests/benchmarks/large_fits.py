@@ -148,14 +148,14 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def fit_here(name: str, side: str, n_samples: int) -> tuple[float, int, list[Any]]:
-    """CPU seconds of one fit, how far it raised the peak above libraries, data and a small fit; the means."""
+    """CPU seconds of one fit, how far it raised the peak over libraries, data and a small fit; the means."""
     torch.set_num_threads(1)
     with threadpool_limits(1):
         case = CASES[name]()
         fit = case.ours if side == "ours" else case.peer
         X, start = case.data(n_samples)
         if X.dim() == 2:
-            fit(X[:1000], start)
+            fit(X[:40_000], start)
         else:
             fit(X[:2], start[:2])
         before, began = peak_bytes(), time.process_time()
