@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines.checks import check_count, check_points
-from baselines.em_loop import Parameters
+from baselines.em_parameters import Parameters
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
 from baselines.starts import STARTS, start_means

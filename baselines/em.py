@@ -7,14 +7,16 @@ from torch import Tensor
 
 from baselines import gaussian
 from baselines.checks import check_count, check_points, check_sample_weight
-from baselines.em_loop import Fit, Parameters, Status, concatenate, run_em
+from baselines.em_loop import Fit, Status, concatenate, run_em
+from baselines.em_parameters import Parameters
+from baselines.em_pass import numbers_per_point
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
 from baselines.starts import STARTS, start_covariances, start_means
 
 __all__ = ["EMResult", "Status", "em"]
 
-NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
+NUMBERS_AT_ONCE = 2**20  # a block of tasks or a chunk of points is this large (8 MiB in float64), for cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +69,14 @@ def em(
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
                      before, as scikit-learn's GaussianMixture; 0 never stops early. At most max_iter steps.
     sample_weight    (..., N), >= 0. A point of weight 0 is absent; a point of weight 2 counts twice.
-    chunk_size       None holds the features (d + 2 numbers) and responsibilities (K numbers) of all points;
-                     otherwise of chunk_size points at a time, at the price of recomputing the features.
+    chunk_size       how many points are worked on at a time; None takes what NUMBERS_AT_ONCE allows: all of
+                     several tasks where they are few. Beyond X and the chunk one number a point is kept.
 
     Rounding: coordinates are measured from the centre of each task. For the isotropic types a log-density
     then carries an absolute error of about (d + 4) u R^2 / s, R the radius of the data about that centre, s
-    the variance, u the unit roundoff (float64, d = 8, R = 20, s = 1: 5e-13; float32: 3e-4).
+    the variance, u the unit roundoff (float64, d = 8, R = 20, s = 1: 5e-13; float32: 3e-4). So it does for
+    "diagonal", while R^2 / s is so small that this costs 12 bits at most; there and for "tied" and "full"
+    the task is else worked on more slowly, without cancellation (baselines.em_pass).
 
     Raises ValueError for bad input. A task that fails on the way does not raise and does not disturb the
     others: see `status` and `component`.
@@ -94,8 +98,10 @@ def em(
     if sample_weight is not None:
         sample_weight = sample_weight.expand(X.shape[:-1]).reshape(flat.shape[:2])
     given = _flat_parameters(init, batch) if isinstance(init, Mixture) else None
-    per_point = X.shape[-1] + 2 + 2 * n_components
-    n_tasks = max(1, NUMBERS_AT_ONCE // (per_point * min(X.shape[-2], chunk_size or X.shape[-2])))
+    N, per_point = X.shape[-2], numbers_per_point(covariance_type, X.shape[-1], n_components)
+    at_once = chunk_size or max(1, NUMBERS_AT_ONCE // per_point)
+    chunk_size = at_once if chunk_size or at_once < N else None
+    n_tasks = max(1, NUMBERS_AT_ONCE // (per_point * min(N, at_once)))
     fits, centres = [], []
     for first in range(0, len(flat), n_tasks):
         block = slice(first, first + n_tasks)
@@ -147,7 +153,7 @@ def _improves(fit: Fit, best: Fit) -> Tensor:
 
 
 def _result(fit: Fit, centre: Tensor, batch: torch.Size, covariance_type: str) -> EMResult:
-    weights, means, covariances = fit.parameters
+    weights, means, covariances = fit.parameters[:3]
 
     def unflatten(values: Tensor) -> Tensor:
         return values.reshape((*batch, *values.shape[1:]))

@@ -13,7 +13,7 @@ from baselines.estimator import BatchFit, MixtureEstimator
 from baselines.estimator_sets import as_count, to_tensor
 from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
-from baselines.points import prepare
+from baselines.points import POINTS_AT_ONCE, prepare
 from baselines.starts import STARTS, start_covariances
 from baselines.unit_scale import unit_scale
 
@@ -29,7 +29,7 @@ class EMMixture(MixtureEstimator):
     n_init           restarts; the likeliest result is kept.
     max_iter, tol    at most max_iter steps; one that raises the log-likelihood per point by less than tol
                      ends them, as in scikit-learn's GaussianMixture.
-    chunk_size       None, or how many points are held at a time (baselines.em.em).
+    chunk_size       None, or how many points are worked on at a time (baselines.em.em).
     random_state     None, an integer or a numpy RandomState.
 
     Scale matters for "unit": the components have standard deviation 1 in the units of X, so data must be in
@@ -124,7 +124,7 @@ class EMMixture(MixtureEstimator):
         if self.n_init != 1:
             raise ValueError(f"n_init is {self.n_init}, needs 1 when init is an array: restarts would agree")
         starts = to_tensor(means).expand(len(X), *wanted)
-        points = prepare(X, sample_weight, self.chunk_size)
+        points = prepare(X, sample_weight, self.chunk_size or POINTS_AT_ONCE)
         covariances = start_covariances(points, starts - points.centre, self.covariance_type)
         weights = torch.full_like(starts[..., 0], 1 / n_components)
         return Mixture(weights, starts, covariances, self.covariance_type)

@@ -1,15 +1,14 @@
 """The EM iteration on plain tensors: the tasks of a block together, finished ones taken out as it goes."""
 
-import math
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from baselines import gaussian
-from baselines.em_steps import Moments, Update, anisotropic_moments, isotropic_moments, update
+from baselines.em_parameters import Parameters, choose
+from baselines.em_pass import em_pass, is_near, log_likelihood_per_point
+from baselines.em_steps import Update
 from baselines.points import Points
 
 RUNNING = -1
@@ -32,31 +31,6 @@ class Status(IntEnum):
     OVERFLOW = 4
 
 
-class Parameters(NamedTuple):
-    """Weights (B, K), means (B, K, d) measured from the centre, covariances as in Mixture or None."""
-
-    weights: Tensor
-    means: Tensor
-    covariances: Tensor | None
-
-    def rows(self, kept: Tensor | slice) -> "Parameters":
-        """The parameters of some of the tasks."""
-        return Parameters(
-            self.weights[kept],
-            self.means[kept],
-            None if self.covariances is None else self.covariances[kept],
-        )
-
-    def replaced(self, where: Tensor, other: "Parameters") -> "Parameters":
-        """`other` for the tasks where `where` (B,) is True, these for the rest."""
-        covariances = self.covariances
-        if covariances is not None and other.covariances is not None:
-            covariances = _choose(where, other.covariances, covariances)
-        return Parameters(
-            _choose(where, other.weights, self.weights), _choose(where, other.means, self.means), covariances
-        )
-
-
 class Fit(NamedTuple):
     """One run of EM over B tasks; EMResult says what the fields mean. history is (B, T)."""
 
@@ -73,7 +47,7 @@ class Fit(NamedTuple):
         length = max(self.history.shape[1], other.history.shape[1])
         mine = self._replace(history=_pad(self.history, length))
         theirs = other._replace(history=_pad(other.history, length))
-        fields = (_choose(where, yes, no) for no, yes in zip(mine[1:], theirs[1:], strict=True))
+        fields = (choose(where, yes, no) for no, yes in zip(mine[1:], theirs[1:], strict=True))
         return Fit(self.parameters.replaced(where, other.parameters), *fields)
 
 
@@ -96,6 +70,7 @@ def run_em(
     Stopped tasks are taken out of the computation whenever they make up an eighth of it.
     """
     n_tasks = len(points.tasks)
+    start = start.with_roots(covariance_type)
     device = points.X.device
     n_iter = torch.zeros(n_tasks, dtype=torch.long, device=device)
     status = torch.full((n_tasks,), int(Status.MAX_ITER), device=device)
@@ -106,104 +81,38 @@ def run_em(
     rows = torch.arange(n_tasks, device=device)  # the task of every row still in the computation
     alive = torch.ones(n_tasks, dtype=torch.bool, device=device)
     active, current, before = points, start, start
+    near = is_near(points, start, covariance_type)
     last = torch.full((n_tasks,), -torch.inf, dtype=start.means.dtype, device=device)
     for _ in range(max_iter):
-        level, moments = expectation(active, current, covariance_type)
+        level, new, after = em_pass(active, current, covariance_type, near, alive)
         trace.append((rows[alive], level[alive]))
-        new = _maximisation(active, moments, current, covariance_type)
         outcome = _outcome(level, last, new, tol)
-        proposal = Parameters(new.weights, new.means, new.covariances)
+        proposal = Parameters(new.weights, new.means, new.covariances, new.roots, new.inverse_roots)
         overflow = alive & (outcome == Status.OVERFLOW)
         moves = alive & (outcome <= Status.CONVERGED)
         n_iter[rows] += moves.long() - (overflow & (n_iter[rows] > 0)).long()
         before, current = current, current.replaced(moves, proposal).replaced(overflow, before)
+        near = torch.where(moves, after, near)
         last = level
 
         stops = alive & (outcome != RUNNING)
-        status[rows[stops]] = outcome[stops]
-        component[rows[stops]] = _failing_component(new, outcome)[stops]
-        alive = alive & ~stops
+        if stops.any():
+            status[rows[stops]] = outcome[stops]
+            component[rows[stops]] = _failing_component(new, outcome)[stops]
+            alive = alive & ~stops
         n_alive = int(alive.sum())
         if n_alive <= 0.875 * len(rows):
-            _store(final, rows[~alive], current.rows(~alive))
+            final.store(rows[~alive], current.rows(~alive))
             kept = alive.nonzero().squeeze(-1)
-            rows, alive, last = rows[kept], alive[kept], last[kept]
+            rows, alive, last, near = rows[kept], alive[kept], last[kept], near[kept]
             active, current, before = active.rows(kept), current.rows(kept), before.rows(kept)
         if n_alive == 0:
             break
-    _store(final, rows, current)
+    final.store(rows, current)
     reached = log_likelihood_per_point(points, final, covariance_type)
     status[~torch.isfinite(reached)] = Status.OVERFLOW
     history = _history(trace, n_iter, reached)
     return Fit(final, reached, history, n_iter, status, component, torch.full_like(status, restart))
-
-
-def expectation(points: Points, parameters: Parameters, covariance_type: str) -> tuple[Tensor, Moments]:
-    """Log-likelihood per point (B,) at these parameters, and the moments that the M step needs.
-
-    Moments are about the centre for the isotropic types, about the present means for the others. Sums over
-    several chunks are carried in float64.
-    """
-    sums: list[Tensor] = []
-    for joint, features, weight in _joints(points, parameters, covariance_type):
-        shares, log_density = _normalise(joint)
-        if weight is not None:
-            shares.mul_(weight.unsqueeze(1))
-            log_density.mul_(weight)
-        if covariance_type in gaussian.ISOTROPIC:
-            moments = isotropic_moments(shares, features)
-        else:
-            moments = anisotropic_moments(shares, features[:, :-2].mT, parameters.means, covariance_type)
-        part = [log_density.sum(-1), *moments]
-        sums = [s.double() + p for s, p in zip(sums, part, strict=True)] if sums else part
-    total, *moments = (s.to(parameters.means.dtype) for s in sums)
-    return total / points.total_weight(), Moments(*moments)
-
-
-def log_likelihood_per_point(points: Points, parameters: Parameters, covariance_type: str) -> Tensor:
-    """sum_n a_n log p(x_n) / sum_n a_n of every task, (B,)."""
-    total = parameters.weights.new_zeros(len(parameters.weights), dtype=torch.float64)
-    for joint, _, weight in _joints(points, parameters, covariance_type):
-        log_density = torch.logsumexp(joint, dim=1)
-        total += (log_density if weight is None else weight * log_density).sum(-1)
-    return total.to(parameters.means.dtype) / points.total_weight()
-
-
-def _joints(
-    points: Points, parameters: Parameters, covariance_type: str
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """(log joint (B, K, n), features, sample weights) of every chunk."""
-    weights, means, covariances = parameters
-    if covariances is None or covariance_type in gaussian.ISOTROPIC:
-        variances = gaussian.isotropic_variances(covariances, weights, covariance_type)
-        coefficients = gaussian.isotropic_coefficients(weights, means, variances)
-        for features, weight in points.chunks():
-            yield coefficients @ features, features, weight
-    else:
-        for features, weight in points.chunks():
-            X = features[:, :-2].mT
-            joint = gaussian.anisotropic_log_joint(X, weights, means, covariances, covariance_type)
-            yield joint, features, weight
-
-
-def _normalise(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax over components and logsumexp, from log joint (B, K, n), whose memory the first reuses.
-
-    A share of at most eight times the smallest normal number is set to exactly 0: where exp underflows it is
-    ten to fifty times slower, and with components far apart that would be most of the time.
-    """
-    tiny = torch.finfo(joint.dtype).tiny
-    peak = joint.amax(1, keepdim=True)
-    shares = joint.sub_(peak).clamp_(min=math.log(4 * tiny)).exp_()
-    shares = torch.threshold_(shares, 8 * tiny, 0.0)
-    total = shares.sum(1, keepdim=True)
-    return shares.div_(total), (total.log() + peak).squeeze(1)
-
-
-def _maximisation(points: Points, moments: Moments, current: Parameters, covariance_type: str) -> Update:
-    isotropic = covariance_type in gaussian.ISOTROPIC
-    origin = torch.zeros_like(current.means) if isotropic else current.means
-    return update(moments, origin, points.total_weight(), covariance_type)
 
 
 def _outcome(level: Tensor, last: Tensor, new: Update, tol: float) -> Tensor:
@@ -222,17 +131,6 @@ def _failing_component(new: Update, outcome: Tensor) -> Tensor:
     for failure, bad in ((Status.EMPTY, new.empty), (Status.SINGULAR, new.singular)):
         component = torch.where(outcome == failure, bad.long().argmax(-1), component)
     return component
-
-
-def _choose(where: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(where.reshape(-1, *[1] * (yes.dim() - 1)), yes, no)
-
-
-def _store(final: Parameters, tasks: Tensor, parameters: Parameters) -> None:
-    final.weights[tasks] = parameters.weights
-    final.means[tasks] = parameters.means
-    if final.covariances is not None and parameters.covariances is not None:
-        final.covariances[tasks] = parameters.covariances
 
 
 def _history(trace: list[tuple[Tensor, Tensor]], n_iter: Tensor, reached: Tensor) -> Tensor:

@@ -44,13 +44,18 @@ class Moments(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What an M step gives. Where `empty` or `singular` (..., K) is True that task's parameters are void."""
+    """What an M step gives. Where `empty` or `singular` (..., K) is True that task's parameters are void.
+
+    roots and inverse_roots are L and L^-1 of tied and full covariances S = L L^T, None for the other types.
+    """
 
     weights: Tensor
     means: Tensor
     covariances: Tensor | None
     empty: Tensor
     singular: Tensor
+    roots: Tensor | None = None
+    inverse_roots: Tensor | None = None
 
 
 def e_step(X: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -156,9 +161,13 @@ def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: 
         return Update(weights, means, None, empty, torch.zeros_like(empty))
     if covariance_type in gaussian.ISOTROPIC:
         covariances, singular = _isotropic_covariances(moments, shift, weights, covariance_type)
+        roots = None
     else:
-        covariances, singular = _anisotropic_covariances(moments, shift, means, weights, covariance_type)
-    return Update(weights, means, covariances, empty, singular & ~empty)
+        covariances, singular, roots = _anisotropic_covariances(
+            moments, shift, means, weights, covariance_type
+        )
+    inverse_roots = None if roots is None else gaussian.inverse_of_root(roots)
+    return Update(weights, means, covariances, empty, singular & ~empty, roots, inverse_roots)
 
 
 def _isotropic_covariances(
@@ -179,12 +188,12 @@ def _isotropic_covariances(
 
 def _anisotropic_covariances(
     moments: Moments, shift: Tensor, means: Tensor, weights: Tensor, covariance_type: str
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     eps = torch.finfo(shift.dtype).eps
     square_means = means.square()
     if covariance_type == "diagonal":
         covariances = moments.second / moments.total.unsqueeze(-1) - shift.square()
-        variances = covariances
+        variances, roots = covariances, None
         well_conditioned = torch.ones_like(weights, dtype=torch.bool)
     else:
         scale = moments.total[..., None, None]
@@ -194,14 +203,15 @@ def _anisotropic_covariances(
             square_means = (weights.unsqueeze(-1) * square_means).sum(-2)
         covariances = 0.5 * (covariances + covariances.transpose(-1, -2))
         variances = covariances.diagonal(dim1=-2, dim2=-1)
-        well_conditioned = gaussian.covariance_roots(covariances)[1] > 64 * shift.shape[-1] * eps
+        roots, share = gaussian.covariance_roots(covariances)
+        well_conditioned = share > 64 * shift.shape[-1] * eps
     tiny = torch.finfo(shift.dtype).tiny
     least = ((64 * eps) ** 2 * (square_means + variances)).clamp(min=tiny)
     resolved = (variances > least).all(-1)
     singular = ~(resolved & well_conditioned)
     if covariance_type == "tied":
         singular = singular.unsqueeze(-1).expand(weights.shape)
-    return covariances, singular
+    return covariances, singular, roots
 
 
 def _raise_if_degenerate(new: Update) -> None:

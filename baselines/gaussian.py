@@ -56,10 +56,18 @@ def isotropic_variances(covariances: Tensor | None, weights: Tensor, covariance_
 
 
 def isotropic_features(X: Tensor) -> Tensor:
-    """(x, |x|^2, 1) of every point: (..., N, d) -> (..., d + 2, N)."""
-    columns = X.transpose(-1, -2)
-    squares = columns.square().sum(-2, keepdim=True)
-    return torch.cat([columns, squares, torch.ones_like(squares)], dim=-2)
+    """(x, |x|^2, 1) of every point: (..., N, d) -> (..., d + 2, N), in memory point after point."""
+    rows = X.new_empty((*X.shape[:-1], X.shape[-1] + 2))
+    return write_features(rows, X, 0.0, X.square().sum(-1))
+
+
+def write_features(rows: Tensor, X: Tensor, centre: Tensor | float, squares: Tensor) -> Tensor:
+    """`isotropic_features` of X - centre of known squared norms (..., N), written to rows (..., N, d + 2)."""
+    d = X.shape[-1]
+    torch.sub(X, centre, out=rows[..., :d])
+    rows[..., d] = squares
+    rows[..., d + 1] = 1.0
+    return rows.transpose(-1, -2)
 
 
 def isotropic_coefficients(weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
@@ -76,6 +84,20 @@ def isotropic_coefficients(weights: Tensor, means: Tensor, variances: Tensor) ->
     )
     scaled_means = means / variances.unsqueeze(-1)
     return torch.cat([scaled_means, -half_precision.unsqueeze(-1), constant.unsqueeze(-1)], dim=-1)
+
+
+def diagonal_coefficients(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """(mu/s, 0, log pi - (1/2) sum_j (log(2 pi s_j) + mu_j^2/s_j)) and -1/(2s): (..., K, d + 2), (..., K, d).
+
+    Their products with `isotropic_features` and with x^2 add up to log pi_k + log N(x_n; mu_k, diag(s_k)).
+    """
+    d = means.shape[-1]
+    scaled_means = means / variances
+    constant = weights.log() - 0.5 * (
+        d * math.log(2 * math.pi) + variances.log().sum(-1) + (scaled_means * means).sum(-1)
+    )
+    last = torch.stack([torch.zeros_like(constant), constant], dim=-1)
+    return torch.cat([scaled_means, last], dim=-1), -0.5 / variances
 
 
 def anisotropic_log_joint(
@@ -109,9 +131,13 @@ def anisotropic_log_joint(
 def inverse_cholesky(covariances: Tensor) -> tuple[Tensor, Tensor]:
     """L^-1 (..., d, d) and log det L (...) of S = L L^T."""
     factor = torch.linalg.cholesky(covariances)
+    return inverse_of_root(factor), factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def inverse_of_root(factor: Tensor) -> Tensor:
+    """L^-1 of lower triangular L (..., d, d); not finite where L is singular."""
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    inverse = torch.linalg.solve_triangular(factor, identity.expand(factor.shape), upper=False)
-    return inverse, factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.linalg.solve_triangular(factor, identity.expand(factor.shape), upper=False)
 
 
 def covariance_roots(covariances: Tensor) -> tuple[Tensor, Tensor]:

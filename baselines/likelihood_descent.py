@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from baselines.ascent import AscentResult, Move, climb
-from baselines.em_loop import Parameters, expectation
+from baselines.em_parameters import Parameters
+from baselines.em_pass import expectation
 from baselines.mixture import Mixture
 from baselines.points import Points
 

@@ -52,7 +52,8 @@ from torch import Tensor
 
 from baselines.ascent import AscentResult, Move, climb
 from baselines.checks import check_points
-from baselines.em_loop import Parameters, expectation
+from baselines.em_parameters import Parameters
+from baselines.em_pass import expectation
 from baselines.mixture import Mixture
 from baselines.points import Points
 

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from baselines.em_steps import centre_of
-from baselines.gaussian import isotropic_features
+from baselines.gaussian import write_features
 from baselines.scaling import scaled_weights
+from baselines.scratch import Scratch
+
+POINTS_AT_ONCE = 2**14  # where a pass over the points is made once
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,9 +19,11 @@ class Points:
     """B tasks of N weighted points in R^d.
 
     X (B, N, d) as given, sample_weight (B, N) or None, the largest of a task from 1 to 2, centre (B, 1, d),
-    tasks (B') the rows of X wanted.
+    tasks (B') the rows of X wanted, squares (B, N) |x_n|^2 and extent (B', d) max_n |x_nj|, both about the
+    centre.
     `whole` holds the features (B', d + 2, N) of baselines.gaussian about the centre when chunk_size is None;
     otherwise they are made afresh for chunk_size points at a time, so that nothing of the size of X is kept.
+    scratch is the memory in which chunk after chunk is computed.
     """
 
     X: Tensor
@@ -26,10 +31,16 @@ class Points:
     centre: Tensor
     tasks: Tensor
     chunk_size: int | None
+    squares: Tensor
+    extent: Tensor
     whole: Tensor | None
+    scratch: Scratch
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Features (B', d + 2, n) and sample weights (B', n) or None, covering the N points once in order."""
+        """Features (B', d + 2, n) and sample weights (B', n) or None, covering the N points once in order.
+
+        The next chunk is written over the features of the last.
+        """
         if self.whole is not None:
             yield self.whole, self._weights(slice(None))
             return
@@ -37,7 +48,20 @@ class Points:
         step = self.chunk_size or n_points
         for start in range(0, n_points, step):
             part = slice(start, start + step)
-            yield isotropic_features(self._wanted(self.X[:, part]) - self.centre), self._weights(part)
+            X, squares = self._wanted(self.X[:, part]), self._wanted(self.squares[:, part])
+            rows = self.scratch.take("features", (*X.shape[:2], X.shape[2] + 2))
+            yield write_features(rows, X, self.centre, squares), self._weights(part)
+
+    def coordinates(self) -> Iterator[Tensor]:
+        """Centred coordinates (B', n, d) of the N points once in order, overwritten like the features."""
+        if self.whole is not None:
+            yield self.whole[:, :-2].mT
+            return
+        n_points = self.X.shape[1]
+        step = self.chunk_size or n_points
+        for start in range(0, n_points, step):
+            X = self._wanted(self.X[:, start : start + step])
+            yield torch.sub(X, self.centre, out=self.scratch.take("coordinates", tuple(X.shape)))
 
     def total_weight(self) -> Tensor:
         """sum_n a_n of every wanted task, (B')."""
@@ -55,6 +79,7 @@ class Points:
             self,
             centre=self.centre[kept],
             tasks=self.tasks[kept],
+            extent=self.extent[kept],
             whole=None if self.whole is None else self.whole[kept],
         )
 
@@ -70,7 +95,7 @@ def squares_fit(X: Tensor) -> Tensor:
 
     A distance to a centre among the points is at most twice the largest |x|.
     """
-    largest = X.abs().amax((-2, -1))
+    largest = torch.maximum(X.amax((-2, -1)), -X.amin((-2, -1)))  # no copy of a large tensor
     return largest * (8 * X.shape[-2] * X.shape[-1]) ** 0.5 < torch.finfo(X.dtype).max ** 0.5
 
 
@@ -80,13 +105,26 @@ def prepare(X: Tensor, sample_weight: Tensor | None, chunk_size: int | None) -> 
     if sample_weight is not None:
         sample_weight = scaled_weights(sample_weight)
     centre = centre_of(X, ones if sample_weight is None else sample_weight)
-    points = Points(X, sample_weight, centre, torch.arange(len(X), device=X.device), chunk_size, None)
-    if chunk_size is None:
-        points = replace(points, whole=isotropic_features(X - centre))
-    largest = max(features[:, -2].amax().item() for features, _ in points.chunks())
+    squares, extent = _norms(X, centre)
+    largest = squares.amax().item()
     limit = torch.finfo(X.dtype).max / (2 * X.shape[1])  # a weight is below 2
     if not largest < limit:
         raise ValueError(
             f"a squared distance to the centre of X is {largest}, needs < {limit:.1e} in {X.dtype}"
         )
-    return points
+    tasks = torch.arange(len(X), device=X.device)
+    whole = None
+    if chunk_size is None:
+        whole = write_features(X.new_empty((*squares.shape, X.shape[-1] + 2)), X, centre, squares)
+    return Points(X, sample_weight, centre, tasks, chunk_size, squares, extent, whole, Scratch(X))
+
+
+def _norms(X: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """|x_n|^2 (B, N) and max_n |x_nj| (B, d) about the centre."""
+    squares, extent = X.new_empty(X.shape[:2]), torch.zeros_like(centre[:, 0])
+    for start in range(0, X.shape[1], POINTS_AT_ONCE):
+        part = slice(start, start + POINTS_AT_ONCE)
+        centred = X[:, part] - centre
+        extent = torch.maximum(extent, centred.abs().amax(1))
+        torch.sum(centred.square_(), -1, out=squares[:, part])
+    return squares, extent

@@ -16,7 +16,6 @@ import math
 import torch
 from torch import Tensor
 
-from baselines.em_steps import anisotropic_moments
 from baselines.gaussian import ISOTROPIC, covariance_roots
 from baselines.points import Points
 
@@ -103,11 +102,9 @@ def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Te
         )
     scatter = means.new_zeros(B, d, d)
     for features, weight in points.chunks():
-        owner = squared_distances(features, means).argmin(1, keepdim=True)
-        shares = torch.zeros_like(features[:, :1]).expand(-1, K, -1).scatter(1, owner, 1.0)
-        if weight is not None:
-            shares = shares * weight.unsqueeze(1)
-        scatter += anisotropic_moments(shares, features[:, :-2].mT, means, "full").second.sum(1)
+        owner = squared_distances(features, means).min(1).indices  # several times as fast as argmin
+        within = features[:, :-2].mT - means.gather(1, owner.unsqueeze(-1).expand(-1, -1, d))
+        scatter += within.mT @ (within if weight is None else weight.unsqueeze(-1) * within)
     pooled = scatter / n_points[:, None, None]
     if covariance_type == "diagonal":
         pooled = torch.diag_embed(pooled.diagonal(dim1=-2, dim2=-1))

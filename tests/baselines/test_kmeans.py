@@ -133,6 +133,59 @@ def test_as_good_as_sklearn_where_clusters_were_empty():
     assert same >= 50  # 58.2 expected; 50 or fewer of a binomial law of 0.97 have a chance of 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_many_points_take_the_same_steps(dtype, monkeypatch):
+    """What scikit-learn does with a task of many points is what the loop here does with it, step by step."""
+    X = paper_tasks(1, 3, 4, 500, seeded(40), max_cosine=1.1).X.to(dtype)
+    centres = drawn_centres(X, 4, 41)
+    full = kmeans(X, 4, init=centres)
+    assert full.converged
+    for max_iter in (1, 2, int(full.n_iter) + 2, 300):
+        ours = kmeans(X, 4, init=centres, max_iter=max_iter)
+        monkeypatch.setattr("baselines.kmeans.MANY_POINTS", 100)
+        peer = kmeans(X, 4, init=centres, max_iter=max_iter)
+        monkeypatch.undo()
+        assert torch.equal(peer.labels, ours.labels)
+        assert torch.equal(peer.sizes, ours.sizes)
+        assert torch.equal(peer.n_iter, ours.n_iter)
+        assert torch.equal(peer.converged, ours.converged)
+        assert peer.centres.dtype == peer.inertia.dtype == dtype
+        # Averages of at most 500 numbers below R: (2 N + 6) u R.
+        rounding = 1006 * torch.finfo(dtype).eps * X.abs().max().item()
+        torch.testing.assert_close(peer.centres, ours.centres, rtol=0, atol=rounding)
+        torch.testing.assert_close(peer.inertia, ours.inertia, rtol=1500 * torch.finfo(dtype).eps, atol=0)
+
+
+def test_many_points_from_drawn_starts_and_of_several_tasks(monkeypatch):
+    X = paper_tasks(3, 2, 3, 200, seeded(42)).X
+    ours = kmeans(X, 3, n_init=2, generator=seeded(43))
+    monkeypatch.setattr("baselines.kmeans.MANY_POINTS", 100)
+    generators = seeded(44), seeded(44)
+    one, other = (kmeans(X, 3, n_init=2, generator=generator) for generator in generators)
+    assert torch.equal(one.labels, other.labels)
+    assert one.labels.shape == ours.labels.shape
+    assert (
+        one.inertia <= 1.5 * ours.inertia
+    ).all()  # other draws: starts are drawn for a block of tasks together
+    given = kmeans(X, 3, init=X[:, :3])
+    for task in range(3):
+        assert torch.equal(given.labels[task], kmeans(X[task], 3, init=X[task, :3]).labels)
+
+
+def test_many_points_leave_no_cluster_empty(monkeypatch):
+    """Starts so far that their clusters are empty at first, and fewer different points than clusters."""
+    monkeypatch.setattr("baselines.kmeans.MANY_POINTS", 10)
+    X, _ = small_tasks(45, 30, 3, 40, 1)
+    centres = X[:, :3].clone()
+    centres[:, 1:] = 1e4
+    result = kmeans(X, 3, init=centres)
+    assert not result.empty.any()
+    assert result.converged.all()
+    few = kmeans(torch.tensor([[0.0], [5.0]], dtype=torch.float64).repeat(20, 1), 3, init=centres[0])
+    assert few.empty
+    assert few.inertia == 0
+
+
 def test_equal_points_are_not_told_apart_by_rounding():
     """Of eleven equal numbers the average is another number in one of ten tasks; they remain one point."""
     X = torch.rand(200, 1, 1, dtype=torch.float64, generator=seeded(22)).repeat(1, 12, 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tensor_instances import seeded
 
 from baselines.em import em
-from baselines.em_loop import Parameters
+from baselines.em_parameters import Parameters
 from baselines.em_steps import em_step
 from baselines.likelihood_descent import gradient, likelihood_descent
 from baselines.mixture import Mixture

@@ -1,5 +1,7 @@
 """What the benchmarks share: timing, recording, where the time goes, peak memory of a fresh process."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -35,10 +37,21 @@ def cost_by_operation(run: Callable[[], object]) -> str:
     )
 
 
+def peak_bytes() -> int:
+    """Largest resident size of this process so far.
+
+    From the kernel's VmHWM where there is one: getrusage also counts the parent before this one started.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def peak_resident_gib() -> float:
-    """Peak resident memory of this process so far (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 2**20
+    """Peak resident memory of this process so far."""
+    return peak_bytes() / 2**30
 
 
 def in_a_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
