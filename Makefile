@@ -46,9 +46,9 @@ types: $(READY) ## static types
 mutants: $(READY) ## mistakes planted one by one in a copy, each noticed by a test (minutes; rerun: it goes on)
 	$(RUN) -m tests.mutants
 
-bench: $(READY) ## speed against peers, both sides in one run
-	$(RUN) -m pytest tests/benchmarks --benchmark-only --benchmark-enable -m "slow or not slow"
+bench: $(READY) ## one table of speed and memory against peers (most of an hour; rerun: it goes on)
+	$(RUN) -m tests.benchmarks
 
 clean: ## remove .venv, caches and results
-	rm -rf $(VENV) results build *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,9 +36,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from sklearn import config_context
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -229,6 +226,10 @@ def _lloyd(points: Points, start: Tensor, max_iter: int, restart: int) -> _Fit:
 
 def _lloyd_of_sklearn(X: Tensor, start: Tensor, max_iter: int, restart: int) -> _Fit:
     """`_lloyd` of one task X (1, N, d) from centres (1, K, d) by scikit-learn, whose loop is compiled."""
+    from sklearn import config_context  # costs as much to load as torch does
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     K = start.shape[1]
     settings: Any = {"init": start[0].numpy(), "n_init": 1, "max_iter": max_iter, "tol": 0.0}
     peer: Any = KMeans(K, algorithm="lloyd", **settings)

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import BayesianGaussianMixture
 from torch import Tensor
 
 from baselines.checks import check_count, check_points
@@ -254,6 +252,9 @@ def _bayesian(problem: Problem) -> MethodResult:
 
     A task has failed where scikit-learn refuses its covariances, or they are none in the dtype of X.
     """
+    from sklearn.exceptions import ConvergenceWarning  # costs as much to load as torch does
+    from sklearn.mixture import BayesianGaussianMixture
+
     X, K = problem.X, problem.n_components
     kind = SKLEARN_TYPES[problem.covariance_type]
     seed = torch.randint(2**31, (1,), generator=problem.generator, device=problem.generator.device)

@@ -25,7 +25,7 @@ excludes. What no diagnostic sees: a missed mode that MAP-EM misses too, or no h
 from dataclasses import dataclass, fields
 
 import torch
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from baselines.aligned_average import aligned_average
@@ -87,7 +87,7 @@ def most_mode_gap(K: int, d: int) -> float:
     About a mode of a posterior close to normal the log density of a draw is below the mode's by chi^2_p/2.
     Where the best draw is further below a known mode, that mode was missed, or is a spike of no weight.
     """
-    return 0.5 * float(chi2.ppf(1 - 1e-3 ** (1 / 50), K * (d + 1) - 1))
+    return float(gammaincinv((K * (d + 1) - 1) / 2, 1 - 1e-3 ** (1 / 50)))
 
 
 def posterior_mean(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.estimator_sets import Array
+Array = NDArray[np.float64]
 
 
 def standardised(X: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -16,15 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from console.errors import BadInputError
 from console.folder import RESULTS, plain, refuse_another_run
 from console.streams import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE = "index.html"
 
@@ -126,6 +127,8 @@ def write_results(
     stop never leaves half of one. ``names`` are those of all pictures that the command may make: ones that it
     did not make this time, it removes. ``template`` may extend ``page.html`` of this folder.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     content = _with_origin(command, run, results)
     shown = []
     files: dict[str, bytes] = {}

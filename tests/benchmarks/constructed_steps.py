@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -172,11 +171,3 @@ def curves() -> dict[str, list[dict[str, float]]]:
             points.append({name: value} | {side: 1e3 * seconds / STEPS for side, seconds in took.items()})
         found[name] = points
     return found
-
-
-def exponent(sizes: list[float], costs: list[float]) -> float:
-    """Slope of log cost over log size, least squares over the larger half: fixed costs decide the smaller."""
-    half = len(sizes) // 2
-    x, y = ([math.log(value) for value in values[half:]] for values in (sizes, costs))
-    mx, my = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)

@@ -1,16 +1,12 @@
 """Large fits beside scikit-learn's: CPU seconds and peak memory of both sides, from one start, in one run.
 
-    python tests/benchmarks/large_fits.py [NAME ...] [--rounds 5]
-
-prints a row a name: CPU seconds here and there (medians over rounds that alternate, one thread each), their
-ratio, and how far the fit raised the peak memory of a fresh process, here over there. `measure(name)` gives
-the same as a Row. The 20 steps of EM start at eight of the points, with variance 4 and no regularisation;
-k-means starts at eight of the points and runs until nothing changes, at most 20 steps; the fits of
-"full d = 32" start near the truth and take 20 steps each, ours in one call.
+The 20 steps of EM start at eight of the points, with variance 4 and no regularisation; k-means starts at
+eight of the points and runs until nothing changes, at most 20 steps; the fits of "full d = 32" start near the
+truth and take 20 steps each, ours in one call. Each fit is in a fresh process, in turns with the peer's.
 """
 
-import argparse
-import os
+from __future__ import annotations
+
 import statistics
 import time
 import warnings
@@ -19,27 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from measuring import in_a_fresh_process, peak_bytes
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from baselines.em import em
 from baselines.kmeans import kmeans
 from baselines.mixture import Mixture
 
+from .measure import ROUNDS, Row, in_a_fresh_process, one_thread, peak_mib
+
 N_SAMPLES, N_FEATURES, N_COMPONENTS, N_ITER = 1_000_000, 16, 8, 20
 PEER_NAMES = {"spherical": "spherical", "diagonal": "diag", "full": "full"}
-
-
-class Row(NamedTuple):
-    """CPU seconds of both sides, and our extra peak memory over theirs, NaN where theirs is below 1 MiB."""
-
-    name: str
-    ours: float
-    peer: float
-    memory_ratio: float
 
 
 class Case(NamedTuple):
@@ -147,59 +134,49 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-def fit_here(name: str, side: str, n_samples: int) -> tuple[float, int, list[Any]]:
-    """CPU seconds of one fit, how far it raised the peak over libraries, data and a small fit; the means."""
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        case = CASES[name]()
-        fit = case.ours if side == "ours" else case.peer
-        X, start = case.data(n_samples)
-        if X.dim() == 2:
-            fit(X[:40_000], start)
-        else:
-            fit(X[:2], start[:2])
-        before, began = peak_bytes(), time.process_time()
-        means = fit(X, start)
-        return time.process_time() - began, peak_bytes() - before, means.tolist()
+def fit_here(name: str, side: str, n_samples: int) -> tuple[float, float, list[Any]]:
+    """CPU seconds of one fit, MiB by which it raised the peak over libraries, data and a small fit; means."""
+    one_thread()
+    case = CASES[name]()
+    fit = case.ours if side == "ours" else case.peer
+    X, start = case.data(n_samples)
+    if X.dim() == 2:
+        fit(X[:40_000], start)
+    else:
+        fit(X[:2], start[:2])
+    before, began = peak_mib(), time.process_time()
+    means = fit(X, start)
+    return time.process_time() - began, peak_mib() - before, means.tolist()
 
 
-def measure(name: str, rounds: int = 5, n_samples: int = N_SAMPLES) -> Row:
-    """Both sides of a case of CASES, each fit in a fresh process; ValueError where their means disagree."""
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before = {key: os.environ.get(key) for key in threads}
-    os.environ.update(threads)
-    try:
-        fits = [
-            [in_a_fresh_process(fit_here, name, side, n_samples) for side in ("ours", "peer")]
-            for _ in range(rounds)
-        ]
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
+def measured(name: str, rounds: int = ROUNDS, n_samples: int = N_SAMPLES) -> Row:
+    """Both sides of a case of CASES.
+
+    Raises:
+        ValueError: means of the two sides that disagree: it was not the same fit.
+    """
+    fits = [
+        [in_a_fresh_process(fit_here, name, side, n_samples) for side in ("ours", "peer")]
+        for _ in range(rounds)
+    ]
     ours, peer = zip(*fits, strict=True)
     gap = np.abs(np.array(ours[0][2]) - np.array(peer[0][2])).max()
     if not gap < 1e-2:
         raise ValueError(f"{name}: means of the two sides differ by {gap}, needs < 0.01: not the same fit")
     seconds = [statistics.median(fit[0] for fit in side) for side in (ours, peer)]
-    extra = [statistics.median(fit[1] for fit in side) for side in (ours, peer)]
-    return Row(name, seconds[0], seconds[1], extra[0] / extra[1] if extra[1] >= 2**20 else float("nan"))
+    memory = [statistics.median(fit[1] for fit in side) for side in (ours, peer)]
+    shown = memory if memory[1] >= 1 else []
+    return Row(
+        "large fits",
+        name,
+        "scikit-learn",
+        *seconds,
+        rounds,
+        *shown,
+        note=f"{seconds[1] / seconds[0]:.1f} times",
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Large fits beside scikit-learn's.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(map(repr, CASES))}; all")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--n-samples", type=int, default=N_SAMPLES)
-    options = parser.parse_args()
-    for name in options.names or CASES:
-        row = measure(name, options.rounds, options.n_samples)
-        ratio = row.peer / row.ours
-        figures = f"{row.ours:8.3f} s  {row.peer:8.3f} s  {ratio:6.2f}x  memory {row.memory_ratio:.3f}"
-        print(f"{row.name:24} {figures}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def large_rows() -> list[Row]:
+    """All of CASES."""
+    return [measured(name) for name in CASES]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Row:
     Attributes:
         group, work: what was done. peer: what it is compared with.
         ours, theirs: CPU seconds. rounds: of both sides, in turns.
-        our_memory, their_memory: MiB of resident memory beyond imports and data; None where not measured.
+        our_memory, their_memory: MiB by which it raised the peak of a fresh process; None where not measured.
         note: what else was found, as sizes of errors or shares of tasks solved.
     """
 
@@ -94,15 +95,14 @@ def peak_mib() -> float:
 
 
 def added_memory(prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """MiB that the run which ``prepare(*arguments)`` gives adds to the peak of a fresh process."""
+    """MiB by which ``prepare(*arguments)`` and the run that it gives raise the peak of a fresh process."""
     return in_a_fresh_process(_added_here, prepare, *arguments)
 
 
 def _added_here(prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
     one_thread()
-    run = prepare(*arguments)
     before = peak_mib()
-    run()
+    prepare(*arguments)()
     return peak_mib() - before
 
 
@@ -110,3 +110,10 @@ def in_a_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
     """The function's result, from a process that has done nothing else."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def part(module: str, function: str) -> Any:
+    """What a function of a module of this folder measures on one thread, as JSON has it."""
+    one_thread()
+    found = getattr(importlib.import_module(f"{__package__}.{module}"), function)()
+    return found if isinstance(found, dict) else [asdict(row) for row in found]

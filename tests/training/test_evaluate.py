@@ -9,6 +9,7 @@ import torch
 from console.errors import run_command
 from training.evaluate import app
 from training.evaluation import command
+from training.evaluation import figures as drawing
 from training.model.tgmm import TGMM, ModelConfig
 from training.trainer.checkpoint import save_model
 
@@ -70,7 +71,7 @@ def test_a_network_beside_methods(models, tmp_path, capsys):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Drawing takes a second; where figures are not what is tested, none are drawn."""
-    monkeypatch.setattr(command, "pictures", lambda *_: [])
+    monkeypatch.setattr(drawing, "pictures", lambda *_: [])
 
 
 @pytest.mark.usefixtures("no_figures")

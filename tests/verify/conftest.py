@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from verify.em import command as em_construction
+from verify.em import figures as em_figures
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,4 +19,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes a second a run; where figures are not what is tested, none are drawn."""
-    monkeypatch.setattr(em_construction, "pictures", lambda *_: [])
+    monkeypatch.setattr(em_figures, "pictures", lambda *_: [])

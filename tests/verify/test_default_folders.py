@@ -7,7 +7,7 @@ import pytest
 from commands import TINY_GRID, invoke, snapshot
 
 from verify import em_construction, resources, tensor_power
-from verify.tensor import relu_command
+from verify.tensor import relu_command, relu_figures
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_tensor_power_by_tensor(monkeypatch):
         np.save(f"{name}.npy", T)
     monkeypatch.setattr(relu_command, "check_rational", lambda seed, instances: [])
     monkeypatch.setattr(relu_command, "check_symbolic", lambda seed, instances: [])
-    monkeypatch.setattr(relu_command, "pictures", lambda *_: [])
+    monkeypatch.setattr(relu_figures, "pictures", lambda *_: [])
     own = ("--steps", 1, "--trials", 1)
     assert invoke(tensor_power.app, "--tensor", "a.npy", *own).code == 0
     assert invoke(tensor_power.app, "--tensor", "b.npy", *own).code == 0

@@ -28,7 +28,6 @@ from training.evaluation.contenders import (
     network_contenders,
     oracle,
 )
-from training.evaluation.figures import NAMES, pictures
 from training.evaluation.grids import LONG, Cell, cells_of
 from training.evaluation.measure import (
     SLOW_TASKS,
@@ -90,6 +89,8 @@ def evaluate(asked: Asked, out: Path) -> int:
     run |= {"methods": names, "grid": asked.grid, "tasks": asked.tasks, "polish": asked.polish}
     run |= {"views": asked.views, "seed": asked.seed, "dims": sorted(chosen_dims), "components": chosen_K}
     run |= {"samples": sizes, "quick": asked.quick}
+    from training.evaluation.figures import NAMES  # matplotlib is loaded when the input is good
+
     check_out(out, COMMAND, NAMES, run)
     settings = {
         "what": asked.what,
@@ -281,5 +282,7 @@ def _write(
         "reasons": reasons(results),
     }
     template = Path(__file__).with_name("report.html")
+    from training.evaluation.figures import NAMES, pictures
+
     shown = pictures(results, AXES[grid], about)
     write_results(out, COMMAND, run, content, shown, NAMES, template, context)

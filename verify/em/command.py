@@ -20,7 +20,6 @@ from console.typed_json import to_plain
 from constructions.em.weights import SOURCE, EMConstruction, em_construction
 from constructions.language.hypotheses import HypothesisError
 from verify.em.estimates import as_estimates, best_estimate, scale_remark
-from verify.em.figures import NAMES, pictures
 from verify.em.measure import Measurement, measure
 from verify.em.memory import check_memory
 from verify.em.options import Options
@@ -44,6 +43,8 @@ def check(options: Options, out: Path, console: Console) -> int:
     Raises:
         BadInputError: bad input, before anything is written.
     """
+    from verify.em.figures import NAMES, pictures
+
     generator = torch.Generator().manual_seed(options.seed)
     with checking_input():
         user, problems, centre = _problems(options, generator)

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn import datasets
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from baselines.standardise import standardised
@@ -64,6 +62,8 @@ def load_bundled(name: str, standardise: bool, pca: int | None) -> UserData:
     """
     if name not in BUNDLED:
         raise BadInputError(f"--dataset {name}: it is one of {', '.join(BUNDLED)}")
+    from sklearn import datasets  # costs as much to load as torch does
+
     X, labels = getattr(datasets, f"load_{name}")(return_X_y=True)
     return _treated(name, np.asarray(X, dtype=np.float64), standardise, pca, len(np.unique(labels)))
 
@@ -87,6 +87,8 @@ def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes:
             raise BadInputError(
                 f"--pca {pca}: {name} has {X.shape[1]} columns and {len(X)} rows; 1 to {most} are possible"
             )
+        from sklearn.decomposition import PCA
+
         X = PCA(pca, svd_solver="full").fit_transform(X)
         done.append(f"reduced to {pca} principal components")
     return UserData(name, torch.tensor(X, dtype=torch.float64), ", ".join(done) or "as given", n_classes)

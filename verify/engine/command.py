@@ -16,7 +16,6 @@ from console.memory import check_fits
 from console.output import significant
 from console.terminal import print_verdict, progress, widen
 from verify.engine import options
-from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
 from verify.engine.loading import load_theorem
 from verify.engine.measure import Measured, drawn, measure
 from verify.engine.report import Report
@@ -72,6 +71,8 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     Raises:
         BadInputError: a folder that cannot be written, a size that the theorem itself refuses.
     """
+    from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
+
     report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("theorem_report.html"))
     generator = torch.Generator().manual_seed(options.seed)
     finest = theorem.accuracies[-1]

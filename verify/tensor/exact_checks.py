@@ -9,7 +9,6 @@ from constructions.tensor_power.relu import SOURCE
 from verify.engine.record import Check, Record, proof
 from verify.tensor.exact import ALL_CASES, growth_holds, piecewise_direction, rational_equality
 from verify.tensor.layout import FORMS
-from verify.tensor.symbolic import rms_gain_error, rms_identity, symbolic_identity
 
 NOTE = f"{SOURCE}; paper_notes/theorem_2_tensor_power.md"
 
@@ -58,6 +57,8 @@ def check_rational(seed: int, instances: int) -> list[Record]:
 
 def check_symbolic(seed: int, instances: int) -> list[Record]:
     """The step as an identity for all real T and v, by two routes; and the RMS norm."""
+    from verify.tensor.symbolic import symbolic_identity  # loads sympy
+
     check = proof(NOTE, seed)
     cases = [(dim, max_dim, form) for dim, max_dim in SYMBOLIC_SIZES for form in FORMS]
     outcomes = [symbolic_identity(dim, form, max_dim) for dim, max_dim, form in cases]
@@ -79,6 +80,8 @@ def check_symbolic(seed: int, instances: int) -> list[Record]:
 
 
 def _rms_record(seed: int) -> Record:
+    from verify.tensor.symbolic import rms_gain_error, rms_identity  # loads sympy
+
     check = proof(NOTE, seed)
     identity = all(rms_identity(dim) for dim in RMS_DIMS)
     errors = [rms_gain_error(dim) for dim in RMS_DIMS]

@@ -16,7 +16,6 @@ from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
 from verify.tensor.options import TensorOptions, problems
 from verify.tensor.outcome import Outcome
-from verify.tensor.relu_figures import NAMES, pictures
 from verify.tensor.relu_rows import (
     Growth,
     OneStep,
@@ -44,6 +43,8 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     Raises:
         BadInputError: bad input, before anything is written.
     """
+    from verify.tensor.relu_figures import NAMES, pictures
+
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
     own, on = options.tensor is not None, options.runtime

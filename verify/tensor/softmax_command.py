@@ -20,7 +20,6 @@ from verify.tensor.measure import Runtime
 from verify.tensor.options import TensorOptions, problems
 from verify.tensor.outcome import Outcome
 from verify.tensor.rows import PathRow, Recovered
-from verify.tensor.softmax_figures import NAMES, pictures
 from verify.tensor.softmax_rows import (
     Best,
     Point,
@@ -62,6 +61,8 @@ def check(
     Raises:
         BadInputError: bad input, before anything is written.
     """
+    from verify.tensor.softmax_figures import NAMES, pictures
+
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator, max(pairs))
     score = SINK[options.dtype] if sink is None else sink

@@ -22,6 +22,7 @@ from tensor_commands import (
 )
 
 import verify.tensor.softmax_command as command
+import verify.tensor.softmax_figures as figures
 import verify.tensor.softmax_rows as rows
 from console.output import significant
 from constructions.language.hypotheses import LostDirectionError
@@ -36,7 +37,7 @@ OTHER = {"float64": "float32", "float32": "float64"}
 @pytest.fixture
 def quick(monkeypatch):
     """Without figures, with short sweeps, and with one small tensor to recover."""
-    monkeypatch.setattr(command, "pictures", lambda *_: [])
+    monkeypatch.setattr(figures, "pictures", lambda *_: [])
     monkeypatch.setattr(command, "RECOVERED", ((2, 2),))
     monkeypatch.setattr(rows, "EPSILONS", EPSILONS[::5])
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
@@ -300,7 +301,7 @@ def test_names_are_only_names(monkeypatch):
 @pytest.mark.usefixtures("quick", "here")
 def test_the_same_run_again_takes_the_place_of_the_first_and_another_does_not():
     run(app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
-    for name in command.NAMES:
+    for name in figures.NAMES:
         (Path("out") / f"{name}.png").write_bytes(b"an earlier picture")
     _, results = run(app, Path("out"), *OWN, "--pairs", 1, "--seed", 3)
     assert {p.name for p in Path("out").iterdir()} == {"results.json", "index.html"}

@@ -12,13 +12,15 @@ from numpy.lib import format as npy_format
 
 import verify.tensor.data as tensor_data
 import verify.tensor.relu_command as relu
+import verify.tensor.relu_figures as relu_figures
 import verify.tensor.softmax_command as softmax
+import verify.tensor.softmax_figures as softmax_figures
 from verify import resource_report, resources, softmax_tensor_power, tensor_power
 
 T = np.random.default_rng(0).normal(size=(3, 3, 3))
 V = np.array([0.6, -0.5, 0.9])
 COMMANDS = {"relu": tensor_power, "softmax": softmax_tensor_power, "resources": resources}
-NAMES = {"relu": relu.NAMES, "softmax": softmax.NAMES, "resources": resource_report.NAMES}
+NAMES = {"relu": relu_figures.NAMES, "softmax": softmax_figures.NAMES, "resources": resource_report.NAMES}
 QUICK = {"relu": ("--steps", 2, "--pieces", 16), "softmax": ("--steps", 2, "--pairs", 1), "resources": ()}
 
 
@@ -36,8 +38,8 @@ def here(tmp_path, monkeypatch):
         (earlier / "paths.png").write_bytes(b"an earlier picture")
     monkeypatch.setattr(relu, "check_rational", lambda seed, instances: [])
     monkeypatch.setattr(relu, "check_symbolic", lambda seed, instances: [])
-    monkeypatch.setattr(relu, "pictures", lambda *_: [])
-    monkeypatch.setattr(softmax, "pictures", lambda *_: [])
+    monkeypatch.setattr(relu_figures, "pictures", lambda *_: [])
+    monkeypatch.setattr(softmax_figures, "pictures", lambda *_: [])
     return tmp_path
 
 

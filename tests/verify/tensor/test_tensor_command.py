@@ -25,6 +25,7 @@ from tensor_commands import (
 import verify.tensor.exact_checks as exact_checks
 import verify.tensor.relu_checks as checks
 import verify.tensor.relu_command as command
+import verify.tensor.relu_figures as figures
 import verify.tensor.relu_rows as rows
 from console.output import significant
 from constructions import Construction
@@ -37,7 +38,7 @@ SECTIONS = {"exact", "one_step", "paths", "growth", "recovery", "resources"}
 @pytest.fixture
 def quick(monkeypatch):
     """Without figures, without the exact checks, and with one small tensor to recover."""
-    monkeypatch.setattr(command, "pictures", lambda *_: [])
+    monkeypatch.setattr(figures, "pictures", lambda *_: [])
     monkeypatch.setattr(command, "check_rational", lambda seed, instances: [])
     monkeypatch.setattr(command, "check_symbolic", lambda seed, instances: [])
     monkeypatch.setattr(command, "RECOVERED", ((2, 2),))

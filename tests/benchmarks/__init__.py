@@ -1,0 +1,1 @@
+"""Speed and memory beside peers; nothing is asserted. `python -m tests.benchmarks`, or `make bench`."""
