@@ -13,7 +13,6 @@ from numpy.lib import format as npy_format
 import verify.tensor.data as tensor_data
 import verify.tensor.relu_command as relu
 import verify.tensor.relu_figures as relu_figures
-import verify.tensor.softmax_command as softmax
 import verify.tensor.softmax_figures as softmax_figures
 from verify import resource_report, resources, softmax_tensor_power, tensor_power
 
