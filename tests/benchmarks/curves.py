@@ -45,7 +45,7 @@ def exponents(curves: Curves) -> dict[str, dict[str, float]]:
 
 def picture(curves: Curves) -> Picture:
     """A panel for each size that grows."""
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     grown = exponents(curves)
     for panel, (name, points) in zip(panels, curves.items(), strict=True):
@@ -56,7 +56,7 @@ def picture(curves: Curves) -> Picture:
                 shown = label if slope is None else f"{label}, exponent {slope:.2f}"
                 panel.loglog(*zip(*pairs, strict=True), style, color=colour, label=shown)
         panel.set_xlabel(LABELS[name])
-        panel.legend(fontsize=8)
+        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("ms of one processor for a step")
     caption = (
