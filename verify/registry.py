@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,9 +14,6 @@ from verify.engine.claims import check_paths, check_search
 from verify.engine.loading import load_theorem
 from verify.engine.record import Record
 from verify.engine.theorem import Theorem
-from verify.learned import networks as learned_networks
-from verify.learned import weights as learned
-from verify.levels.check import check_reference_levels
 from verify.tensor import exact_checks as tensor_power_exact_checks
 from verify.tensor import relu_checks as tensor_power_checks
 from verify.tensor import softmax_checks as softmax_tensor_checks
@@ -24,6 +22,16 @@ from verify.tensor.structured_checks import check_structured as check_structured
 
 Check = Callable[[int, int], list[Record]]
 """(seed, number of one-step instances) -> records. A check that samples otherwise says so in its record."""
+
+
+def _later(module: str, name: str) -> Check:
+    """A check that is imported when it runs: what it needs takes longer to load than torch does."""
+
+    def check(seed: int, instances: int) -> list[Record]:
+        return getattr(importlib.import_module(module), name)(seed, instances)
+
+    return check
+
 
 THEOREMS: dict[str, Theorem[Any]] = {
     "em": THEOREM_1,
@@ -52,13 +60,13 @@ CHECKS: dict[str, Check] = {
     "softmax-best": softmax_tensor_checks.check_best,
     "softmax-sink": softmax_tensor_checks.check_sink,
     "softmax-paths": softmax_tensor_checks.check_paths,
-    "reference-levels": check_reference_levels,
-    "learned-copies": learned.check_copies,
-    "learned-staying": learned.check_staying,
-    "learned-returning": learned.check_returning,
-    "learned-probes": learned_networks.check_probes,
-    "learned-patches": learned_networks.check_patches,
-    "learned-worth": learned_networks.check_worth,
+    "reference-levels": _later("verify.levels.check", "check_reference_levels"),
+    "learned-copies": _later("verify.learned.weights", "check_copies"),
+    "learned-staying": _later("verify.learned.weights", "check_staying"),
+    "learned-returning": _later("verify.learned.weights", "check_returning"),
+    "learned-probes": _later("verify.learned.networks", "check_probes"),
+    "learned-patches": _later("verify.learned.networks", "check_patches"),
+    "learned-worth": _later("verify.learned.networks", "check_worth"),
 }
 
 

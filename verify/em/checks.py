@@ -15,7 +15,6 @@ from verify.em.measure import measure
 from verify.em.problems import random_problem
 from verify.em.search import LARGE_SHAPES, search, search_edges
 from verify.em.sweep import fitted_slope, sweep
-from verify.em.symbolic import em_step_identity
 from verify.engine.record import Check, Record, proof
 
 FROM_FORMULAS = "; structured evaluation"
@@ -33,6 +32,8 @@ TIGHTNESS_FROM = 2000
 
 def check_exactness(seed: int, instances: int) -> list[Record]:
     """Proposition 0, in symbols, for a few sizes."""
+    from verify.em.symbolic import em_step_identity  # loads sympy
+
     check = proof(f"{SOURCE}; paper_notes/theorem_1_em.md, proposition 0", seed)
     held = [em_step_identity(*size) for size in SYMBOLIC_SIZES]
     claim = "with exact logarithms the attention of both layers is one EM step, K dividing N or not"

@@ -13,7 +13,6 @@ from console.output import check_out, significant, write_results
 from console.terminal import progress
 from constructions.language.hypotheses import HypothesisError
 from training.serving.loading import SHIPPED
-from verify.engine.ledger_figure import NAMES, margins
 from verify.engine.record import Check as SelfCheck
 from verify.engine.record import Record, shown
 from verify.registry import CHECKS, Check, own_checks
@@ -28,6 +27,8 @@ def ledger(only: str | None, instances: int, seed: int, theorems: str | None, ou
     Raises:
         BadInputError: bad input, before anything is written.
     """
+    from verify.engine.ledger_figure import NAMES, margins  # matplotlib
+
     places = [] if theorems is None else theorems.split(",")
     checks = CHECKS | own_checks(places)
     names = list(checks) if only is None else only.split(",")

@@ -42,7 +42,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from scipy import stats
 
 from baselines.em import em
 from baselines.metrics import Summary, errors, summarise
@@ -245,6 +244,8 @@ def share_distance(measured: Summary, published: Published, n_tasks: int, among:
     least, most = math.ceil((percent - 0.05) * at_one), math.floor((percent + 0.05) * at_one)
     counts = {round(percent * at_one), *range(max(0, least), most + 1)}
     tables = [[[bad, n_tasks - bad], [count, PUBLISHED_TASKS - count]] for count in counts]
+    from scipy import stats  # takes a second to load
+
     found: list[Any] = [stats.fisher_exact(table) for table in tables]
     p = max(float(one.pvalue) for one in found)
     return float(stats.norm.isf(min(p * among, 1.0) / 2))
