@@ -223,13 +223,15 @@ def pick(read: Block, by: Block, write: Block, bound: float) -> Pick:
     It is a product of two parts of one token, which attention cannot form; outside the bound it is wrong.
 
     Raises:
-        ValueError: ``read`` and ``by`` of different width, ``write`` not of width 1, or a bound that is not
-            positive and finite.
+        ValueError: ``read`` and ``by`` of different width, or with columns in common; ``write`` not of width
+            1; a bound that is not positive and finite.
     """
     if read.width != by.width or write.width != 1:
         raise ValueError(
             f"pick reads {read!r} by {by!r} and writes {write!r}; two equal widths and 1 are needed"
         )
+    if set(read.columns) & set(by.columns):
+        raise ValueError(f"pick reads {read!r} by {by!r}, which have columns in common; a unit reads two")
     if not 0 < bound < math.inf:
         raise ValueError(f"pick's bound is {bound}; it must be positive and finite")
     return Pick(read, by, write, bound)

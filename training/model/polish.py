@@ -15,6 +15,7 @@ from constructions import em_construction
 from constructions.em.tasks import TaskBatch
 from constructions.em.weights import EMConstruction
 from constructions.language.arguments import check_whole
+from constructions.language.compiled import Compiled
 from constructions.language.readout import AttentivePooling
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import StructuredEvaluator
@@ -27,6 +28,10 @@ The error grows with the square of the radius; training.serving.bounded_polish c
 
 FLOOR = 1e-8
 """Responsibilities below it count as it: in a component of mass W, N points misplace a mass of N FLOOR/W."""
+
+
+Layers = tuple[EMConstruction, StructuredEvaluator, AttentivePooling]
+"""Formulas, the same ready to run, and the read-out, for a radius, a dtype and a device."""
 
 
 class Polish(nn.Module):
@@ -55,7 +60,7 @@ class Polish(nn.Module):
         check_whole(polish_steps=steps, polish_pieces=pieces)
         self.n_features, self.max_components = n_features, max_components
         self.steps, self.pieces, self.floor = steps, pieces, floor
-        self._compiled: dict[object, tuple[EMConstruction, StructuredEvaluator, AttentivePooling]] = {}
+        self._compiled: dict[object, Layers] = Compiled()
 
     def construction(self, radius: float) -> EMConstruction:
         """The layers as formulas."""
@@ -126,9 +131,7 @@ class Polish(nn.Module):
         logits, new_means = readout.pool(pooled.rows, tasks.component_mask, pooled.mask, pooled.counts)
         return logits[:, :K].log_softmax(-1), new_means[:, :K]
 
-    def _layers(
-        self, radius: float, X: Tensor
-    ) -> tuple[EMConstruction, StructuredEvaluator, AttentivePooling]:
+    def _layers(self, radius: float, X: Tensor) -> Layers:
         key = (radius, X.dtype, X.device, self.steps, self.pieces, self.floor)
         if key not in self._compiled:
             construction = self.construction(radius)

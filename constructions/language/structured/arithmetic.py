@@ -63,8 +63,11 @@ class Arithmetic(ABC):
         """(B, w, C) with zeros in the classes that no real token has."""
 
     @abstractmethod
-    def unit(self, parts: list[Numbers], width: int) -> list[Numbers]:
-        """(B, w, C) arrays divided by their common Euclidean length, as an RMS norm over ``width`` does."""
+    def unit(self, parts: list[Numbers], width: int, counts: Tensor | None) -> list[Numbers]:
+        """(B, w, C) arrays divided by their common Euclidean length, as an RMS norm over ``width`` does.
+
+        Classes that no real token has, by ``counts`` (B, C), hold anything finite.
+        """
 
 
 class FloatArithmetic(Arithmetic):
@@ -104,9 +107,11 @@ class FloatArithmetic(Arithmetic):
     def emptied(self, x: Tensor, counts: Tensor) -> Tensor:
         return x.masked_fill(counts[:, None] == 0, 0.0)
 
-    def unit(self, parts: list[Tensor], width: int) -> list[Tensor]:
-        mean = sum(part.square().sum(1, keepdim=True) for part in parts) / width
-        scale = torch.rsqrt(torch.as_tensor(mean))
+    def unit(self, parts: list[Tensor], width: int, counts: Tensor | None) -> list[Tensor]:
+        mean = torch.stack([part.square().sum(1, keepdim=True) for part in parts]).sum(0) / width
+        if counts is not None:  # the norm of 0 has no derivative
+            mean = mean.masked_fill(counts[:, None] == 0, 1.0)
+        scale = torch.rsqrt(mean)
         return [part * scale * width**-0.5 for part in parts]
 
 
@@ -140,7 +145,7 @@ class ExactArithmetic(Arithmetic):
     def emptied(self, x: Numbers, counts: Tensor) -> Numbers:
         return np.where(counts.numpy()[:, None] == 0, ZERO, x)
 
-    def unit(self, parts: list[Numbers], width: int) -> list[Numbers]:
+    def unit(self, parts: list[Numbers], width: int, counts: Tensor | None) -> list[Numbers]:
         raise ValueError("a norm takes a root, which is no fraction; exact arithmetic refuses it")
 
 

@@ -7,8 +7,9 @@ Dense: the compiled transformer, the definition. Structured: from the formulas, 
     equal keys, equal queries     once each: n equal keys of score s get n e^s together
     T slices                      contracted where they stand
 
-Both compute the same function: equal in exact arithmetic, and in floating point the structured one stays
-within the rounding that the bounds allow the dense one. Source: paper_notes/structured_evaluation.md.
+Both compute one function: that of the formulas, exactly in exact arithmetic (dense weights store the slopes
+of the functions of the MLP rounded), and in floating point the structured one stays within the rounding that
+the bounds allow the dense one. Source: paper_notes/structured_evaluation.md.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class StructuredLayer:
         if self._unit_output:
             partition = places.join(*(value.partition for value in written.values()))
             parts = [spread(value, partition, self.arithmetic, places) for value in written.values()]
-            unit = self.arithmetic.unit(parts, self._width)
+            unit = self.arithmetic.unit(parts, self._width, partition.counts)
             written = {b: Value(partition, part) for b, part in zip(written, unit, strict=True)}
         emptied = {block: _emptied(value, self.arithmetic) for block, value in written.items()}
         return Tokens(before.stream, places, before.values | emptied)
@@ -148,9 +149,9 @@ class StructuredLayer:
         """The tokens after the MLP, whose parts all read the state after attention."""
         added = [(block, step(before.values, before.places)) for block, step in self._steps]
         values = {block: value for block, value in before.values.items() if block not in self._cleared}
-        for block, value in added:
-            total = self._sum(values.get(block), value, before.places)
-            values[block] = _emptied(total, self.arithmetic)
+        values |= {
+            block: _emptied(value, self.arithmetic) for block, value in added
+        }  # one writer, nothing left
         return Tokens(before.stream, before.places, values)
 
     def _sum(self, one: Value | None, other: Value, places: Places) -> Value:

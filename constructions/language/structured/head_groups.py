@@ -28,40 +28,39 @@ from constructions.language.structured.partitions import Numbers, Partition, Pla
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Parts of a block, one a row of the grid or one a head.
+    """Columns of a block that the heads of a grid read.
 
     Attributes:
-        block: the whole block. width: of a part. parts: (M, P) which part each head reads; None for all
-            columns.
+        block: the whole block. width: columns that a head reads.
+        starts: (M, P) the first of them for each head, counted within the block.
     """
 
     block: Block
     width: int
-    parts: NDArray[np.int64] | None
+    starts: NDArray[np.int64]
 
     @classmethod
     def of(cls, grid: Sequence[Sequence[Block]]) -> Selection:
         """The blocks that the heads of a grid read at one place of their formulas."""
         first = grid[0][0]
-        if first.part_of is None:
-            return cls(first, first.width, None)
-        starts = np.array([[block.start for block in row] for row in grid])
-        return cls(first.whole, first.width, (starts - first.whole.start) // first.width)
+        starts = np.array([[block.start for block in row] for row in grid]) - first.whole.start
+        return cls(first.whole, first.width, starts)
 
     def of_value(self, numbers: Numbers) -> Numbers:
-        """(B, W, C) -> (B, M or 1, P or 1, width, C)."""
+        """(B, W, C) -> (B, M, P, width, C); M or P is 1 where it makes no difference."""
         B, W, C = numbers.shape
-        if self.parts is None:
-            return numbers.reshape(B, 1, 1, W, C)
-        split = numbers.reshape(B, W // self.width, self.width, C)
-        rows, heads = self.parts.shape
-        if (self.parts == self.parts[0, 0]).all():
-            return split[:, self.parts[0, 0]].reshape(B, 1, 1, self.width, C)
-        if (self.parts == self.parts[:, :1]).all():
-            column = self.parts[:, 0]
-            kept = split if np.array_equal(column, np.arange(split.shape[1])) else split[:, column.tolist()]
-            return kept.reshape(B, rows, 1, self.width, C)
-        return split[:, self.parts.flatten().tolist()].reshape(B, rows, heads, self.width, C)
+        rows, heads = self.starts.shape
+        if (self.starts == self.starts[0, 0]).all():
+            first = int(self.starts[0, 0])
+            kept = numbers if self.width == W else numbers[:, first : first + self.width]
+            return kept.reshape(B, 1, 1, self.width, C)
+        starts = self.starts
+        if (starts == starts[:, :1]).all():
+            starts, heads = starts[:, :1], 1
+        if np.array_equal(starts.flatten(), np.arange(0, W, self.width)) and W % self.width == 0:
+            return numbers.reshape(B, rows, heads, self.width, C)  # all parts in order: no copy
+        columns = (starts[:, :, None] + np.arange(self.width)).flatten()
+        return numbers[:, columns.tolist()].reshape(B, rows, heads, self.width, C)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class HeadGroup:
     Attributes:
         kind: softmax, relu, or linear for pairs of ReLU heads.
         terms: of the score. read, write: what is read and written.
-        scale: (M, P, 1, 1), or None where all are 1.
+        scale: (M, P, 1, 1), or None for one head with scale 1.
     """
 
     kind: Literal["softmax", "relu", "linear"]
@@ -206,7 +205,7 @@ def _group(grid: list[list[Head]], stream: Stream, arithmetic: Arithmetic) -> He
         tuple(terms),
         Selection.of([[head.read for head in row] for row in grid]),
         grid[0][0].write,
-        _constants([[head.scale for head in row] for row in grid], arithmetic),
+        _scale([[head.scale for head in row] for row in grid], arithmetic),
         arithmetic,
     )
 
@@ -218,5 +217,13 @@ def _are_a_pair(one: Head, other: Head) -> bool:
 
 def _constants(numbers: list[list[float]], arithmetic: Arithmetic) -> Any:
     """(M, P, 1, 1); None where all are 1."""
-    grid = np.array(numbers)
-    return None if (grid == 1).all() else arithmetic.constants(grid[:, :, None, None])
+    return None if (np.array(numbers) == 1).all() else _grid(numbers, arithmetic)
+
+
+def _scale(numbers: list[list[float]], arithmetic: Arithmetic) -> Any:
+    """(M, P, 1, 1), also where all are 1: equal heads count one by one. None for one head with scale 1."""
+    return None if numbers == [[1]] else _grid(numbers, arithmetic)
+
+
+def _grid(numbers: list[list[float]], arithmetic: Arithmetic) -> Any:
+    return arithmetic.constants(np.array(numbers)[:, :, None, None])

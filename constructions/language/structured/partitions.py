@@ -133,7 +133,13 @@ class Tokens:
         return cls(stream, places, values)
 
     def dense(self) -> Tensor:
-        """(B, N, D), zeros at padding."""
+        """(B, N, D), zeros at padding.
+
+        Raises:
+            ValueError: no block holds a value, and so no dtype is known.
+        """
+        if not self.values:
+            raise ValueError("no block of the stream holds a value")
         like = next(iter(self.values.values())).numbers
         h = like.new_zeros(*self.places.mask.shape, self.stream.width)
         for block in self.values:

@@ -40,6 +40,8 @@ def stored_numbers(f: PiecewiseLinear) -> tuple[Array, Array, Array]:
 class BucketMap:
     """A cheap map from numbers to buckets 0, .., last that never falls where x grows, as computed.
 
+    What is no number goes to bucket 0 or the last; its value stays none.
+
     Attributes:
         by_bits: the bucket is the leading bits of a positive x; otherwise it is ``(x - low) scale``.
         low, scale: of the linear map. shift, lowest: of the bits.
@@ -55,8 +57,10 @@ class BucketMap:
     def __call__(self, x: Tensor) -> Tensor:
         """(n,) -> (n,) whole numbers of type int32 or int64."""
         if self.by_bits:
-            return (_bits(x) >> self.shift).sub_(self.lowest).clamp_(0, self.last)
-        return ((x - self.low) * self.scale).clamp_(0, self.last).to(torch.int32)
+            leading = (_bits(x) >> self.shift).clamp_(self.lowest, self.lowest + self.last)
+            return leading.sub_(self.lowest)
+        place = ((x - self.low) * self.scale).clamp_(0, self.last)
+        return place.nan_to_num_(nan=0.0).to(torch.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,12 @@ class Buckets:
 
 
 def buckets_for(knots: Tensor) -> Buckets | None:
-    """Buckets for increasing knots of float32 or float64; None where none of moderate number is found."""
+    """Buckets for increasing knots; None where none of moderate number is found, or for other dtypes.
+
+    The dtypes are float32 and float64.
+    """
+    if knots.dtype not in (torch.float32, torch.float64):
+        return None
     for bucket in _maps(knots):
         held = bucket(knots).to(torch.int64)
         inside = torch.bincount(held, minlength=bucket.last + 1)
@@ -103,8 +112,9 @@ def _maps(knots: Tensor) -> Iterator[BucketMap]:
             shift = max((last - first).bit_length() - number.bit_length(), 0)
             if (last >> shift) - (first >> shift) < MOST_BUCKETS:
                 yield BucketMap(True, 0.0, 0.0, shift, first >> shift, (last >> shift) - (first >> shift))
-        if number < MOST_BUCKETS and math.isfinite(number / (high - low)):
-            yield BucketMap(False, low, number / (high - low), 0, 0, number)
+        scale = float(torch.tensor(number / (high - low), dtype=torch.float64).to(knots.dtype))
+        if number < MOST_BUCKETS and math.isfinite(scale):
+            yield BucketMap(False, low, scale, 0, 0, number)
 
 
 def _bits(x: Tensor) -> Tensor:
@@ -125,7 +135,7 @@ class PieceTable:
 
     def __call__(self, x: Tensor) -> Tensor:
         """``f(x)``, any shape."""
-        flat = x.reshape(-1)
+        flat = x.reshape(-1).to(self.knots.dtype)  # under autocast x may have fewer digits
         if self.buckets is None:
             piece = torch.searchsorted(self.knots, flat, right=True)
         else:

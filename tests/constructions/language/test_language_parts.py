@@ -304,6 +304,12 @@ def test_pick_needs_two_equal_widths_and_a_scalar(read: Block, by: Block, write:
         pick(read, by, write, 1.0)
 
 
+def test_a_pick_reads_two_different_columns() -> None:
+    """A hidden unit has one weight a column: the sum of both was lost."""
+    with pytest.raises(ValueError, match="which have columns in common; a unit reads two"):
+        pick(S.a, by=S.a, write=S.scalar, bound=1.0)
+
+
 @pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan")])
 def test_picks_bound_is_positive_and_finite(bound: float) -> None:
     with pytest.raises(ValueError, match=rf"pick's bound is {bound}; it must be positive and finite"):

@@ -1,6 +1,7 @@
 """EM layers behind the network: the construction to the bit, EM within its proved bounds, their gradients."""
 
 import math
+import pickle
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -338,6 +339,18 @@ def test_steps_and_pieces_are_whole_numbers_from_one(steps: int, pieces: int) ->
 
 
 # --- parameters, dtypes, gradients ------------------------------------------------------------------------
+
+
+def test_a_polish_can_be_pickled_after_use_and_takes_autocast() -> None:
+    polish, case = Polish(2, MOST_COMPONENTS, 1, 4), make_case(2)
+    given = [v.float() for v in (case.X, case.log_weights, case.means)]
+    before = polish(*given, case.mask)
+    copied = pickle.loads(pickle.dumps(polish))  # noqa: S301
+    for one, other in zip(before, copied(*given, case.mask), strict=True):
+        assert torch.equal(one, other)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(part.isfinite().all() for part in polish(*given, case.mask))
+    assert polish(case.X, case.log_weights * torch.nan, case.means, case.mask)[1].isnan().any()
 
 
 def test_em_layers_hold_no_parameters_and_nothing_to_save() -> None:

@@ -99,3 +99,25 @@ def test_a_move_with_a_factor_that_is_no_float_of_few_bits() -> None:
     moved = layers.block(layers.start(Tokens(s, places, {s.a: ones, s.one: ones})))[-1]
     assert float(moved.read(s.b)) == float(torch.tensor(0.1))
     assert s.a not in moved.values
+
+
+def test_a_norm_at_padding_has_a_gradient_of_zero() -> None:
+    """0 over its length has no derivative: 1 stands there, as in the dense layers."""
+    built, gradients = behind_a_norm(), []
+    places = Places(torch.tensor([[True, True, True], [True, True, False]]))
+    structured = StructuredEvaluator(built, FloatArithmetic(F64, "cpu"))
+    for side in (structured, DenseEvaluator(built.to_transformer())):
+        a = torch.rand(2, 2, 3, generator=torch.Generator().manual_seed(1), dtype=F64).requires_grad_()
+        ones = Value(places.same, torch.ones(2, 1, 1).double())
+        start = Tokens(S, places, {S.a: Value(places.each, a), S.one: ones})
+        state = side.block(side.start(start))[-1]
+        (state.read(S.b) * places.mask[:, :, None])[..., 0].sum().backward()
+        gradients.append(a.grad)
+    assert gradients[0].isfinite().all()
+    # Sums of 3 tokens and 7 columns, twice, and a norm, either way: gamma_64 of terms of size 1 or so.
+    assert (gradients[0] - gradients[1]).abs().max() <= 8 * gamma(64, 2.0**-53)
+
+
+def test_a_stream_that_holds_nothing_has_no_dense_form() -> None:
+    with pytest.raises(ValueError, match="no block of the stream holds a value"):
+        Tokens(S, some_tokens().places, {}).dense()

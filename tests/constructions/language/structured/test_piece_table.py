@@ -114,5 +114,34 @@ def test_hinges_and_pieces_are_one_function_in_fractions() -> None:
 
 
 def test_what_is_no_number_stays_none() -> None:
-    table = PieceTable(FUNCTIONS["log 17 1e-08"], torch.float64, "cpu")
-    assert table(torch.tensor([math.nan], dtype=torch.float64)).isnan().all()
+    for name in ("log 17 1e-08", "square 17 12.0"):
+        for dtype in DTYPES:
+            table = PieceTable(FUNCTIONS[name], dtype, "cpu")
+            assert table.buckets is not None
+            assert table(torch.tensor([math.nan], dtype=dtype)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_knots_a_few_units_apart_and_numbers_far_below_them(dtype: torch.dtype) -> None:
+    """Where a bucket is one number, bits of negative numbers less the first knot's leave the integers."""
+    one = torch.ones((), dtype=dtype)
+    near = torch.nextafter(one, 2 * one)
+    knots = torch.stack([one, near, torch.nextafter(near, 2 * one)])
+    x = torch.tensor([-0.999, -0.5, -1e-30, -0.0, 0.0, 0.5, 1.0, 1.5, -3.0], dtype=dtype)
+    found = buckets_for(knots)
+    assert found is not None
+    assert torch.equal(found.piece(x).long(), torch.searchsorted(knots, x, right=True))
+
+
+def test_subnormal_knots_and_other_dtypes_are_bisected() -> None:
+    tiny = torch.tensor([0.0, 1e-45])
+    found, x = buckets_for(tiny), torch.tensor([-1.0, 0.0, 1e-45, 1.0])
+    assert found is None or torch.equal(found.piece(x).long(), torch.searchsorted(tiny, x, right=True))
+    assert buckets_for(torch.tensor([0.5, 1.0], dtype=torch.bfloat16)) is None
+
+
+def test_numbers_of_fewer_digits_than_the_table() -> None:
+    """As under autocast: they are taken as they are, and the values have the table's dtype."""
+    table = PieceTable(FUNCTIONS["log 17 1e-08"], torch.float32, "cpu")
+    x = torch.tensor([0.25, 0.5], dtype=torch.bfloat16)
+    assert torch.equal(table(x), table(x.float()))

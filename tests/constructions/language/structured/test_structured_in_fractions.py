@@ -151,3 +151,52 @@ def test_softmax_and_norms_are_refused() -> None:
         layers = StructuredEvaluator(built, ExactArithmetic())
         with pytest.raises(ValueError, match=message):
             layers.block(layers.start(start))
+
+
+def in_both(*heads: Head) -> None:
+    """One layer of one sum of these heads, evaluated in both ways on tokens of every kind."""
+    layer = Layer("l", (HeadSum(heads),))
+    built = Construction("x", "a test", S, (S.id, S.v, S.s, S.T, S.flag, S.one), (layer,))
+    for seed in range(4):
+        start = tokens(seed)
+        layers = StructuredEvaluator(built, ExactArithmetic())
+        found = rows_of(layers.block(layers.start(in_fractions(start)))[-1])
+        dense = ExactTransformer(built.to_transformer())
+        for task, mask in enumerate(start.places.mask.tolist()):
+            rows = [[Fraction(x) for x in row] for row in start.dense()[task].tolist()]
+            expected = dense(rows, mask)
+            assert [list(found[task, j]) for j in range(N) if mask[j]] == expected[: sum(mask)]
+
+
+A = dot(S.query.one, S.key.v.part(0)) + key_only(S.key.one)
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        (ReluHead(A, S.v, S.w), ReluHead(A, S.v, S.w)),
+        (ReluHead(A, S.v, S.w), ReluHead(A, S.v, S.w), ReluHead(A, S.v, S.w)),
+        (ReluHead(A, S.v, S.w), ReluHead(A, S.v.part(0, 3), S.w)),
+        (ReluHead(A, S.T.part(0, 3), S.w), ReluHead(A, S.T.part(1, 3), S.w)),
+        (ReluHead(A, S.v, S.w), ReluHead(2.0 * A, S.v, S.w, -1.0)),
+        (ReluHead(-A, S.v, S.w, 1.0), ReluHead(A, S.v, S.w, -1.0)),
+    ],
+    ids=["twice", "three times", "the whole as a part", "one score for two parts", "no pair", "a pair"],
+)
+def test_heads_count_one_by_one(heads: tuple[Head, ...]) -> None:
+    in_both(*heads)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_parts_need_not_divide_their_block(width: int) -> None:
+    """T has 9 columns: four parts of width 2, two of width 4, and one column in no part."""
+    s = Stream(id=3, v=3, s=1, T=9, flag=3, one=1, w=width)
+    score = dot(s.query.T.part(1, width), s.key.T.part(0, width))
+    heads = HeadSum(tuple(ReluHead(score, s.T.part(m, width), s.w) for m in range(9 // width)))
+    built = Construction("x", "a test", s, (s.id, s.v, s.s, s.T, s.flag, s.one), (Layer("l", (heads,)),))
+    given = tokens(5)
+    start = Tokens(s, given.places, {getattr(s, b.name): value for b, value in given.values.items()})
+    layers = StructuredEvaluator(built, ExactArithmetic())
+    found = rows_of(layers.block(layers.start(in_fractions(start)))[-1])
+    rows = [[Fraction(x) for x in row] for row in start.dense()[0].tolist()]
+    assert [list(row) for row in found[0]] == ExactTransformer(built.to_transformer())(rows)
