@@ -154,12 +154,17 @@ def _fractions(numbers: NDArray[Any]) -> NDArray[np.object_]:
 
 
 def spread(value: Value, target: Partition, arithmetic: Arithmetic, places: Places) -> Numbers:
-    """The numbers of a value in a partition at least as fine as its own."""
+    """The numbers of a value in a partition at least as fine as its own.
+
+    Raises:
+        ValueError: a partition that would put together tokens which the value tells apart.
+    """
     if value.partition is target:
         return value.numbers
     if value.partition.kind == "same":
         return arithmetic.expand(value.numbers, places.size_of(target))
-    assert value.partition.labels is not None  # noqa: S101
+    if value.partition.labels is None:
+        raise ValueError(f"values of each token have no single value in a class of {target.kind!r} tokens")
     return arithmetic.take(value.numbers, value.partition.labels)
 
 

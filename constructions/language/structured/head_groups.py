@@ -82,6 +82,31 @@ class TermGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class Attending:
+    """What a group of heads looks at.
+
+    Attributes:
+        values: what the blocks hold. places: the tokens.
+        asking, attended: classes of equal queries, and of equal keys and values.
+    """
+
+    values: Mapping[Block, Value]
+    places: Places
+    asking: Partition
+    attended: Partition
+
+    @property
+    def keys_first(self) -> bool:
+        """Whether scores are laid out (Ck, Cq): the longer axis is the last."""
+        return self.asking.kind == "each" and self.attended.kind != "each"
+
+    @property
+    def key_axis(self) -> int:
+        """Of the scores."""
+        return -2 if self.keys_first else -1
+
+
+@dataclass(frozen=True, eq=False)
 class HeadGroup:
     """A grid of M x P heads that write one block.
 
@@ -101,66 +126,51 @@ class HeadGroup:
     def __call__(self, values: Mapping[Block, Value], places: Places, divide: bool) -> Value:
         """What the heads add to the block they write; with ``divide`` over the number of real tokens."""
         asking = places.join(*(values[term.query.block].partition for term in self.terms))
-        attended = places.join(
-            values[self.read.block].partition, *(values[term.key.block].partition for term in self.terms)
-        )
-        keys_first = asking.kind == "each" and attended.kind != "each"
-        read = self.read.of_value(spread(values[self.read.block], attended, self.arithmetic, places))
-        weights = self._weights(values, places, asking, attended, keys_first)
+        keys = (self.read.block, *(term.key.block for term in self.terms))
+        at = Attending(values, places, asking, places.join(*(values[block].partition for block in keys)))
+        read = self.read.of_value(spread(values[self.read.block], at.attended, self.arithmetic, places))
+        weights = self._weights(at)
         weights = weights[:, :, 0] if weights.shape[2] == 1 else weights.sum(2)
         if divide:
             weights = weights / self.arithmetic.whole(places.real)[:, :, None, None]
-        written = read[:, :, 0] @ (weights if keys_first else self.arithmetic.swap(weights))
+        written = read[:, :, 0] @ (weights if at.keys_first else self.arithmetic.swap(weights))
         return Value(asking, written[:, 0] if written.shape[1] == 1 else written.sum(1))
 
-    def _weights(
-        self,
-        values: Mapping[Block, Value],
-        places: Places,
-        asking: Partition,
-        attended: Partition,
-        keys_first: bool,
-    ) -> Numbers:
+    def _weights(self, at: Attending) -> Numbers:
         """``scale n_c A(i, c)``, shaped as the scores."""
-        scores = self._scores(values, places, asking, attended, keys_first)
-        counts = attended.counts
+        scores, counts = self._scores(at), at.attended.counts
         if counts is not None:
-            counts = counts[:, None, None, :, None] if keys_first else counts[:, None, None, None, :]
+            counts = counts[:, None, None, :, None] if at.keys_first else counts[:, None, None, None, :]
         if self.kind == "softmax":
-            weights = self.arithmetic.shares(scores, counts, -2 if keys_first else -1)
+            weights = self.arithmetic.shares(scores, counts, at.key_axis)
         else:
             weights = self.arithmetic.relu(scores) if self.kind == "relu" else scores
             weights = weights if counts is None else weights * self.arithmetic.whole(counts)
         return weights if self.scale is None else weights * self.scale
 
-    def _scores(
-        self,
-        values: Mapping[Block, Value],
-        places: Places,
-        asking: Partition,
-        attended: Partition,
-        keys_first: bool,
-    ) -> Numbers:
+    def _scores(self, at: Attending) -> Numbers:
+        """The sum of the terms, with an entry for every class of keys."""
         scores: Any = None
         for term in self.terms:
-            q = values[term.query.block]
-            k = values[term.key.block]
-            found = term.scores(
-                q.numbers if q.partition.kind == "same" else spread(q, asking, self.arithmetic, places),
-                k.numbers if k.partition.kind == "same" else spread(k, attended, self.arithmetic, places),
-                keys_first,
-                self.arithmetic,
+            q, k = (
+                value.numbers  # one for all tokens broadcasts
+                if value.partition.kind == "same"
+                else spread(value, partition, self.arithmetic, at.places)
+                for value, partition in (
+                    (at.values[term.query.block], at.asking),
+                    (at.values[term.key.block], at.attended),
+                )
             )
+            found = term.scores(q, k, at.keys_first, self.arithmetic)
             scores = found if scores is None else scores + found
         if scores is None:
             scores = self.arithmetic.constants(np.zeros((1, 1, 1, 1, 1)))
-        size = places.size_of(attended)
-        axis = -2 if keys_first else -1
-        if scores.shape[axis] == size:
+        size = at.places.size_of(at.attended)
+        if scores.shape[at.key_axis] == size:
             return scores
-        swapped = self.arithmetic.swap(scores) if keys_first else scores
-        wide = self.arithmetic.expand(swapped, size)
-        return self.arithmetic.swap(wide) if keys_first else wide
+        if not at.keys_first:
+            return self.arithmetic.expand(scores, size)
+        return self.arithmetic.swap(self.arithmetic.expand(self.arithmetic.swap(scores), size))
 
 
 def groups_of(heads: Head | HeadSum, stream: Stream, arithmetic: Arithmetic) -> list[HeadGroup]:

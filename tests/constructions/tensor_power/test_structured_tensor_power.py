@@ -28,7 +28,7 @@ def test_a_run_says_which_evaluation_it_was(name: str) -> None:
 
 
 def test_d_128_takes_no_d_to_the_fourth() -> None:
-    """Dense weights would take 17 GB; the tensor itself takes 17 MB."""
+    """Dense weights would take 18 GB; the tensor itself takes 17 MB."""
     T, v = instances("gaussian", 1, 128, seed=0)
     for power in (
         tensor_power_construction(128, 1),

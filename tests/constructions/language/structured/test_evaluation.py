@@ -34,8 +34,8 @@ def some_tokens() -> Tokens:
 def test_padding_behind_a_norm_is_emptied() -> None:
     """A padding token writes 0, whose direction is 0/0; no sum over keys may see it.
 
-    One rounding a product and a sum of at most 4 tokens and 7 columns, twice, and the norm: gamma_64 of a sum
-    of 4 unit vectors covers both sides.
+    Terms are products of positive numbers, so that errors are relative: a score (2 products), a sum of at
+    most 4 tokens, a norm of 7 columns and another sum, below 32 roundings a side; 4 unit vectors are summed.
     """
     tokens, built = some_tokens(), behind_a_norm()
     dense = DenseEvaluator(built.to_transformer())
@@ -103,19 +103,18 @@ def test_a_move_with_a_factor_that_is_no_float_of_few_bits() -> None:
 
 def test_a_norm_at_padding_has_a_gradient_of_zero() -> None:
     """0 over its length has no derivative: 1 stands there, as in the dense layers."""
-    built, gradients = behind_a_norm(), []
+    built = behind_a_norm()
     places = Places(torch.tensor([[True, True, True], [True, True, False]]))
-    structured = StructuredEvaluator(built, FloatArithmetic(F64, "cpu"))
-    for side in (structured, DenseEvaluator(built.to_transformer())):
-        a = torch.rand(2, 2, 3, generator=torch.Generator().manual_seed(1), dtype=F64).requires_grad_()
-        ones = Value(places.same, torch.ones(2, 1, 1).double())
-        start = Tokens(S, places, {S.a: Value(places.each, a), S.one: ones})
-        state = side.block(side.start(start))[-1]
-        (state.read(S.b) * places.mask[:, :, None])[..., 0].sum().backward()
-        gradients.append(a.grad)
-    assert gradients[0].isfinite().all()
-    # Sums of 3 tokens and 7 columns, twice, and a norm, either way: gamma_64 of terms of size 1 or so.
-    assert (gradients[0] - gradients[1]).abs().max() <= 8 * gamma(64, 2.0**-53)
+    layers = StructuredEvaluator(built, FloatArithmetic(F64, "cpu"))
+    a = torch.rand(2, 2, 3, generator=torch.Generator().manual_seed(1), dtype=F64).requires_grad_()
+    ones = Value(places.same, torch.ones(2, 1, 1).double())
+    start = Tokens(S, places, {S.a: Value(places.each, a), S.one: ones})
+    state = layers.block(layers.start(start))[-1]
+    (state.read(S.b) * places.mask[:, :, None])[..., 0].sum().backward()
+    assert a.grad is not None
+    assert a.grad.isfinite().all()
+    assert a.grad[:, :, :2].all()
+    assert not a.grad[1, :, 2].any()
 
 
 def test_a_stream_that_holds_nothing_has_no_dense_form() -> None:
