@@ -8,7 +8,6 @@ A mixture has no order of its components, so an error is taken after the relabel
 from itertools import permutations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from baselines.checks import check_finite
@@ -32,6 +31,8 @@ def best_permutation(cost: Tensor) -> Tensor:
         totals = cost[..., candidates, torch.arange(K, device=cost.device)].sum(-1)
         return candidates[totals.argmin(-1)]
     flat = cost.reshape(-1, K, K).mT.cpu().numpy()
+    from scipy.optimize import linear_sum_assignment  # half a second to load
+
     columns = [torch.from_numpy(linear_sum_assignment(task)[1]) for task in flat]
     return torch.stack(columns).reshape(cost.shape[:-1]).to(cost.device)
 

@@ -25,7 +25,6 @@ excludes. What no diagnostic sees: a missed mode that MAP-EM misses too, or no h
 from dataclasses import dataclass, fields
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from baselines.aligned_average import aligned_average
@@ -87,6 +86,8 @@ def most_mode_gap(K: int, d: int) -> float:
     About a mode of a posterior close to normal the log density of a draw is below the mode's by chi^2_p/2.
     Where the best draw is further below a known mode, that mode was missed, or is a spike of no weight.
     """
+    from scipy.special import gammaincinv
+
     return float(gammaincinv((K * (d + 1) - 1) / 2, 1 - 1e-3 ** (1 / 50)))
 
 

@@ -27,7 +27,6 @@ the halves; Hotelling 1931.
 import math
 
 import torch
-from scipy.special import fdtri
 from torch import Tensor
 
 TRACY_WIDOM = 2.0234  # exceeded with probability 1 % by the law of order 1
@@ -67,5 +66,7 @@ def average_is_nothing(X: Tensor, W: Tensor, eigenvalues: Tensor, variance: Tens
         return torch.zeros_like(variance, dtype=torch.bool)
     along = (W.mT @ X.mean(-2).unsqueeze(-1)).squeeze(-1)
     h = (along.square() * eigenvalues / (eigenvalues + variance.unsqueeze(-1))).sum(-1)
+    from scipy.special import fdtri
+
     limit = d * (N - 1) / (N - d) * float(fdtri(d, N - d, 1 - LEVEL))
     return N * h <= limit * (1 - h)

@@ -17,7 +17,7 @@ from verify.em.search import LARGE_SHAPES, search, search_edges
 from verify.em.sweep import fitted_slope, sweep
 from verify.engine.record import Check, Record, proof
 
-FROM_FORMULAS = "; structured evaluation"
+FROM_FORMULAS = "structured evaluation: "
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
 TEN_STEP_TASKS = 100
 LEVELS = {"median": (0.5, 2e-4), "90th percentile": (0.9, 3e-3)}
@@ -61,7 +61,7 @@ def _edge_record(seed: int, instances: int, dtype: torch.dtype, evaluation: Eval
     for draw in search_edges(instances, seed, dtype, evaluation):
         met.see(draw.comparison)
     claim = "one step keeps its bounds at the edges: floors from 1e-300, separations to 60, any radius"
-    claim += FROM_FORMULAS if evaluation == "structured" else ""
+    claim = FROM_FORMULAS + claim if evaluation == "structured" else claim
     return met.record(check, claim, f"{met.dying} dying; ")
 
 
@@ -71,7 +71,7 @@ def check_structured(seed: int, instances: int) -> list[Record]:
     quarter = max(1, instances // 4)
     for draw in search(quarter, seed, torch.float64, LARGE_SHAPES, "structured"):
         met.see(draw.comparison)
-    claim = "one step keeps its bounds up to d = 64 with 4,096 pieces, d = 128 with 1,024" + FROM_FORMULAS
+    claim = FROM_FORMULAS + "one step keeps its bounds up to d = 64 with 4,096 pieces, d = 128 with 1,024"
     edges = [_edge_record(seed, quarter, dtype, "structured") for dtype in (torch.float64, torch.float32)]
     return [met.record(check, claim), *edges]
 

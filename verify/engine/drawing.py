@@ -63,7 +63,7 @@ def finish(axes: Axes, x: str, y: str, title: str = "", steps: bool = False, sca
     if title:
         axes.set_title(plain(title), fontsize=10)
     if steps:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if axes is axes.figure.axes[0]:
         axes.set_ylabel(y)
         axes.legend(fontsize=8)

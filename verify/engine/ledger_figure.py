@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from textwrap import shorten
 
 from matplotlib.figure import Figure
@@ -27,13 +28,15 @@ def margins(records: list[Record]) -> Picture:
     for place, record, end in zip(places, records, drawn, strict=True):
         text = margin_text(record.margin) if record.passed else f"FAILED, {margin_text(record.margin)}"
         axes.text(max(end, 1), place, f"  {text}", va="center", fontsize=7)
-    axes.set_yticks(places, [plain(shorten(r.claim, 90, placeholder=" ...")) for r in records])
+    axes.set_yticks(places, _labels(records))
+    axes.margins(y=0.005)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, 0.7 * min(drawn, default=1)), 30 * max(10.0, *drawn))
     axes.invert_yaxis()
     axes.set_xlabel(
-        "margin, larger is safer: bound / observed of an 'at most', observed / bound of an 'at least'"
+        "margin, larger is safer: bound / observed of an 'at most', observed / bound of an 'at least'",
+        fontsize=7,
     )
     axes.tick_params(axis="y", labelsize=7)
     meanings = COLOURS | {"failed": "C3"}
@@ -46,3 +49,12 @@ def margins(records: list[Record]) -> Picture:
         "a margin above 1."
     )
     return Picture(NAMES[0], caption, figure)
+
+
+def _labels(records: list[Record]) -> list[str]:
+    """The claims, shortened; with the dtype where several say the same."""
+    count = Counter(record.claim for record in records)
+    return [
+        plain(shorten(r.claim, 90, placeholder=" ...")) + (f", {r.dtype}" if count[r.claim] > 1 else "")
+        for r in records
+    ]
