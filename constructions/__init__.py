@@ -7,8 +7,9 @@ from constructions.language import curves
 from constructions.language.assembly import AssemblyError, Construction, Layer
 from constructions.language.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
 from constructions.language.hypotheses import HypothesisError
-from constructions.language.mlp import apply, clear, move, pick
+from constructions.language.mlp import apply, clear, copy, move, pick, place
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, uniform
+from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot, key_only
 from constructions.language.stream import Block, Stream
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
@@ -31,6 +32,7 @@ __all__ = [
     "Pieces",
     "PiecewiseLinear",
     "ReluHead",
+    "Repeat",
     "Score",
     "SoftmaxHead",
     "SoftmaxTensorPower",
@@ -43,14 +45,17 @@ __all__ = [
     "best_epsilon",
     "chords",
     "clear",
+    "copy",
     "curves",
     "dot",
     "em_construction",
     "geometric",
+    "in_order",
     "key_only",
     "linear_pair",
     "move",
     "pick",
+    "place",
     "required_offset",
     "softmax_tensor_power_construction",
     "tensor_power_construction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import torch
 
 from constructions.language.heads import Head, HeadSum
 from constructions.language.mlp import MLPPart
+from constructions.language.program import Order, Times, flat, outline
 from constructions.language.resources import Resources, count_resources
 from constructions.language.stream import Block, Stream
 from constructions.language.tables import text_table
@@ -72,16 +74,18 @@ class Construction:
         name, source: for people; the source names the theorem.
         stream: the residual stream.
         inputs: the blocks that hold a value when the first layer starts.
-        layers: applied in order.
+        layers: applied one after another, or in ``order``.
         loops: how many times the list of layers is applied.
         divide_by_tokens: ReLU attention divides by the number of real tokens.
+        order: of one pass, with loops within it; see :func:`constructions.language.program.in_order`.
 
     Raises:
         AssemblyError: a block is read before it holds a value; a block that holds a value is written
             without being cleared; two parts of one sub-layer write one block; part of a block is written or
             cleared; an empty block is cleared; a key-only score term without a constant block ``one`` of
             width 1; heads of different kinds; a norm without heads; softmax heads that divide by the number
-            of tokens; a loop whose end does not leave the blocks its start needs.
+            of tokens; a loop whose end does not leave the blocks its start needs; an order that leaves out a
+        layer or names one that is not there.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Construction:
     layers: tuple[Layer, ...]
     loops: int = 1
     divide_by_tokens: bool = False
+    order: Order | None = None
     kind: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,15 +112,42 @@ class Construction:
         for block in self.inputs:
             if block not in self.stream.blocks:
                 raise AssemblyError(f"{self.name}: the input {block!r} is not a block of this stream")
+        if set(self.sequence) != set(range(len(self.layers))):
+            raise AssemblyError(
+                f"{self.name}: the order names layers {sorted({n + 1 for n in self.sequence})}, "
+                f"and there are {len(self.layers)}"
+            )
         live = set(self.inputs)
-        for layer in self.layers:
-            self._follow_attention(layer, live)
-            self._follow_mlp(layer, live)
+        self._follow(self._order, live)
         if self.loops != 1 and live != set(self.inputs):
             differ = sorted(map(repr, live ^ set(self.inputs)))
             raise AssemblyError(
                 f"{self.name}: after one pass the live blocks differ from the inputs in {differ}"
             )
+
+    @property
+    def _order(self) -> Order:
+        return tuple(range(len(self.layers))) if self.order is None else self.order
+
+    @functools.cached_property
+    def sequence(self) -> tuple[int, ...]:
+        """The numbers, from 0 on, of the layers that one pass applies, one after another."""
+        return flat(self._order)
+
+    def _follow(self, order: Order, live: set[Block]) -> None:
+        """The blocks that are live after the layers; a loop must leave those that it found."""
+        for part in order:
+            if isinstance(part, Times):
+                before = set(live)
+                self._follow(part.order, live)
+                if part.times != 1 and live != before:
+                    differ = sorted(map(repr, live ^ before))
+                    raise AssemblyError(
+                        f"{self.name}: the loop {outline((part,))} changes the live blocks in {differ}"
+                    )
+            else:
+                self._follow_attention(self.layers[part], live)
+                self._follow_mlp(self.layers[part], live)
 
     def _follow_attention(self, layer: Layer, live: set[Block]) -> None:
         if layer.unit_output and not layer.heads:
@@ -181,14 +213,20 @@ class Construction:
 
     def shape(self, looped: bool = True) -> TransformerShape:
         """The shape of the compiled transformer; unlooped, the layers are repeated instead."""
-        layers = tuple(layer.shape for layer in self.layers)
+        written, loops = (self.layers, self.loops) if looped else (self._unrolled, 1)
         return TransformerShape(
             width=self.stream.width,
-            layers=layers if looped else layers * self.loops,
-            loops=self.loops if looped else 1,
+            layers=tuple(layer.shape for layer in written),
+            loops=loops,
             attention=self.kind,  # pyright: ignore[reportArgumentType]
             divide_by_tokens=self.divide_by_tokens,
+            order=None if self.order is None or not looped else self.sequence,
         )
+
+    @property
+    def _unrolled(self) -> tuple[Layer, ...]:
+        """Every layer that a token passes through, as often as it does."""
+        return tuple(self.layers[number] for number in self.sequence) * self.loops
 
     def to_transformer(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu", looped: bool = True
@@ -197,10 +235,10 @@ class Construction:
 
         Args:
             dtype, device: of the parameters.
-            looped: one copy of the layers applied ``loops`` times; otherwise ``loops`` copies.
+            looped: one copy of every layer, however often it is applied; otherwise a copy for each time.
         """
         transformer = Transformer(self.shape(looped), dtype, drawn=False)
-        written = self.layers if looped else self.layers * self.loops
+        written = self.layers if looped else self._unrolled
         with torch.no_grad():
             for parameter in transformer.parameters():
                 parameter.zero_()
@@ -285,7 +323,8 @@ class Construction:
                 rows.append((label, "MLP", formula, " ".join(b.name for b in part.reads), names, error))
                 label = ""
         passes = f", applied {self.loops} times" if self.loops != 1 else ""
-        head = f"{self.name}: {self.source}\nstream of width {self.stream.width}{passes}\n"
+        order = "" if self.order is None else f"\nlayers in the order {outline(self.order)}"
+        head = f"{self.name}: {self.source}\nstream of width {self.stream.width}{passes}{order}\n"
         return head + text_table(("layer", "part", "formula", "reads", "writes", "error"), rows)
 
     def plot_weights(self) -> list[Figure]:

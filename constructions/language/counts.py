@@ -47,7 +47,7 @@ def count(construction: Construction) -> Counts:
     each = [_weights(layer, width) for layer in construction.layers]
     heads = [head for layer in construction.layers for head in layer.all_heads]
     return Counts(
-        layers=len(shapes) * construction.loops,
+        layers=len(construction.sequence) * construction.loops,
         heads=max(s.heads for s in shapes),
         head_dim=max(s.head_dim for s in shapes),
         width=width,

@@ -183,7 +183,60 @@ class Pick:
         return f"<{self.by.name}, {self.read.name}> for |{self.read.name}| <= {self.bound:g}"
 
 
-MLPPart = Apply | Carry | Pick
+@dataclass(frozen=True)
+class Place:
+    """``write_(k, q) += by_k read_q`` for ``by`` in {0, 1}: the vector read, put where ``by`` points.
+
+    Use :func:`place`.
+    """
+
+    read: Block
+    by: Block
+    write: Block
+    bound: float
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks read."""
+        return (self.read, self.by)
+
+    @property
+    def clears(self) -> tuple[Block, ...]:
+        """No block."""
+        return ()
+
+    @property
+    def approximation_error(self) -> float:
+        """0: exact within the bound."""
+        return 0.0
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return (self.write,)
+
+    def units(self) -> list[Units]:
+        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
+        width, entries = self.read.width, self.write.width
+        signs = np.tile([1.0, -1.0], entries)
+        return [
+            Units(
+                reads=np.repeat(np.tile(np.array(self.read.columns), self.by.width), 2),
+                writes=np.repeat(np.array(self.write.columns), 2),
+                gains=signs,
+                biases=np.full(2 * entries, -self.bound),
+                weights=signs,
+                offsets={},
+                second_reads=np.repeat(np.array(self.by.columns), 2 * width),
+                second_gains=np.full(2 * entries, self.bound),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.by.name} (x) {self.read.name} for |{self.read.name}| <= {self.bound:g}"
+
+
+MLPPart = Apply | Carry | Pick | Place
 
 
 def apply(
@@ -235,6 +288,40 @@ def pick(read: Block, by: Block, write: Block, bound: float) -> Pick:
     if not 0 < bound < math.inf:
         raise ValueError(f"pick's bound is {bound}; it must be positive and finite")
     return Pick(read, by, write, bound)
+
+
+def place(read: Block, by: Block, write: Block, bound: float) -> Place:
+    """``write_(k, q) += by_k read_q`` for ``by`` in {0, 1}^n and ``|read_q| <= bound``, exactly.
+
+    The outer product of two parts of one token, which attention cannot form. Outside the bound it is wrong;
+    where ``by`` is 0 it writes 0 for every ``|read_q| <= bound``.
+
+    Raises:
+        ValueError: ``write`` not as wide as the product of the widths of ``by`` and ``read``; ``read`` and
+            ``by`` with columns in common; a bound that is not positive and finite.
+    """
+    if write.width != by.width * read.width:
+        raise ValueError(
+            f"place reads {read!r} by {by!r} and writes {write!r}; "
+            f"its width must be {by.width} * {read.width} = {by.width * read.width}"
+        )
+    if set(read.columns) & set(by.columns):
+        raise ValueError(f"place reads {read!r} by {by!r}, which have columns in common; a unit reads two")
+    if not 0 < bound < math.inf:
+        raise ValueError(f"place's bound is {bound}; it must be positive and finite")
+    return Place(read, by, write, bound)
+
+
+def copy(read: Block, write: Block, scale: float = 1.0) -> Carry:
+    """``write += scale * read``, exactly; ``read`` keeps its value.
+
+    Raises:
+        ValueError: blocks of different width, the same block twice, or a scale that is not finite.
+    """
+    if read.width != write.width or read == write:
+        raise ValueError(f"copy needs two blocks of one width, got {read!r} and {write!r}")
+    _check_scale(scale)
+    return Carry(read, write, scale, ())
 
 
 def clear(block: Block) -> Carry:

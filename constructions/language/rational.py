@@ -52,6 +52,7 @@ class ExactTransformer:
         _refuse_inexact(transformer)
         shape = transformer.shape
         self.loops, self.width = shape.loops, shape.width
+        self._sequence = shape.sequence
         self._number, self._relu = number, relu
         self._divide = shape.divide_by_tokens
         self._scale = number(Fraction(shape.score_scale))
@@ -94,7 +95,7 @@ class ExactTransformer:
         share = self._number(Fraction(1, len(keys))) if self._divide else 1
         zero = self._number(Fraction(0))
         for _ in range(self.loops):
-            for heads, mlp in self._layers:
+            for heads, mlp in (self._layers[number] for number in self._sequence):
                 h = [row if real is None or real[j] else [zero] * self.width for j, row in enumerate(h)]
                 h = self._attend(h, heads, keys, share)
                 if mlp is not None:

@@ -57,7 +57,7 @@ def count_resources(transformer: Transformer) -> Resources:
         if p.ndim >= 2
     }
     return Resources(
-        layers=len(layers) * transformer.shape.loops,
+        layers=len(transformer.shape.sequence) * transformer.shape.loops,
         heads=max(layer.heads for layer in layers),
         head_dim=max(layer.head_dim for layer in layers),
         width=transformer.shape.width,

@@ -15,6 +15,7 @@ Batch size and number of tokens stay free in torch.export (with Dim.DYNAMIC) and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +58,7 @@ class TransformerShape:
         score_scale: c above.
         divide_by_tokens: ReLU attention divides by the number of keys that are not padding.
         causal: a token attends to itself and to those before it only; softmax attention.
+        order: the numbers, from 0 on, of the layers that one pass applies; each once in turn unless said.
     """
 
     width: int
@@ -68,10 +70,20 @@ class TransformerShape:
     score_scale: float = 1.0
     divide_by_tokens: bool = False
     causal: bool = False
+    order: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.causal and self.attention != "softmax":
             raise ValueError(f"causal attention is softmax attention here, got {self.attention!r}")
+        if self.order is not None and not set(self.order) <= set(range(len(self.layers))):
+            raise ValueError(
+                f"order names layers up to {max(self.order)}; there are {len(self.layers)}, from 0"
+            )
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """The numbers of the layers that one pass applies, one after another."""
+        return tuple(range(len(self.layers))) if self.order is None else self.order
 
 
 class SelfAttention(nn.Module):
@@ -180,7 +192,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of layers, applied ``loops`` times.
+    """A list of layers, applied ``loops`` times: one after another, or in the order of the shape.
 
     Args:
         shape: sizes and kinds.
@@ -197,12 +209,14 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(shape, layer, dtype, drawn) for layer in shape.layers)
 
     def block(self, h: Tensor, key_mask: Tensor | None = None) -> list[Tensor]:
-        """The state after each layer of one pass through the list; h is (B, N, D)."""
-        states = []
-        for layer in self.layers:
-            h = layer(h, key_mask)
-            states.append(h)
-        return states
+        """The state after each layer of one pass; h is (B, N, D)."""
+        return list(self.states(h, key_mask))
+
+    def states(self, h: Tensor, key_mask: Tensor | None = None) -> Iterator[Tensor]:
+        """The same one by one: a long pass need not hold them all."""
+        for number in self.shape.sequence:
+            h = self.layers[number](h, key_mask)
+            yield h
 
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D), all loops.
@@ -213,8 +227,8 @@ class Transformer(nn.Module):
                 reaches no gradient.
         """
         for _ in range(self.shape.loops):
-            for layer in self.layers:
-                h = layer(h, key_mask)
+            for number in self.shape.sequence:
+                h = self.layers[number](h, key_mask)
         return h
 
 

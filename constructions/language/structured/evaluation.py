@@ -14,6 +14,7 @@ the bounds allow the dense one. Source: paper_notes/structured_evaluation.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -63,7 +64,11 @@ class Evaluator(Protocol[S]):
         ...
 
     def block(self, state: S) -> list[S]:
-        """The state after each layer of one pass through the list."""
+        """The state after each layer of one pass."""
+        ...
+
+    def states(self, state: S) -> Iterator[S]:
+        """The same one by one: a long pass need not hold them all."""
         ...
 
 
@@ -96,7 +101,12 @@ class DenseEvaluator:
 
     def block(self, state: DenseState) -> list[DenseState]:
         """As :meth:`Transformer.block`."""
-        return [DenseState(h, state.mask) for h in self.transformer.block(state.h, state.mask)]
+        return list(self.states(state))
+
+    def states(self, state: DenseState) -> Iterator[DenseState]:
+        """As :meth:`Transformer.states`."""
+        for h in self.transformer.states(state.h, state.mask):
+            yield DenseState(h, state.mask)
 
 
 class StructuredEvaluator:
@@ -112,12 +122,15 @@ class StructuredEvaluator:
         return Tokens(tokens.stream, tokens.places, values)
 
     def block(self, state: Tokens) -> list[Tokens]:
-        """The tokens after each layer."""
-        states = []
-        for layer in self.layers:
+        """The tokens after each layer of one pass."""
+        return list(self.states(state))
+
+    def states(self, state: Tokens) -> Iterator[Tokens]:
+        """The same one by one."""
+        for number in self.construction.sequence:
+            layer = self.layers[number]
             state = layer.feed(layer.attend(state))
-            states.append(state)
-        return states
+            yield state
 
 
 class StructuredLayer:
