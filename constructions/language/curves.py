@@ -42,6 +42,14 @@ def _inverse_sqrt_parallel(slope: Array) -> Array:
     return (-2.0 * slope) ** (-2.0 / 3.0)
 
 
+def _reciprocal_parallel(slope: Array) -> Array:
+    return (-slope) ** -0.5
+
+
+def _complement(x: Array) -> Array:
+    return 1.0 - x
+
+
 def _half(slope: Array) -> Array:
     return slope / 2.0
 
@@ -49,4 +57,7 @@ def _half(slope: Array) -> Array:
 # Functions with names, not lambdas: only these can be pickled, and with them every construction.
 log = Curve("log", np.log, _reciprocal)
 inverse_sqrt = Curve("1/sqrt", _inverse_sqrt, _inverse_sqrt_parallel)
+reciprocal = Curve("1/x", _reciprocal, _reciprocal_parallel)
 square = Curve("square", np.square, _half)
+# A line is its own chord: every point is as good as another.
+complement = Curve("1 - x", _complement, np.zeros_like)

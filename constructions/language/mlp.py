@@ -132,7 +132,7 @@ class Carry:
 
 @dataclass(frozen=True)
 class Pick:
-    """``write += sum_k by_k read_k`` for ``by`` in {0, 1}: the entry that ``by`` points at.
+    """``write_n += sum_k by_(n, k) read_k`` for ``by`` in {0, 1}: the entries that ``by`` points at.
 
     Use :func:`pick`.
     """
@@ -164,18 +164,18 @@ class Pick:
 
     def units(self) -> list[Units]:
         """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
-        width = self.read.width
-        signs = np.tile([1.0, -1.0], width)
+        entries, width = self.by.width, self.read.width
+        signs = np.tile([1.0, -1.0], entries)
         return [
             Units(
-                reads=np.repeat(np.array(self.read.columns), 2),
-                writes=np.full(2 * width, self.write.start),
+                reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),
+                writes=np.repeat(np.array(self.write.columns), 2 * width),
                 gains=signs,
-                biases=np.full(2 * width, -self.bound),
+                biases=np.full(2 * entries, -self.bound),
                 weights=signs,
                 offsets={},
                 second_reads=np.repeat(np.array(self.by.columns), 2),
-                second_gains=np.full(2 * width, self.bound),
+                second_gains=np.full(2 * entries, self.bound),
             )
         ]
 
@@ -271,17 +271,19 @@ def move(read: Block, write: Block, scale: float = 1.0) -> Carry:
 
 
 def pick(read: Block, by: Block, write: Block, bound: float) -> Pick:
-    """``write += <by, read>`` for ``by`` in {0, 1}^n and ``|read_k| <= bound``, exactly.
+    """``write_n += sum_k by_(n, k) read_k`` for ``by`` in {0, 1} and ``|read_k| <= bound``, exactly.
 
-    It is a product of two parts of one token, which attention cannot form; outside the bound it is wrong.
+    With ``write`` of width 1 it is the entry that ``by`` points at. It is a product of two parts of one
+    token, which attention cannot form; outside the bound it is wrong.
 
     Raises:
-        ValueError: ``read`` and ``by`` of different width, or with columns in common; ``write`` not of width
-            1; a bound that is not positive and finite.
+        ValueError: ``by`` not as wide as the product of the widths of ``write`` and ``read``, or with columns
+            of ``read``; a bound that is not positive and finite.
     """
-    if read.width != by.width or write.width != 1:
+    if by.width != write.width * read.width:
         raise ValueError(
-            f"pick reads {read!r} by {by!r} and writes {write!r}; two equal widths and 1 are needed"
+            f"pick reads {read!r} by {by!r} and writes {write!r}; "
+            f"the width of by must be {write.width} * {read.width} = {write.width * read.width}"
         )
     if set(read.columns) & set(by.columns):
         raise ValueError(f"pick reads {read!r} by {by!r}, which have columns in common; a unit reads two")

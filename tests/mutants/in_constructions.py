@@ -54,8 +54,14 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "a pick without its bound",
         "constructions/language/mlp.py",
-        "biases=np.full(2 * width, -self.bound)",
-        "biases=np.full(2 * width, 0.0)",
+        "reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),\n"
+        "                writes=np.repeat(np.array(self.write.columns), 2 * width),\n"
+        "                gains=signs,\n"
+        "                biases=np.full(2 * entries, -self.bound),",
+        "reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),\n"
+        "                writes=np.repeat(np.array(self.write.columns), 2 * width),\n"
+        "                gains=signs,\n"
+        "                biases=np.full(2 * entries, 0.0),",
         (
             "tests/constructions/language/test_language_parts.py::test_pick_is_the_entry_pointed_at_also_at_the_bound_and_at_zero",
         ),
@@ -120,8 +126,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "layers counted without loops",
         "constructions/language/resources.py",
-        "layers=len(layers) * transformer.shape.loops",
-        "layers=len(layers)",
+        "layers=len(transformer.shape.sequence) * transformer.shape.loops",
+        "layers=len(transformer.shape.sequence)",
         ("tests/constructions/language/test_counts.py::test_counts_are_those_of_the_matrices",),
         "the theorem's 2 L layers",
     ),

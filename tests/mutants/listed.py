@@ -4,6 +4,7 @@ from .in_baselines import BASELINES
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_em_bounds import EM_BOUNDS
+from .in_spectral import SPECTRAL
 from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
 from .in_training import TRAINING
@@ -14,6 +15,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *BASELINES,
     *CONSTRUCTIONS,
     *STRUCTURED,
+    *SPECTRAL,
     *TENSOR_POWER,
     *TRAINING,
     *COMPARISON,

@@ -61,12 +61,11 @@ def _gated(part: Pick | Place, arithmetic: Arithmetic) -> Step:
             for value, block in zip(both, (part.read, part.by), strict=True)
         )
         shut = e * bound - bound
-        if isinstance(part, Pick):
-            picked = arithmetic.relu(shut + x) - arithmetic.relu(shut - x)
-            return Value(partition, picked.sum(1, keepdims=True))
-        x, shut = x[:, None], shut[:, :, None]
-        placed = arithmetic.relu(shut + x) - arithmetic.relu(shut - x)
-        return Value(partition, placed.reshape(placed.shape[0], part.write.width, -1))
+        B, _, C = e.shape
+        picks = isinstance(part, Pick)
+        shut = shut.reshape(B, -1, part.read.width if picks else 1, C)
+        found = arithmetic.relu(shut + x[:, None]) - arithmetic.relu(shut - x[:, None])
+        return Value(partition, found.sum(2) if picks else found.reshape(B, part.write.width, C))
 
     return step
 

@@ -299,8 +299,10 @@ def test_pick_prints_and_says_what_it_touches() -> None:
 
 
 @pytest.mark.parametrize(("read", "by", "write"), [(S.a, S.c, S.scalar), (S.a, S.b, S.c), (S.a, S.b, S.a)])
-def test_pick_needs_two_equal_widths_and_a_scalar(read: Block, by: Block, write: Block) -> None:
-    with pytest.raises(ValueError, match=r"pick reads .* two equal widths and 1 are needed"):
+def test_pick_is_pointed_at_by_a_row_for_each_number_written(read: Block, by: Block, write: Block) -> None:
+    width = write.width * read.width
+    message = rf"pick reads .* the width of by must be {write.width} \* {read.width} = {width}"
+    with pytest.raises(ValueError, match=message):
         pick(read, by, write, 1.0)
 
 

@@ -277,3 +277,22 @@ def test_the_spread_of_the_logits_is_that_of_the_functions() -> None:
     spread = float(logit_spread(1e-8, 2.0, 3, 50, 4) - log_chord_error(1e-8, 50))
     assert spread == pytest.approx(3 / 8)
     assert spread == pytest.approx(3 * chords(curves.square, uniform(-2.0, 2.0, 4)).approximation_error / 2)
+
+
+@given(decades=st.floats(0.1, 4), pieces=st.integers(1, 40))
+def test_the_error_of_chords_of_the_reciprocal_is_attained(decades: float, pieces: int) -> None:
+    """On a piece from a to q a, in z = log x, the error g is largest in the middle, where
+    ``|g''| / g = 2 / (2 sinh(log(q)/4))^2 <= 8 / log(q)^2``. A point is within log(q)/1000: 4e-6 of g.
+    """
+    f = chords(curves.reciprocal, geometric(10.0**-decades, 1.0, pieces))
+    x = f.knots[:-1, None] * (f.knots[1:] / f.knots[:-1])[:, None] ** np.linspace(0, 1, 501)
+    errors = error_at(f, np.clip(x, f.knots[0], f.knots[-1]))
+    slack = evaluation_rounding(f)
+    assert -slack <= errors.min()
+    assert 0.999 * f.approximation_error - slack <= errors.max() <= f.approximation_error + slack
+
+
+def test_a_line_is_its_own_chord() -> None:
+    f = chords(curves.complement, np.array([0.0, 0.5, 1.0]))
+    assert f.approximation_error == 0
+    assert f(torch.tensor([-1.0, 0.0, 0.25, 1.0, 3.0])).tolist() == [1, 1, 0.75, 0, 0]
