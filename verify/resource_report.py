@@ -14,6 +14,8 @@ from console.output import Picture
 from console.terminal import print_table, widen
 from verify.engine.drawing import curve, finish, panels
 from verify.engine.report import Report
+from verify.gallery.resources import HEADER as GALLERY_HEADER
+from verify.gallery.resources import gallery_resources
 from verify.resource_rows import (
     HEADER,
     PAIRS,
@@ -59,12 +61,22 @@ def resources(sizes: list[int], count: int, targets: list[float], out: Path) -> 
     print_table(console, "Promised and built", PROMISE_HEADER, PROMISES)
     for title, rows in tables.items():
         print_table(console, title, HEADER, rows)
+    gallery = gallery_resources(sizes, count)
+    print_table(console, "The gallery, beside earlier work", GALLERY_HEADER, gallery)
     results: dict[str, Any] = {
         "settings": settings,
         "promises": _named(PROMISE_HEADER, PROMISES),
         "tables": {title: _named(HEADER, rows) for title, rows in tables.items()},
+        "gallery": _named(GALLERY_HEADER, gallery),
     }
-    page = {"header": HEADER, "promise_header": PROMISE_HEADER, "promises": PROMISES, "tables": tables}
+    page = {
+        "header": HEADER,
+        "promise_header": PROMISE_HEADER,
+        "promises": PROMISES,
+        "tables": tables,
+        "gallery_header": GALLERY_HEADER,
+        "gallery": gallery,
+    }
     em, relu, _, softmax, _ = tables.values()
     return report.write(console, results, [_parameters([em, relu, softmax], sizes, targets)], page)
 

@@ -7,22 +7,28 @@ from typing import Any
 
 import torch
 
+from constructions.language.structured.evaluation import Evaluation
 from verify.engine.measure import every_path
 from verify.engine.record import Check, Record
-from verify.engine.search import Found, search
+from verify.engine.search import MOST_STEPS, Found, search
 from verify.engine.theorem import Theorem
 
 PATH_TASKS, PATH_STEPS = 4, 5
 
 
 def check_search(
-    theorem: Theorem[Any], seed: int, instances: int, dtype: torch.dtype = torch.float64
+    theorem: Theorem[Any],
+    seed: int,
+    instances: int,
+    dtype: torch.dtype = torch.float64,
+    evaluation: Evaluation = "dense",
 ) -> list[Record]:
     """No instance that the search draws leaves its bounds."""
     check = Check(theorem.source, seed, dtype)
-    found = search(theorem, instances, dtype, seed)
-    claim = f"{theorem.name}: no bound is broken, up to 3 steps, {len(theorem.families)} families"
-    return [_record(check, claim, found)]
+    found = search(theorem, instances, dtype, seed, evaluation=evaluation)
+    how = "structured evaluation: " if evaluation == "structured" else ""
+    claim = f"{how}{theorem.name}: no bound is broken, {_paths(theorem)}, {len(theorem.families)} families"
+    return [found_record(check, claim, found)]
 
 
 def check_paths(
@@ -36,11 +42,17 @@ def check_paths(
             found.refused += PATH_TASKS
         else:
             found.add(measured, family)
-    claim = f"{theorem.name}: every step of {PATH_STEPS} is within its bounds, at all sizes"
-    return [_record(check, claim, found)]
+    steps = theorem.within(PATH_STEPS)
+    claim = f"{theorem.name}: every step of {steps} is within its bounds, at all sizes"
+    return [found_record(check, claim, found)]
 
 
-def _record(check: Check, claim: str, found: Found) -> Record:
+def _paths(theorem: Theorem[Any]) -> str:
+    """As in "up to 3 steps"."""
+    return "one step" if theorem.within(MOST_STEPS) == 1 else f"up to {theorem.within(MOST_STEPS)} steps"
+
+
+def found_record(check: Check, claim: str, found: Found) -> Record:
     """The number is error / bound of the instance nearest to its bound; at most 1 is claimed."""
     nearest = 0.0 if math.isinf(found.margin) else 1 / found.margin if found.margin else math.inf
     claimed = f"{found.claimed} of {found.steps} steps of tasks have a finite bound"

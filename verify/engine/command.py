@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     """
     from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
 
+    options = replace(options, steps=theorem.within(options.steps))
     report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("theorem_report.html"))
     generator = torch.Generator().manual_seed(options.seed)
     finest = theorem.accuracies[-1]

@@ -51,10 +51,12 @@ class Case:
         name = family or next(iter(theorem.families))
         g = torch.Generator().manual_seed(0)
         instance = drawn(theorem, name, sizes, TASKS, dtype, g)
-        return cls(theorem, theorem.construct(sizes, STEPS, theorem.accuracies[-1]), instance, dtype)
+        weights = theorem.construct(sizes, theorem.within(STEPS), theorem.accuracies[-1])
+        return cls(theorem, weights, instance, dtype)
 
     def measured(self) -> Measured:
-        return measure(self.theorem, self.weights, self.instance, self.dtype, steps=STEPS)
+        steps = self.theorem.within(STEPS)
+        return measure(self.theorem, self.weights, self.instance, self.dtype, steps=steps)
 
     def tokens(self) -> tuple[Tensor, Tensor]:
         return self.theorem.embed(self.weights, self.instance, self.dtype)
@@ -106,7 +108,8 @@ def the_structured_evaluation_is_within_the_bounds(theorem: Theorem[Any], dtype:
         case = Case.of(theorem, dtype, name)
         for instance in (case.instance, theorem.task(case.instance, 0)):
             try:
-                found = measure(theorem, case.weights, instance, dtype, "cpu", STEPS, "structured")
+                steps = theorem.within(STEPS)
+                found = measure(theorem, case.weights, instance, dtype, "cpu", steps, "structured")
             except HypothesisError:
                 continue
             _require(not bool(found.broken().any()), f"{name}: bound / error is {found.margin():.3g}")
@@ -259,25 +262,31 @@ PROPERTIES: dict[str, Callable[..., None]] = {
 
 
 def conformance(theorem: Theorem[Any]) -> type:
-    """A class of tests for pytest, one a property and dtype.
+    """A class of tests for pytest, one a property and dtype; ``without`` may name one of a dtype alone.
 
     Raises:
         ValueError: ``without`` names what is no property.
     """
-    if unknown := sorted(theorem.without.keys() - PROPERTIES.keys()):
+    in_a_dtype = {f"{name}_in_{_label(dtype)}" for name in PROPERTIES for dtype in DTYPES}
+    if unknown := sorted(theorem.without.keys() - PROPERTIES.keys() - in_a_dtype):
         raise ValueError(f"without names {unknown}; the properties are {', '.join(PROPERTIES)}")
     tests: dict[str, Any] = {"__doc__": f"{theorem.name} in the conformance suite."}
     without = dict(theorem.without)
     if theorem.accuracy is None:
-        without[the_error_falls_at_the_order_claimed.__name__] = "exact in real arithmetic"
+        without.setdefault(the_error_falls_at_the_order_claimed.__name__, "exact in real arithmetic")
     for name, prove in PROPERTIES.items():
         if "dtype" in inspect.signature(prove).parameters:
             for dtype in DTYPES:
-                label = str(dtype).removeprefix("torch.")
-                tests[f"test_{name}_in_{label}"] = _test(theorem, without.get(name), prove, dtype)
+                label = f"{name}_in_{_label(dtype)}"
+                reason = without.get(name, without.get(label))
+                tests[f"test_{label}"] = _test(theorem, reason, prove, dtype)
         else:
             tests[f"test_{name}"] = _test(theorem, without.get(name), prove)
     return type("Conformance", (), tests)
+
+
+def _label(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _test(

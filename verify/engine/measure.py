@@ -141,6 +141,7 @@ def every_path(
     theorem: Theorem[Any], tasks: int, steps: int, dtype: torch.dtype, g: torch.Generator
 ) -> Iterator[tuple[str, str, Measured | None]]:
     """Every family at all sizes and accuracies, with where that is; None where an instance is refused."""
+    steps = theorem.within(steps)
     for sizes, accuracy in itertools.product(theorem.sizes, theorem.accuracies):
         weights = theorem.construct(sizes, steps, accuracy)
         for family in theorem.families:

@@ -21,7 +21,9 @@ from constructions.language.structured.evaluation import Evaluation
 
 CHECKED: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("dims", "components", "samples"), whole_numbers),
-    **dict.fromkeys(("steps", "trials", "instances", "max_dim", "max_components"), at_least_one),
+    **dict.fromkeys(
+        ("steps", "trials", "instances", "max_dim", "max_components", "rounds", "starts"), at_least_one
+    ),
     "dtype": lambda _, value: dtype_named(value),
     "device": lambda _, value: usable_device(value),
     "evaluation": lambda _, value: usable_evaluation(value),

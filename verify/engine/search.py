@@ -65,7 +65,7 @@ def search(
     places = [
         (sizes, accuracy, steps, family)
         for sizes, accuracy, steps in itertools.product(
-            theorem.sizes, theorem.accuracies, range(1, MOST_STEPS + 1)
+            theorem.sizes, theorem.accuracies, range(1, theorem.within(MOST_STEPS) + 1)
         )
         for family in theorem.families
     ]

@@ -123,6 +123,7 @@ class Theorem(ABC, Generic[Instance]):
         source: paper and theorem. hypotheses: what must hold of an instance, in sentences.
         accuracy: what makes the construction more exact; None where it is exact in real arithmetic.
         sizes: what a check runs at, from small to large.
+        most_steps: of a path; None where any number will do. 1 for an algorithm that ends with its result.
         without: properties of the conformance suite (verify.engine.conformance) that the theorem has not
             got, each with the reason.
     """
@@ -133,6 +134,7 @@ class Theorem(ABC, Generic[Instance]):
     hypotheses: ClassVar[tuple[str, ...]]
     accuracy: ClassVar[Accuracy | None] = None
     sizes: ClassVar[tuple[Sizes, ...]]
+    most_steps: ClassVar[int | None] = None
     without: ClassVar[Mapping[str, str]] = {}
 
     # --- what a theorem brings -------------------------------------------------------------------------
@@ -169,6 +171,10 @@ class Theorem(ABC, Generic[Instance]):
         """How far ``states``, which :meth:`run` made of the instance in ``dtype``, may be off."""
 
     # --- what follows from it --------------------------------------------------------------------------
+
+    def within(self, steps: int) -> int:
+        """So many steps, or as many as a path has."""
+        return steps if self.most_steps is None else min(steps, self.most_steps)
 
     @property
     def accuracies(self) -> tuple[float | None, ...]:

@@ -1,0 +1,19 @@
+"""Gradient descent for least squares in the conformance suite, and a search of its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from verify.engine.conformance import conformance
+from verify.engine.search import search
+from verify.gallery.least_squares import LEAST_SQUARES
+
+TestLeastSquares = conformance(LEAST_SQUARES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_no_bound_is_broken(dtype: torch.dtype) -> None:
+    found = search(LEAST_SQUARES, 240, dtype, seed=3)
+    assert found.broken == []
+    assert found.claimed == found.steps

@@ -1,0 +1,1 @@
+"""Theorems of the gallery as objects of the engine."""
