@@ -25,6 +25,7 @@ verify: $(READY) ## the main job: each theorem as hand-built attention, default 
 	$(RUN) -m verify.em_construction --out results/em_construction
 	$(RUN) -m verify.tensor_power --out results/tensor_power
 	$(RUN) -m verify.softmax_tensor_power --out results/softmax_tensor_power
+	$(RUN) -m verify.spectral_construction --out results/spectral_construction
 
 test: $(READY) ## the default test suite, on two processes (6 minutes or so on two cores)
 	$(RUN) -m pytest -n 2 --dist loadfile

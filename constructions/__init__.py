@@ -13,6 +13,10 @@ from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot, key_only
 from constructions.language.stream import Block, Stream
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
+from constructions.spectral.hypotheses import SpectralError
+from constructions.spectral.plan import Plan
+from constructions.spectral.run import SpectralRun
+from constructions.spectral.weights import SpectralConstruction, spectral_construction
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power.relu_bounds import required_offset
 from constructions.tensor_power.run import TensorPowerRun
@@ -31,11 +35,15 @@ __all__ = [
     "LayerShape",
     "Pieces",
     "PiecewiseLinear",
+    "Plan",
     "ReluHead",
     "Repeat",
     "Score",
     "SoftmaxHead",
     "SoftmaxTensorPower",
+    "SpectralConstruction",
+    "SpectralError",
+    "SpectralRun",
     "Stream",
     "TensorPowerConstruction",
     "TensorPowerRun",
@@ -58,6 +66,7 @@ __all__ = [
     "place",
     "required_offset",
     "softmax_tensor_power_construction",
+    "spectral_construction",
     "tensor_power_construction",
     "uniform",
 ]

@@ -14,6 +14,13 @@ from verify.engine.claims import check_paths, check_search
 from verify.engine.loading import load_theorem
 from verify.engine.record import Record
 from verify.engine.theorem import Theorem
+from verify.gallery.kmeans import LLOYD, check_hard_limit
+from verify.gallery.least_squares import LEAST_SQUARES
+from verify.gallery.mirror_descent import MIRROR_DESCENT
+from verify.gallery.pca import PRINCIPAL_AXES
+from verify.gallery.ridge import RIDGE
+from verify.spectral import checks as spectral_checks
+from verify.spectral import theorem as spectral
 from verify.tensor import exact_checks as tensor_power_exact_checks
 from verify.tensor import relu_checks as tensor_power_checks
 from verify.tensor import softmax_checks as softmax_tensor_checks
@@ -33,12 +40,30 @@ def _later(module: str, name: str) -> Check:
     return check
 
 
+GALLERY: dict[str, Theorem[Any]] = {
+    theorem.key: theorem for theorem in (LEAST_SQUARES, RIDGE, PRINCIPAL_AXES, LLOYD, MIRROR_DESCENT)
+}
+"""Other people's theorems, by their keys."""
+
 THEOREMS: dict[str, Theorem[Any]] = {
     "em": THEOREM_1,
     "tensor-power": tensor_power.RELU,
     "softmax-tensor-power": tensor_power.SOFTMAX,
+    "spectral": spectral.SPECTRAL,
+    "spectral-squares": spectral.SQUARES,
+    "spectral-variance": spectral.ESTIMATED,
+    **GALLERY,
 }
 """By their keys."""
+
+
+def checks_of(theorem: Theorem[Any]) -> dict[str, Check]:
+    """The lines that every theorem has in the ledger: a search, and paths of several steps."""
+    return {
+        f"{theorem.key}-search": partial(check_search, theorem),
+        f"{theorem.key}-paths": partial(check_paths, theorem),
+    }
+
 
 CHECKS: dict[str, Check] = {
     "em-exact": em_checks.check_exactness,
@@ -60,6 +85,14 @@ CHECKS: dict[str, Check] = {
     "softmax-best": softmax_tensor_checks.check_best,
     "softmax-sink": softmax_tensor_checks.check_sink,
     "softmax-paths": softmax_tensor_checks.check_paths,
+    "spectral-search": spectral_checks.check_search,
+    "spectral-squares-search": spectral_checks.check_search_squares,
+    "spectral-variance-search": spectral_checks.check_search_variance,
+    "spectral-sizes": spectral_checks.check_sizes,
+    "spectral-size": spectral_checks.check_size,
+    "spectral-failures": spectral_checks.check_failures,
+    **{name: check for theorem in GALLERY.values() for name, check in checks_of(theorem).items()},
+    "kmeans-hard-limit": check_hard_limit,
     "reference-levels": _later("verify.levels.check", "check_reference_levels"),
     "learned-copies": _later("verify.learned.weights", "check_copies"),
     "learned-staying": _later("verify.learned.weights", "check_staying"),
@@ -83,11 +116,3 @@ def own_checks(places: Sequence[str]) -> dict[str, Check]:
             raise BadInputError(f"--theorems {place}: the ledger has {taken[0]} already; choose another key")
         found |= lines
     return found
-
-
-def checks_of(theorem: Theorem[Any]) -> dict[str, Check]:
-    """The lines that every theorem has in the ledger: a search, and paths of several steps."""
-    return {
-        f"{theorem.key}-search": partial(check_search, theorem),
-        f"{theorem.key}-paths": partial(check_paths, theorem),
-    }

@@ -5,6 +5,7 @@ ENTRIES = {
     "verify.tensor_power": "",
     "verify.softmax_tensor_power": "",
     "verify.em_construction": "",
+    "verify.spectral_construction": "",
     "verify.resources": "",
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",

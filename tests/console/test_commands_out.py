@@ -16,6 +16,7 @@ COMMANDS = {
     "verify.__main__": (),
     "verify.reference_levels": (),
     "verify.em_construction": (),
+    "verify.spectral_construction": (),
     "verify.tensor_power": (),
     "verify.softmax_tensor_power": (),
     "verify.resources": (),

@@ -41,12 +41,31 @@ ARRAYS = {
 }
 OWN, GRID = "--data good.csv --components 2", "--dims 2 --components 2 --samples 9 --trials 1"
 EM, RELU, SOFTMAX = "verify.em_construction", "verify.tensor_power", "verify.softmax_tensor_power"
+SPECTRAL = "verify.spectral_construction"
 RESOURCES, LEDGER, LEVELS = "verify.resources", "verify.__main__", "verify.reference_levels"
 TRAIN, EVALUATE, COMPARE = "training.train", "training.evaluate", "training.compare"
 CURVES, REAL_DATA, RELEASE = "training.curves", "training.real_data", "training.release"
 THROUGHPUT = "training.throughput"
 
 LINES = {
+    SPECTRAL: {
+        "--data good.csv": "--components is missing|good.csv",
+        "--data good.csv --components 3": "--components 3|d = 2|TOO_MANY_COMPONENTS",
+        "--data good.csv --components 2 --variance 1000": "good.csv|RANK_DEFICIENT",
+        "--data good.csv --dataset iris": "--data|--dataset",
+        "--data good.csv --components 2 --dims 2": "--dims, --samples",
+        "--dims 2 --components 3": "--components 3|--dims 2",
+        "--read-in cubes": "--read-in cubes|products or squares",
+        "--variance none": "--variance none|estimated",
+        "--variance -1": "--variance -1|above 0",
+        "--rounds 0": "--rounds 0",
+        "--starts 0": "--starts 0",
+        "--pieces 0": "pieces|0",
+        "--dims 64 --samples 100000 --trials 100": "--dims 64|--samples 100000",
+        "--standardise": "--standardise",
+        "--header": "--header|--data",
+        "--evaluation sparse": "--evaluation sparse",
+    },
     EM: {
         "--data good.csv": "--components is missing|good.csv",
         "--data good.csv --components 2,3": "--components 2,3",

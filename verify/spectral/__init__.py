@@ -1,0 +1,1 @@
+"""What only the whole spectral algorithm needs: its tasks, its theorem, its command."""
