@@ -79,7 +79,7 @@ SPECTRAL: tuple[Mutant, ...] = (
         HERE + "exact.py",
         "reach = 2 * torch.maximum(",
         "reach = torch.maximum(",
-        ("tests/constructions/spectral/test_spectral_hypotheses.py",),
+        ("tests/constructions/spectral/test_spectral_stages.py",),
         "squares beyond their reach",
     ),
     Mutant(

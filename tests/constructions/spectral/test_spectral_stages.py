@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from constructed_spectral import VARIANTS, Stage, baseline, built, estimated, stages, tasks
+from constructed_spectral import VARIANTS, Stage, baseline, bounds, built, estimated, stages, tasks
 from torch import Tensor
 
 from baselines.spectral import recover, whitened_third_moment
@@ -354,3 +354,20 @@ def test_every_row_and_number_is_found_in_the_order_of_the_baseline(variant: str
     assert bool((values > 0).all())
     near = (values - expected.tensor_eigenvalues).abs() < 0.05 * values
     assert float(near.double().mean()) > 0.5  # four rounds and five steps converge for most tasks alone
+
+
+@pytest.mark.parametrize(("d", "K"), [(1, 1), (2, 1), (2, 2)])
+def test_no_sum_of_two_coordinates_is_beyond_the_reach(d: int, K: int) -> None:
+    """Of the points and of those that stand for the noise; a = b doubles a coordinate, attained at K = 1.
+
+    The layers' y are those of W up to a rotation and the whitening's error, which is below 1 % of them.
+    """
+    weights = built("squares", d, K, rounds=24)
+    problem = tasks(weights, "orthogonal means", 4, d, K, 20, seed=1)
+    (stage,) = (s for s in stages(weights, problem) if s.name == "project")
+    y, reach = stage.read("y")[..., :K].abs(), exact(problem).reach
+    assert bool((bounds(weights, problem, torch.float64).whitening < 0.01).all())
+    largest = (y[..., :, None] + y[..., None, :]).flatten(1).amax(1)
+    assert bool((largest <= 1.01 * reach).all())
+    if K == 1:
+        assert bool((largest >= 0.99 * reach).all())
