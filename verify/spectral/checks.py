@@ -16,7 +16,7 @@ from verify.spectral.reference import reference
 from verify.spectral.theorem import ESTIMATED, SPECTRAL, SQUARES
 from verify.spectral.wide_search import search_sizes
 
-FEWER = 5
+FEWER = 20
 """Instances of a search are this many times fewer: one is a run of hundreds of layers."""
 ERROR = 1e-11
 WEIGHTS_ONLY = ("OUT_OF_RANGE", "NO_GAP", "NO_THIRD_MOMENT")
