@@ -140,10 +140,10 @@ def _check_eigenvalues(refuse: Refuse, found: Exact, plan: Plan, u: float) -> No
     space = torch.linalg.svdvals(found.problem.basis @ found.vectors[..., :K])[:, -1]
     length = torch.linalg.matrix_norm(found.problem.basis, 2)
     refuse(
-        space < LEAST_LEAN * length,
+        (space < LEAST_LEAN * length) | (length == 0),
         "OUT_OF_RANGE",
         lambda i: (
-            f"the basis leans by {space[i] / length[i]:.1e} of its size on the space of the means; "
+            f"the basis leans by {_ratio(space[i], length[i]):.1e} of its size on the space of the means; "
             f"{LEAST_LEAN:g} is needed, so take another"
         ),
     )
@@ -154,6 +154,10 @@ def _check_eigenvalues(refuse: Refuse, found: Exact, plan: Plan, u: float) -> No
             f"{kth(i)}, and that of another direction {beyond[i]:.6g} in size: the first must be larger"
         ),
     )
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return float(part / whole) if float(whole) > 0 else 0.0
 
 
 def failing_results(run: SpectralRun, batch: SpectralBatch, plan: Plan) -> Failures:

@@ -71,7 +71,7 @@ def gather_tasks(
     if not batch or any(len(part) != batch for part in parts):
         counts = ", ".join(str(len(part)) for part in parts)
         raise HypothesisError(f"got {counts} data sets, directions and bases; one of each a task is needed")
-    K = _each("n_components", n_components, batch)
+    K = _each("n_components", n_components, batch, whole=True)
     s = None if variance is None else _each("variance", variance, batch)
     for x, g, y, k in zip(*parts, K, strict=True):
         _check(x, g, y, int(k), largest)
@@ -83,8 +83,11 @@ def gather_tasks(
     for target, given in zip(padded, parts, strict=True):
         for i, rows in enumerate(given):
             target[i, : rows.shape[0], : rows.shape[1]] = rows
-    if not all(bool(numbers.isfinite().all()) for numbers in padded):
-        raise HypothesisError(f"X, directions and basis must be finite in {dtype}")
+    for name, numbers in zip(("X", "directions", "basis"), padded, strict=True):
+        if not bool(numbers.isfinite().all()):
+            raise HypothesisError(f"{name} holds a number that is not finite in {dtype}")
+    if bool((padded[1] == 0).all(-1).any()):
+        raise HypothesisError("directions hold a row of zeros; every start needs a direction")
 
     def sizes(values: list[int]) -> Tensor:
         return torch.tensor(values, device=device)
@@ -101,14 +104,21 @@ def gather_tasks(
     )
 
 
-def _each(name: str, value: object, batch: int) -> list[float]:
+def _each(name: str, value: object, batch: int, whole: bool = False) -> list[float]:
     """One number a task."""
-    numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).tolist()
-    if len(numbers) == 1:
-        return numbers * batch
-    if len(numbers) != batch:
-        raise HypothesisError(f"{name} has {len(numbers)} numbers; one, or one for each of {batch} tasks")
-    return numbers
+    try:
+        numbers = np.atleast_1d(np.asarray(value))
+        found = numbers.astype(np.float64).tolist()
+    except (TypeError, ValueError):
+        raise HypothesisError(f"{name} is {value!r}; a number is needed, or one a task") from None
+    if numbers.dtype.kind not in ("iu" if whole else "iuf"):
+        kind = "whole number" if whole else "number"
+        raise HypothesisError(f"{name} is {value!r}; a {kind} is needed, or one a task")
+    if len(found) == 1:
+        return found * batch
+    if len(found) != batch:
+        raise HypothesisError(f"{name} has {len(found)} numbers; one, or one for each of {batch} tasks")
+    return found
 
 
 def _as_list(part: Arrays, single: bool) -> list[Tensor]:

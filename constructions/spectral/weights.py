@@ -3,9 +3,9 @@
     M2 = (1/N) sum x x^T - s I,   W M2 W^T = I,   T = M3(W, W, W) = sum_k lambda_k v_k (x) v_k (x) v_k
     mu_k = lambda_k B v_k,   pi_k = lambda_k^-2 / sum_j lambda_j^-2
 
-It answers open question 2 of arXiv 2505.11918: whitening, deflation and all. About forty layers are stored,
-whatever the accuracy; loops apply them. One set of weights serves every d <= d0, K <= min(K0, d) and N. The
-number of heads grows with nothing.
+It answers open question 2 of arXiv 2505.11918: whitening, deflation and all. About thirty layers are stored,
+forty where the variance is estimated, whatever the accuracy; loops apply them. One set of weights serves
+every d <= d0, K <= min(K0, d) and N. The number of heads grows with nothing.
 
 Source of the algorithm: Hsu and Kakade 2013; Anandkumar et al. 2014. Our W is the transpose of theirs. The
 construction is ours; paper_notes/spectral_in_attention.md proves it.
@@ -23,13 +23,15 @@ from torch import Tensor
 from constructions.algorithm import ConstructedAlgorithm
 from constructions.language import curves
 from constructions.language.assembly import Construction
+from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.program import in_order
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import DenseState, Evaluation, State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.spectral.hypotheses import failing_problems, failing_results, raise_first
+from constructions.spectral.bounds import SpectralBound, spectral_bounds
+from constructions.spectral.hypotheses import failing_problems, failing_results, problems, raise_first
 from constructions.spectral.moments import moments_layer, noise_layer, noise_parts, subspace_rounds
 from constructions.spectral.plan import Plan
 from constructions.spectral.power import tensor_power
@@ -122,13 +124,20 @@ class SpectralConstruction(ConstructedAlgorithm):
         return gather_tasks(
             X,
             n_components,
-            variance if self.plan.variance == "given" else None,
+            self._variance(variance),
             directions,
             basis,
             (self.plan.max_dim, self.plan.max_components, self.plan.starts),
             dtype,
             device,
         )
+
+    def _variance(self, variance: float | Sequence[float] | None) -> float | Sequence[float] | None:
+        if self.plan.variance == "estimated":
+            return None
+        if variance is None:
+            raise HypothesisError('variance is None; give a number, or build with variance="estimated"')
+        return variance
 
     def read_in(self, batch: SpectralBatch) -> ReadTasks:
         """The tokens of a batch, and where each kind stands."""
@@ -181,7 +190,10 @@ class SpectralConstruction(ConstructedAlgorithm):
         Raises:
             SpectralError: a task outside the hypotheses, on the way in or out; says which and its status.
             HypothesisError: shapes that do not fit; see :func:`gather_tasks`.
+            ValueError: another ``on_failure``, an evaluation that is none.
         """
+        if on_failure not in ("raise", "mark"):
+            raise ValueError(f"on_failure is {on_failure!r}; it is raise or mark")
         batch = self.gather(X, n_components, directions, basis, variance, dtype, device)
         failures = failing_problems(batch, self.plan)
         if on_failure == "raise":
@@ -199,6 +211,28 @@ class SpectralConstruction(ConstructedAlgorithm):
             raise_first(failures)
         run = run.without(failures)
         return run.task(0) if batch.single else run
+
+    def error_bounds(
+        self,
+        X: Arrays,
+        n_components: int | Sequence[int],
+        directions: Arrays,
+        basis: Arrays,
+        *,
+        variance: float | Sequence[float] | None = 1.0,
+        dtype: torch.dtype = torch.float64,
+    ) -> SpectralBound:
+        """Bounds of a run in ``dtype`` against baselines/spectral.py from the same starts; tasks of one size.
+
+        Raises:
+            ValueError: tasks of several sizes. HypothesisError: see :meth:`run`.
+        """
+        batch = self.gather(X, n_components, directions, basis, variance, dtype)
+        self.check(batch)
+        (_, problem), *others = problems(batch)
+        if others:
+            raise ValueError(f"the tasks have {1 + len(others)} sizes; bounds are of tasks of one size")
+        return spectral_bounds(problem, self.plan, dtype, self.square)
 
     def decode(self, h: Tensor, batch: SpectralBatch) -> SpectralRun:
         """What the final stream (B, tokens, D) holds."""

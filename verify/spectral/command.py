@@ -23,6 +23,7 @@ from constructions.spectral.weights import SOURCE
 from verify.em.own_data import UserData
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
+from verify.spectral import sweeps
 from verify.spectral.measure import Measurement, Row, measure, row
 from verify.spectral.options import Options
 from verify.spectral.problems import built, components_of, mixture, own, sizes, started
@@ -132,10 +133,12 @@ def _refuse(user: UserData, failures: Mapping[int, HypothesisError], found: Spec
     task = min(failures)
     status, theirs = getattr(failures[task], "status", ""), Status(int(found.status[task])).name
     detail = str(failures[task]).partition(": ")[2]
-    raise BadInputError(
-        f"{user.name}: {detail} ({status}; the baseline says {theirs}). "
-        "Fewer --components, another --variance, or moving the origin may help"
+    hint = (
+        "The weights are for noise of deviation about 1: scale the data to that"
+        if status == "OUT_OF_RANGE"
+        else "Fewer --components, another --variance, or moving the origin may help"
     )
+    raise BadInputError(f"{user.name}: {detail} ({status}; the baseline says {theirs}). {hint}")
 
 
 def _estimates(m: Measurement) -> list[Estimate]:
@@ -178,6 +181,8 @@ def _results(
         else f"{user.name}: N = {len(user.X)}, d = {user.X.shape[1]}, {user.treatment}.",
         "remarks": () if user is None else user.remarks,
         "estimates": None if user is None else _estimates(measured[0]),
+        "unclaimed": sum(r.tasks - r.claimed for r in rows) + sum(p.tasks - p.claimed for p in points),
+        "sweep_size": "d = {}, K = {}, N = {}".format(*sweeps.SIZE),
         "unresolved": bool(user is not None and measured[0].found.unresolved[0]),
     }
 
@@ -185,9 +190,13 @@ def _results(
 def _print(console: Console, rows: list[Row], points: list[Point], results: dict[str, Any]) -> None:
     widen(console)
     print_rows(console, "Means, over the length of the largest one", ROWS, rows)
-    print_rows(console, "One loop more or less, medians", SWEEP, points)
+    print_rows(console, f"{results['sweep_size']}: one loop more or less, medians", SWEEP, points)
     if results["slopes"]["pieces"] is not None:
         console.print(f"slope of the error against pieces: {results['slopes']['pieces']:.3f}", markup=False)
+    if results["unclaimed"]:
+        runs = f"{results['unclaimed']} of {results['instances']} runs"
+        told = f"{runs} have no finite bound: nothing is claimed of them"
+        console.print(told, style="yellow", markup=False)
     if disagreeing := sum(r.disagreeing for r in rows):
         console.print(f"{disagreeing} tasks have another status than the baseline's", style="red")
     if results["unresolved"]:

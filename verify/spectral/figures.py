@@ -112,5 +112,5 @@ def _plane(m: Measurement) -> Picture:
     axes.plot(ours[:, 0], ours[:, 1], "o", color="C3", markersize=9, markerfacecolor="none", label="layers")
     finish(axes, "first coordinate", "second coordinate", m.name, scale="linear")
     axes.set_aspect("equal")
-    caption = "One task in its first two coordinates: the means of the layers and of the baseline coincide."
+    caption = "One task in its first two coordinates, with the means of the layers and of the baseline."
     return Picture("plane", caption, figure)

@@ -25,7 +25,8 @@ class Point:
 
     Attributes:
         sweep: "rounds", "pieces" or "N". at: the number. error, bound, approximation: as said.
-        tasks: how many are behind it. broken: means and weights above their bounds.
+        tasks: how many are behind it. claimed: those with a bound of every mean. broken: means and weights
+            above their bounds.
     """
 
     sweep: str
@@ -34,6 +35,7 @@ class Point:
     bound: float
     approximation: float
     tasks: int
+    claimed: int
     broken: int
 
 
@@ -42,7 +44,8 @@ def _point(sweep: str, at: int, problem: Problem, options: Options, **changes: o
     m = measure(f"{sweep} {at}", weights, problem, options)
     size, on = m.size[m.covered][:, None], m.covered
     error, bound, left = (float((x[on] / size).amax(-1).median()) for x in (m.error, m.bound, m.exact_bound))
-    return Point(sweep, at, error, bound, left, int(on.sum()), m.broken)
+    claimed = int(m.bound.isfinite().all(-1)[on].sum())
+    return Point(sweep, at, error, bound, left, int(on.sum()), claimed, m.broken)
 
 
 def swept(options: Options, tasks: int, generator: torch.Generator) -> list[Point]:

@@ -491,3 +491,60 @@ def test_what_the_plan_derives() -> None:
     assert plan.sum_bound == min(2 / p, 64.0)
     assert plan.gate >= ((1 + plan.largest_variance) / 0.25) ** 0.5
     assert set(ESTIMATED) <= set(Plan.__dataclass_fields__)
+
+
+MISTAKEN: dict[str, tuple[dict[str, Any], type[ValueError], str]] = {
+    "another word for a failure": (
+        {"on_failure": "skip"},
+        ValueError,
+        "on_failure is 'skip'; it is raise or mark",
+    ),
+    "a broken number of components": (
+        {"n_components": 1.5},
+        HypothesisError,
+        "n_components is 1.5; a whole number",
+    ),
+    "components as text": ({"n_components": "1"}, HypothesisError, "n_components is '1'; a whole number"),
+    "no variance": (
+        {"variance": None},
+        HypothesisError,
+        'variance is None; .* build with variance="estimated"',
+    ),
+    "a variance as text": ({"variance": "estimated"}, HypothesisError, "variance is 'estimated'; a number"),
+    "a start of length 0": (
+        {"directions": torch.zeros(2, 2)},
+        HypothesisError,
+        "directions hold a row of zeros",
+    ),
+    "a basis of zeros": ({"basis": torch.zeros(1, 2)}, SpectralError, "the basis leans by 0.0e"),
+    "points that are none": ({"X": torch.full((20, 2), torch.nan)}, HypothesisError, "X holds a number"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_a_mistaken_argument_is_named_in_one_line(name: str) -> None:
+    changed, kind, words = MISTAKEN[name]
+    problem = good()
+    given = {
+        "X": problem.X[0],
+        "n_components": 1,
+        "directions": problem.directions[0],
+        "basis": problem.basis[0],
+        "variance": 1.0,
+    } | changed
+    with pytest.raises(kind, match=words) as caught:
+        built("products").run(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_bounds_are_of_tasks_of_one_size() -> None:
+    weights, problem = built("products"), good()
+    given = (problem.X, 1, problem.directions, problem.basis)
+    found = weights.run(*given)
+    bound = weights.error_bounds(*given)
+    away = (found.means - baseline(problem, False, weights.plan.steps).means).norm(dim=-1)
+    assert bool((away <= bound.means).all())
+    assert bool(bound.means.isfinite().any())
+    mixed = [problem.X[0], problem.X[1][:15]]
+    with pytest.raises(ValueError, match="the tasks have 2 sizes; bounds are of tasks of one size"):
+        weights.error_bounds(mixed, 1, list(problem.directions[:2]), list(problem.basis[:2]))
