@@ -88,7 +88,8 @@ def _paths(measured: list[Measurement]) -> Picture:
         finish(axes, "step", "|v - v found|", m.name, steps=True)
     caption = (
         "One task of each problem: the distance of every start from the eigenvector that is found, a colour "
-        "a component. At the dotted line the best start is chosen, and all go on from it."
+        "a component; starts that stay away run into another component. At the dotted line the best start is "
+        "chosen, and all go on from it."
     )
     return Picture("power_paths", caption, figure)
 
