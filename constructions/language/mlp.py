@@ -131,109 +131,87 @@ class Carry:
 
 
 @dataclass(frozen=True)
-class Pick:
+class Gated:
+    """Entries read where an entry of ``by`` is 1, 0 where it is 0: :class:`Pick` and :class:`Place`."""
+
+    read: Block
+    by: Block
+    write: Block
+    bound: float
+
+    @property
+    def reads(self) -> tuple[Block, ...]:
+        """Blocks read."""
+        return (self.read, self.by)
+
+    @property
+    def writes(self) -> tuple[Block, ...]:
+        """Blocks written."""
+        return (self.write,)
+
+    @property
+    def clears(self) -> tuple[Block, ...]:
+        """No block."""
+        return ()
+
+    @property
+    def approximation_error(self) -> float:
+        """0: exact within the bound."""
+        return 0.0
+
+    def _gates(self) -> tuple[Columns, Columns, Columns]:
+        """Columns read, of their gates, and written: one each for every product."""
+        raise NotImplementedError
+
+    def units(self) -> list[Units]:
+        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
+        reads, gates, writes = (np.repeat(columns, 2) for columns in self._gates())
+        signs = np.tile([1.0, -1.0], len(reads) // 2)
+        return [
+            Units(
+                reads=reads,
+                writes=writes,
+                gains=signs,
+                biases=np.full(len(reads), -self.bound),
+                weights=signs,
+                offsets={},
+                second_reads=gates,
+                second_gains=np.full(len(reads), self.bound),
+            )
+        ]
+
+    def _range(self) -> str:
+        return f"for |{self.read.name}| <= {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Pick(Gated):
     """``write_n += sum_k by_(n, k) read_k`` for ``by`` in {0, 1}: the entries that ``by`` points at.
 
     Use :func:`pick`.
     """
 
-    read: Block
-    by: Block
-    write: Block
-    bound: float
-
-    @property
-    def reads(self) -> tuple[Block, ...]:
-        """Blocks read."""
-        return (self.read, self.by)
-
-    @property
-    def clears(self) -> tuple[Block, ...]:
-        """No block."""
-        return ()
-
-    @property
-    def approximation_error(self) -> float:
-        """0: exact within the bound."""
-        return 0.0
-
-    @property
-    def writes(self) -> tuple[Block, ...]:
-        """Blocks written."""
-        return (self.write,)
-
-    def units(self) -> list[Units]:
-        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
-        entries, width = self.by.width, self.read.width
-        signs = np.tile([1.0, -1.0], entries)
-        return [
-            Units(
-                reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),
-                writes=np.repeat(np.array(self.write.columns), 2 * width),
-                gains=signs,
-                biases=np.full(2 * entries, -self.bound),
-                weights=signs,
-                offsets={},
-                second_reads=np.repeat(np.array(self.by.columns), 2),
-                second_gains=np.full(2 * entries, self.bound),
-            )
-        ]
+    def _gates(self) -> tuple[Columns, Columns, Columns]:
+        reads = np.tile(np.array(self.read.columns), self.write.width)
+        return reads, np.array(self.by.columns), np.repeat(np.array(self.write.columns), self.read.width)
 
     def __str__(self) -> str:
-        return f"<{self.by.name}, {self.read.name}> for |{self.read.name}| <= {self.bound:g}"
+        return f"<{self.by.name}, {self.read.name}> {self._range()}"
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(Gated):
     """``write_(k, q) += by_k read_q`` for ``by`` in {0, 1}: the vector read, put where ``by`` points.
 
     Use :func:`place`.
     """
 
-    read: Block
-    by: Block
-    write: Block
-    bound: float
-
-    @property
-    def reads(self) -> tuple[Block, ...]:
-        """Blocks read."""
-        return (self.read, self.by)
-
-    @property
-    def clears(self) -> tuple[Block, ...]:
-        """No block."""
-        return ()
-
-    @property
-    def approximation_error(self) -> float:
-        """0: exact within the bound."""
-        return 0.0
-
-    @property
-    def writes(self) -> tuple[Block, ...]:
-        """Blocks written."""
-        return (self.write,)
-
-    def units(self) -> list[Units]:
-        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
-        width, entries = self.read.width, self.write.width
-        signs = np.tile([1.0, -1.0], entries)
-        return [
-            Units(
-                reads=np.repeat(np.tile(np.array(self.read.columns), self.by.width), 2),
-                writes=np.repeat(np.array(self.write.columns), 2),
-                gains=signs,
-                biases=np.full(2 * entries, -self.bound),
-                weights=signs,
-                offsets={},
-                second_reads=np.repeat(np.array(self.by.columns), 2 * width),
-                second_gains=np.full(2 * entries, self.bound),
-            )
-        ]
+    def _gates(self) -> tuple[Columns, Columns, Columns]:
+        reads = np.tile(np.array(self.read.columns), self.by.width)
+        return reads, np.repeat(np.array(self.by.columns), self.read.width), np.array(self.write.columns)
 
     def __str__(self) -> str:
-        return f"{self.by.name} (x) {self.read.name} for |{self.read.name}| <= {self.bound:g}"
+        return f"{self.by.name} (x) {self.read.name} {self._range()}"
 
 
 MLPPart = Apply | Carry | Pick | Place

@@ -161,7 +161,11 @@ def _ratio(part: Tensor, whole: Tensor) -> float:
 
 
 def failing_results(run: SpectralRun, batch: SpectralBatch, plan: Plan) -> Failures:
-    """The tasks in which the weights of a lambda_k cannot be inverted: too small, too large, or no number."""
+    """The tasks in which the weights of a lambda_k cannot be inverted: too small, too large, or no number.
+
+    One that rounding could have made of 0 is NO_THIRD_MOMENT, as in the baseline; a larger one that the
+    weights are not built for is OUT_OF_RANGE.
+    """
     failures: Failures = {}
     present = batch.present(batch.n_components, run.tensor_eigenvalues.shape[1])
     sizes = run.tensor_eigenvalues.abs().nan_to_num(nan=0.0).double().cpu()
@@ -173,24 +177,27 @@ def failing_results(run: SpectralRun, batch: SpectralBatch, plan: Plan) -> Failu
         plan.least_tensor_eigenvalue,
         plan.tensor_bound,
     )
-    _refuse(
-        failures,
-        at,
+    refuse = partial(_refuse, failures, at)
+    refuse(
         most > high,
         "OUT_OF_RANGE",
         lambda i: f"an eigenvalue of the whitened third moment is {most[i]:.6g}; tensor_bound is {high:g}",
     )
-    _refuse(
-        failures,
-        at,
-        least < low,
-        "NO_THIRD_MOMENT",
-        lambda i: f"an eigenvalue of the whitened third moment is {least[i]:.6g}, needs a size >= {low:.6g}",
-    )
+    if bool((least < low).any()):
+        resolved = tensor_resolution(batch)
+        what = "an eigenvalue of the whitened third moment is"
+        refuse(
+            least <= resolved,
+            "NO_THIRD_MOMENT",
+            lambda i: (
+                f"{what} {least[i]:.6g}, needs a size > {resolved[i]:.1e}: its weight would be infinite"
+            ),
+        )
+        refuse(
+            least < low, "OUT_OF_RANGE", lambda i: f"{what} {least[i]:.6g}; from {low:.6g} on it is covered"
+        )
     floor, bound = low**2, plan.sum_bound
-    _refuse(
-        failures,
-        at,
+    refuse(
         (total < floor) | (total > bound),
         "OUT_OF_RANGE",
         lambda i: (
@@ -198,6 +205,23 @@ def failing_results(run: SpectralRun, batch: SpectralBatch, plan: Plan) -> Failu
         ),
     )
     return failures
+
+
+def tensor_resolution(batch: SpectralBatch) -> Tensor:
+    """(B,) the size of a lambda_k that rounding could have made of 0, as baselines/spectral.py has it.
+
+    (N + d + 6) u (c + 3 s a |W|_F^2) of T, with c and a the averages of |y|^3 and |y|, and
+    K (12 K + 14) u |T|_F of the power iteration and deflation.
+    """
+    found = torch.zeros(len(batch.X), dtype=torch.float64)
+    u = unit_roundoff(batch.X.dtype)
+    for at, problem in problems(batch):
+        whitened, (N, d), K = exact(problem), problem.X.shape[1:], problem.n_components
+        lengths = (problem.X @ whitened.W.mT).norm(dim=-1)
+        noise = 3 * problem.s * lengths.mean(-1) * whitened.W.square().sum((1, 2))
+        size = whitened.T.flatten(1).norm(dim=-1)
+        found[at] = u * ((N + d + 6) * (lengths.pow(3).mean(-1) + noise) + K * (12 * K + 14) * size)
+    return found
 
 
 def _refuse(

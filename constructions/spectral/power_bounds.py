@@ -118,8 +118,9 @@ class Side:
         """(B, S) of the tensors' difference at v (B, S, K), which this side holds up to e (B, S)."""
         total = self.shift[:, None].expand_as(e)
         for one in self.past:
-            # No vector leans by more than its length, which is 1 up to rounding.
-            lean = ((v * one.vector[:, None]).sum(-1).abs() + e).clamp_max(1.01)
+            # No vector leans by more than its length, which is 1 up to rounding, on both sides.
+            longest = (1 + self.by.unit(v.shape[-1])) ** 2
+            lean = ((v * one.vector[:, None]).sum(-1).abs() + e).clamp_max(longest)
             off = one.vector_error[:, None]
             total = total + one.product_error[:, None] * (lean + off).square()
             total = total + one.value.abs()[:, None] * (2 * lean * off + off.square())

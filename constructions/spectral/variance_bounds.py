@@ -32,12 +32,14 @@ def variance_error(problem: Problem, plan: Plan, u: float) -> Tensor:
     inverse = gamma(d + 4, u) * (2 * d**0.5 + 2.1 * d * (1 + ratio)) + d * gamma(d + 2, u)
     rounding = 4 * gamma(N + 6, u) * average + 4 * gamma(2 * d + 16, u) * values.norm(dim=-1)
     within &= inverse * (m + 2 * plan.squarings + plan.squarings**2 * ratio) < 1
-    lost = (4 * steps * inverse).clamp_max(50).exp()
-    return torch.where(within, 1.1 * lost * excess + rounding + 9 * d * inverse * least, torch.inf)
+    lost = 4 * steps * inverse
+    within &= lost < LARGEST_GROWTH
+    excess = 1.1 * lost.exp() * excess
+    return torch.where(within, excess + rounding + 9 * d * inverse * least, torch.inf)
 
 
 LARGEST_GROWTH = 80.0
-"""Of the natural logarithm of the largest eigenvalue of a squared inverse: within the range of float32."""
+"""Of a natural logarithm, of the largest eigenvalue of a squared inverse for instance: e^80 is a float32."""
 
 
 def growth_of_squares(problem: Problem, plan: Plan) -> Tensor:

@@ -107,8 +107,9 @@ def _whitened(
     """Steps on W and P = W M2 from W = a Y; singular values of W in the inner product of M2, at most 1."""
     K, d = exact.problem.basis.shape[1:]
     size, scale = K**0.5, plan.eigenvalues[1] ** -0.5
-    # From here on the tangent is at most 1/8 and the defect at most 1/64, or nothing is claimed: with
-    # theta = tangent^2 rho <= 1/64 that puts sqrt((1 + tangent^2) / (1 - theta)) below 1.02.
+    # From here on the tangent is at most 1/8, the defect at most 1/64, and the singular values are above 1 by
+    # at most 1/256, or nothing is claimed: with theta = tangent^2 rho <= 1/64 that puts
+    # sqrt((1 + tangent^2) / (1 - theta)) (1 + 1/256) below 1.02.
     lean = (1 + tangent.square()).sqrt()
     low = 0.99 * scale * conditioned * exact.least.sqrt() / lean
     root, top = exact.least.rsqrt(), exact.largest.sqrt()
@@ -116,16 +117,20 @@ def _whitened(
     product = torch.zeros_like(moment) if u == 0 else gamma(d + 2, u) * exact.moment_norm
     drift = norm * (moment + size * product)  # |P - W M2|
     turned = torch.zeros_like(low)
+    over = torch.full_like(low, 0.0 if u == 0 else 7 * K * gamma(d + K + 6, u))
+    highest = over
     steps = [STRETCH] * plan.stretches + [(1.5, 0.5)] * plan.whitenings
     for linear, cubic in steps:
         growth = linear - cubic * low.square() + cubic * drift * norm
-        low = linear * low - cubic * low**3
-        low = low.clamp_max(0.55) if linear == STRETCH[0] else low
+        # The values up to 1 + over: p(1 + over) >= 9/16 - 3 over, and 1 - 2 over^2 for Newton-Schulz.
+        falls = 9 / 16 - 3 * over if linear == STRETCH[0] else 1 - 2 * over.square()
+        low = torch.minimum(linear * low - cubic * low**3, falls)
         wider = torch.minimum(norm * growth, 1.02 * root)
         added = 4.2 * K * gamma(K + 4, u) * wider if u else torch.zeros_like(low)
         # The factors of W and of P are rounded apart.
         apart = cubic * K * gamma(d + 4, u) * norm.square() * exact.largest if u else torch.zeros_like(low)
-        low = low - cubic * drift * norm - 1.01 * apart - added * top
+        over = cubic * drift * norm + 1.01 * apart + added * top
+        low, highest = low - over, torch.maximum(highest, over)
         turned = turned + added * lean * top / low
         drift = growth * drift + 2 * (added + apart * norm) * (exact.largest + moment)
         norm = wider
@@ -142,7 +147,7 @@ def _whitened(
     tangent = torch.where(turned < 0.5, (tangent + turned) / (1 - turned), NOTHING)
     tangent = torch.where(exact.beyond > 0, tangent, 0 * tangent)
     whole = defect + 1.04 * tangent.square() * exact.decay + 1.04 * moment / exact.least
-    valid = (whole < 1 / 64) & (before < 0.5) & (low > 0) & (tangent < 1 / 8)
+    valid = (whole < 1 / 64) & (before < 0.5) & (low > 0) & (tangent < 1 / 8) & (highest < 1 / 256)
     whole = torch.where(valid, whole, NOTHING)
     inside, beyond = 0.6 * whole, 1.02 * tangent * root
     rounding = 1.02 * root * (moment + size * product)

@@ -54,14 +54,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "a pick without its bound",
         "constructions/language/mlp.py",
-        "reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),\n"
-        "                writes=np.repeat(np.array(self.write.columns), 2 * width),\n"
-        "                gains=signs,\n"
-        "                biases=np.full(2 * entries, -self.bound),",
-        "reads=np.repeat(np.tile(np.array(self.read.columns), self.write.width), 2),\n"
-        "                writes=np.repeat(np.array(self.write.columns), 2 * width),\n"
-        "                gains=signs,\n"
-        "                biases=np.full(2 * entries, 0.0),",
+        "biases=np.full(len(reads), -self.bound)",
+        "biases=np.full(len(reads), 0.0)",
         (
             "tests/constructions/language/test_language_parts.py::test_pick_is_the_entry_pointed_at_also_at_the_bound_and_at_zero",
         ),

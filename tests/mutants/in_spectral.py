@@ -29,8 +29,8 @@ SPECTRAL: tuple[Mutant, ...] = (
     Mutant(
         "a vector is placed by its own entries",
         LANGUAGE + "mlp.py",
-        "second_reads=np.repeat(np.array(self.by.columns), 2 * width),",
-        "second_reads=np.repeat(np.tile(np.array(self.by.columns), width), 2),",
+        "return reads, np.repeat(np.array(self.by.columns), self.read.width), np.array(self.write.columns)",
+        "return reads, np.tile(np.array(self.by.columns), self.read.width), np.array(self.write.columns)",
         (PLACE,),
         "by-major order of the outer product",
     ),

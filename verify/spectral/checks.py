@@ -12,6 +12,7 @@ from verify.engine import claims
 from verify.engine.record import Check, Record
 from verify.engine.theorem import Theorem
 from verify.spectral.families import points
+from verify.spectral.measure import WEIGHTS_ONLY
 from verify.spectral.reference import reference
 from verify.spectral.theorem import ESTIMATED, SPECTRAL, SQUARES
 from verify.spectral.wide_search import search_sizes
@@ -19,9 +20,6 @@ from verify.spectral.wide_search import search_sizes
 FEWER = 20
 """Instances of a search are this many times fewer: one is a run of hundreds of layers."""
 ERROR = 1e-11
-WEIGHTS_ONLY = ("OUT_OF_RANGE", "NO_GAP", "NO_THIRD_MOMENT")
-"""What the weights refuse where the baseline still has an estimate: a narrower range, a weaker iteration, an
-eigenvalue that is not 0 but too small to invert."""
 
 
 def check_search(seed: int, instances: int) -> list[Record]:

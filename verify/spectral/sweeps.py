@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from constructions.spectral.exact import Problem
-from verify.engine.record import quotient
 from verify.spectral.measure import measure, slope
 from verify.spectral.options import Options
 from verify.spectral.problems import built, mixture
@@ -64,9 +63,3 @@ def fitted(points: list[Point], sweep: str) -> float | None:
     """Slope of log error against log of the number."""
     chosen = [p for p in points if p.sweep == sweep]
     return slope([float(p.at) for p in chosen], [p.error for p in chosen])
-
-
-def gained(points: list[Point], sweep: str) -> float | None:
-    """The first error over the last."""
-    chosen = [p for p in points if p.sweep == sweep]
-    return quotient(chosen[0].error, chosen[-1].error) if chosen else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from constructions.language.mlp import Apply, Carry, MLPPart, Pick, Place
+from constructions.language.mlp import Apply, Carry, Gated, MLPPart, Pick
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import Arithmetic, spread
 from constructions.language.structured.partitions import Numbers, Places, Value
@@ -19,7 +19,7 @@ def step_of(part: MLPPart, arithmetic: Arithmetic) -> tuple[Block, Step] | None:
     """The block that a part writes, and how; None where it only clears."""
     if isinstance(part, Apply):
         return part.write, _apply(part, arithmetic)
-    if isinstance(part, Pick | Place):
+    if isinstance(part, Gated):
         return part.write, _gated(part, arithmetic)
     return None if part.write is None else (part.write, _carry(part, arithmetic))
 
@@ -49,7 +49,7 @@ def _carry(part: Carry, arithmetic: Arithmetic) -> Step:
     return step
 
 
-def _gated(part: Pick | Place, arithmetic: Arithmetic) -> Step:
+def _gated(part: Gated, arithmetic: Arithmetic) -> Step:
     """``relu(x + (B e - B)) - relu(-x + (B e - B))``, the function of its units wherever x and e lie."""
     bound = arithmetic.constants(np.array(part.bound))
 

@@ -226,22 +226,28 @@ def found_values(*values: tuple[float, float]) -> tuple[SpectralRun, SpectralBat
 
 
 def test_values_that_cannot_be_inverted_are_refused_by_what_is_wrong() -> None:
-    """lambda^2 and the sum of lambda^-2 lie where Newton's reciprocals converge, of either sign."""
+    """lambda^2 and the sum of lambda^-2 lie where Newton's reciprocals converge, of either sign.
+
+    Only what rounding could have made of 0 has the baseline's NO_THIRD_MOMENT.
+    """
     low = Plan(3, 2, **SMALL).least_tensor_eigenvalue  # 0.405
     found = found_values(
-        (1.0, -2.0), (1.0, -17.0), (0.9 * low, 1.0), (float("nan"), 1.0), (16.0, 15.0), (1.01 * low, 16.0)
+        *((1.0, -2.0), (1.0, -17.0), (0.9 * low, 1.0), (float("nan"), 1.0), (16.0, 15.0), (1.01 * low, 16.0)),
+        (1.0, 1e-17),
     )
     failures = failing_results(*found)
     assert {task: error.status for task, error in failures.items()} == {
         1: "OUT_OF_RANGE",
-        2: "NO_THIRD_MOMENT",
+        2: "OUT_OF_RANGE",
         3: "NO_THIRD_MOMENT",
         4: "OUT_OF_RANGE",
+        6: "NO_THIRD_MOMENT",
     }
     for task, words in {
         1: "is 17; tensor_bound is 16",
-        2: "needs a size >= 0.405",
+        2: "from 0.405",
         3: "is 0, needs a size",
+        6: "is 1e-17, needs a size > ",
         4: "the sum of lambda^-2 is 0.0083",
     }.items():
         assert words in str(failures[task])
