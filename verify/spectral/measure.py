@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,21 +149,26 @@ def row(m: Measurement) -> Row:
     return Row(
         m.name,
         int(at.sum()),
-        _of(error.amax(-1), "median"),
-        _of(error.amax(-1), "max"),
-        _of(bound.amax(-1), "median"),
-        _of(left.amax(-1), "median"),
+        median(error.amax(-1)),
+        _largest(error.amax(-1)),
+        median(bound.amax(-1)),
+        median(left.amax(-1)),
         float(ratios.min()) if len(ratios) else None,
         int(m.bound.isfinite().all(-1)[at].sum()),
-        _of(m.weight_error[at].amax(-1), "max"),
+        _largest(m.weight_error[at].amax(-1)),
         ", ".join(f"{count} {status}" for status, count in statuses.items()),
         disagreeing,
         m.broken,
     )
 
 
-def _of(values: Tensor, what: str) -> float | None:
-    return None if not len(values) else float(getattr(values, what)())
+def median(values: Tensor) -> float | None:
+    """The mean of the two middle values where their number is even; None of nothing."""
+    return float(np.median(values.numpy())) if len(values) else None
+
+
+def _largest(values: Tensor) -> float | None:
+    return float(values.max()) if len(values) else None
 
 
 def slope(x: list[float], y: list[float]) -> float | None:

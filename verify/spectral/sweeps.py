@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from constructions.spectral.exact import Problem
-from verify.spectral.measure import measure, slope
+from verify.spectral.measure import measure, median, slope
 from verify.spectral.options import Options
 from verify.spectral.problems import built, mixture
 
@@ -30,9 +30,9 @@ class Point:
 
     sweep: str
     at: int
-    error: float
-    bound: float
-    approximation: float
+    error: float | None
+    bound: float | None
+    approximation: float | None
     tasks: int
     claimed: int
     broken: int
@@ -42,7 +42,7 @@ def _point(sweep: str, at: int, problem: Problem, options: Options, **changes: o
     weights = built(problem, options, **changes)
     m = measure(f"{sweep} {at}", weights, problem, options)
     size, on = m.size[m.covered][:, None], m.covered
-    error, bound, left = (float((x[on] / size).amax(-1).median()) for x in (m.error, m.bound, m.exact_bound))
+    error, bound, left = (median((x[on] / size).amax(-1)) for x in (m.error, m.bound, m.exact_bound))
     claimed = int(m.bound.isfinite().all(-1)[on].sum())
     return Point(sweep, at, error, bound, left, int(on.sum()), claimed, m.broken)
 
@@ -62,4 +62,4 @@ def swept(options: Options, tasks: int, generator: torch.Generator) -> list[Poin
 def fitted(points: list[Point], sweep: str) -> float | None:
     """Slope of log error against log of the number."""
     chosen = [p for p in points if p.sweep == sweep]
-    return slope([float(p.at) for p in chosen], [p.error for p in chosen])
+    return slope([float(p.at) for p in chosen], [p.error or 0.0 for p in chosen])
