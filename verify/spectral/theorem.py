@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ from verify.engine.theorem import Accuracy, Bound, Family, Sizes, States, Theore
 from verify.spectral.families import FAMILIES, draw
 from verify.spectral.reference import reference
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "rounds": 6,
     "steps": 6,
     "starts": 2,
@@ -54,7 +54,7 @@ class Spectral(Theorem[Problem]):
         "the_bounds_tell_a_missing_head": "of a pair whose score is never negative one head does nothing",
         "one_figure_a_layer": "a minute of drawing: test_spectral_mutations.py",
     }
-    options: ClassVar[Mapping[str, object]] = {}
+    options: ClassVar[Mapping[str, Any]] = SMALL
     quantities: ClassVar[tuple[str, ...]] = ("means", "weights", "whitening", "variance")
 
     def plan(self, sizes: Sizes) -> Plan:
@@ -71,7 +71,7 @@ class Spectral(Theorem[Problem]):
 
     def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> SpectralConstruction:
         """Weights for d0 = d and K0 = K."""
-        return spectral_construction(sizes["d"], sizes["K"], **SMALL | dict(self.options))
+        return spectral_construction(sizes["d"], sizes["K"], **self.options)
 
     def rounded(self, instance: Problem, dtype: torch.dtype) -> Problem:
         """The data in ``dtype``; an estimated s is one of these."""
@@ -135,7 +135,7 @@ class Spectral(Theorem[Problem]):
 
     def reference(self, instance: Problem, steps: int) -> States:
         """The baseline; NaN where it has no estimate."""
-        found = reference(instance, None if self._estimated else float(instance.s[0]), self._steps)
+        found = reference(instance, None if self._estimated else float(instance.s[0]), self.options["steps"])
         nothing = torch.zeros(len(instance), 1, 1, dtype=torch.float64)
         states = {
             "means": found.means,
@@ -153,10 +153,6 @@ class Spectral(Theorem[Problem]):
             "variance": found.variance[:, None, None],
         }
         return {name: states[name] for name in self.quantities}
-
-    @property
-    def _steps(self) -> int:
-        return int(str((SMALL | dict(self.options))["steps"]))
 
     def bounds(
         self, weights: SpectralConstruction, instance: Problem, states: States, dtype: torch.dtype
@@ -195,7 +191,7 @@ class FromSquares(Spectral):
 
     name, key = "spectral algorithm, ReLU attention, squares by the MLP", "spectral-squares"
     accuracy = Accuracy("pieces", (512, 4096), order=2)
-    options: ClassVar[Mapping[str, object]] = {"read_in": "squares", "reach": 8.0}
+    options: ClassVar[Mapping[str, Any]] = SMALL | {"read_in": "squares", "reach": 8.0}
     quantities = ("means", "weights")
     without: ClassVar[Mapping[str, str]] = {
         name: Spectral.without[name] for name in ("the_bounds_tell_a_missing_head", "one_figure_a_layer")
@@ -204,14 +200,14 @@ class FromSquares(Spectral):
     def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> SpectralConstruction:
         """Weights with so many pieces."""
         pieces = int(accuracy or self.accuracies[-1] or 1)
-        return spectral_construction(sizes["d"], sizes["K"], **SMALL | dict(self.options), pieces=pieces)
+        return spectral_construction(sizes["d"], sizes["K"], **self.options, pieces=pieces)
 
 
 class VarianceEstimated(Spectral):
     """s is the least eigenvalue of the covariance, found by the layers."""
 
     name, key = "spectral algorithm, ReLU attention, variance estimated", "spectral-variance"
-    options: ClassVar[Mapping[str, object]] = {
+    options: ClassVar[Mapping[str, Any]] = SMALL | {
         "variance": "estimated",
         "inverse_steps": 10,
         "squarings": 6,

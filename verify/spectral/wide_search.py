@@ -7,10 +7,8 @@ import math
 import torch
 
 from constructions.language.hypotheses import HypothesisError
-from constructions.spectral.weights import SpectralConstruction, spectral_construction
 from verify.engine.measure import measure
 from verify.engine.search import Found
-from verify.engine.theorem import Sizes
 from verify.spectral.families import FAMILIES, draw
 from verify.spectral.theorem import Spectral
 
@@ -25,13 +23,7 @@ MOST_TASKS = 32
 class Wide(Spectral):
     """The same weights with the default ranges."""
 
-    def construct(self, sizes: Sizes, steps: int, accuracy: float | None = None) -> SpectralConstruction:
-        """Weights for d0 = d and K0 = K."""
-        return spectral_construction(sizes["d"], sizes["K"], **OPTIONS)
-
-    @property
-    def _steps(self) -> int:
-        return OPTIONS["steps"]
+    options = OPTIONS
 
 
 WIDE = Wide()
