@@ -16,6 +16,7 @@ from constructed_spectral import (
     bounds,
     built,
     check,
+    chosen,
     compare,
     estimated,
     rounded,
@@ -164,14 +165,16 @@ def test_larger_weights_compute_the_same() -> None:
     ],
 )
 def test_dense_weights_and_formulas_agree(variant: str) -> None:
-    weights = built(variant, rounds=3, steps=3, reciprocals=14, pieces=256)
-    problem = tasks(weights, "orthogonal means", 2, 3, 2, 16, seed=5)
+    """Up to the order of the sums, and each within its bound of the baseline."""
+    weights = built(variant, rounds=3, steps=3, reciprocals=14)
+    problem = well_conditioned(tasks(weights, "orthogonal means", 16, 3, 2, 16, seed=5))
+    problem = chosen(problem, torch.arange(len(problem)) < 2)
     dense, structured = run(weights, problem, evaluation="dense"), run(weights, problem)
     assert (dense.evaluation, structured.evaluation) == ("dense", "structured")
     for found in (dense, structured):
         assert compare(found, weights, problem).broken() == []
     rounding = apart(weights, problem)
-    assert bool(rounding.means.isfinite().any())
+    assert float(rounding.means.max()) < 1e-6  # it says something of means of size 1
     assert float((dense.means - structured.means).norm(dim=-1).sub(rounding.means).max()) <= 0
     for name in ("weights", "raw_weights", "variance"):
         off = (getattr(dense, name) - getattr(structured, name)).abs()
