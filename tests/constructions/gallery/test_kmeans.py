@@ -54,6 +54,7 @@ def test_the_error_falls_with_beta_to_that_of_the_gain() -> None:
     assert (approximation.diff() < 0).all()
     margin = float(found[-1].margin[0, 0])
     assert margin > 2 * kmeans_construction(2, 3, 1).square.approximation_error
+    # Of the gain alone: N = 12 points keep e^-gain each in another cluster, at a distance of 8 at most.
     assert approximation[-1] <= 12 * torch.exp(torch.tensor(-20.0)) * 8
 
 

@@ -52,6 +52,7 @@ def test_enough_steps_reach_ridge_regression(dtype: torch.dtype) -> None:
     exact = torch.linalg.solve(X.mT @ X + PENALTY * torch.eye(4).double(), X.mT @ y)
     found = weights.run(X, y, PENALTY, dtype=dtype, evaluation="dense").result
     assert bound.approximation[0, -1] == 0
+    # Not idle beside a solution of some tenths: fourteen steps, each some ten roundings times the condition.
     assert (found.double() - exact).norm() <= bound.rounding[0, -1] < 1e4 * torch.finfo(dtype).eps
 
 
