@@ -138,14 +138,15 @@ def test_one_layer_a_step_and_the_same_weights_for_any_number() -> None:
 @pytest.mark.parametrize("condition", [1.0, 4.0, 1e2, 1e4, 1e6])
 def test_the_number_of_steps_is_the_least(condition: float) -> None:
     low = 2.0
-    steps = inverse_steps_needed(low, low * condition, 1e-8)
+    accuracy = 1e-8
+    steps = inverse_steps_needed(low, low * condition, accuracy)
     a = best_start(low, low * condition)
     # The residual relative to |A^-1|: approximation * low.
     errors = [
         low * inverse_error(1, low, low * condition, a, t).approximation for t in (steps, steps - 1 or 1)
     ]
-    assert errors[0] <= 1e-8
-    assert errors[1] > 1e-8 or steps == 1
+    assert errors[0] <= accuracy
+    assert errors[1] > accuracy or steps == 1
     assert steps <= math.log2(condition) + 6  # rho^(2^t) with rho = 1 - 2/(condition + 1) at least
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from baselines.spectral import SpectralResult, second_moment, smallest_variance, spectral, whiten
+from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation
 from constructions.language.structured.partitions import Tokens
 from constructions.spectral.bounds import SpectralBound, spectral_bounds
 from constructions.spectral.exact import Problem
 from constructions.spectral.hypotheses import SpectralError
+from constructions.spectral.power_bounds import Arithmetic
 from constructions.spectral.read_in import ReadTasks
 from constructions.spectral.run import SpectralRun
 from constructions.spectral.tasks import SpectralBatch
@@ -28,6 +30,7 @@ ESTIMATED = {
     "inversions": 20,
     "largest_variance": 3.0,
 }
+U64 = unit_roundoff(torch.float64)
 VARIANTS = {
     "products": {},
     "squares": {"read_in": "squares"},
@@ -130,6 +133,56 @@ def baseline(problem: Problem, free: bool, steps: int) -> SpectralResult:
 def bounds(weights: SpectralConstruction, problem: Problem, dtype: torch.dtype) -> SpectralBound:
     """Of the errors against the baseline."""
     return spectral_bounds(problem, weights.plan, dtype, weights.square)
+
+
+def rounded(n: int, size: Tensor) -> Tensor:
+    """``gamma_n size``: n operations of float64 on terms whose absolute values add up to ``size``."""
+    return gamma(n, U64) * size
+
+
+def apart(weights: SpectralConstruction, problem: Problem) -> SpectralBound:
+    """How far two computations of the layers in float64 may be from each other, the sums in another order.
+
+    Both have the error of exact arithmetic, and their rounding beside it. The bound is a majorant: what it
+    grows by when rounding is let in is what rounding can move, at most, from wherever the error of exact
+    arithmetic may have brought the layers. Twice that, one for each.
+    """
+    plan, square = weights.plan, weights.square
+    exactly, whole = spectral_bounds(problem, plan, None, square), bounds(weights, problem, torch.float64)
+    names = SpectralBound.__dataclass_fields__
+    return SpectralBound(
+        *(2 * (getattr(whole, n) - getattr(exactly, n)).nan_to_num(nan=torch.inf) for n in names)
+    )
+
+
+def start_rounding(g: Tensor, W: Tensor) -> Tensor:
+    """(B, S) between two computations of W g / |W g|: products over d each, and the division by the length.
+
+    A vector that is off by e is off by 2 e / |W g| once both are divided by their lengths.
+    """
+    K, d = W.shape[1:]
+    size, length = (g.abs() @ W.mT.abs()).norm(dim=-1), (g @ W.mT).norm(dim=-1)
+    return 2 * rounded(2 * d + 4, size) / length + 2 * gamma(K + 10, U64)
+
+
+def tokens_apart(weights: SpectralConstruction, T: Tensor, value: Tensor) -> Tensor:
+    """(B,) how far the tokens of a start may be from one another, and from length 1, after a step on T.
+
+    Each rounds its contraction, relative to |T(I, v, v)| >= |value|, and its length: power_bounds.Side.fresh.
+    """
+    by, K = Arithmetic.of_layers(weights.plan, U64), T.shape[-1]
+    return 2 * (2 * by.contraction(K) * T.flatten(1).norm(dim=1) / value.abs() + by.unit(K))
+
+
+def score_rounding(weights: SpectralConstruction, T: Tensor, value: Tensor) -> Tensor:
+    """(B,) between the layers' T(v, v, v) and that of plain sums at the v of one token.
+
+    One contraction on both sides and one product over K on both; each of the three v is another token's, and
+    the scores pass a gate: power_bounds.score_error with no other error.
+    """
+    by, K = Arithmetic.of_layers(weights.plan, U64), T.shape[-1]
+    size, off = T.flatten(1).norm(dim=1), tokens_apart(weights, T, value)
+    return (by.contraction(K) + 2 * gamma(K + 4, U64) + 3.1 * off) * size + by.value(K)
 
 
 def whitening_defect(found: SpectralRun, problem: Problem) -> Tensor:

@@ -22,9 +22,11 @@ from constructed_spectral import (
 )
 from torch import Tensor
 
+from constructions.language.rounding import gamma, unit_roundoff
 from constructions.spectral.bounds import spectral_bounds
 from constructions.spectral.exact import Problem, exact
 from constructions.spectral.hypotheses import least_eigenvalue
+from constructions.spectral.moments import REST
 from constructions.spectral.weights import SpectralConstruction
 from verify.spectral.families import FAMILIES, covered
 
@@ -110,7 +112,9 @@ def hostile(kind: str, weights: SpectralConstruction, count: int, seed: int) -> 
         g = (v[:, :1] + v[:, 1:2] + small * 0.1 * g[..., :2]) @ found.P
     assert U.shape[2] == 2
     s = least_eigenvalue(problem.X) if estimated(weights) else problem.s
-    return within(weights, Problem(problem.X, s, g, basis))
+    inside = within(weights, Problem(problem.X, s, g, basis))
+    assert len(inside) > 0
+    return inside
 
 
 HOSTILE = (
@@ -143,8 +147,8 @@ def test_no_bound_is_broken_by_many_bad_starts(variant: str, kind: str, dtype: t
             assert check(weights, hostile(kind, weights, 60, seed), dtype).broken() == []
 
 
-def climbed(variant: str, options: dict[str, object], dtype: torch.dtype, rounds: int, seed: int) -> None:
-    """From tasks of all families towards larger error / bound, by random steps that get smaller.
+def climbed(variant: str, options: dict[str, object], dtype: torch.dtype, rounds: int, seed: int) -> float:
+    """The largest error / bound found: from tasks of all families by random steps that get smaller.
 
     Only tasks within the hypotheses count, those of the lambda found included.
     """
@@ -169,6 +173,7 @@ def climbed(variant: str, options: dict[str, object], dtype: torch.dtype, rounds
         found = ratio(weights, other, dtype, seed)
         problem, best = either(found > best, other, problem), torch.maximum(found, best)
     assert float(best.max()) <= 1
+    return float(best.max())
 
 
 def either(first: Tensor, one: Problem, other: Problem) -> Problem:
@@ -197,7 +202,7 @@ def ratio(weights: SpectralConstruction, problem: Problem, dtype: torch.dtype, s
 
 
 def test_no_bound_is_broken_by_climbing() -> None:
-    climbed("products, estimated", PLANS[1], torch.float64, 3, seed=1)
+    assert climbed("products, estimated", PLANS[1], torch.float64, 3, seed=1) > 0
 
 
 @pytest.mark.slow
@@ -246,7 +251,10 @@ def test_the_bound_of_exact_arithmetic_is_part_of_the_whole() -> None:
 
 
 def test_errors_fall_like_the_ratio_of_eigenvalues() -> None:
-    """Each round multiplies what is left by rho: the bound after 12 rounds is below rho^6 of that after 6."""
+    """Each round multiplies what is left by rho: the bound after 12 rounds is below rho^6 of that after 6.
+
+    Both are evaluated in float64: six products and a power.
+    """
     weights = built("products", rounds=6, steps=12)
     problem = tasks(weights, "orthogonal means", 8, 3, 2, 32, seed=42)
     decay = exact(problem).decay
@@ -256,15 +264,26 @@ def test_errors_fall_like_the_ratio_of_eigenvalues() -> None:
     )
     claims = six.isfinite()
     assert bool(claims.any())
-    assert bool((twelve[claims] <= (decay**6 * six)[claims] * (1 + 1e-9)).all())
+    assert bool(
+        (twelve[claims] <= (decay**6 * six)[claims] * (1 + gamma(20, unit_roundoff(torch.float64)))).all()
+    )
 
 
 def test_rows_and_starts_of_any_length_have_one_bound() -> None:
-    """Only directions matter: a common factor changes nothing but rounding."""
+    """Only directions matter. A power of two as the factor scales every operation exactly.
+
+    What is left: a solver for singular values, 8 d u of the largest, so times the condition of the rows of
+    the least; and REST beside a length. Both come in once a round, and at most in the K-th power.
+    """
     weights = built("products", rounds=8)
     problem = tasks(weights, "orthogonal means", 6, 3, 2, 32, seed=43)
     longer = Problem(problem.X, problem.s, 8 * problem.directions, 0.25 * problem.basis)
     one, other = bounds(weights, problem, torch.float64), bounds(weights, longer, torch.float64)
+    shortest = min(float(p.norm(dim=-1).min()) for p in (longer.basis, longer.directions))
+    solver = 8 * 3 * unit_roundoff(torch.float64) * float(torch.linalg.cond(problem.basis).max())
+    relative = weights.plan.rounds * 2 * (solver + 2 * REST / shortest)
     for name in ("means", "weights", "whitening", "tangent"):
         a, b = getattr(one, name), getattr(other, name)
-        assert torch.allclose(a, b, rtol=1e-6, atol=0.0), name
+        assert bool(a.isfinite().any())
+        assert torch.equal(a.isfinite(), b.isfinite())
+        assert bool(((a - b).abs() <= relative * b)[b.isfinite()].all()), name

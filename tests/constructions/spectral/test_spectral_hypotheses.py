@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from constructed_spectral import ESTIMATED, SMALL, baseline, built, gathered, run, tasks
+from constructed_spectral import ESTIMATED, SMALL, apart, baseline, built, gathered, run, tasks
 from torch import Tensor
 
-from baselines.spectral import Status
+from baselines.spectral import Status, smallest_variance
 from constructions.language.hypotheses import HypothesisError
 from constructions.spectral.exact import Problem
 from constructions.spectral.hypotheses import (
@@ -279,7 +279,11 @@ def test_marked_tasks_are_nan_and_the_others_as_without_them() -> None:
         assert bool(getattr(marked, name)[[1, 3]].isnan().all()), name
     alone = weights.run(X[[0, 2]], 1, g[[0, 2]], basis[[0, 2]], on_failure="mark")
     assert alone.failures == {}
-    assert float((marked.means[[0, 2]] - alone.means).abs().max()) < 1e-12
+    # The sums of a batch of another size may be in another order.
+    right = Problem(X[[0, 2]], torch.ones(2, dtype=torch.float64), g[[0, 2]], basis[[0, 2]])
+    rounding = apart(weights, right).means
+    assert bool(rounding.isfinite().all())
+    assert bool(((marked.means[[0, 2]] - alone.means).norm(dim=-1) <= rounding).all())
     assert set(marked.task(3).failures) == {0}
     assert marked.task(2).failures == {}
     with pytest.raises(SpectralError, match="task 3: "):
@@ -339,8 +343,9 @@ def test_problems_are_the_tasks_of_one_size_without_padding() -> None:
 
 def test_the_least_eigenvalue_is_that_of_the_covariance() -> None:
     X = normal(4, 30, 3) + 5
-    expected = [np.linalg.eigvalsh(np.cov(x.T.numpy(), bias=True))[0] for x in X]
-    assert least_eigenvalue(X).tolist() == pytest.approx(expected, rel=1e-12)
+    expected = torch.tensor([np.linalg.eigvalsh(np.cov(x.T.numpy(), bias=True))[0] for x in X])
+    error = smallest_variance(X)[1]  # its derivation is in baselines/spectral.py; numpy rounds as much
+    assert bool(((least_eigenvalue(X) - expected).abs() <= 2 * error).all())
 
 
 # --- what gather refuses ---------------------------------------------------------------------------------

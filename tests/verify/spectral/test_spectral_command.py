@@ -61,6 +61,7 @@ def test_the_grid_is_measured_swept_and_written(tmp_path, read_in):
     assert results["broken"] == 0
     [row] = results["rows"]
     assert row["tasks"] + sum(int(part.split()[0]) for part in row["failed"].split(", ") if part) == 2
+    # Every bound held, above; this is small beside the means, 1 and longer, so that bounds alone do not pass.
     assert row["median"] <= row["worst"] <= 1e-2
     names = ("rounds", "N") if read_in == "products" else ("rounds", "pieces", "N")
     assert list(dict.fromkeys(p["sweep"] for p in results["sweeps"])) == list(names)
@@ -78,10 +79,16 @@ def test_own_points_get_estimates_close_to_the_truth(own, tmp_path, variance):
     assert outcome.code == 0, outcome.err
     results = strict_json(out / "results.json")
     found = np.array(sorted(e["mean"] for e in results["estimates"]))
+    assert len(results["estimates"]) == 2
     # The moments of 400 points: four standard errors of a mean of 200 points with deviation 1.2, tripled.
     assert np.abs(found - MEANS[[1, 0]]).max() <= 3 * 4 * 1.2 / 200**0.5
-    for e in results["estimates"]:
-        assert e["mean"] == pytest.approx(e["reference_mean"], rel=1e-9)
+    # The bound of the means, of one task its own, is relative to the length of the largest mean.
+    [row] = results["rows"]
+    means, loops = (np.array([e[name] for e in results["estimates"]]) for name in ("mean", "reference_mean"))
+    allowed = row["bound"] * np.linalg.norm(loops, axis=1).max()
+    assert row["claimed"] == row["tasks"] == 1
+    assert allowed < 1e-9  # iterated until rounding alone is left: beside means of size 1 it says something
+    assert np.linalg.norm(means - loops, axis=1).max() <= allowed
     assert results["sweeps"] == []
     assert "component 1: weight" in outcome.out
 
@@ -117,10 +124,16 @@ def test_layers_without_deflation_are_reported_broken(tmp_path, monkeypatch):
     assert strict_json(tmp_path / "broken" / "results.json")["passed"] is False
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name.startswith("spectral-")])
+LINES = [name for name in CHECKS if name.startswith("spectral-")]
+assert LINES
+
+
+@pytest.mark.parametrize("name", LINES)
 def test_the_lines_of_the_ledger_hold(name):
     torch.manual_seed(0)
-    for record in CHECKS[name](3, 120):
+    records = list(CHECKS[name](3, 120))
+    assert records
+    for record in records:
         assert record.passed, record
         assert record.instances > 0
         assert record.evidence == "sampled"
