@@ -37,7 +37,7 @@ from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import Place, apply, clear, move, place
+from constructions.language.mlp import Gated, apply, clear, move, place
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot
@@ -100,7 +100,7 @@ def first_turn(b: SweepBlocks) -> Layer:
     return Layer("turn", mlp=(_to_turn(b, b.turn),))
 
 
-def _to_turn(b: SweepBlocks, turn: Block) -> Place:
+def _to_turn(b: SweepBlocks, turn: Block) -> Gated:
     return place(b.ids, by=turn, write=b.E, bound=1.0)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from constructions.language.assembly import Layer
 from constructions.language.heads import HeadSum, linear_pair
-from constructions.language.mlp import Pick, Place, clear, pick, place
+from constructions.language.mlp import Gated, clear, pick, place
 from constructions.language.stream import Block
 from constructions.matrices.products import score, times_transposed
 
 
-def diagonal(A: Block, ids: Block, write: Block, bound: float) -> Pick:
+def diagonal(A: Block, ids: Block, write: Block, bound: float) -> Gated:
     """``write_i = A_ii`` for ``|A_ij| <= bound``: a part of an MLP."""
     return pick(A, by=ids, write=write, bound=bound)
 
@@ -28,7 +28,7 @@ def as_column(ids: Block, A: Block, member: Block, write: Block) -> HeadSum:
     return linear_pair(score(ids, A), member, write)
 
 
-def as_diagonal(column: Block, ids: Block, write: Block, bound: float) -> Place:
+def as_diagonal(column: Block, ids: Block, write: Block, bound: float) -> Gated:
     """``write_i = column_i e_i`` for ``|column| <= bound``: a part of an MLP."""
     return place(column, by=ids, write=write, bound=bound)
 

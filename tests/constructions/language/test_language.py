@@ -175,10 +175,10 @@ def test_parts_of_an_mlp_print_and_say_what_they_touch() -> None:
     assert moved.approximation_error == clear(S.x).approximation_error == 0
 
 
-def test_apply_needs_equal_widths_or_a_scalar() -> None:
+def test_apply_writes_a_width_that_divides_what_it_reads() -> None:
     with pytest.raises(ValueError, match=r"reads x\[0:8\] and writes slot\[16:19\]"):
         apply(SQUARE, read=S.x, write=S.slot)
-    with pytest.raises(ValueError, match="widths must agree"):
+    with pytest.raises(ValueError, match="read and written must divide 1"):
         apply(SQUARE, read=S.scalar, write=S.x)
 
 
