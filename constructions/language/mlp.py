@@ -364,10 +364,6 @@ def apply(
     if entries % read.width or entries % write.width:
         less = "" if minus is None else f" less {minus!r}"
         raise ValueError(
-            f"apply reads {read!r}{less} and writes {write!r}; the widths must divide the larger"
-        )
-    if minus is not None and set(read.columns) & set(minus.columns):
-        raise ValueError(
             f"apply reads {read!r}{less} and writes {write!r}; "
             f"the widths read and written must divide {entries}"
         )
