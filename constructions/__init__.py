@@ -2,7 +2,8 @@
 
 from constructions.em.pieces import Pieces
 from constructions.em.run import EMRun
-from constructions.em.weights import EMConstruction, em_construction
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 from constructions.language import curves
 from constructions.language.assembly import AssemblyError, Construction, Layer
 from constructions.language.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from constructions.em.pieces import log_chord_error
 from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound, reach_of_points
 from constructions.em.step_rounding import StepData
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 
 
 @dataclass(frozen=True, eq=False)

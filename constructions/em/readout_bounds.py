@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, unit_roundoff
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, unit_roundoff
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,8 +17,30 @@ from constructions.language.hypotheses import HypothesisError
 WEIGHT_SUM_TOLERANCE = 1e-6
 """|sum of weights - 1| accepted: six typed decimals. EM does not see the factor, which is divided out."""
 
+CovarianceType = Literal["unit", "tied_spherical", "spherical", "diagonal", "tied", "full"]
+COVARIANCE_TYPES: tuple[CovarianceType, ...] = get_args(CovarianceType)
+COVARIANCE_SHAPES: dict[CovarianceType, str] = {
+    "tied_spherical": "",
+    "spherical": "K",
+    "diagonal": "Kd",
+    "tied": "dd",
+    "full": "Kdd",
+}
+"""Sizes of the covariances of one task, a letter an axis."""
+
 Array = Tensor | NDArray[np.floating]
 Tasks = Array | Sequence[Array]
+
+
+class Range(NamedTuple):
+    """Where the eigenvalues of covariances may lie."""
+
+    low: float
+    high: float
+
+    def holds(self, least: Tensor, largest: Tensor) -> Tensor:
+        """Whether both ends lie within; False for what is no number."""
+        return (least >= self.low) & (largest <= self.high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +51,8 @@ class TaskBatch:
         X: (B, N, d0) points. weights: (B, K0). means: (B, K0, d0).
         n_samples, n_components, n_features: (B,) the true sizes of each task.
         single: the caller gave one task without a batch dimension.
+        covariance_type: the kind of covariances.
+        covariances: (B, ...) with K0 and d0 in place of K and d: COVARIANCE_SHAPES; None of unit ones.
     """
 
     X: Tensor
@@ -37,6 +62,8 @@ class TaskBatch:
     n_components: Tensor
     n_features: Tensor
     single: bool
+    covariance_type: CovarianceType = "unit"
+    covariances: Tensor | None = None
 
     @property
     def token_mask(self) -> Tensor:
@@ -48,6 +75,11 @@ class TaskBatch:
         """(B, K0) bool, True at components that the task has."""
         return torch.arange(self.weights.shape[1], device=self.X.device) < self.n_components[:, None]
 
+    @property
+    def feature_mask(self) -> Tensor:
+        """(B, d0) bool, True at coordinates that the task has."""
+        return torch.arange(self.X.shape[2], device=self.X.device) < self.n_features[:, None]
+
 
 def gather_tasks(
     X: Tasks,
@@ -57,6 +89,8 @@ def gather_tasks(
     max_components: int,
     dtype: torch.dtype,
     device: object,
+    covariances: Tasks | None = None,
+    covariance_type: CovarianceType = "unit",
 ) -> TaskBatch:
     """Pad tasks to ``(max(N), max_components, max_dim)``.
 
@@ -66,9 +100,12 @@ def gather_tasks(
         means: (K, d), (B, K, d), or B arrays (K_b, d_b).
         max_dim, max_components: d0 and K0.
         dtype, device: of the padded tensors; numbers are rounded to ``dtype`` here, once.
+        covariances: shaped as COVARIANCE_SHAPES says, (B, ...), or B arrays; None of unit ones.
+        covariance_type: their kind.
 
     Raises:
-        HypothesisError: shapes that do not fit together, more than d0 columns or K0 components.
+        HypothesisError: shapes that do not fit together, more than d0 columns or K0 components, too few
+            points for the kind, covariances that are missing or of unit kind.
     """
     single = isinstance(X, Tensor | np.ndarray) and X.ndim == 2
     points, priors, centres = (_as_list(part, single) for part in (X, weights, means))
@@ -99,7 +136,76 @@ def gather_tasks(
         sizes([len(w) for w in priors]),
         sizes([x.shape[1] for x in points]),
         single,
+        covariance_type,
+        _gather_covariances(points, priors, covariances, single, padded_means, covariance_type),
     )
+
+
+def _gather_covariances(
+    points: list[Tensor],
+    priors: list[Tensor],
+    given: Tasks | None,
+    single: bool,
+    like: Tensor,
+    covariance_type: CovarianceType,
+) -> Tensor | None:
+    """(B, ...), zeros beyond the sizes of each task; like (B, K0, d0)."""
+    if (given is None) != (covariance_type == "unit"):
+        have = "none" if given is None else "covariances"
+        need = "none" if covariance_type == "unit" else "those of the start"
+        raise HypothesisError(f"got {have} for {covariance_type} covariances; {need} are needed")
+    if given is None:
+        return None
+    found = _as_list(given, single)
+    if len(found) != len(points):
+        raise HypothesisError(f"got {len(points)} data sets and {len(found)} covariances; need one each")
+    letters = COVARIANCE_SHAPES[covariance_type]
+    largest = {"K": like.shape[1], "d": like.shape[2]}
+    padded = like.new_zeros(len(points), *(largest[letter] for letter in letters))
+    for place, (x, w, S) in enumerate(zip(points, priors, found, strict=True)):
+        sizes = {"K": len(w), "d": x.shape[1]}
+        shape = tuple(sizes[letter] for letter in letters)
+        if tuple(S.shape) != shape:
+            raise HypothesisError(
+                f"{covariance_type} covariances of K = {len(w)}, d = {x.shape[1]} have shape {shape}; "
+                f"got {tuple(S.shape)}"
+            )
+        if "dd" in letters and len(x) <= x.shape[1]:
+            raise HypothesisError(
+                f"got N = {len(x)} points in d = {x.shape[1]} coordinates; "
+                f"{covariance_type} covariances need N > d"
+            )
+        padded[(place, *(slice(size) for size in shape))] = S
+    return padded
+
+
+def trimmed(covariances: Tensor, covariance_type: CovarianceType, components: int, features: int) -> Tensor:
+    """(..., K0 and d0 by the kind) cut to ``components`` and ``features``."""
+    sizes = {"K": components, "d": features}
+    return covariances[(..., *(slice(sizes[letter]) for letter in COVARIANCE_SHAPES[covariance_type]))]
+
+
+def spectrum(covariances: Tensor, tasks: TaskBatch, eigenvalues: Range) -> tuple[Tensor, Tensor]:
+    """(B,) least and largest eigenvalue of the covariances that the tasks have; NaN where one is none.
+
+    Computed in float64. ``eigenvalues`` are stood in for those of absent components and coordinates.
+    """
+    letters = COVARIANCE_SHAPES[tasks.covariance_type]
+    inside, S = math.sqrt(eigenvalues.low * eigenvalues.high), covariances.to(torch.float64)
+    absent = ~tasks.feature_mask
+    if "dd" in letters:
+        absent = absent if letters == "dd" else absent[:, None] | ~tasks.component_mask[:, :, None]
+        S = S + inside * torch.diag_embed(absent.to(S))
+        known = S.isfinite().flatten(-2).all(-1)
+        eye = torch.eye(S.shape[-1]).to(S)
+        found = torch.linalg.eigvalsh(torch.where(known[..., None, None], S, eye))
+        found = torch.where(known[..., None], found, torch.nan)
+    elif letters == "Kd":
+        found = S.masked_fill(absent[:, None] | ~tasks.component_mask[:, :, None], inside)
+    else:
+        found = S.masked_fill(~tasks.component_mask, inside) if letters else S
+    found = found.reshape(len(S), -1)
+    return found.amin(-1), found.amax(-1)
 
 
 def _as_list(part: Tasks, single: bool) -> list[Tensor]:
@@ -137,13 +243,16 @@ def largest_radius(dim: int, dtype: torch.dtype) -> float:
     return math.sqrt(torch.finfo(dtype).max / (8 * dim))
 
 
-def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch:
+def check_hypotheses(
+    tasks: TaskBatch, radius: float, floor: float, eigenvalues: Range | None = None
+) -> TaskBatch:
     """Refuse what the theorem does not cover; return the tasks with weights divided by their sum.
 
     Raises:
         HypothesisError: a floor below the smallest normal number of the tasks' dtype; a radius whose squares
             leave that dtype; a value that is not finite; a coordinate of a point or mean beyond ``radius``;
-            weights that are not above ``floor`` or do not sum to 1.
+            weights that are not above ``floor`` or do not sum to 1; covariances that are not symmetric or
+            have an eigenvalue outside ``eigenvalues``.
     """
     smallest = torch.finfo(tasks.X.dtype).tiny
     if floor < smallest:
@@ -154,7 +263,9 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch
             f"the radius is {radius:g}; in {tasks.X.dtype} with d0 = {tasks.X.shape[-1]} it is at most "
             f"{widest:.3g}, so that its squares stay finite"
         )
-    for name, values in (("X", tasks.X), ("weights", tasks.weights), ("means", tasks.means)):
+    given = [("X", tasks.X), ("weights", tasks.weights), ("means", tasks.means)]
+    given += [] if tasks.covariances is None else [("covariances", tasks.covariances)]
+    for name, values in given:
         if not bool(values.isfinite().all()):
             bad = values[~values.isfinite()].flatten()[0]
             raise HypothesisError(f"{name} holds {float(bad)}; every value must be finite")
@@ -177,7 +288,26 @@ def check_hypotheses(tasks: TaskBatch, radius: float, floor: float) -> TaskBatch
         raise HypothesisError(
             f"weights sum to {float(worst):.9g}; they must sum to 1 within {WEIGHT_SUM_TOLERANCE:g}"
         )
+    if tasks.covariances is not None and eigenvalues is not None:
+        _check_covariances(tasks, tasks.covariances, eigenvalues)
     return replace(tasks, weights=tasks.weights / total[:, None])
+
+
+def _check_covariances(tasks: TaskBatch, S: Tensor, eigenvalues: Range) -> None:
+    if "dd" in COVARIANCE_SHAPES[tasks.covariance_type] and not torch.equal(S, S.mT):
+        apart = float((S - S.mT).abs().max())
+        raise HypothesisError(f"covariances are not symmetric: entries differ by {apart:.3g}")
+    least, largest = (float(ends) for ends in _ends(spectrum(S, tasks, eigenvalues)))
+    for name, value in (("least", least), ("largest", largest)):
+        if not eigenvalues.low <= value <= eigenvalues.high:
+            raise HypothesisError(
+                f"the {name} eigenvalue of a covariance is {value:.6g}; this construction takes those in "
+                f"[{eigenvalues.low:g}, {eigenvalues.high:g}]"
+            )
+
+
+def _ends(found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return found[0].amin(), found[1].amax()
 
 
 def _rounded(radius: float, dtype: torch.dtype, largest: float) -> str:

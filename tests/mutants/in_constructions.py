@@ -221,7 +221,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "responsibilities by the number of tokens of a slot",
-        "constructions/em/weights.py",
+        "constructions/em/unit.py",
         "dot(q.log_pi, k.slot) - k.half_norm2 - k.log_count",
         "dot(q.log_pi, k.slot) - k.half_norm2",
         ("tests/constructions/em/test_constructed_em_mutations.py::test_the_right_construction_passes",),
@@ -229,7 +229,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the whole of |mu|^2 after a step",
-        "constructions/em/weights.py",
+        "constructions/em/unit.py",
         "apply(square, read=s.mu, write=s.half_norm2, scale=0.5)",
         "apply(square, read=s.mu, write=s.half_norm2, scale=1.0)",
         ("tests/constructions/em/test_constructed_em_mutations.py::test_the_right_construction_passes",),

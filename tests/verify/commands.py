@@ -17,7 +17,8 @@ import torch
 import typer
 
 from console.errors import run_command
-from constructions.em.weights import EMConstruction, e_layer, em_construction, m_layer
+from constructions.em.unit import EMConstruction, e_layer, m_layer
+from constructions.em.weights import em_construction
 from constructions.language.assembly import Construction
 from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear

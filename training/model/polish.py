@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from constructions import em_construction
 from constructions.em.tasks import TaskBatch
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.arguments import check_whole
 from constructions.language.compiled import Compiled
 from constructions.language.readout import AttentivePooling

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from constructions.em.readout_bounds import read_out_bound
-from constructions.em.weights import SOURCE, em_construction
+from constructions.em.shared import SOURCE
+from constructions.em.weights import em_construction
 from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import StepComparison
 from verify.em.measure import measure

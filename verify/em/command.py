@@ -17,7 +17,9 @@ from console.folder import file_digest
 from console.options import as_typed, plain_value
 from console.terminal import progress
 from console.typed_json import to_plain
-from constructions.em.weights import SOURCE, EMConstruction, em_construction
+from constructions.em.shared import SOURCE
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 from constructions.language.hypotheses import HypothesisError
 from verify.em.estimates import as_estimates, best_estimate, scale_remark
 from verify.em.measure import Measurement, measure

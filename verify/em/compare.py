@@ -10,7 +10,7 @@ from torch import Tensor
 from baselines.em_paths import reference_step
 from constructions.em.bounds import StepBound, one_step_bound
 from constructions.em.step_rounding import StepData
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.rounding import length
 
 

@@ -14,8 +14,9 @@ from constructions.em.bounds import one_step_bound
 from constructions.em.path_bounds import PathBound, path_bound
 from constructions.em.pieces import Pieces
 from constructions.em.run import EMRun
+from constructions.em.shared import SOURCE
 from constructions.em.step_rounding import StepData
-from constructions.em.weights import SOURCE, EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.rounding import length
 from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import StepComparison, compare_step

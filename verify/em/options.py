@@ -10,7 +10,7 @@ import torch
 from baselines.starts import STARTS
 from console.errors import BadInputError
 from console.options import in_open_unit
-from constructions.em.weights import LARGEST_RADIUS
+from constructions.em.shared import LARGEST_RADIUS
 from verify.engine import options
 
 

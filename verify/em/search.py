@@ -18,8 +18,10 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
+from constructions.em.shared import LARGEST_RADIUS
 from constructions.em.tasks import largest_radius
-from constructions.em.weights import LARGEST_RADIUS, EMConstruction, em_construction
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import StepComparison, compare_step
 from verify.em.families import DTYPE, EDGES, WITHIN, Place, Size, drawn, whole

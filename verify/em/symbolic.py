@@ -11,7 +11,8 @@ from typing import Any
 import sympy as sp
 import torch
 
-from constructions.em.weights import EMConstruction, em_construction
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 
 Matrix = Any  # sympy's matrices: their entries carry no types
 

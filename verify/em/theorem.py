@@ -10,9 +10,11 @@ from torch import Generator, Tensor
 
 from baselines.em_paths import reference_path
 from constructions.em.path_bounds import path_bound
+from constructions.em.shared import SOURCE
 from constructions.em.step_rounding import StepData
 from constructions.em.tasks import TaskBatch, check_hypotheses, gather_tasks
-from constructions.em.weights import SOURCE, EMConstruction, em_construction
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
 from constructions.language.structured.partitions import Tokens
 from verify.em import families

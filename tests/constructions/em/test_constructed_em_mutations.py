@@ -23,7 +23,7 @@ from constructions import (
     dot,
     em_construction,
 )
-from constructions.em.weights import e_layer, m_layer
+from constructions.em.unit import e_layer, m_layer
 from constructions.language.structured.evaluation import DenseEvaluator, Evaluation
 
 # Many pieces: bounds near 1e-5, so that a small mistake shows. N = 13, K = 4: slots of 4, 3, 3, 3 tokens.

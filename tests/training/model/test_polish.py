@@ -17,7 +17,7 @@ from constructions import EMRun
 from constructions.em.bounds import one_step_bound
 from constructions.em.path_bounds import path_bound
 from constructions.em.step_rounding import StepData
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma
 from training.model.polish import Polish

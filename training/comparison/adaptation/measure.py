@@ -1,6 +1,6 @@
 """How many EM layers a network is worth, and how many it needs behind it.
 
-An EM step is two constructed layers (constructions.em.weights). The curves are made with exact EM steps of
+An EM step is two constructed layers (constructions.em.unit). The curves are made with exact EM steps of
 baselines.em; `polish_check` measures how far the constructed layers are from these.
 """
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from constructions.em.tasks import gather_tasks
-from constructions.em.weights import EMConstruction, em_construction
+from constructions.em.unit import EMConstruction
+from constructions.em.weights import em_construction
 from training.comparison.attention.row_correlation import Moves, among_like, centred, correlation, residual
 from training.comparison.common.em_answers import AnsweredTasks, responsibilities
 from training.comparison.common.recording import Recording, attention_of, head_scores, layers_of

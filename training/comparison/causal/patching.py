@@ -30,7 +30,7 @@ from training.comparison.common.em_answers import AnsweredTasks
 from training.model.tgmm import Estimate
 
 FLOOR = 1e-8
-"""Responsibilities below it count as it, as in the constructed E layer (constructions.em.weights)."""
+"""Responsibilities below it count as it, as in the constructed E layer (constructions.em.unit)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from constructions import em_construction
 from constructions.em.tasks import TaskBatch
-from constructions.em.weights import EMConstruction
+from constructions.em.unit import EMConstruction
 from constructions.language.readout import AttentivePooling
 from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, generator_of

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from baselines.em_steps import em_step
 from baselines.mixture import Mixture
 from console.typed_json import from_plain, to_plain
-from constructions.em.weights import em_stream
+from constructions.em.unit import em_stream
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.recording import record
