@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,13 +30,16 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
     Attributes:
         floor, radius: as given.
         log_resp, log_pi: the logarithms of responsibilities and weights.
+        covariance_type: the kind of covariances.
+        eigenvalues: where theirs may lie; None where these are all the unit matrix.
     """
 
     floor: float
     radius: float
     log_resp: PiecewiseLinear
     log_pi: PiecewiseLinear
-    covariance_type: ClassVar[CovarianceType] = "unit"
+    covariance_type: CovarianceType
+    eigenvalues: Range | None
 
     @property
     def max_dim(self) -> int:
@@ -47,11 +50,6 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
     def max_components(self) -> int:
         """K0."""
         return self.stream.slot.width
-
-    @property
-    def eigenvalues(self) -> Range | None:
-        """Where the eigenvalues of covariances may lie; None where these are all the unit matrix."""
-        return None
 
     @functools.cached_property
     def e_place(self) -> int:

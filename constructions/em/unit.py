@@ -98,7 +98,7 @@ def unit_construction(
         layers=(e_layer(s, log_resp), m_layer(s, log_pi, square)),
         loops=steps,
     )
-    return EMConstruction(construction, floor, radius, log_resp, log_pi, counts, square)
+    return EMConstruction(construction, floor, radius, log_resp, log_pi, "unit", None, counts, square)
 
 
 @dataclass(frozen=True, eq=False)

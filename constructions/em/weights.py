@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
+from constructions.em.constructed import ConstructedEM
 from constructions.em.pieces import Pieces, Split
+from constructions.em.tasks import COVARIANCE_TYPES, CovarianceType
 from constructions.em.unit import EMConstruction, unit_construction
+from constructions.em.variances import VarianceEM, VariancePieces, variance_construction
+
+EIGENVALUES = (1e-4, 1e4)
+"""Where eigenvalues of covariances lie, unless told otherwise."""
 
 
+@overload
 def em_construction(
     max_dim: int,
     max_components: int,
@@ -14,19 +23,60 @@ def em_construction(
     floor: float = 1e-8,
     radius: float = 12.0,
     split: Split = "optimal",
-) -> EMConstruction:
+    *,
+    covariance_type: Literal["unit"] = "unit",
+) -> EMConstruction: ...
+
+
+@overload
+def em_construction(
+    max_dim: int,
+    max_components: int,
+    steps: int,
+    pieces: int | VariancePieces,
+    floor: float = 1e-8,
+    radius: float = 12.0,
+    *,
+    covariance_type: Literal["tied_spherical", "spherical", "diagonal"],
+    eigenvalues: tuple[float, float] = EIGENVALUES,
+) -> VarianceEM: ...
+
+
+def em_construction(
+    max_dim: int,
+    max_components: int,
+    steps: int,
+    pieces: int | Pieces | VariancePieces,
+    floor: float = 1e-8,
+    radius: float = 12.0,
+    split: Split = "optimal",
+    *,
+    covariance_type: CovarianceType = "unit",
+    eigenvalues: tuple[float, float] = EIGENVALUES,
+) -> ConstructedEM:
     """Build L steps of EM for every d <= max_dim, K <= max_components and N >= K.
 
     Args:
         max_dim, max_components: d0 and K0.
-        steps: L; two layers a step, one block of weights applied L times.
-        pieces: linear pieces a function on average, ``3 * pieces`` in all, or the exact numbers.
+        steps: L; one block of weights applied L times. Layers a step: 2 unit, 3 spherical and diagonal, 4
+            tied spherical.
+        pieces: linear pieces a function on average, or the exact numbers.
         floor: responsibilities and weights below it are treated as if they were at it; in (0, 1).
         radius: largest absolute coordinate of points and means.
-        split: how an integer ``pieces`` is shared; see :func:`split_pieces`. The optimum depends on
-            ``max_dim`` and ``radius``; pass :class:`Pieces` to compare constructions of different sizes.
+        split: of unit covariances, how an integer ``pieces`` is shared; see :func:`split_pieces`. The optimum
+            depends on ``max_dim`` and ``radius``; pass :class:`Pieces` to compare constructions of different
+            sizes.
+        covariance_type: as in baselines.gaussian.
+        eigenvalues: of kinds other than unit, the range in which all eigenvalues of covariances lie.
 
     Raises:
         ValueError: a number outside these ranges, named in the message.
     """
-    return unit_construction(max_dim, max_components, steps, pieces, floor, radius, split)
+    if covariance_type not in COVARIANCE_TYPES:
+        raise ValueError(
+            f"covariance_type is {covariance_type!r}; it is one of {', '.join(COVARIANCE_TYPES)}"
+        )
+    sizes = max_dim, max_components, steps
+    if covariance_type == "unit":
+        return unit_construction(*sizes, pieces, floor, radius, split)  # pyright: ignore[reportArgumentType]
+    return variance_construction(covariance_type, *sizes, pieces, floor, radius, eigenvalues)  # pyright: ignore[reportArgumentType]
