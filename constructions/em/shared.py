@@ -38,21 +38,25 @@ def floored_log(floor: float, pieces: int) -> PiecewiseLinear:
     return chords(curves.log, geometric(floor, 1.0, pieces), inputs=(0.0, 1.0))
 
 
-def responsibility_head(s: Stream, fit: Score, norm: Score | Operand) -> Head:
+def responsibility_head(s: Stream, fit: Score, norm: Score | Operand, less: Score | Operand) -> Head:
     """``resp = softmax_k(fit + log pi_k - norm)`` at every token.
 
     ``log_pi`` stands on the query side and ``slot`` on the key side: that picks ``log pi_k(j)`` without a
-    gate. ``log_count`` makes every component count once although its slot is held by several tokens.
+    gate. ``less`` is the log of the number of tokens that hold a slot: every component counts once.
     """
-    score = fit + dot(s.query.log_pi, s.key.slot) - norm - s.key.log_count
+    score = fit + dot(s.query.log_pi, s.key.slot) - norm - less
     return SoftmaxHead(score, read=s.slot, write=s.resp)
 
 
-def mean_head(s: Stream, read: Block, write: Block) -> Head:
-    """``write = sum_j r_jk read_j / sum_j r_jk`` at the tokens of slot k."""
-    return SoftmaxHead(dot(s.query.slot, s.key.log_resp), read=read, write=write)
+def mean_head(s: Stream, read: Block, write: Block, of: Operand, hidden: Score | None = None) -> Head:
+    """``write = sum_j r_jk read_j / sum_j r_jk`` at the tokens whose block ``of`` points at k.
+
+    ``hidden`` is taken off the score: large at keys that are no points.
+    """
+    score = dot(of, s.key.log_resp)
+    return SoftmaxHead(score if hidden is None else score - hidden, read=read, write=write)
 
 
-def weight_head(s: Stream) -> Head:
-    """``pi = mean_j r_j`` at every token."""
-    return SoftmaxHead(Score(), read=s.resp, write=s.pi)
+def weight_head(s: Stream, hidden: Score | None = None) -> Head:
+    """``pi = mean_j r_j`` at every token, over the points."""
+    return SoftmaxHead(Score() if hidden is None else -hidden, read=s.resp, write=s.pi)

@@ -49,7 +49,7 @@ def e_layer(s: Stream, log_resp: PiecewiseLinear) -> Layer:
     """Responsibilities by one head; the MLP takes their log and empties what the M layer will fill."""
     return Layer(
         "E",
-        heads=(responsibility_head(s, dot(s.query.x, s.key.mu), s.key.half_norm2),),
+        heads=(responsibility_head(s, dot(s.query.x, s.key.mu), s.key.half_norm2, s.key.log_count),),
         mlp=(
             apply(log_resp, read=s.resp, write=s.log_resp),
             clear(s.mu),
@@ -64,7 +64,7 @@ def m_layer(s: Stream, log_pi: PiecewiseLinear, square: PiecewiseLinear) -> Laye
     """Means and weights by two heads; the MLP refreshes ``log_pi`` and ``half_norm2``."""
     return Layer(
         "M",
-        heads=(mean_head(s, s.x, s.mu), weight_head(s)),
+        heads=(mean_head(s, s.x, s.mu, s.query.slot), weight_head(s)),
         mlp=(
             apply(log_pi, read=s.pi, write=s.log_pi),
             apply(square, read=s.mu, write=s.half_norm2, scale=0.5),

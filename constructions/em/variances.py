@@ -131,7 +131,7 @@ def e_layer(s: Stream, f: Functions) -> Layer:
     fit = -0.5 * dot(q.squares, k.precision)
     return Layer(
         "E",
-        heads=(responsibility_head(s, fit, 0.5 * log_det),),
+        heads=(responsibility_head(s, fit, 0.5 * log_det, k.log_count),),
         mlp=(
             apply(f.log_resp, read=s.resp, write=s.log_resp),
             *(clear(block) for block in (s.precision, s.log_det, s.pi, s.log_pi)),
@@ -146,9 +146,9 @@ def m_layer(s: Stream, f: Functions, radius: float) -> Layer:
     return Layer(
         "M",
         heads=(
-            mean_head(s, s.x, s.new_mu),
-            mean_head(s, s.wide_x, s.wide_mu),
-            mean_head(s, s.squares, s.second),
+            mean_head(s, s.x, s.new_mu, s.query.slot),
+            mean_head(s, s.wide_x, s.wide_mu, s.query.slot),
+            mean_head(s, s.squares, s.second, s.query.slot),
             weight_head(s),
         ),
         mlp=(

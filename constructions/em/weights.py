@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from constructions.em.constructed import ConstructedEM
+from constructions.em.matrices import MatrixEM, MatrixPieces, matrix_construction
 from constructions.em.pieces import Pieces, Split
 from constructions.em.tasks import COVARIANCE_TYPES, CovarianceType
 from constructions.em.unit import EMConstruction, unit_construction
@@ -42,11 +43,25 @@ def em_construction(
 ) -> VarianceEM: ...
 
 
+@overload
 def em_construction(
     max_dim: int,
     max_components: int,
     steps: int,
-    pieces: int | Pieces | VariancePieces,
+    pieces: int | MatrixPieces,
+    floor: float = 1e-8,
+    radius: float = 12.0,
+    *,
+    covariance_type: Literal["tied", "full"],
+    eigenvalues: tuple[float, float] = EIGENVALUES,
+) -> MatrixEM: ...
+
+
+def em_construction(
+    max_dim: int,
+    max_components: int,
+    steps: int,
+    pieces: int | Pieces | VariancePieces | MatrixPieces,
     floor: float = 1e-8,
     radius: float = 12.0,
     split: Split = "optimal",
@@ -79,4 +94,5 @@ def em_construction(
     sizes = max_dim, max_components, steps
     if covariance_type == "unit":
         return unit_construction(*sizes, pieces, floor, radius, split)  # pyright: ignore[reportArgumentType]
-    return variance_construction(covariance_type, *sizes, pieces, floor, radius, eigenvalues)  # pyright: ignore[reportArgumentType]
+    make = matrix_construction if covariance_type in ("tied", "full") else variance_construction
+    return make(covariance_type, *sizes, pieces, floor, radius, eigenvalues)  # pyright: ignore[reportArgumentType]
