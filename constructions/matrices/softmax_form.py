@@ -249,7 +249,7 @@ def _check(construction: Construction, heads: Heads, hide: float | None) -> None
             f"epsilon and sink are {heads.epsilon!r} and {heads.sink!r}; they lie in (0, 1] and [0, 300]"
         )
     if hide is None and construction.kind == "mixed":
-        raise ValueError(f"hide is None and {name} has softmax layers; they need a positive, finite number")
+        raise ValueError(f"hide is None; {name} has softmax layers: a number is needed")
     if hide is not None:
         check_number(hide=hide)
         if not 0 < hide < math.inf:

@@ -108,7 +108,7 @@ def with_kinds(construction: Construction, dtype: torch.dtype, *kinds: str) -> T
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @torch.no_grad()
 def test_a_layer_of_the_wrong_kind_is_far_outside_the_bound(dtype: torch.dtype) -> None:
-    """With the right kinds the bound holds; with a wrong one half of the numbers are a thousand bounds off."""
+    """With the right kinds the bound holds; with a wrong one half of the numbers are 1000 bounds off."""
     case, _ = compiled(TestMixed, dtype)
     real = MASK[:, :, None].expand(-1, -1, 2).flatten(1)
 
