@@ -39,7 +39,7 @@ from torch import Tensor
 from constructions.language.arguments import check_number
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
-from constructions.language.mlp import MLPPart
+from constructions.language.mlp import Gated, MLPPart
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Block, Stream
@@ -260,8 +260,9 @@ def _check(construction: Construction, heads: Heads, hide: float | None) -> None
 def _check_sink(construction: Construction) -> None:
     """Refuse a pair whose keys or values are not 0 at the sink, which would count as a token there.
 
-    Followed through the passes until nothing changes: a function of the MLP may leave ``f(0)``, a softmax
-    head writes what the sink holds in ``read``, and a pair writes a sum over tokens where its query is not 0.
+    Followed through the passes until nothing changes: a function of the MLP may leave ``f(0)``, unless a gate
+    keeps it away; a softmax head writes what the sink holds in ``read``, and a pair writes a sum over tokens
+    where its query is not 0.
     """
     constant = [[not _is_zero_at_zero(part) for part in layer.mlp] for layer in construction.layers]
     left: dict[Block, str] = {}
@@ -273,7 +274,7 @@ def _check_sink(construction: Construction) -> None:
             after = {
                 block: layer.name
                 for part, always in zip(layer.mlp, constant[number], strict=True)
-                if always or any(block.whole in left for block in part.reads)
+                if always or any(block.whole in left for block in _moved_by(part))
                 for block in part.writes
             }
             cleared = {block for part in layer.mlp for block in part.clears}
@@ -297,6 +298,11 @@ def _written_at_sink(layer: Layer, left: dict[Block, str]) -> list[Block]:
         if any(block in left for block in (asks if layer.kind == "relu" else [head.read.whole])):
             found.append(head.write)
     return found
+
+
+def _moved_by(part: MLPPart) -> tuple[Block, ...]:
+    """The blocks of which one is not 0 where the part adds more than at 0: a gate at 0 lets nothing pass."""
+    return (part.by,) if isinstance(part, Gated) else part.reads
 
 
 def _is_zero_at_zero(part: MLPPart) -> bool:

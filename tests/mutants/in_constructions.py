@@ -120,8 +120,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "an f(0) at the sink that no pass clears",
         "constructions/matrices/softmax_form.py",
-        "if always or any(block.whole in left for block in part.reads)",
-        "if any(block.whole in left for block in part.reads)",
+        "if always or any(block.whole in left for block in _moved_by(part))",
+        "if any(block.whole in left for block in _moved_by(part))",
         (
             "tests/constructions/matrices/test_softmax_form.py::test_pairs_do_not_read_what_is_not_zero_at_the_sink",
         ),

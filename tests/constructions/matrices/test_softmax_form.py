@@ -34,7 +34,9 @@ from constructions.language.structured.partitions import Tokens
 from constructions.matrices import products
 from constructions.matrices.inverse import inverse_construction
 from constructions.matrices.machine import last_state, matrix_tokens
+from constructions.matrices.newton import reciprocal_construction
 from constructions.matrices.softmax_form import in_float32, linear_pairs, pair_error, softmax_form, with_sink
+from constructions.matrices.sweep import sweep_construction
 from constructions.tensor_power.softmax_bounds import Heads, heads_for
 
 N = 3
@@ -316,7 +318,7 @@ def em_tokens() -> Tokens:
 
 
 def test_em_beside_pairs_layer_by_layer() -> None:
-    """Softmax attention with the sink is that without it: weights that underflow and terms of exact zeros round
+    """Softmax attention with the sink is that without it: weights that underflow and exact zeros round
     nothing. The pairs are within their error; ``one`` is counted at the tokens alone.
     """
     plain, tokens = em_and_pairs(), em_tokens()
@@ -432,6 +434,17 @@ def test_a_loop_leaves_at_the_sink_what_its_second_pass_would_read() -> None:
     softmax_form(dataclasses.replace(looped, loops=1), Heads(0.25, 1, 30.0))
     with pytest.raises(ValueError, match=r"^all: .* reads A\[3:6\], which is not 0 at the sink after 'all'"):
         softmax_form(looped, Heads(0.25, 1, 30.0))
+
+
+def test_a_gate_keeps_away_from_pairs_what_an_mlp_leaves_at_the_sink() -> None:
+    """1/x by chords is put where ids are 1, and they are 0 at the sink; the logarithms of SWEEP have no gate.
+
+    Their pair would add log f(0) of the sink to the log-determinant.
+    """
+    heads = heads_for(1e-6, N, 3)
+    assert softmax_form(reciprocal_construction(N, 0.5, 2.0, 4, 2).construction, heads).kind == "softmax"
+    with pytest.raises(ValueError, match=r"^log det: .* reads logs\[\d+:\d+\], which is not 0 at the sink"):
+        softmax_form(sweep_construction(N, 0.5, 2.0, 8, 3, 8).construction, heads)
 
 
 @pytest.mark.parametrize("hide", [None, 0.0, -1.0, math.inf, math.nan, True, "9"])
