@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from constructions.language.heads import Head, HeadSum
+from constructions.language.heads import Attention, Head, HeadSum
 from constructions.language.mlp import MLPPart
 from constructions.language.program import Order, Times, flat, outline
 from constructions.language.resources import Resources, count_resources
@@ -37,7 +38,7 @@ class Layer:
 
     Attributes:
         name: how it is called in tables.
-        heads: each a head, or several that on purpose add into one block.
+        heads: each a head, or several that on purpose add into one block; all of one kind of attention.
         mlp: parts of the MLP, all reading the state after attention.
         unit_output: what the attention adds is divided by its Euclidean norm, token by token: an RMS norm
             with gain ``1/sqrt(D)``.
@@ -52,6 +53,18 @@ class Layer:
     def all_heads(self) -> tuple[Head, ...]:
         """The heads one by one."""
         return tuple(h for part in self.heads for h in (part.heads if isinstance(part, HeadSum) else (part,)))
+
+    @property
+    def kind(self) -> Attention | None:
+        """Softmax or ReLU; None without heads.
+
+        Raises:
+            AssemblyError: heads of both kinds.
+        """
+        kinds: set[Attention] = {head.attention for head in self.all_heads}
+        if len(kinds) > 1:
+            raise AssemblyError(f"{self.name}: a layer has one kind of attention, got {sorted(kinds)}")
+        return next(iter(kinds), None)
 
     @property
     def shape(self) -> LayerShape:
@@ -78,14 +91,15 @@ class Construction:
         loops: how many times the list of layers is applied.
         divide_by_tokens: ReLU attention divides by the number of real tokens.
         order: of one pass, with loops within it; see :func:`constructions.language.program.in_order`.
+        kind: of attention, softmax or relu; mixed where layers differ in it.
 
     Raises:
         AssemblyError: a block is read before it holds a value; a block that holds a value is written
             without being cleared; two parts of one sub-layer write one block; part of a block is written or
             cleared; an empty block is cleared; a key-only score term without a constant block ``one`` of
-            width 1; heads of different kinds; a norm without heads; softmax heads that divide by the number
-            of tokens; a loop whose end does not leave the blocks its start needs; an order that leaves out a
-        layer or names one that is not there.
+            width 1; heads of different kinds in one layer; no head in any layer; a norm without heads;
+            softmax heads that divide by the number of tokens; a loop whose end does not leave the blocks its
+            start needs; an order that leaves out a layer or names one that is not there.
     """
 
     name: str
@@ -96,15 +110,13 @@ class Construction:
     loops: int = 1
     divide_by_tokens: bool = False
     order: Order | None = None
-    kind: str = field(init=False)
+    kind: Literal["softmax", "relu", "mixed"] = field(init=False)
 
     def __post_init__(self) -> None:
-        kinds = {head.attention for layer in self.layers for head in layer.all_heads}
-        if len(kinds) != 1:
-            raise AssemblyError(
-                f"{self.name}: one kind of attention is needed, got {sorted(kinds) or 'no head'}"
-            )
-        object.__setattr__(self, "kind", kinds.pop())
+        kinds = {kind for layer in self.layers if (kind := layer.kind) is not None}
+        if not kinds:
+            raise AssemblyError(f"{self.name}: a head is needed in some layer, got no head")
+        object.__setattr__(self, "kind", "mixed" if len(kinds) > 1 else kinds.pop())
         if self.divide_by_tokens and self.kind != "relu":
             raise AssemblyError(
                 f"{self.name}: softmax weights sum to 1, there is no number of tokens to divide by"
@@ -212,13 +224,20 @@ class Construction:
                 raise AssemblyError(f"{layer.name}: {block!r} has two writers in one sub-layer")
 
     def shape(self, looped: bool = True) -> TransformerShape:
-        """The shape of the compiled transformer; unlooped, the layers are repeated instead."""
+        """The shape of the compiled transformer; unlooped, the layers are repeated instead.
+
+        Layers with heads name their kind of attention where the construction is mixed, and only there.
+        """
         written, loops = (self.layers, self.loops) if looped else (self._unrolled, 1)
+        mixed = self.kind == "mixed"
         return TransformerShape(
             width=self.stream.width,
-            layers=tuple(layer.shape for layer in written),
+            layers=tuple(
+                dataclasses.replace(layer.shape, attention=layer.kind) if mixed else layer.shape
+                for layer in written
+            ),
             loops=loops,
-            attention=self.kind,  # pyright: ignore[reportArgumentType]
+            attention="softmax" if self.kind == "mixed" else self.kind,
             divide_by_tokens=self.divide_by_tokens,
             order=None if self.order is None or not looped else self.sequence,
         )

@@ -162,13 +162,16 @@ class ExactTransformer:
 def _refuse_inexact(transformer: Transformer) -> None:
     shape = transformer.shape
     for name, value, accepted in (
-        ("attention", shape.attention, "relu"),
         ("activation", shape.activation, "relu"),
         ("norm", shape.norm, "none"),
     ):
         if value != accepted:
             raise ValueError(f"{name} is {value!r}; exact rational arithmetic takes {accepted!r} alone")
     for index, layer in enumerate(shape.layers):
+        if layer.heads and (kind := shape.kind_of(layer)) != "relu":
+            raise ValueError(
+                f"layer {index}: attention is {kind!r}; exact rational arithmetic takes 'relu' alone"
+            )
         if layer.output_norm:
             raise ValueError(f"layer {index} has an output norm; a root is no fraction, so it is refused")
 

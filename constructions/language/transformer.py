@@ -3,8 +3,9 @@
     H <- H + sum_heads A_head(H) H W_V W_O        A = softmax_rows(c H W_Q (H W_K)^T)  or  relu(the same)
     H <- H + act(H W_1 + b_1) W_2 + b_2
 
-Tokens are rows of ``H``, shape (..., N, D). ``c`` is ``score_scale``, 1 unless said: there is no hidden
-``1/sqrt(head_dim)``. ReLU attention does not divide by N unless asked to.
+All heads of a layer are of one kind, softmax or ReLU; layers may differ. Tokens are rows of ``H``, shape
+(..., N, D). ``c`` is ``score_scale``, 1 unless said: there is no hidden ``1/sqrt(head_dim)``. ReLU attention
+does not divide by N unless asked to.
 
 A padding token may hold anything, NaN too: each layer empties it before any product, since 0 * NaN is not 0,
 neither in a sum nor in the gradient of a weight. What comes out there means nothing, but is finite; a row of
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +38,14 @@ class LayerShape:
     """Sizes of one layer: number of heads, their dimension, hidden units of the MLP.
 
     With ``output_norm`` what the attention adds to the stream first passes an RMS norm (as in OLMo 2), whose
-    epsilon is 0.
+    epsilon is 0. ``attention`` is the kind of this layer; None: that of the transformer.
     """
 
     heads: int
     head_dim: int
     hidden: int
     output_norm: bool = False
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,16 @@ class TransformerShape:
         width: D, the width of the residual stream.
         layers: one shape a layer.
         loops: how many times the list of layers is applied, with the same weights.
-        attention, activation, norm: kinds; ``norm`` is applied to the input of each sub-layer.
+        attention, activation, norm: kinds; ``norm`` is applied to the input of each sub-layer, and
+            ``attention`` is that of the layers which name none.
         score_scale: c above.
         divide_by_tokens: ReLU attention divides by the number of keys that are not padding.
         causal: a token attends to itself and to those before it only; softmax attention.
         order: the numbers, from 0 on, of the layers that one pass applies; each once in turn unless said.
+
+    Raises:
+        ValueError: a kind of attention that is none, causal ReLU attention, or an order that names a layer
+            which is not there.
     """
 
     width: int
@@ -73,8 +80,13 @@ class TransformerShape:
     order: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.causal and self.attention != "softmax":
-            raise ValueError(f"causal attention is softmax attention here, got {self.attention!r}")
+        for kind in (self.attention, *map(self.kind_of, self.layers)):
+            if kind not in get_args(Attention):
+                raise ValueError(
+                    f"attention is {kind!r}, needs {' or '.join(map(repr, get_args(Attention)))}"
+                )
+            if self.causal and kind != "softmax":
+                raise ValueError(f"causal attention is softmax attention here, got {kind!r}")
         if self.order is not None and not set(self.order) <= set(range(len(self.layers))):
             raise ValueError(
                 f"order names layers up to {max(self.order)}; there are {len(self.layers)}, from 0"
@@ -84,6 +96,10 @@ class TransformerShape:
     def sequence(self) -> tuple[int, ...]:
         """The numbers of the layers that one pass applies, one after another."""
         return tuple(range(len(self.layers))) if self.order is None else self.order
+
+    def kind_of(self, layer: LayerShape) -> Attention:
+        """The kind of attention of a layer: its own, or that of the transformer."""
+        return self.attention if layer.attention is None else layer.attention
 
 
 class SelfAttention(nn.Module):
@@ -103,11 +119,16 @@ class SelfAttention(nn.Module):
             nn.init.normal_(weight, std=0.02)
         self.norm = nn.RMSNorm(shape.width, eps=0.0, dtype=dtype) if layer.output_norm else nn.Identity()
 
+    @property
+    def kind(self) -> Attention:
+        """Softmax or ReLU, in this layer."""
+        return self.shape.kind_of(self.layer)
+
     def forward(self, h: Tensor, key_mask: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D). ``key_mask`` (B, N) is True at real tokens."""
         h = emptied(h, key_mask)
         q, k, v = (torch.einsum("bnd,hde->bhne", h, w) for w in (self.query, self.key, self.value))
-        if self.shape.attention == "softmax":
+        if self.kind == "softmax":
             read = self._softmax_attention(q, k, v, key_mask)
         else:
             read = self._relu_attention(q, k, v, key_mask)

@@ -11,7 +11,17 @@ off by at most
     rounding        sum_k |alpha_k| / eps e^(k eps A) (e^(2 w_k) - 1 + gamma) sum_j |v_j|
 
 w_k the error of ``score - c`` and of exp. The MLPs stay as they are. The blocks of the construction keep
-their columns; ``sink`` and ``one``, 1 at every token, come after them.
+their columns; ``sink`` comes after them, and ``one``, 1 at every token, unless the construction has it: its
+own ``one`` is 0 at the sink, as are all its blocks.
+
+Layers that are softmax attention already get the scores
+
+    score_ij - hide <one_i, sink_j> + 2 hide <sink_i, sink_j>
+
+For a token they are those of the construction at the tokens and ``-hide`` at the sink, which may have up to
+e^-hide of the weight of a key of score 0. The sink gives itself ``hide`` or more and the tokens 0: it reads
+the 0 that it holds, and ``n e^-hide max |read|`` at most. What an MLP leaves at the sink, f(0), joins these
+scores; a pair may not read it.
 
 Source: lemmas 1 to 4 of paper_notes/softmax_is_enough.md.
 """
@@ -22,43 +32,60 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from constructions.language.arguments import check_number
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
+from constructions.language.mlp import Gated, MLPPart
 from constructions.language.rounding import gamma, unit_roundoff
-from constructions.language.scores import dot
-from constructions.language.stream import Operand, Stream
+from constructions.language.scores import Score, dot
+from constructions.language.stream import Block, Stream
 from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.sinh_pairs import pair_weights, product_error, weight_moment
 from constructions.tensor_power.softmax_bounds import EXP_ULPS, Heads, score_rounding
 
 
-def softmax_form(construction: Construction, heads: Heads) -> Construction:
+def softmax_form(construction: Construction, heads: Heads, hide: float | None = None) -> Construction:
     """The same layers with 2 p softmax heads for each pair of ReLU heads.
 
     Args:
-        construction: every ReLU head is one of a linear pair; blocks named other than ``sink`` and ``one``.
-        heads: eps, p and the score c of the sink.
+        construction: every ReLU head is one of a linear pair. A block ``one`` that it has is an input of
+            width 1, and is used.
+        heads: eps, p and the score c of the sink in the layers of pairs.
+        hide: needed where layers are softmax attention already: the sink keeps at most ``e^-hide`` of the
+            weight that a key of score 0 has there. In floating point that is an exact 0 where ``hide`` plus
+            the largest score is large enough for exp to underflow, 746 in float64 and 104 in float32.
 
     Raises:
-        ValueError: softmax heads, a division by the number of tokens, a lone ReLU head, a block named sink
-            or one, or numbers out of range.
+        ValueError: softmax attention alone, a division by the number of tokens, a lone ReLU head, a norm of
+            what attention writes, a block named sink, a block ``one`` that is none as above, a pair that
+            reads a block which the MLPs do not leave 0 at the sink, or numbers out of range.
     """
-    _check(construction, heads)
+    _check(construction, heads, hide)
     heads = in_float32(heads)
-    stream = Stream(**{block.name: block.width for block in construction.stream.blocks}, sink=1, one=1)
-    layers = tuple(
-        dataclasses.replace(layer, heads=_layer_heads(layer, stream, heads)) for layer in construction.layers
-    )
+    widths = {block.name: block.width for block in construction.stream.blocks}
+    own = {} if "one" in widths else {"one": 1}
+    stream = Stream(**widths, sink=1, **own)
+    of_others = dot(stream.query.one, stream.key.sink)
+    of_itself = dot(stream.query.sink, stream.key.sink)
+    # A sink that holds 1 in ``one`` has the first score at itself, too.
+    at_sink = heads.sink * (of_others if own else of_others + of_itself)
+    layers = []
+    for layer in construction.layers:
+        if layer.kind == "softmax" and hide is not None:
+            parts = _hidden(layer, 2 * hide * of_itself - hide * of_others)
+        else:
+            parts = _layer_heads(layer, at_sink, heads)
+        layers.append(dataclasses.replace(layer, heads=parts))
     return dataclasses.replace(
         construction,
         name=f"{construction.name}, softmax",
         stream=stream,
-        inputs=(*construction.inputs, stream.sink, stream.one),
-        layers=layers,
+        inputs=(*construction.inputs, stream.sink, *([stream.one] if own else [])),
+        layers=tuple(layers),
     )
 
 
@@ -88,7 +115,10 @@ def linear_pairs(part: Head | HeadSum) -> list[Head]:
 
 
 def with_sink(stream: Stream, tokens: Tokens) -> Tokens:
-    """The tokens of the construction with a sink before them, in the stream of its softmax form."""
+    """The tokens of the construction with a sink before them, in the stream of its softmax form.
+
+    The sink holds 0 in every block of the construction; in a ``one`` that the softmax form adds it holds 1.
+    """
     mask = tokens.places.mask
     places = Places(torch.cat([torch.ones_like(mask[:, :1]), mask], 1))
     values = {}
@@ -97,7 +127,8 @@ def with_sink(stream: Stream, tokens: Tokens) -> Tokens:
         values[block] = Value(places.each, torch.cat([torch.zeros_like(numbers[..., :1]), numbers], -1))
     like = next(iter(values.values())).numbers
     real = places.mask[:, None].to(like)
-    values[stream.one] = Value(places.each, real)
+    if stream.one not in values:
+        values[stream.one] = Value(places.each, real)
     values[stream.sink] = Value(places.each, torch.cat([real[..., :1], 0 * real[..., 1:]], -1))
     return Tokens(stream, places, values)
 
@@ -172,8 +203,19 @@ def _rounding(
     return total
 
 
-def _layer_heads(layer: Layer, stream: Stream, heads: Heads) -> tuple[Head | HeadSum, ...]:
-    at_sink = heads.sink * dot(Operand(stream.one, "query"), Operand(stream.sink, "key"))
+def _hidden(layer: Layer, away: Score) -> tuple[Head | HeadSum, ...]:
+    """The softmax heads of a layer with ``away`` added to every score."""
+
+    def hidden(head: Head) -> Head:
+        return dataclasses.replace(head, score=head.score + away)
+
+    return tuple(
+        HeadSum(tuple(map(hidden, part.heads))) if isinstance(part, HeadSum) else hidden(part)
+        for part in layer.heads
+    )
+
+
+def _layer_heads(layer: Layer, at_sink: Score, heads: Heads) -> tuple[Head | HeadSum, ...]:
     parts: list[HeadSum] = []
     for part in layer.heads:
         found: list[Head] = []
@@ -187,20 +229,85 @@ def _layer_heads(layer: Layer, stream: Stream, heads: Heads) -> tuple[Head | Hea
     return tuple(parts)
 
 
-def _check(construction: Construction, heads: Heads) -> None:
-    if construction.kind != "relu" or construction.divide_by_tokens:
-        what = "softmax" if construction.kind != "relu" else "relu over the number of tokens"
-        raise ValueError(f"{construction.name} has {what} attention; plain relu attention is needed")
-    for name in ("sink", "one"):
-        if name in construction.stream:
-            raise ValueError(f"{construction.name} has a block {name!r}; its softmax form adds its own")
+def _check(construction: Construction, heads: Heads, hide: float | None) -> None:
+    name, stream = construction.name, construction.stream
+    if construction.kind == "softmax" or construction.divide_by_tokens:
+        what = "softmax" if construction.kind == "softmax" else "relu over the number of tokens"
+        raise ValueError(f"{name} has {what} attention; plain relu attention is needed")
+    if "sink" in stream:
+        raise ValueError(f"{name} has a block 'sink'; its softmax form adds its own")
+    if "one" in stream and (stream.one.width != 1 or stream.one not in construction.inputs):
+        raise ValueError(f"{name} has a block {stream.one!r}; its softmax form needs an input of width 1")
     for layer in construction.layers:
         if layer.unit_output:
             raise ValueError(f"{layer.name}: its output is divided by its length, which the sink has not")
-        for part in layer.heads:
+        for part in layer.heads if layer.kind == "relu" else ():
             linear_pairs(part)
     check_number(epsilon=heads.epsilon, sink=heads.sink)
     if not 0 < heads.epsilon <= 1 or not 0 <= heads.sink <= 300:
         raise ValueError(
             f"epsilon and sink are {heads.epsilon!r} and {heads.sink!r}; they lie in (0, 1] and [0, 300]"
         )
+    if hide is None and construction.kind == "mixed":
+        raise ValueError(f"hide is None; {name} has softmax layers: a number is needed")
+    if hide is not None:
+        check_number(hide=hide)
+        if not 0 < hide < math.inf:
+            raise ValueError(f"hide is {hide!r}; it is positive and finite")
+    _check_sink(construction)
+
+
+def _check_sink(construction: Construction) -> None:
+    """Refuse a pair whose keys or values are not 0 at the sink, which would count as a token there.
+
+    Followed through the passes until nothing changes: a function of the MLP may leave ``f(0)``, unless a gate
+    keeps it away; a softmax head writes what the sink holds in ``read``, and a pair writes a sum over tokens
+    where its query is not 0.
+    """
+    constant = [[not _is_zero_at_zero(part) for part in layer.mlp] for layer in construction.layers]
+    left: dict[Block, str] = {}
+    for _ in range(construction.loops):
+        before = dict(left)
+        for number in construction.sequence:
+            layer = construction.layers[number]
+            left |= dict.fromkeys(_written_at_sink(layer, left), layer.name)
+            after = {
+                block: layer.name
+                for part, always in zip(layer.mlp, constant[number], strict=True)
+                if always or any(block.whole in left for block in _moved_by(part))
+                for block in part.writes
+            }
+            cleared = {block for part in layer.mlp for block in part.clears}
+            left = {block: where for block, where in left.items() if block not in cleared} | after
+        if left == before:
+            return
+
+
+def _written_at_sink(layer: Layer, left: dict[Block, str]) -> list[Block]:
+    """The blocks in which the heads leave a number at the sink, where the blocks in ``left`` hold one."""
+    found = []
+    for head in layer.all_heads:
+        keys = (head.read, *(term.key for term in head.score.terms))
+        for block in keys if layer.kind == "relu" else ():
+            if block.whole in left:
+                raise ValueError(
+                    f"{layer.name}: {head} reads {block!r}, which is not 0 at the sink after "
+                    f"{left[block.whole]!r}; the keys and values of a pair are 0 there"
+                )
+        asks = [term.query.whole for term in head.score.terms if term.query is not None]
+        if any(block in left for block in (asks if layer.kind == "relu" else [head.read.whole])):
+            found.append(head.write)
+    return found
+
+
+def _moved_by(part: MLPPart) -> tuple[Block, ...]:
+    """The blocks of which one is not 0 where the part adds more than at 0: a gate at 0 lets nothing pass."""
+    return (part.by,) if isinstance(part, Gated) else part.reads
+
+
+def _is_zero_at_zero(part: MLPPart) -> bool:
+    """Whether the part adds an exact 0 where all that it reads is 0: no unit is on, no constant is added."""
+    return all(
+        not np.any((units.biases > 0) & (units.weights != 0)) and not any(units.offsets.values())
+        for units in part.units()
+    )

@@ -90,6 +90,44 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
         "causal attention with padding",
     ),
     Mutant(
+        "the kind of a layer is that of the transformer",
+        "constructions/language/transformer.py",
+        "return self.attention if layer.attention is None else layer.attention",
+        "return self.attention",
+        (
+            "tests/constructions/language/test_mixed.py::TestMixed::test_output_is_within_the_bound_of_the_exact_reference",
+        ),
+        "layers of both kinds",
+    ),
+    Mutant(
+        "a sink that softmax layers see",
+        "constructions/matrices/softmax_form.py",
+        "2 * hide * of_itself - hide * of_others",
+        "2 * hide * of_itself",
+        (
+            "tests/constructions/matrices/test_softmax_form.py::test_a_softmax_layer_behind_pairs_stays_what_it_was",
+        ),
+        "softmax layers of a mixed construction stay",
+    ),
+    Mutant(
+        "a sink that sees the tokens in softmax layers",
+        "constructions/matrices/softmax_form.py",
+        "2 * hide * of_itself - hide * of_others",
+        "-hide * of_others",
+        ("tests/constructions/matrices/test_softmax_form.py::test_em_beside_pairs_layer_by_layer",),
+        "the sink holds 0 where pairs read",
+    ),
+    Mutant(
+        "an f(0) at the sink that no pass clears",
+        "constructions/matrices/softmax_form.py",
+        "if always or any(block.whole in left for block in _moved_by(part))",
+        "if any(block.whole in left for block in _moved_by(part))",
+        (
+            "tests/constructions/matrices/test_softmax_form.py::test_pairs_do_not_read_what_is_not_zero_at_the_sink",
+        ),
+        "keys and values of a pair are 0 at the sink",
+    ),
+    Mutant(
         "ReLU attention divided by padding too",
         "constructions/language/transformer.py",
         "tokens = key_mask.sum(-1)\n",

@@ -451,7 +451,7 @@ class ConstructionConformance:
         (out * target)[case.mask].sum().backward()
         rounding = {name: torch.zeros_like(p) for name, p in transformer.named_parameters()}
         for name, module, h, read in met:  # the looped layers are met more than once
-            if transformer.shape.attention == "softmax":
+            if module.kind == "softmax":
                 assert read.grad is not None
                 real = torch.where(case.mask[:, :, None], h, 0.0)
                 limits = saturated_gradient_tolerance(module, real, read.grad)

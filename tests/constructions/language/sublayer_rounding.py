@@ -65,7 +65,7 @@ def attention_tolerance(
         )
         scores = eta**2 * a * b * abs(module.shape.score_scale)
         carried = 3 * eps + gamma(N + 2, u) + gamma(E * heads + 2, u)
-        if module.shape.attention == "softmax":
+        if module.kind == "softmax":
             sigma = math.expm1(2 * eps + gamma(E + 2, u)) * scores
             weights = 2 * sigma + 4 * u * scores + gamma(4 * N + 10, u)
             lost = N * torch.finfo(h.dtype).tiny

@@ -84,9 +84,12 @@ REFUSED = {
     ),
     "softmax and relu together": (
         [Layer("first", (AVERAGE, ReluHead(Score(), S.a, S.b)))],
-        r"trial: one kind of attention is needed, got \['relu', 'softmax'\]",
+        r"first: a layer has one kind of attention, got \['relu', 'softmax'\]",
     ),
-    "no head at all": ([Layer("first", (), (clear(S.a),))], "one kind of attention is needed, got no head"),
+    "no head at all": (
+        [Layer("first", (), (clear(S.a),))],
+        "trial: a head is needed in some layer, got no head",
+    ),
     "a block of another stream is read": (
         [Layer("first", (SoftmaxHead(Score(), Block("z", 0, 2), S.c),))],
         r"first: z\[0:2\] is not a block of this stream",

@@ -18,13 +18,19 @@ from constructions import (
     tensor_power_construction,
 )
 
-KINDS = [{"norm": "layer", "causal": True}, {"attention": "relu", "divide_by_tokens": True}]
+KINDS = [
+    {"norm": "layer", "causal": True},
+    {"attention": "relu", "divide_by_tokens": True},
+    {"kinds": ("relu", "softmax")},
+]
 
 
 def small(options: dict) -> tuple[Transformer, Tensor, Tensor, Tensor, Tensor]:
-    """One layer in float64, tokens and masks of two sizes."""
+    """One layer in float64, or one of each of ``kinds``; tokens and masks of two sizes."""
     g = torch.Generator().manual_seed(0)
-    transformer = Transformer(TransformerShape(8, (LayerShape(2, 4, 16),), **options))
+    layers = tuple(LayerShape(2, 4, 16, attention=kind) for kind in options.get("kinds", (None,)))
+    of_shape = {name: value for name, value in options.items() if name != "kinds"}
+    transformer = Transformer(TransformerShape(8, layers, **of_shape))
     h, other = (torch.randn(*size, 8, generator=g, dtype=torch.float64) for size in ((3, 6), (5, 9)))
     return transformer, h, h[..., 0] > -1, other, other[..., 0] > -1
 

@@ -12,13 +12,19 @@ KINDS = [
     {"norm": "layer", "causal": True},
     {"norm": "rms", "attention": "relu"},
     {"attention": "relu", "divide_by_tokens": True},
+    {"kinds": ("relu", "softmax"), "divide_by_tokens": True},
 ]
 
 
 def transformer_and_tokens(options: dict, output_norm: bool) -> tuple[Transformer, Tensor, Tensor]:
-    """Two layers in float64, tokens (3, 6, 8), and a mask: a whole row, one with holes, one of padding."""
+    """Two layers in float64, tokens (3, 6, 8), and a mask: a whole row, one with holes, one of padding.
+
+    ``kinds``: the layers' own kinds of attention; the other options are those of the shape.
+    """
     g = torch.Generator().manual_seed(0)
-    transformer = Transformer(TransformerShape(8, (LayerShape(2, 4, 16, output_norm),) * 2, **options))
+    layers = tuple(LayerShape(2, 4, 16, output_norm, kind) for kind in options.get("kinds", (None, None)))
+    of_shape = {name: value for name, value in options.items() if name != "kinds"}
+    transformer = Transformer(TransformerShape(8, layers, **of_shape))
     for p in transformer.parameters():
         p.data = torch.randn(p.shape, generator=g, dtype=torch.float64)
     mask = torch.ones(3, 6, dtype=torch.bool)

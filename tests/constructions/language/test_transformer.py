@@ -1,5 +1,9 @@
 """The plain transformer against its formula written out with loops, and its options."""
 
+import copy
+import pickle
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 from sublayer_rounding import attention_tolerance, mlp_tolerance
@@ -7,16 +11,17 @@ from torch import Tensor
 
 import constructions.language.transformer as runtime
 from constructions import LayerShape, Transformer, TransformerShape
+from constructions.language.heads import Attention
 from constructions.language.rounding import gamma
 
 WIDTH, TOKENS, U = 7, 11, 2.0**-53
 LAYER = LayerShape(heads=3, head_dim=4, hidden=9)
 
 
-def random_transformer(**options) -> tuple[Transformer, Tensor, Tensor]:
+def random_transformer(own: Attention | None = None, **options) -> tuple[Transformer, Tensor, Tensor]:
     """Weights of size 1, states (2, 11, 7) and a mask that hides the end of the second task."""
     g = torch.Generator().manual_seed(0)
-    transformer = Transformer(TransformerShape(WIDTH, (LAYER,), **options))
+    transformer = Transformer(TransformerShape(WIDTH, (replace(LAYER, attention=own),), **options))
     for p in transformer.parameters():
         p.data = torch.randn(p.shape, generator=g, dtype=torch.float64)
     mask = torch.ones(2, TOKENS, dtype=torch.bool)
@@ -35,7 +40,7 @@ def naive_attention(transformer: Transformer, h: Tensor, mask: Tensor) -> Tensor
                 query = h[b, i] @ weights.query[head]
                 scores = torch.stack([query @ (row @ weights.key[head]) for row in real])
                 scores = scores * shape.score_scale
-                if shape.attention == "softmax":
+                if (shape.layers[0].attention or shape.attention) == "softmax":
                     share = (scores - scores.max()).exp()
                     share = share / share.sum()
                 else:
@@ -54,6 +59,8 @@ def naive_attention(transformer: Transformer, h: Tensor, mask: Tensor) -> Tensor
         {"attention": "relu"},
         {"attention": "relu", "score_scale": 0.5},
         {"attention": "relu", "divide_by_tokens": True},
+        {"own": "relu", "divide_by_tokens": True},
+        {"own": "softmax", "attention": "relu", "divide_by_tokens": True},
     ],
     ids=str,
 )
@@ -171,3 +178,43 @@ def test_block_gives_the_state_after_every_layer() -> None:
     assert transformer.layers[1].attention is None
     assert transformer.layers[2].mlp is None
     assert torch.equal(transformer(h), transformer.block(states[-1])[-1])
+
+
+# --- the kind of a layer ----------------------------------------------------------------------------------
+
+
+def test_a_layer_without_a_kind_of_its_own_has_that_of_the_transformer() -> None:
+    own = (replace(LAYER, attention="relu"), LAYER, replace(LAYER, attention="softmax"))
+    for kind in ("softmax", "relu"):
+        transformer = Transformer(TransformerShape(WIDTH, own, attention=kind))
+        assert [layer.attention.kind for layer in transformer.layers] == ["relu", kind, "softmax"]
+
+
+def test_the_kind_is_no_weight() -> None:
+    """The same names and shapes of weights, whatever the kinds."""
+    plain, mixed = (
+        Transformer(TransformerShape(WIDTH, layers))
+        for layers in ((LAYER, LAYER), (LAYER, replace(LAYER, attention="relu")))
+    )
+    mixed.load_state_dict(plain.state_dict(), strict=True)
+
+
+def test_shapes_from_before_layers_had_kinds_are_what_they_were() -> None:
+    """Made from their fields, and unpickled without the new one."""
+    before = {name: value for name, value in asdict(LAYER).items() if name != "attention"}
+    assert LayerShape(**before) == LAYER
+    old = copy.copy(LAYER)
+    del vars(old)["attention"]
+    again = pickle.loads(pickle.dumps(old))  # noqa: S301
+    assert "attention" not in vars(again)
+    assert again == LAYER
+    assert TransformerShape(WIDTH, (again,)).kind_of(again) == "softmax"
+
+
+def test_kinds_that_are_none_and_causal_relu_layers_are_refused() -> None:
+    for layer, kind in ((LAYER, "mixed"), (replace(LAYER, attention="mixed"), "softmax")):
+        with pytest.raises(ValueError, match="attention is 'mixed', needs 'softmax' or 'relu'"):
+            TransformerShape(WIDTH, (layer,), attention=kind)
+    relu = replace(LAYER, attention="relu")
+    with pytest.raises(ValueError, match="causal attention is softmax attention here, got 'relu'"):
+        TransformerShape(WIDTH, (LAYER, relu), causal=True)

@@ -8,17 +8,35 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sublayer_rounding import attention_tolerance
 from torch import Tensor
 
-from constructions import Construction, Layer, ReluHead, SoftmaxHead, Stream
+from constructions import (
+    Construction,
+    Layer,
+    ReluHead,
+    Score,
+    SoftmaxHead,
+    Stream,
+    apply,
+    chords,
+    clear,
+    em_construction,
+    uniform,
+)
+from constructions.em.tasks import gather_tasks
+from constructions.language import curves
 from constructions.language.counts import count
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import DenseEvaluator, StructuredEvaluator
+from constructions.language.structured.partitions import Tokens
 from constructions.matrices import products
 from constructions.matrices.inverse import inverse_construction
 from constructions.matrices.machine import last_state, matrix_tokens
+from constructions.matrices.newton import reciprocal_construction
 from constructions.matrices.softmax_form import in_float32, linear_pairs, pair_error, softmax_form, with_sink
+from constructions.matrices.sweep import sweep_construction
 from constructions.tensor_power.softmax_bounds import Heads, heads_for
 
 N = 3
@@ -187,6 +205,16 @@ def test_what_has_no_softmax_form_is_refused() -> None:
     taken = Stream(ids=N, A=N, B=N, C=N, sink=1)
     with pytest.raises(ValueError, match="lone has a block 'sink'; its softmax form adds its own"):
         softmax_form(one_head(TIMES, taken), heads)
+    wide = Stream(ids=N, A=N, B=N, C=N, one=2)
+    with pytest.raises(
+        ValueError, match=r"lone has a block one\[12:14\]; its softmax form needs an input of w"
+    ):
+        softmax_form(one_head(TIMES, wide), heads)
+    late = Stream(ids=N, A=N, B=N, C=N, one=1)
+    with pytest.raises(
+        ValueError, match=r"a product has a block one\[12:13\]; its softmax form needs an input"
+    ):
+        softmax_form(dataclasses.replace(PRODUCT, stream=late), heads)
     normed = dataclasses.replace(PRODUCT, layers=(Layer("normed", (TIMES,), unit_output=True),))
     with pytest.raises(ValueError, match="normed: its output is divided by its length"):
         softmax_form(normed, heads)
@@ -197,3 +225,230 @@ def test_what_has_no_softmax_form_is_refused() -> None:
     assert math.isfinite(
         float(pair_error(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1), 1.0, heads).total)
     )
+
+
+# --- layers of softmax attention already ------------------------------------------------------------------
+
+MIXED_STREAM = Stream(ids=N, A=N, B=N, C=N, D=N)
+M = MIXED_STREAM
+AVERAGED = SoftmaxHead(products.score(M.ids, M.A), M.C, M.D)
+MIXED = Construction(
+    "a product and an average",
+    "a test",
+    M,
+    (M.ids, M.A, M.B),
+    (Layer("product", (products.times(M.A, M.ids, M.B, M.C),)), Layer("average", (AVERAGED,))),
+)
+
+
+def average_error(C: Tensor, off: Tensor, hide: float, dtype: torch.dtype) -> Tensor:
+    """(B, 1, N) of D: each entry is an average of a column of C, itself off by ``off``.
+
+    Scores are entries of A, at most 1, alone. The sink has e^-hide beside n e^-1 or more: of the average it
+    takes that share. Rounding of the weights: 4 u by subtracting the maximum, gamma_{4n+14} as in
+    sublayer_rounding.py for n + 1 keys; n + 1 products and their sum.
+    """
+    u = unit_roundoff(dtype)
+    share = math.exp(1 - hide) / N
+    rounded = math.expm1(4 * u + gamma(4 * N + 14, u) + gamma(N + 3, u))
+    size = C.abs().amax(1, keepdim=True)
+    most = off.amax(1, keepdim=True)
+    return most + (share + rounded) * (size + most)
+
+
+def states_by_softmax(form: Construction, tokens, dtype: torch.dtype, dense: bool):
+    evaluator = (
+        DenseEvaluator(form.to_transformer(dtype))
+        if dense
+        else StructuredEvaluator(form, FloatArithmetic(dtype, "cpu"))
+    )
+    with torch.no_grad():
+        return last_state(evaluator, form, with_sink(form.stream, tokens))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("hide", [6.0, 30.0, 2000.0])
+def test_a_softmax_layer_behind_pairs_stays_what_it_was(dtype: torch.dtype, dense: bool, hide: float) -> None:
+    A, B = drawn(40, seed=5)
+    heads = Heads(0.25, 3, 18.0 if dtype == torch.float32 else 32.0)
+    form = softmax_form(MIXED, heads, hide)
+    assert (form.kind, form.stream.width) == ("softmax", M.width + 2)
+    assert {layer.attention for layer in form.shape().layers} == {None}
+    ids = torch.eye(N).to(dtype).expand_as(A)
+    tokens = matrix_tokens(M, {M.ids: ids, M.A: A.to(dtype), M.B: B.to(dtype)})
+    A, B = A.to(dtype).double(), B.to(dtype).double()
+    found = states_by_softmax(form, tokens, dtype, dense)
+    off = pair_error(A, A.abs(), B, 1.0, heads, dtype, rank=N, in_layer=6).total
+    C, D = (found.read(block)[:, 1:].double() for block in (M.C, M.D))
+    assert bool(((C - A @ B).abs() <= off).all())
+    exact = A.mT.softmax(-1) @ (A @ B)
+    # The reference in float64 is rounded too: the same analysis, without a sink.
+    bound = average_error(A @ B, off, hide, dtype) + average_error(A @ B, 0 * off, math.inf, torch.float64)
+    assert bool(((D - exact).abs() <= bound).all())
+    if hide == 30.0 and dtype == torch.float64:  # what would be seen of a sink that is hidden by 6 alone
+        seen = states_by_softmax(softmax_form(MIXED, heads, 6.0), tokens, dtype, dense).read(M.D)[:, 1:]
+        assert bool(((seen - exact).abs() > bound).any())
+
+
+def em_and_pairs() -> Construction:
+    """Two steps of EM, then sum_j <slot_i, slot_j> mu_j by pairs: the mean, times the tokens of its slot."""
+    em = em_construction(2, 2, 2, 6, radius=4.0)
+    widths = {b.name: b.width for b in em.stream.blocks}
+    s = Stream(**widths, total=2, count=1)
+    pairs = (
+        products.times(s.slot, s.slot, s.mu, s.total),
+        products.times(s.one, s.one, s.one, s.count),
+    )
+    return dataclasses.replace(
+        em.construction,
+        stream=s,
+        layers=(*em.construction.layers * 2, Layer("pairs", pairs)),
+        loops=1,
+    )
+
+
+def em_tokens() -> Tokens:
+    em = em_construction(2, 2, 2, 6, radius=4.0)
+    X = torch.randn(2, 7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64).expand(2, 2, 2)
+    weights = torch.full((2, 2), 0.5, dtype=torch.float64)
+    tasks = gather_tasks(X, weights, means, 2, 2, torch.float64, "cpu")
+    return em.tokens(tasks)
+
+
+def test_em_beside_pairs_layer_by_layer() -> None:
+    """Softmax attention with the sink is that without it: weights that underflow and exact zeros round
+    nothing. The pairs are within their error; ``one`` is counted at the tokens alone.
+    """
+    plain, tokens = em_and_pairs(), em_tokens()
+    s = plain.stream
+    heads = in_float32(heads_for(1e-6, 7, 3))
+    form = softmax_form(plain, heads, hide=2000.0)
+    assert form.inputs == (*plain.inputs, form.stream.sink)
+    own, other = plain.to_transformer(), form.to_transformer()
+    with torch.no_grad():
+        h = with_sink(form.stream, Tokens(s, tokens.places, tokens.values)).dense()
+        for number in range(4):
+            data = h[:, 1:, : s.width]
+            attention = own.layers[number].attention
+            assert attention.kind == "softmax"
+            added, expected = other.layers[number].attention(h), attention(data)
+            off = (added[:, 1:, : s.width] - expected).norm(dim=-1).max()
+            assert off <= attention_tolerance(attention, data)
+            assert attention_tolerance(attention, data) < 1e-8 * expected.norm(dim=-1).max()
+            assert not added[:, 0].any()  # the sink reads its own zeros: every other weight is an exact 0
+            h = other.layers[number](h)
+        assert not h[:, 0, s.mu.slice].any()
+        data, after = h[:, 1:, : s.width], other.layers[4](h)[:, 1:]
+        slot, mu = data[..., s.slot.slice], data[..., s.mu.slice]
+        for scores, values, block, rank in (
+            (slot @ slot.mT, mu, s.total, 2),
+            (torch.ones(2, 7, 7).double(), torch.ones(2, 7, 1).double(), s.count, 1),
+        ):
+            bound = pair_error(scores, scores, values, 1.0, heads, torch.float64, rank + 1, 6).total
+            bound = bound + gamma(16, U64) * scores @ values.abs()  # the reference: sums of 7 products
+            assert bool(((after[..., block.slice] - scores @ values).abs() <= bound).all())
+            assert float(bound.max()) < 1e-2
+
+
+def test_a_sink_that_attends_to_the_tokens_would_break_the_pairs() -> None:
+    """Without its own score it holds the average of x in mu, and the pairs read that: hence the third term.
+
+    The first means are 1 in size and the pairs add up 3 or 4 of them: 0.1 is no rounding.
+    """
+    plain, tokens = em_and_pairs(), em_tokens()
+    s = plain.stream
+    heads = heads_for(1e-6, 7, 3)
+
+    def total(form: Construction) -> Tensor:
+        held = Tokens(s, tokens.places, tokens.values)
+        return states_by_softmax(form, held, torch.float64, True).read(s.total)
+
+    form = softmax_form(plain, heads, hide=2000.0)
+    bare = []
+    for layer in form.layers:
+        parts = (
+            [
+                dataclasses.replace(h, score=Score(h.score.terms[:-2] + h.score.terms[-1:]))
+                for h in layer.heads
+            ]
+            if layer.name in "EM"
+            else layer.heads
+        )
+        bare.append(dataclasses.replace(layer, heads=tuple(parts)))
+    broken = dataclasses.replace(form, layers=tuple(bare))
+    assert float((total(form)[:, 1:] - total(broken)[:, 1:]).abs().max()) > 0.1
+
+
+def test_pairs_do_not_read_what_is_not_zero_at_the_sink() -> None:
+    """f(0) of an MLP is left there, and what softmax attention or a pair's own query carries on from it."""
+    heads, s = Heads(0.25, 1, 30.0), Stream(ids=N, A=N, B=N, C=N, D=N)
+    rest = chords(curves.complement, uniform(0, 1, 2))
+    square = chords(curves.square, uniform(-1, 1, 2), anchor=1)
+    read = products.times(s.A, s.ids, s.B, s.C)
+
+    def built(function, *layers: Layer) -> Construction:
+        first = Layer("first", (products.scaled(s.ids, s.A, s.D),), (apply(function, s.A, s.B), clear(s.D)))
+        return Construction("f(0)", "a test", s, (s.ids, s.A), (first, *layers))
+
+    softmax_form(built(square, Layer("second", (read,))), heads)
+    with pytest.raises(
+        ValueError,
+        match=r"^second: relu\(<q.A, k.ids>\) k.B reads B\[6:9\], which is not 0 at the sink after",
+    ):
+        softmax_form(built(rest, Layer("second", (read,))), heads)
+    carried = Layer("carried", (SoftmaxHead(Score(), s.B, s.C),))
+    with pytest.raises(
+        ValueError, match=r"last: .* reads C\[9:12\], which is not 0 at the sink after 'carri"
+    ):
+        softmax_form(built(rest, carried, Layer("last", (products.scaled(s.ids, s.C, s.D),))), heads, 9.0)
+    asked = Layer("asked", (products.times(s.B, s.ids, s.A, s.C),))
+    with pytest.raises(
+        ValueError, match=r"last: .* reads C\[9:12\], which is not 0 at the sink after 'asked"
+    ):
+        softmax_form(built(rest, asked, Layer("last", (products.scaled(s.ids, s.C, s.D),))), heads)
+    # Cleared, or read by queries alone, it does no harm.
+    softmax_form(built(rest, asked), heads)
+    again = Layer("again", (products.scaled(s.ids, s.A, s.C),), (apply(square, s.A, s.B, overwrite=True),))
+    softmax_form(built(rest, again, Layer("last", (products.scaled(s.ids, s.B, s.D),))), heads)
+
+
+def test_a_loop_leaves_at_the_sink_what_its_second_pass_would_read() -> None:
+    s = Stream(ids=N, A=N, B=N)
+    rest = chords(curves.complement, uniform(0, 1, 2))
+    looped = Construction(
+        "loop",
+        "a test",
+        s,
+        (s.ids, s.A),
+        (
+            Layer(
+                "all",
+                (products.scaled(s.ids, s.A, s.B),),
+                (clear(s.B), apply(rest, s.A, s.A, overwrite=True)),
+            ),
+        ),
+        loops=2,
+    )
+    softmax_form(dataclasses.replace(looped, loops=1), Heads(0.25, 1, 30.0))
+    with pytest.raises(ValueError, match=r"^all: .* reads A\[3:6\], which is not 0 at the sink after 'all'"):
+        softmax_form(looped, Heads(0.25, 1, 30.0))
+
+
+def test_a_gate_keeps_away_from_pairs_what_an_mlp_leaves_at_the_sink() -> None:
+    """1/x by chords is put where ids are 1, and they are 0 at the sink; the logarithms of SWEEP have no gate.
+
+    Their pair would add log f(0) of the sink to the log-determinant.
+    """
+    heads = heads_for(1e-6, N, 3)
+    assert softmax_form(reciprocal_construction(N, 0.5, 2.0, 4, 2).construction, heads).kind == "softmax"
+    with pytest.raises(ValueError, match=r"^log det: .* reads logs\[\d+:\d+\], which is not 0 at the sink"):
+        softmax_form(sweep_construction(N, 0.5, 2.0, 8, 3, 8).construction, heads)
+
+
+@pytest.mark.parametrize("hide", [None, 0.0, -1.0, math.inf, math.nan, True, "9"])
+def test_a_weight_that_hides_nothing_is_refused(hide) -> None:
+    with pytest.raises(ValueError, match=r"^hide is .* (is needed|positive and finite)$") as refusal:
+        softmax_form(MIXED, Heads(0.25, 1, 30.0), hide)
+    assert repr(hide) in str(refusal.value)

@@ -135,6 +135,9 @@ def test_passes_are_the_loops() -> None:
 
 REFUSED = {
     "attention is 'softmax'": lambda: Transformer(TransformerShape(3, (LayerShape(1, 1, 1),))),
+    "layer 1: attention is 'softmax'": lambda: random_transformer(
+        (LayerShape(1, 1, 1), LayerShape(1, 1, 1, attention="softmax")), 0
+    ),
     "activation is 'gelu'": lambda: random_transformer(SHAPES["both"], 0, activation="gelu"),
     "norm is 'layer'": lambda: random_transformer(SHAPES["both"], 0, norm="layer"),
     "norm is 'rms'": lambda: random_transformer(SHAPES["both"], 0, norm="rms"),

@@ -132,8 +132,8 @@ def head_scores(attention: SelfAttention, h: Tensor) -> Tensor:
 
 def head_weights(attention: SelfAttention, h: Tensor) -> Tensor:
     """A (B, H, T, T) of softmax attention on what it is given, h (B, T, D)."""
-    if attention.shape.attention != "softmax":
-        raise ValueError(f"attention is {attention.shape.attention!r}, needs 'softmax'")
+    if attention.kind != "softmax":
+        raise ValueError(f"attention is {attention.kind!r}, needs 'softmax'")
     scores = head_scores(attention, h)
     if attention.shape.causal:
         later = torch.ones(h.shape[1], h.shape[1], dtype=torch.bool, device=h.device).triu(1)

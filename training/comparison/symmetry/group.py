@@ -46,8 +46,9 @@ class Copy:
 def check_softmax(transformer: Transformer) -> None:
     """Refuse what has symmetries that are not among those above: ValueError."""
     shape = transformer.shape
-    if shape.attention != "softmax":
-        raise ValueError(f"attention is {shape.attention!r}, needs 'softmax'")
+    for kind in (shape.attention, *map(shape.kind_of, shape.layers)):
+        if kind != "softmax":
+            raise ValueError(f"attention is {kind!r}, needs 'softmax'")
     if any(layer.output_norm for layer in shape.layers):
         raise ValueError("a layer has output_norm = True, needs attention without a norm behind it")
 

@@ -205,11 +205,11 @@ def test_wrong_arguments_are_refused_in_one_line() -> None:
             pass
     with pytest.raises(ValueError, match="this model serves 1, 2, 3"):
         record(model, X, 4)
-    relu = SelfAttention(
-        TransformerShape(8, (LayerShape(2, 4, 0),), attention="relu"), LayerShape(2, 4, 0), torch.float64
-    )
-    with pytest.raises(ValueError, match="attention is 'relu', needs 'softmax'"):
-        head_weights(relu, points(1, 3, 8))
+    plain, own = LayerShape(2, 4, 0), LayerShape(2, 4, 0, attention="relu")
+    for layer, kind in ((plain, "relu"), (own, "softmax")):
+        relu = SelfAttention(TransformerShape(8, (layer,), attention=kind), layer, torch.float64)
+        with pytest.raises(ValueError, match="attention is 'relu', needs 'softmax'"):
+            head_weights(relu, points(1, 3, 8))
     layers_of(model)[0].attention = None
     with pytest.raises(ValueError, match="the layer has no attention"):
         attention_of(layers_of(model)[0])

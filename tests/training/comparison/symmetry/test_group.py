@@ -131,6 +131,7 @@ def refused(shape, blocks=()):
 def test_what_has_other_symmetries_is_refused():
     layer = LayerShape(1, 2, 3)
     assert "relu" in refused(TransformerShape(6, (layer,), attention="relu"))
+    assert "relu" in refused(TransformerShape(6, (layer, LayerShape(1, 2, 3, attention="relu"))))
     assert "output_norm" in refused(TransformerShape(6, (LayerShape(1, 2, 3, output_norm=True),)))
 
 
