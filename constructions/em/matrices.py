@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from constructions.em.constructed import ConstructedEM
 from constructions.em.read_in import start_log_weights
@@ -186,7 +185,9 @@ def e_layer(s: Stream, bounds: Bounds, log_resp: PiecewiseLinear) -> Layer:
     """Responsibilities at the points, of the leading rows alone; their log."""
     q, k = s.query, s.key
     fit = dot(q.x, k.eta) - 0.5 * dot(q.xx, k.precision)
-    head = responsibility_head(s, fit, 0.5 * key_only(k.norm) + 0.5 * key_only(k.log_det), bounds.hide * key_only(k.other))
+    head = responsibility_head(
+        s, fit, 0.5 * key_only(k.norm) + 0.5 * key_only(k.log_det), bounds.hide * key_only(k.other)
+    )
     emptied = (s.eta, s.precision, s.norm, s.log_det, s.pi, s.log_pi, s.mu)
     return Layer("E", (head,), (apply(log_resp, s.resp, s.log_resp), *(clear(block) for block in emptied)))
 
@@ -330,7 +331,9 @@ class MatrixEM(ConstructedEM):
         shown = (tasks.feature_mask[:, :, None] & tasks.feature_mask[:, None])[:, None]
         S = torch.where(shown & present[:, :, None, None], S, 0.0)
         weights = state.read(s.pi, first=1)[:, 0] * present
-        return StepState(weights, means * present[:, :, None], S[:, 0] if self.covariance_type == "tied" else S)
+        return StepState(
+            weights, means * present[:, :, None], S[:, 0] if self.covariance_type == "tied" else S
+        )
 
     def resource_table(self) -> str:
         """What the weights take, and the formula for it."""
