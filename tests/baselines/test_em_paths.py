@@ -79,7 +79,7 @@ def test_reference_step_of_a_zero_weight():
 
 
 def test_reference_path_repeats_the_step_and_keeps_a_lost_task_where_it_was(vanishing):
-    weights, means, defined = reference_path(vanishing.X, vanishing.weights, vanishing.means, 3)
+    weights, means, _, defined = reference_path(vanishing.X, vanishing.weights, vanishing.means, 3)
     assert defined.tolist() == [[True] * 3, [False] * 3]
     assert torch.equal(means[1], vanishing.means[1].expand(4, 2, 1))
     state = vanishing.weights[:1], vanishing.means[:1]
