@@ -27,6 +27,19 @@ COLUMNS = (
     ("bounds", "broken.total"),
 )
 
+COVARIANCE_LEGEND = (
+    "cov, cov b/e, least: the same of the covariances (their distance is the Frobenius norm, of diagonal ones the "
+    "length of the difference of variances). Of all steps nothing is claimed after the first: no Lipschitz "
+    "factor is known for this kind of covariance."
+)
+COVARIANCE_COLUMNS = (
+    *COLUMNS[:7],
+    *(("cov", "path.largest_covariance_error.median"), ("cov b/e", "one_step.covariance_ratio.median")),
+    *(("least", "one_step.covariance_ratio.min", 4), ("path", "path.ratio.median"), ("tasks", "said")),
+    *COLUMNS[-3:],
+)
+"""Of kinds other than unit."""
+
 
 def print_results(
     console: Console,
@@ -39,8 +52,10 @@ def print_results(
     for label, group in grouped(measurements, lambda m: m.problem.label).items():
         shown = [m.records[i] for m in group for i in sorted({0, min(1, m.run.steps - 1), m.run.steps - 1})]
         title = f"{label}: distance between the means of EM and of the layers"
-        print_rows(console, title, COLUMNS, shown)
+        print_rows(console, title, COLUMNS if group[0].em.covariance_type == "unit" else COVARIANCE_COLUMNS, shown)
     console.print(LEGEND, style="dim")
+    if measurements[0].em.covariance_type != "unit":
+        console.print(COVARIANCE_LEGEND, style="dim")
     for (name, note), places in sorted(_notes(measurements).items()):
         where = "; ".join(f"{pieces} pieces, step {steps}" for pieces, steps in places.items())
         console.print(f"{name}: {note} ({where})", markup=False)
@@ -64,7 +79,9 @@ def _print_splits(
     console: Console, best: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint]]
 ) -> None:
     for name, points in best.items():
-        others = {other.pieces: other for other in equal[name]}
+        others = {other.pieces: other for other in equal.get(name, [])}
+        if not others:
+            continue
         point = [point for point in points if point.pieces in others][-1]
         other = others[point.pieces]
         console.print(
