@@ -27,7 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound, reach_of_points
+from constructions.em.averages import best_scaled_distance, responsibility_range
+from constructions.em.bounds import StepBound, one_step_bound, reach_of_points
 from constructions.em.step_rounding import StepData
 from constructions.em.unit import EMConstruction
 
@@ -201,11 +202,11 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     old, new = state.from_old.square().sum(-1), state.from_new.square().sum(-1)
     phi, psi = (1 + old).sqrt(), (1 + new).sqrt()
     eta = reach[:, :, None] * phi + reach[:, :, None].square() / 2
-    low, high = _resp_range(state.log_resp, torch.where(present, eta, 0.0))
+    low, high = responsibility_range(state.log_resp, torch.where(present, eta, 0.0))
     low, high = torch.where(real & present, low, 0.0), torch.where(real & present, high, 0.0)
     mass_low, mass_high = low.sum(-1), high.sum(-1)
     away = reach_of_points(new.sqrt(), state.bound.centre_error, data)
-    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error) / mass_low
+    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error[..., None]) / mass_low
     rows = []
     for k in range(low.shape[1]):
         w, lo, hi = state.resp[:, k, None], low[:, k, None], high[:, k, None]
@@ -223,14 +224,3 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     moved = torch.stack(rows, 1)
     absent = ~(data.component_mask[:, :, None] & data.component_mask[:, None, :])
     return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
-
-
-def _resp_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``."""
-    low, high = [], []
-    for k in range(log_resp.shape[1]):
-        own = torch.zeros_like(eta)
-        own[:, k] = 2 * eta[:, k]
-        low.append((log_resp[:, k] - eta[:, k]) - torch.logsumexp(log_resp + eta - own, 1))
-        high.append((log_resp[:, k] + eta[:, k]) - torch.logsumexp(log_resp - eta + own, 1))
-    return torch.stack(low, 1).exp(), torch.stack(high, 1).exp()
