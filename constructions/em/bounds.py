@@ -8,13 +8,17 @@ bounds themselves are evaluated in float64, without directed rounding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from constructions.em.averages import best_scaled_distance, expanded_numerator, log_odds
+from constructions.em.constructed import ConstructedEM
+from constructions.em.covariance_bounds import covariance_step_bound
+from constructions.em.covariance_step import CovarianceEM
 from constructions.em.pieces import log_chord_error
+from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
 from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, unit_roundoff
@@ -22,55 +26,7 @@ from constructions.language.rounding import gamma, length, unit_roundoff
 U64 = unit_roundoff(torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class StepBound:
-    """Bounds of one step for every component, (B, K); 0 at absent components.
-
-    Attributes:
-        exact_weights, exact_means: EM(start), (B, K) and (B, K, d); where ``undefined``, the mean is 0.
-        mean_instance, weight_instance: instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
-        mean_apriori, weight_apriori: the bounds uniform over data of this size and spread.
-        mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
-        undefined: the component's share of the points is below the smallest normal number, so EM itself is
-            0/0 for it.
-        dying: ``N floor > W_k / 100``: the floor, and not only the pieces, can decide the error.
-        share_error, centre_error: (B, 1) of the exact responsibilities (relative) and ``exact_means``
-            (Euclidean), which are computed in float64 (lemma 6, (vii)).
-    """
-
-    exact_weights: Tensor
-    exact_means: Tensor
-    mean_instance: Tensor
-    weight_instance: Tensor
-    mean_apriori: Tensor
-    weight_apriori: Tensor
-    mean_rounding: Tensor
-    weight_rounding: Tensor
-    undefined: Tensor
-    dying: Tensor
-    share_error: Tensor
-    centre_error: Tensor
-
-    def without_rounding(self) -> StepBound:
-        """The instance bounds of exact arithmetic in place of those with rounding; inf where these are."""
-
-        def exact(bound: Tensor, rounding: Tensor) -> Tensor:
-            return torch.where(bound.isfinite(), bound - rounding, bound)
-
-        return replace(
-            self,
-            mean_instance=exact(self.mean_instance, self.mean_rounding),
-            weight_instance=exact(self.weight_instance, self.weight_rounding),
-            mean_rounding=torch.zeros_like(self.mean_rounding),
-            weight_rounding=torch.zeros_like(self.weight_rounding),
-        )
-
-
-DYING_FRACTION = 0.01
-"""A component is named as dying when the floor puts more than this share of its mass at wrong points."""
-
-
-def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
+def one_step_bound(em: ConstructedEM, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
     """Bounds on one constructed step against exact EM from the same start.
 
     Instance bound, the smaller of two numerators over ``sum_i exp f(lo_i)``: lemma 4, minimised over c,
@@ -81,10 +37,16 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
     Both with rounding and underflow of ``dtype`` and of a float64 reference added (lemma 6).
 
     Args:
-        em: the construction.
+        em: the construction; for kinds with covariances see constructions.em.covariance_bounds.
         data: tasks and start of the step, float64.
         dtype: in which the layers run.
     """
+    return covariance_step_bound(em, data, dtype) if isinstance(em, CovarianceEM) else _unit(em, data, dtype)
+
+
+def _unit(em: ConstructedEM, data: StepData, dtype: torch.dtype) -> StepBound:
+    if not isinstance(em, EMConstruction):
+        raise TypeError(f"em is a {type(em).__name__}; a construction made by em_construction is needed")
     geometry = _geometry(em, data)
     rounding = step_rounding(em, data, geometry.reach, dtype)
     with_rounding = _instance_bound(em, data, geometry, rounding)
