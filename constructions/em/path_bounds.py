@@ -27,9 +27,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound, reach_of_points
+from constructions.em.averages import best_scaled_distance, responsibility_range
+from constructions.em.bounds import one_step_bound, reach_of_points
+from constructions.em.constructed import ConstructedEM
+from constructions.em.covariance_step import CovarianceEM
+from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
-from constructions.em.unit import EMConstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,10 @@ class PathBound:
         mean_approximation, weight_approximation: (B, L, K) the same of ``r^A_t`` alone: the rest of each
             bound is rounding.
         holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
-            component is undefined, and the enclosure on the ball is finite.
+            component is undefined, and the enclosure on the ball is finite. Of kinds with covariances no
+            factor is known: only the first step is claimed, while all eigenvalues are within the range.
+        covariance, covariance_approximation: (B, L, K), or (B, L, 1) where they are tied, of the Frobenius
+            norm of ``S_hat_k - S_k``; None of unit covariances.
     """
 
     steps: list[StepBound]
@@ -57,10 +63,12 @@ class PathBound:
     mean_approximation: Tensor
     weight_approximation: Tensor
     holds: Tensor
+    covariance: Tensor | None = None
+    covariance_approximation: Tensor | None = None
 
 
 def path_bound(
-    em: EMConstruction,
+    em: ConstructedEM,
     X: Tensor,
     token_mask: Tensor,
     path_weights: Tensor,
@@ -70,6 +78,7 @@ def path_bound(
     dtype: torch.dtype = torch.float64,
     refreshed: bool = False,
     start: Tensor | None = None,
+    path_covariances: Tensor | None = None,
 ) -> PathBound:
     """Bound a constructed path, step by step.
 
@@ -82,7 +91,13 @@ def path_bound(
         refreshed: whether the run was started with ``refreshed=True``.
         start: (B,) ``r_0``, how far the two paths are apart at their start, all of it rounding; 0 unless
             given.
+        path_covariances: (B, L + 1, ...) of kinds with covariances.
     """
+    if isinstance(em, CovarianceEM):
+        if path_covariances is None:
+            raise ValueError(f"{em.construction.name}: the covariances of the path are needed, got none")
+        path = path_weights, path_means, path_covariances
+        return _first_step(em, X, token_mask, path, component_mask, n_features, dtype, refreshed, start)
     X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
     nothing = X.new_zeros(len(X))
     radius, exact = [nothing if start is None else start], [nothing]
@@ -201,11 +216,11 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     old, new = state.from_old.square().sum(-1), state.from_new.square().sum(-1)
     phi, psi = (1 + old).sqrt(), (1 + new).sqrt()
     eta = reach[:, :, None] * phi + reach[:, :, None].square() / 2
-    low, high = _resp_range(state.log_resp, torch.where(present, eta, 0.0))
+    low, high = responsibility_range(state.log_resp, torch.where(present, eta, 0.0))
     low, high = torch.where(real & present, low, 0.0), torch.where(real & present, high, 0.0)
     mass_low, mass_high = low.sum(-1), high.sum(-1)
     away = reach_of_points(new.sqrt(), state.bound.centre_error, data)
-    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error) / mass_low
+    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error[..., None]) / mass_low
     rows = []
     for k in range(low.shape[1]):
         w, lo, hi = state.resp[:, k, None], low[:, k, None], high[:, k, None]
@@ -225,12 +240,54 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
 
 
-def _resp_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``."""
-    low, high = [], []
-    for k in range(log_resp.shape[1]):
-        own = torch.zeros_like(eta)
-        own[:, k] = 2 * eta[:, k]
-        low.append((log_resp[:, k] - eta[:, k]) - torch.logsumexp(log_resp + eta - own, 1))
-        high.append((log_resp[:, k] + eta[:, k]) - torch.logsumexp(log_resp - eta + own, 1))
-    return torch.stack(low, 1).exp(), torch.stack(high, 1).exp()
+def _first_step(
+    em: CovarianceEM,
+    X: Tensor,
+    token_mask: Tensor,
+    path: tuple[Tensor, Tensor, Tensor],
+    component_mask: Tensor,
+    n_features: Tensor,
+    dtype: torch.dtype,
+    refreshed: bool,
+    start: Tensor | None,
+) -> PathBound:
+    """Every step from its own state, and of the path the first: no Lipschitz factor is known.
+
+    Two starts whose weights are apart by a factor are one start to EM: ``start`` adds nothing here.
+    """
+    weights, means, covariances = (part.to(torch.float64) for part in path)
+    steps = []
+    for t in range(weights.shape[1] - 1):
+        state = weights[:, t], means[:, t], component_mask, n_features, refreshed or t > 0, covariances[:, t]
+        steps.append(one_step_bound(em, StepData(X.double(), token_mask, *state, em.covariance_type), dtype))
+    first = steps[0]
+    if first.covariance_instance is None or first.covariance_rounding is None or first.out_of_range is None:
+        raise ValueError(f"{em.construction.name}: a bound of covariances is needed, got none")
+    above_floor = torch.where(component_mask, weights[:, 1] > em.floor, True).all(-1)
+    holds = above_floor & ~(first.undefined | first.out_of_range).any(-1)
+
+    def claimed(bound: Tensor) -> Tensor:
+        """(B, L, K) of the first step, infinite after it."""
+        whole = torch.full(
+            (len(X), len(steps), bound.shape[1]), math.inf, dtype=torch.float64, device=X.device
+        )
+        whole[:, 0] = torch.where(holds[:, None], bound, math.inf)
+        return whole
+
+    unknown = torch.full((len(X), len(steps) + 1), math.inf, dtype=torch.float64, device=X.device)
+    unknown[:, 0] = 0.0 if start is None else start
+    claims = torch.zeros(len(X), len(steps), dtype=torch.bool, device=X.device)
+    claims[:, 0] = holds
+    return PathBound(
+        steps,
+        unknown,
+        unknown,
+        torch.zeros_like(unknown[:, 1:]),
+        claimed(first.mean_instance),
+        claimed(first.weight_instance),
+        claimed(first.mean_instance - first.mean_rounding),
+        claimed(first.weight_instance - first.weight_rounding),
+        claims,
+        claimed(first.covariance_instance),
+        claimed(first.covariance_instance - first.covariance_rounding),
+    )

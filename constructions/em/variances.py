@@ -220,6 +220,7 @@ class VarianceEM(ConstructedEM):
         pieces: of each function. functions: the five of them.
     """
 
+    eigenvalues: Range
     pieces: VariancePieces
     functions: Functions
 
