@@ -51,11 +51,11 @@ def reference_step(
     covariance that is not positive definite) is no mixture: all its components come back as ``empty``. Of a
     task with a mark the means of empty components are 0, and so are all covariances and their roots.
 
-    Rounding (`em_rounding.reference_rounding` bounds it): a share is off by about (d + 5) u |r_kn|^2 of itself,
-    r the whitened difference; for the unit type by (4 d + 16) u R^2, R the radius about the average of the
-    means. A mean is off by what its shares are and by 2 N u times the spread of its own points; for the unit
-    type times the radius of the data. A covariance is off by what its shares are and by 2 N u of itself, however
-    small it is beside the radius.
+    Rounding (`em_rounding.reference_rounding` bounds it): a share is off by about (d + 5) u |r_kn|^2 of
+    itself, r the whitened difference, more for ill-conditioned matrices; for unit by (4 d + 16) u R^2,
+    R the radius about the average of the means. A mean is off by what its shares are and by 2 N u times the
+    spread of its own points; for the unit type times the radius of the data. A covariance is off by what its
+    shares are and by 2 N u of itself, however small it is beside the radius.
 
     Raises ValueError where shapes do not fit, where a real point is not finite, and where a task has no real
     point or no component.
@@ -146,6 +146,9 @@ def _marked_step(tasks: Tasks, dead: Tensor) -> Update:
     present = torch.ones_like(empty) if tasks.present is None else tasks.present
     empty = empty & present
     singular = new.singular & ~dead
+    if tasks.covariance_type in ("tied", "tied_spherical"):
+        # One empty component makes the covariance of all 0/0, which says nothing of the others.
+        singular = singular & ~empty.any(-1, keepdim=True)
     new = new._replace(means=torch.where(empty[..., None], 0.0, new.means), empty=empty, singular=singular)
     sound = ~(empty | singular).any(-1)
     kept = {}
