@@ -120,7 +120,7 @@ def prepared(
         X = torch.where(mask[..., None], X, centre)
     check_points(X)
     if component_mask is not None:
-        weights, means = _without(weights, component_mask, 1), _without(means, component_mask, 2)
+        weights, means = _filled_in(weights, component_mask), _filled_in(means, component_mask)
     usable = torch.where(weights > 0, weights, torch.nan)
     proper = usable / usable.sum(-1, keepdim=True)
     known = (proper > 0).all(-1) & means.isfinite().flatten(1).all(-1)
@@ -128,8 +128,7 @@ def prepared(
         covariances = covariances.to(torch.float64)
         neutral = _neutral(covariances, covariance_type)
         if component_mask is not None and covariance_type in gaussian.BY_COMPONENT:
-            own = component_mask.reshape(*component_mask.shape, *[1] * (covariances.dim() - 2))
-            covariances = torch.where(own, covariances, neutral)
+            covariances = _filled_in(covariances, component_mask)
         known = known & _positive_definite(covariances, neutral, covariance_type)
         covariances = choose(known, covariances, neutral)
     dead = ~known[:, None]
@@ -162,11 +161,10 @@ def _marked_step(tasks: Tasks, dead: Tensor) -> Update:
     return new._replace(**kept)
 
 
-def _without(values: Tensor, present: Tensor, dims: int) -> Tensor:
-    """`values` (B, K) or (B, K, d), the average over the present components where one is absent."""
-    own = present if dims == 1 else present[..., None]
-    count = own.sum(1, keepdim=True)
-    return torch.where(own, values, torch.where(own, values, 0.0).sum(1, keepdim=True) / count)
+def _filled_in(values: Tensor, present: Tensor) -> Tensor:
+    """`values` (B, K, ...), those of the first present component where one is absent."""
+    first = values[torch.arange(len(values), device=values.device), present.int().argmax(-1)]
+    return torch.where(present.reshape(*present.shape, *[1] * (values.dim() - 2)), values, first.unsqueeze(1))
 
 
 def _neutral(covariances: Tensor, covariance_type: str) -> Tensor:

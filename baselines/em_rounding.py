@@ -102,8 +102,6 @@ def _shares_off(tasks: Tasks, shares: Tensor) -> Tensor:
     """b_kn (B, K, N) of the real points, 0 where a share is 0."""
     a = _joints_off(tasks)
     logits = log_joint(tasks)
-    if tasks.present is not None:
-        logits = logits.masked_fill(~tasks.present[..., None], -torch.inf)
     gap = logits.amax(-2, keepdim=True) - logits
     average = torch.where(shares > 0, shares * a, 0.0).sum(-2, keepdim=True)
     counted = shares > 0 if tasks.real is None else (shares > 0) & tasks.real[:, None]

@@ -32,6 +32,7 @@ def parts(found):
 
 def assert_within_both(one, other, of_one, of_other):
     """Two computations of one exact step differ by at most the sum of their bounds, in any order of sums."""
+    assert all(values.isfinite().all() for values in parts(of_one) + parts(of_other))
     for mine, theirs, *limits in zip(*(parts(v) for v in (one, other, of_one, of_other)), strict=True):
         assert ((mine - theirs).abs() <= limits[0] + limits[1]).all()
 
@@ -55,7 +56,6 @@ def test_a_padded_task_is_what_it_is_alone(kind, junk):
         row = slice(b, b + 1)
         own = X[row, :N], weights[row], means[row], None if covariances is None else covariances[row], kind
         alone, of_alone = reference_step(*own), reference_rounding(*own)
-        assert all(values.isfinite().all() for values in parts(of_alone))
         assert_within_both(first(new, b), alone, first(bound, b), of_alone)
 
 

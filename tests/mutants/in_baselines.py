@@ -170,8 +170,8 @@ BASELINES: tuple[Mutant, ...] = (
     Mutant(
         "absent components take shares",
         "baselines/em_accurate.py",
-        "logits = logits.masked_fill(~tasks.present[..., None], -torch.inf)",
-        "logits = logits.masked_fill(~tasks.present[..., None], 0.0)",
+        "return joint if tasks.present is None else joint.masked_fill(~tasks.present[..., None], -torch.inf)",
+        "return joint",
         ("tests/baselines/test_em_padded_paths.py::test_an_absent_component_counts_nowhere",),
         "tasks of different K in one batch",
     ),
