@@ -26,7 +26,7 @@ class Tasks(NamedTuple):
 
     X (B, N, d), `centre` (B, 1, d) where a point is padding. real (B, N) and present (B, K) booleans, or None
     where all are. n_points (B). weights (B, K) sum to 1 over all K, absent components included: only their
-    ratios count. Absent components have finite means and positive definite covariances, which count nowhere.
+    ratios count. An absent component holds the parameters of a present one, which count nowhere.
     """
 
     X: Tensor
@@ -68,14 +68,20 @@ def step(tasks: Tasks) -> tuple[Update, Tensor, Tensor]:
 
 def responsibilities(tasks: Tasks) -> Tensor:
     """w_kn (B, K, N), summing to 1 over the present components of a task, at padding too."""
-    logits = log_joint(tasks)
-    if tasks.present is not None:
-        logits = logits.masked_fill(~tasks.present[..., None], -torch.inf)
-    return torch.softmax(logits, dim=-2)
+    return torch.softmax(log_joint(tasks), dim=-2)
 
 
 def log_joint(tasks: Tasks) -> Tensor:
     """log pi_k + log N(x_n; mu_k, S_k) (B, K, N) up to a term that the components of a point share.
+
+    -inf for an absent component.
+    """
+    joint = _joint_of_all(tasks)
+    return joint if tasks.present is None else joint.masked_fill(~tasks.present[..., None], -torch.inf)
+
+
+def _joint_of_all(tasks: Tasks) -> Tensor:
+    """`log_joint`, the stand-ins of absent components included.
 
     Unit covariances expand the square about the average of the means (baselines.gaussian); the others
     subtract first. A point so far from every component that half the digits are lost goes through

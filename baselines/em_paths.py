@@ -51,11 +51,11 @@ def reference_step(
     covariance that is not positive definite) is no mixture: all its components come back as ``empty``. Of a
     task with a mark the means of empty components are 0, and so are all covariances and their roots.
 
-    Rounding (`em_rounding.reference_rounding` bounds it): a share is off by about (d + 5) u |r_kn|^2 of itself,
-    r the whitened difference; for the unit type by (4 d + 16) u R^2, R the radius about the average of the
-    means. A mean is off by what its shares are and by 2 N u times the spread of its own points; for the unit
-    type times the radius of the data. A covariance is off by what its shares are and by 2 N u of itself, however
-    small it is beside the radius.
+    Rounding (`em_rounding.reference_rounding` bounds it): a share is off by about (d + 5) u |r_kn|^2 of
+    itself, r the whitened difference, more for ill-conditioned matrices; for unit by (4 d + 16) u R^2,
+    R the radius about the average of the means. A mean is off by what its shares are and by 2 N u times the
+    spread of its own points; for the unit type times the radius of the data. A covariance is off by what its
+    shares are and by 2 N u of itself, however small it is beside the radius.
 
     Raises ValueError where shapes do not fit, where a real point is not finite, and where a task has no real
     point or no component.
@@ -120,7 +120,7 @@ def prepared(
         X = torch.where(mask[..., None], X, centre)
     check_points(X)
     if component_mask is not None:
-        weights, means = _without(weights, component_mask, 1), _without(means, component_mask, 2)
+        weights, means = _filled_in(weights, component_mask), _filled_in(means, component_mask)
     usable = torch.where(weights > 0, weights, torch.nan)
     proper = usable / usable.sum(-1, keepdim=True)
     known = (proper > 0).all(-1) & means.isfinite().flatten(1).all(-1)
@@ -128,8 +128,7 @@ def prepared(
         covariances = covariances.to(torch.float64)
         neutral = _neutral(covariances, covariance_type)
         if component_mask is not None and covariance_type in gaussian.BY_COMPONENT:
-            own = component_mask.reshape(*component_mask.shape, *[1] * (covariances.dim() - 2))
-            covariances = torch.where(own, covariances, neutral)
+            covariances = _filled_in(covariances, component_mask)
         known = known & _positive_definite(covariances, neutral, covariance_type)
         covariances = choose(known, covariances, neutral)
     dead = ~known[:, None]
@@ -146,6 +145,9 @@ def _marked_step(tasks: Tasks, dead: Tensor) -> Update:
     present = torch.ones_like(empty) if tasks.present is None else tasks.present
     empty = empty & present
     singular = new.singular & ~dead
+    if tasks.covariance_type in ("tied", "tied_spherical"):
+        # One empty component makes the covariance of all 0/0, which says nothing of the others.
+        singular = singular & ~empty.any(-1, keepdim=True)
     new = new._replace(means=torch.where(empty[..., None], 0.0, new.means), empty=empty, singular=singular)
     sound = ~(empty | singular).any(-1)
     kept = {}
@@ -159,11 +161,10 @@ def _marked_step(tasks: Tasks, dead: Tensor) -> Update:
     return new._replace(**kept)
 
 
-def _without(values: Tensor, present: Tensor, dims: int) -> Tensor:
-    """`values` (B, K) or (B, K, d), the average over the present components where one is absent."""
-    own = present if dims == 1 else present[..., None]
-    count = own.sum(1, keepdim=True)
-    return torch.where(own, values, torch.where(own, values, 0.0).sum(1, keepdim=True) / count)
+def _filled_in(values: Tensor, present: Tensor) -> Tensor:
+    """`values` (B, K, ...), those of the first present component where one is absent."""
+    first = values[torch.arange(len(values), device=values.device), present.int().argmax(-1)]
+    return torch.where(present.reshape(*present.shape, *[1] * (values.dim() - 2)), values, first.unsqueeze(1))
 
 
 def _neutral(covariances: Tensor, covariance_type: str) -> Tensor:

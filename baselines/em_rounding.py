@@ -8,8 +8,8 @@ Log joints. A product or a quotient carries u of itself, a sum of n terms n u of
     unit                 u ((2 d + 8) (|x'|^2 + |mu'|^2) + (d + 6) (|log pi_k| + (d/2) log 2 pi) + K + 2)
 
 For matrices: the Cholesky factor is that of S + E, |E_ij| <= (d + 2) u (S_ii S_jj)^(1/2) (Higham, theorem
-10.3), and solving with it adds d u |L| to it. With v = S^-1 (x - mu) and g = sum_i S_ii^(1/2) |v_i| >= |r| that
-moves q by at most u ((d + 2) g^2 + 2 (d + 1) g |r| + (d + 2) q) <= u (4 d + 6) g^2, and log det S by
+10.3), and solving with it adds d u |L| to it. With v = S^-1 (x - mu) and g = sum_i S_ii^(1/2) |v_i| >= |r|
+that moves q by at most u ((d + 2) g^2 + 2 (d + 1) g |r| + (d + 2) q) <= u (4 d + 6) g^2, and log det S by
 (d + 2) u c, c = sum_ij |S^-1|_ij (S_ii S_jj)^(1/2). For unit, x' and mu' are about the average of the means.
 
 Shares. log w = l - logsumexp l, so that log w_kn is off by at most
@@ -23,7 +23,8 @@ and by what is flushed to 0, below f = 2^-1022. Shares off by factors e^t, |t| <
 at most, G = (1 + max b) / (1 - max b): |e^t - 1| <= b (1 + b), the new W is at least W (1 - b), and by Cauchy
 and Schwarz the change of mu_k, squared, is at most G^2 b times the last of these without |S|.
 
-Sums over points add N u W to W_k, with m_1 and m_2 the averages of |x - o| and |(x - o)(x - o)^T|, s = mu - o,
+Sums over points add N u W to W_k and, with m_1 and m_2 the averages of |x - o| and |(x - o)(x - o)^T| and
+s = mu - o,
 
     (2 N + 4) u m_1 + 2 u |mu|   to mu_k,   u ((2 N + d + 8) m_2 + 2 (2 N + 5) |s| m_1 + 2 |S|)   to S_k,
 
@@ -101,8 +102,6 @@ def _shares_off(tasks: Tasks, shares: Tensor) -> Tensor:
     """b_kn (B, K, N) of the real points, 0 where a share is 0."""
     a = _joints_off(tasks)
     logits = log_joint(tasks)
-    if tasks.present is not None:
-        logits = logits.masked_fill(~tasks.present[..., None], -torch.inf)
     gap = logits.amax(-2, keepdim=True) - logits
     average = torch.where(shares > 0, shares * a, 0.0).sum(-2, keepdim=True)
     counted = shares > 0 if tasks.real is None else (shares > 0) & tasks.real[:, None]
