@@ -13,7 +13,7 @@ from console.options import as_typed
 from constructions.em.tasks import Range
 from constructions.em.weights import em_construction
 from constructions.language.hypotheses import HypothesisError
-from verify.em.covariances import MATRICES, check_spread, default_range
+from verify.em.covariances import MATRICES, check_spread, default_range, eigenvalue_ends
 from verify.em.given import Start, load_init
 from verify.em.memory import check_memory
 from verify.em.options import Options
@@ -145,9 +145,14 @@ def construction_of(options: Options, problem: Problem, pieces: int) -> AnyEM:
     return em
 
 
-def range_of(options: Options, problem: Problem) -> Range:
-    """Of eigenvalues: as asked for, or as the data need."""
-    return options.eigenvalues or default_range(problem)
+def range_of(options: Options, problem: Problem, widened: bool = False) -> Range:
+    """Of eigenvalues: as asked for, or as the data need; ``widened`` to hold the start in any case."""
+    if options.eigenvalues is None:
+        return default_range(problem)
+    if not widened or problem.covariances is None:
+        return options.eigenvalues
+    low, high = eigenvalue_ends(problem.covariances, problem.covariance_type)
+    return Range(min(options.eigenvalues.low, float(low.min())), max(options.eigenvalues.high, float(high.max())))
 
 
 def _at_fault(options: Options, refusal: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,29 +56,15 @@ def check(options: Options, out: Path, console: Console) -> int:
         for remark in user.remarks:
             _warn(remark)
     measurements: list[Measurement] = []
-    best: dict[str, list[SweepPoint]] = {}
-    equal: dict[str, list[SweepPoint]] = {}
     swept = problems if len(options.pieces) > 1 else []
-    with progress(len(problems) * len(options.pieces) + 2 * len(swept)) as start:
+    splits = 2 if options.covariance == "unit" else 1
+    with progress(len(problems) * len(options.pieces) + splits * len(swept)) as start:
         for problem in problems:
             for em in constructions[problem.label]:
                 start(f"{problem.label}, {pieces_mean(em)} pieces")
                 on = options.dtype, options.device, options.seed, options.evaluation
                 measurements.append(measure(em, problem, *on))
-        for problem in swept:
-            start(f"{problem.label}, error against pieces, best split")
-            many = _more_trials(problem, generator) if user is None else problem
-            reach = many.smallest_radius()
-            counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
-            on = options.floor, reach, options.dtype, options.evaluation
-            if options.covariance != "unit":
-                span = range_of(options, rounded(many, options.dtype))
-                best[problem.label] = sweep(many, counts, "equal", *on, span)
-                start("")
-                continue
-            best[problem.label] = sweep(many, counts, "optimal", *on)
-            start(f"{problem.label}, error against pieces, equal split")
-            equal[problem.label] = sweep(many, options.pieces, "equal", *on)
+        best, equal = _sweeps(options, swept, generator if user is None else None, start)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, best, equal)
     if results["scale"]:
@@ -90,6 +77,34 @@ def check(options: Options, out: Path, console: Console) -> int:
         "kind": options.covariance,
     }
     return report.write(console, results, pictures(measurements, best, equal), page)
+
+
+def _sweeps(
+    options: Options,
+    problems: list[Problem],
+    generator: torch.Generator | None,
+    start: Callable[[str], None],
+) -> tuple[dict[str, list[SweepPoint]], dict[str, list[SweepPoint]]]:
+    """Error against pieces by the best split and by an equal one; only the latter for kinds other than unit.
+
+    ``generator`` of random problems, of which more are drawn.
+    """
+    best: dict[str, list[SweepPoint]] = {}
+    equal: dict[str, list[SweepPoint]] = {}
+    for problem in problems:
+        many = problem if generator is None else _more_trials(problem, generator)
+        counts = sorted({*options.pieces, *(2 * p for p in options.pieces[:-1])})
+        on = options.floor, many.smallest_radius(), options.dtype, options.evaluation
+        if options.covariance != "unit":
+            start(f"{problem.label}, error against pieces")
+            span = range_of(options, rounded(many, options.dtype), widened=True)
+            equal[problem.label] = sweep(many, counts, "equal", *on, span)
+            continue
+        start(f"{problem.label}, error against pieces, best split")
+        best[problem.label] = sweep(many, counts, "optimal", *on)
+        start(f"{problem.label}, error against pieces, equal split")
+        equal[problem.label] = sweep(many, options.pieces, "equal", *on)
+    return best, equal
 
 
 def _more_trials(problem: Problem, generator: torch.Generator) -> Problem:
@@ -110,7 +125,6 @@ def _results(
 ) -> dict[str, Any]:
     records = [record for m in measurements for record in m.records]
     broken, unit = sum(record.broken.total for record in records), options.covariance == "unit"
-    swept = list(chain(*best.values()))
     results: dict[str, Any] = {
         "source": SOURCE if unit else measurements[-1].em.construction.source,
         "passed": broken == 0,
@@ -120,11 +134,8 @@ def _results(
         "instances": sum(len(m.problem) for m in measurements),
         "settings": options.plain(),
         "records": records,
-        "slopes": slopes(best),
-        "sweeps": {
-            "optimal": swept if unit else [],
-            "equal": list(chain(*equal.values())) if unit else swept,
-        },
+        "slopes": slopes(best or equal),
+        "sweeps": {"optimal": list(chain(*best.values())), "equal": list(chain(*equal.values()))},
         "resources": measurements[-1].em.resources(),
         "estimates": None,
         "data": None,

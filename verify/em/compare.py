@@ -9,9 +9,10 @@ from torch import Tensor
 
 from baselines.em_paths import reference_step
 from baselines.em_steps import Update
-from constructions.em.bounds import StepBound, one_step_bound
+from constructions.em.bounds import one_step_bound
 from constructions.em.constructed import ConstructedEM
 from constructions.em.run import StepState
+from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
 from constructions.em.tasks import CovarianceType, Range
 from constructions.language.rounding import length
@@ -143,7 +144,7 @@ def compare_step(
     if S is not None and span is not None and reference.covariances is not None and end.covariances is not None:
         left = out_of_range(S, kind, span)
         lost = lost.at(~left.any(-1))
-        unsaid = bound.undefined if bound.singular is None else bound.undefined | bound.singular
+        unsaid = bound.undefined if bound.out_of_range is None else bound.undefined | bound.out_of_range
         gone = lost.tasks | left.any(-1) | unsaid.any(-1)
         defined = (~gone)[:, None].expand_as(reference.empty)
         covariance_error = distance(end.covariances, reference.covariances, kind)

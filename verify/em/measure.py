@@ -190,6 +190,9 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
         m.path_weight_error[:, t] <= m.bounds.weight[:, t]
     )
     broken_path = int((held & ~path_kept).sum())
+    if m.path_covariance_error is not None and m.bounds.covariance is not None:
+        kept = m.path_covariance_error[:, t] <= m.bounds.covariance[:, t]
+        broken_path += int((holds[:, None] & ~kept).sum())
     ratios = [
         ((limit / error).masked_fill(~at, torch.inf), limit, error) for limit, error, at in step.limits()[::2]
     ]

@@ -16,7 +16,7 @@ from commands import (
     without_log_count,
 )
 
-import verify.em.command as command
+import verify.em.asked as command
 import verify.em.measure as em_measure
 from constructions.language.rounding import unit_roundoff
 from verify.em_construction import app
