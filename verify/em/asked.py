@@ -151,8 +151,8 @@ def range_of(options: Options, problem: Problem, widened: bool = False) -> Range
         return default_range(problem)
     if not widened or problem.covariances is None:
         return options.eigenvalues
-    low, high = eigenvalue_ends(problem.covariances, problem.covariance_type)
-    return Range(min(options.eigenvalues.low, float(low.min())), max(options.eigenvalues.high, float(high.max())))
+    asked, found = options.eigenvalues, eigenvalue_ends(problem.covariances, problem.covariance_type)
+    return Range(min(asked.low, float(found[0].min())), max(asked.high, float(found[1].max())))
 
 
 def _at_fault(options: Options, refusal: str) -> str:

@@ -18,13 +18,13 @@ from constructions.em.tasks import CovarianceType, Range
 from constructions.language.rounding import length
 from verify.em.covariances import TIED, distance, eigenvalue_ends, symmetric
 
-State = tuple[Tensor, ...] | StepState
+State = tuple[Tensor, Tensor] | StepState
 """Weights (B, K), means (B, K, d) and, of kinds other than unit, covariances (B, ...)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lost:
-    """Components for which a step of EM is nothing to compare with; (B, K), of tied kinds (B, 1) but the first.
+    """Components for which a step of EM is nothing to compare with: (B, K), of tied covariances (B, 1).
 
     Attributes:
         empty, singular: as baselines.em_steps has it; unit covariances are never singular.
@@ -102,7 +102,7 @@ class StepComparison:
         return found
 
     def broken(self) -> Tensor:
-        """(B, K) bool, where an instance bound or a-priori bound is exceeded; a tied covariance is each k's."""
+        """(B, K) bool, where a bound is exceeded; a tied covariance is that of every component."""
         # Written so that a NaN on either side counts as broken.
         exceeded = [(at & ~(error <= limit)).expand_as(self.defined) for limit, error, at in self.limits()]
         return torch.stack(exceeded).any(0)
@@ -131,7 +131,8 @@ def compare_step(
         dtype: in which the layers ran.
         bound: the bound of this step, where it is at hand already.
     """
-    kind, span, start, end = em.covariance_type, em.eigenvalues, StepState(*before), StepState(*after)
+    kind, span = em.covariance_type, em.eigenvalues
+    start, end = (v if isinstance(v, StepState) else StepState(*v) for v in (before, after))
     S = None if start.covariances is None else symmetric(start.covariances.to(torch.float64), kind)
     reference = reference_step(X, start.weights, start.means, S, kind)
     if bound is None:
@@ -141,13 +142,14 @@ def compare_step(
     lost = Lost.of(reference, kind, span).at(finite)
     left, covariance_error = torch.zeros_like(lost.singular), None
     defined = ~(reference.empty | bound.undefined)
-    if S is not None and span is not None and reference.covariances is not None and end.covariances is not None:
+    new, found = reference.covariances, end.covariances
+    if S is not None and span is not None and new is not None and found is not None:
         left = out_of_range(S, kind, span)
         lost = lost.at(~left.any(-1))
         unsaid = bound.undefined if bound.out_of_range is None else bound.undefined | bound.out_of_range
         gone = lost.tasks | left.any(-1) | unsaid.any(-1)
         defined = (~gone)[:, None].expand_as(reference.empty)
-        covariance_error = distance(end.covariances, reference.covariances, kind)
+        covariance_error = distance(found, new, kind)
     return StepComparison(
         mean_error=length(end.means.to(torch.float64) - reference.means),
         weight_error=(end.weights.to(torch.float64) - reference.weights).abs(),

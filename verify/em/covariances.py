@@ -74,8 +74,8 @@ def default_range(problem: Problem) -> Range:
         least, largest = float(low.min()), max(largest, float(high.max()))
     if not (least > 0 and 0 < largest < math.inf):
         raise BadInputError(
-            f"{problem.name}: the covariances of the start have eigenvalues from {least:.3g} to {largest:.3g}; "
-            "they are above 0 and finite"
+            f"{problem.name}: the covariances of the start have eigenvalues from {least:.3g} to "
+            f"{largest:.3g}; they are above 0 and finite"
         )
     high = 2.0 ** math.ceil(math.log2(largest))
     return Range(min(SPAN * high, 2.0 ** math.floor(math.log2(least))), high)
@@ -91,12 +91,12 @@ def check_spread(X: Tensor, kind: CovarianceType, name: str) -> None:
         return
     asked, (N, d) = f"--covariance {kind}: {name}", X.shape
     others = "--covariance unit, tied_spherical or spherical"
-    if kind in MATRICES and N <= d:
+    if kind in MATRICES and d >= N:
         raise BadInputError(
-            f"{asked} has N = {N} points in d = {d} coordinates; N > d is needed (--columns and --pca lower d), "
+            f"{asked} has N = {N} points in d = {d} coordinates; N > d is needed (--columns, --pca lower d), "
             "or --covariance unit, tied_spherical, spherical or diagonal"
         )
-    constant = (X == X[0]).all(0)
+    constant = X.amax(0) == X.amin(0)
     if bool(constant.all()):
         raise BadInputError(f"{asked} holds one point {N} times, of variance 0; --covariance unit takes that")
     if kind in SPHERICAL:

@@ -88,14 +88,11 @@ def as_estimates(best: Best | None, centre: Tensor, kind: CovarianceType) -> Est
             why += "fewer components, other starts or fewer steps may help"
         return Estimates(why=why)
     m, task, kind = best.measurement, best.task, best.measurement.em.covariance_type
-    em_S, layers_S = m.em_covariances, m.run.covariances
+    S, found = m.em_covariances, m.run.covariances
+    S, found = None if S is None else S[task, -1], None if found is None else found[task]
     return Estimates(
-        Estimate.of(
-            m.em_weights[task, -1], m.em_means[task, -1], centre, None if em_S is None else em_S[task, -1], kind
-        ),
-        Estimate.of(
-            m.run.weights[task], m.run.means[task], centre, None if layers_S is None else layers_S[task], kind
-        ),
+        Estimate.of(m.em_weights[task, -1], m.em_means[task, -1], centre, S, kind),
+        Estimate.of(m.run.weights[task], m.run.means[task], centre, found, kind),
         start=m.problem.start,
         trial=task,
         log_likelihood_per_point=best.log_likelihood,

@@ -6,7 +6,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from console.figures import plain
 from console.output import Picture
 from constructions.em.weights import em_construction
 from verify.em.measure import Measurement
@@ -135,8 +134,8 @@ def _weights(measurements: list[Measurement]) -> list[Picture]:
         small = em_construction(*sizes, radius=em.radius)
     else:
         kind = {"radius": em.radius, "covariance_type": em.covariance_type, "eigenvalues": em.eigenvalues}
-        small = em_construction(*sizes, **kind)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        small = em_construction(*sizes, **kind)
     what = "a small construction (d0 = 2, K0 = 3, 4 pieces a function)"
-    names, drawn = [layer.name for layer in small.construction.layers], weight_pictures(small.plot_weights(), what)
-    few = len(names) <= FEW_LAYERS
-    return [picture for name, picture in zip(names, drawn, strict=True) if few or name in ("E", "M")]
+    layers, drawn = small.construction.layers, weight_pictures(small.plot_weights(), what)
+    few = len(layers) <= FEW_LAYERS
+    return [picture for layer, picture in zip(layers, drawn, strict=True) if few or layer.name in ("E", "M")]

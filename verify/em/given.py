@@ -39,7 +39,7 @@ class Start:
 def load_init(path: Path, kind: CovarianceType = "unit") -> Start:
     """``{"weights": [K], "means": [K][d], "covariances": ...}``; a whole results.json works too.
 
-    Of results it takes the estimate of EM. Covariances are laid out by the kind: LAYOUTS; unit ones have none.
+    Of results it takes the estimate of EM. Covariances are laid out by the kind (LAYOUTS); unit has none.
 
     Raises:
         BadInputError: not such a file, or covariances of another kind.
@@ -108,7 +108,8 @@ def _covariances(
     if kind in MATRICES:
         apart = float((S - S.mT).abs().max())
         if apart > SYMMETRY * float(S.abs().max()):
-            raise BadInputError(f"--init {path}: covariances are not symmetric: entries differ by {apart:.3g}")
+            what = f"covariances are not symmetric: entries differ by {apart:.3g}"
+            raise BadInputError(f"--init {path}: {what}")
     return symmetric(S, kind)
 
 

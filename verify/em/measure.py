@@ -104,7 +104,7 @@ def measure(
     )
     states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
-        compare_step(em, seen.X, states[t], states[t + 1], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
+        compare_step(em, seen.X, *states[t : t + 2], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
         for t in range(run.steps)
     ]
     first = path.weights[:, 0].double(), seen.means
@@ -210,7 +210,8 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
         Setting(
             *(m.problem.name, *m.problem.sizes, m.problem.start, len(m.problem.X), m.run.steps),
             *(m.em.radius, m.em.floor, pieces_mean(m.em), m.em.pieces),
-            *((m.em.covariance_type, m.em.eigenvalues) if m.em.eigenvalues else ()),
+            covariance_type=None if m.em.eigenvalues is None else m.em.covariance_type,
+            eigenvalues=m.em.eigenvalues,
         ),
         t + 1,
         Broken(broken_steps, broken_path),

@@ -61,7 +61,7 @@ def covariance_named(text: str) -> CovarianceType:
     """
     if text not in COVARIANCE_TYPES:
         raise BadInputError(f"--covariance {text}: it is one of {', '.join(COVARIANCE_TYPES)}")
-    return text  # pyright: ignore[reportReturnType]
+    return text
 
 
 def eigenvalues_named(text: str | None) -> Range | None:
@@ -75,7 +75,7 @@ def eigenvalues_named(text: str | None) -> Range | None:
     try:
         low, high = map(float, text.split(","))
     except ValueError:
-        raise BadInputError(f"--eigenvalues {text}: two numbers LOW,HIGH are needed, as in 0.01,100") from None
+        raise BadInputError(f"--eigenvalues {text}: two numbers are needed, as in 0.01,100") from None
     if not 0 < low <= high < math.inf:
         raise BadInputError(f"--eigenvalues {text}: 0 < LOW <= HIGH are needed, both finite")
     return Range(low, high)

@@ -25,11 +25,13 @@ def scale_remark(best: Best, standardised: bool) -> str | None:
     if bool(found.wrong[0]):
         shown = f"{float(found.deviation[0]):.3g}"
         kind = "diagonal" if uneven else "spherical" if _uneven_components(counts, deviations) else None
-        remedy = f"divide the data by about {shown}" if standardised else "--standardise brings them to one scale"
+        remedy = f"divide the data by about {shown}"
+        if not standardised:
+            remedy = "--standardise brings them to one scale"
         return (
-            f"the components have standard deviation 1 in the units of the data, which show {shown}: the bounds "
-            f"hold and say little of such data; {remedy}, or --covariance {kind or 'tied_spherical'} "
-            "estimates it"
+            "the components have standard deviation 1 in the units of the data, which show "
+            f"{shown}: the bounds hold and say little of such data; {remedy}, or --covariance "
+            f"{kind or 'tied_spherical'} estimates it"
         )
     if uneven:
         total = (counts[:, None] * deviations.square()).sum(0) / counts.sum()

@@ -29,11 +29,11 @@ COLUMNS = (
 
 COVARIANCE_LEGEND = (
     "error: largest mean error of a task against the EM path from the same start, median. bound/err, least: "
-    "instance bound of one step over its error, median and smallest. a-priori: the bound uniform over data, over "
-    "the error. cov, cov b/e, least: error, and bound over error, of the covariances (Frobenius norm; of diagonal "
-    "ones the length of the difference of variances). round64, round32: the rounding part of the bound of a mean. "
-    "Every step is bounded against EM from the same state; of all steps together only the first is: no Lipschitz "
-    "factor is known for this kind of covariance."
+    "instance bound of one step over its error, median and smallest. a-priori: the bound uniform over data, "
+    "over the error. cov, cov b/e, least: error, and bound over error, of the covariances (Frobenius norm; "
+    "of diagonal ones the length of the difference of variances). round64, round32: the rounding part of the "
+    "bound of a mean. Every step is bounded against EM from the same state; of all steps together only the "
+    "first is: no Lipschitz factor is known for this kind of covariance."
 )
 COVARIANCE_COLUMNS = (
     *COLUMNS[:3],

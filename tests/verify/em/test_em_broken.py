@@ -26,9 +26,9 @@ U = unit_roundoff(torch.float64)
 # ---- a broken bound is found
 
 
-def shrunk(name, *arguments):
+def shrunk(name, *arguments, **named):
     """The bounds of a path with one of them set to 0."""
-    bounds = em_measure_path_bound(*arguments)
+    bounds = em_measure_path_bound(*arguments, **named)
     if name == "path":
         return dataclasses.replace(bounds, mean=torch.zeros_like(bounds.mean))
     steps = [
