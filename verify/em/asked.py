@@ -13,7 +13,7 @@ from console.options import as_typed
 from constructions.em.tasks import Range
 from constructions.em.weights import em_construction
 from constructions.language.hypotheses import HypothesisError
-from verify.em.covariances import MATRICES, check_spread, default_range, eigenvalue_ends
+from verify.em.covariances import MATRICES, check_slopes, check_spread, default_range, eigenvalue_ends
 from verify.em.given import Start, load_init
 from verify.em.memory import check_memory
 from verify.em.options import Options
@@ -133,6 +133,7 @@ def construction_of(options: Options, problem: Problem, pieces: int) -> AnyEM:
         em = em_construction(*sizes)
     else:
         span, kind = range_of(options, problem), options.covariance
+        check_slopes(span, options.dtype, _brought_range(options, problem))
         _refuse(
             pieces < 4 and kind not in MATRICES,
             f"--pieces {pieces}: squares of --covariance {kind} need at least 4",
@@ -141,7 +142,7 @@ def construction_of(options: Options, problem: Problem, pieces: int) -> AnyEM:
     try:
         em.check(problem.X, problem.weights, problem.means, options.dtype, problem.covariances)
     except HypothesisError as refusal:
-        raise BadInputError(f"{_at_fault(options, str(refusal))}: {refusal}") from None
+        raise BadInputError(f"{_at_fault(options, problem, str(refusal))}: {refusal}") from None
     return em
 
 
@@ -155,10 +156,16 @@ def range_of(options: Options, problem: Problem, widened: bool = False) -> Range
     return Range(min(asked.low, float(found[0].min())), max(asked.high, float(found[1].max())))
 
 
-def _at_fault(options: Options, refusal: str) -> str:
+def _brought_range(options: Options, problem: Problem) -> str:
+    if options.eigenvalues is not None:
+        return f"--eigenvalues {as_typed(f'{end:g}' for end in options.eigenvalues)}"
+    return f"--covariance {options.covariance}: {problem.name}"
+
+
+def _at_fault(options: Options, problem: Problem, refusal: str) -> str:
     """The option that brought what the construction refuses."""
     if "eigenvalue of a covariance" in refusal and options.eigenvalues is not None:
-        return f"--eigenvalues {as_typed(f'{end:g}' for end in options.eigenvalues)}"
+        return _brought_range(options, problem)
     if "the radius is" in refusal and options.radius is not None:
         return f"--radius {options.radius:g}"
     if options.init is not None and not refusal.startswith("a point"):

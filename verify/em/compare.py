@@ -89,6 +89,11 @@ class StepComparison:
             return self.defined
         return self.defined.all(-1, keepdim=True)
 
+    @property
+    def dying(self) -> Tensor:
+        """(B, K) where the floor can decide the error, of what is compared."""
+        return self.bound.dying & ~self.left.any(-1, keepdim=True)
+
     def limits(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """(bound, error, where defined) of everything that is bounded; instance bounds at even places."""
         b, found = self.bound, []

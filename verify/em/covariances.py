@@ -15,6 +15,8 @@ from verify.em.problems import Problem
 SPAN = 2.0**-20
 """Least eigenvalue over largest of a range that nobody chose: one in a million."""
 
+REMEDY = "--standardise brings data to one scale, --dtype float64 holds more"
+
 TIED = ("tied_spherical", "tied")
 MATRICES = ("tied", "full")
 SPHERICAL = ("tied_spherical", "spherical")
@@ -74,11 +76,26 @@ def default_range(problem: Problem) -> Range:
         least, largest = float(low.min()), max(largest, float(high.max()))
     if not (least > 0 and 0 < largest < math.inf):
         raise BadInputError(
-            f"{problem.name}: the covariances of the start have eigenvalues from {least:.3g} to "
-            f"{largest:.3g}; they are above 0 and finite"
+            f"--covariance {problem.covariance_type}: variances of {problem.name} go from {least:.3g} to "
+            f"{largest:.3g} in its units, and must be above 0 and finite in the dtype; {REMEDY}"
         )
     high = 2.0 ** math.ceil(math.log2(largest))
     return Range(min(SPAN * high, 2.0 ** math.floor(math.log2(least))), high)
+
+
+def check_slopes(span: Range, dtype: torch.dtype, asked: str) -> None:
+    """Refuse a range in which the layers' weights leave the dtype: they hold the slopes of 1/x, 1/LOW^2.
+
+    Raises:
+        BadInputError: begins with ``asked``, the option that brought the range.
+    """
+    smallest = math.sqrt(8 / torch.finfo(dtype).max)
+    if span.low < smallest or span.high > 1 / smallest:
+        name = str(dtype).removeprefix("torch.")
+        raise BadInputError(
+            f"{asked}: eigenvalues from {span.low:.3g} to {span.high:.3g}; in {name} from {smallest:.2g} "
+            f"to {1 / smallest:.2g} are possible, whose squares are finite; {REMEDY}"
+        )
 
 
 def check_spread(X: Tensor, kind: CovarianceType, name: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from console.errors import BadInputError
 from constructions.em.tasks import COVARIANCE_SHAPES, COVARIANCE_TYPES, CovarianceType
-from verify.em.covariances import MATRICES, symmetric
+from verify.em.covariances import MATRICES, eigenvalue_ends, symmetric
 
 LAYOUTS = {
     "tied_spherical": "one number",
@@ -88,16 +88,17 @@ def _covariances(
         )
     if given is None and kind != "unit":
         raise BadInputError(f"{asked} has no 'covariances'; {kind} ones are {LAYOUTS[kind]}")
-    if given is not None and kind == "unit":
-        raise BadInputError(f"{asked} has 'covariances', and unit ones have none; name their kind")
     if named != kind:
         raise BadInputError(f"{asked} has {named} covariances; give --covariance {named}, or another start")
+    if given is not None and kind == "unit":
+        raise BadInputError(f"{asked} has 'covariances', and unit ones have none; name their kind")
     if given is None:
         return None
     try:
         S = torch.tensor(given, dtype=torch.float64)
     except (TypeError, ValueError, OverflowError) as problem:
-        raise BadInputError(f"--init {path}: covariances must be numbers ({problem})") from None
+        what = f"covariances must be numbers, {LAYOUTS[kind]} ({problem})"
+        raise BadInputError(f"--init {path}: {what}") from None
     _check_finite(path, "covariances", S)
     shape = _shape(kind, components, dim)
     if tuple(S.shape) != shape:
@@ -110,6 +111,9 @@ def _covariances(
         if apart > SYMMETRY * float(S.abs().max()):
             what = f"covariances are not symmetric: entries differ by {apart:.3g}"
             raise BadInputError(f"--init {path}: {what}")
+    least = float(eigenvalue_ends(symmetric(S, kind), kind)[0].min())
+    if not least > 0:
+        raise BadInputError(f"--init {path}: a covariance has the eigenvalue {least:.3g}; they are above 0")
     return symmetric(S, kind)
 
 

@@ -91,16 +91,17 @@ def measure(
     path = _on_cpu(run)
     data = StepData.uniform(seen.X, seen.weights, seen.means, False, seen.covariances, kind)
     masks = data.component_mask, data.n_features
+    known = path.known(em)
     bounds = path_bound(
         em,
         seen.X,
         data.token_mask,
-        path.weights,
-        path.means,
+        known.weights,
+        known.means,
         *masks,
         dtype,
         run.refreshed,
-        path_covariances=path.covariances,
+        path_covariances=known.covariances,
     )
     states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
@@ -128,7 +129,7 @@ def measure(
     )
     shares = [
         Rounding.of(em, StepData.uniform(seen.X, s.weights, s.means, t > 0, s.covariances, kind))
-        for t, s in enumerate(states[:-1])
+        for t, s in enumerate(map(known.at, range(run.steps)))
     ]
     return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
 
@@ -148,6 +149,17 @@ class _Path:
             self.means[:, t],
             None if self.covariances is None else self.covariances[:, t],
         )
+
+    def known(self, em: AnyEM) -> _Path:
+        """The same, the start in place of states outside the range: of those nothing is compared."""
+        if self.covariances is None or em.eigenvalues is None:
+            return self
+        outside = out_of_range(self.covariances, em.covariance_type, em.eigenvalues).any(-1)
+        kept = []
+        for values in (self.weights, self.means, self.covariances):
+            where = outside.reshape(*outside.shape, *[1] * (values.dim() - 2))
+            kept.append(torch.where(where, values[:, :1], values))
+        return _Path(*kept)
 
 
 def _on_cpu(run: EMRun) -> _Path:
@@ -238,7 +250,7 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
             else Spread.of(m.path_covariance_error[:, t].amax(-1)[m.comparable[:, t]]),
         ),
         undefined_components=int((bound.undefined | step.lost.empty).sum()),
-        dying_components=int(bound.dying.sum()),
+        dying_components=int(step.dying.sum()),
         singular_components=int(step.lost.singular.sum()),
         outside_components=int(step.lost.outside.sum()),
     )

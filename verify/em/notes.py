@@ -10,6 +10,8 @@ from torch import Tensor
 from constructions.em.tasks import Range
 from verify.em.compare import Lost, StepComparison
 
+SAME_START, LAYERS = "EM from the same start", "the layers"
+
 
 @dataclass(frozen=True, eq=False)
 class PathLoss:
@@ -26,39 +28,36 @@ class PathLoss:
 
 def note(step: StepComparison, path: PathLoss | None, span: Range | None) -> str:
     """One line, empty where there is nothing to say; ``path`` and ``span`` of kinds other than unit."""
-    parts = _lost("EM", step.lost, step.bound.undefined, span, "not compared")
-    dying = step.bound.dying
-    if bool(dying.any()):
+    empty = step.lost.empty | step.bound.undefined & ~step.left.any(-1, keepdim=True)
+    parts = []
+    if path is None or span is None:
+        if bool(empty.any()):
+            parts.append(f"EM is 0/0 for {int(empty.sum())} component(s): {places(empty)}; not compared")
+    else:
+        lost, range_ = step.lost, f"an eigenvalue outside the range [{span.low:.3g}, {span.high:.3g}]"
+        parts += _said("no points (empty)", [("EM", empty), (SAME_START, path.em.empty)])
+        parts += _said("a singular covariance", [("EM", lost.singular), (SAME_START, path.em.singular)])
+        outside = [("EM", lost.outside), (SAME_START, path.em.outside), (LAYERS, path.layers)]
+        parts += _said(range_, outside)
+    if bool(step.dying.any()):
         parts.append(
-            f"{int(dying.sum())} dying component(s), W_k near N x floor: {places(dying)}; "
+            f"{int(step.dying.sum())} dying component(s), W_k near N x floor: {places(step.dying)}; "
             "the floor holds over 1 % of its mass and can decide the error"
         )
-    if path is not None:
-        nothing = torch.zeros_like(path.em.empty)
-        parts += _lost("EM from the same start", path.em, nothing, span, "its path ends here")
-        parts += _outside("the layers", path.layers, span, "not compared after this step")
     return "; ".join(parts)
 
 
-def _lost(who: str, lost: Lost, undefined: Tensor, span: Range | None, so: str) -> list[str]:
-    parts, empty = [], lost.empty | undefined
-    if bool(empty.any()):
-        parts.append(f"{who} is 0/0 for {int(empty.sum())} component(s): {places(empty)}; {so}")
-    if bool(lost.singular.any()):
-        parts.append(f"{who} has {_count(lost.singular, 'a singular covariance')}; {so}")
-    return parts + _outside(who, lost.outside, span, so)
-
-
-def _outside(who: str, outside: Tensor, span: Range | None, so: str) -> list[str]:
-    if span is None or not bool(outside.any()):
-        return []
-    found = _count(outside, f"an eigenvalue outside the range [{span.low:.3g}, {span.high:.3g}]")
-    have = "have" if who == "the layers" else "has"
-    return [f"{who} {have} {found}; {so}"]
-
-
-def _count(mask: Tensor, what: str) -> str:
-    return f"{what} in {int(mask.sum())} place(s): {places(mask)}"
+def _said(what: str, found: list[tuple[str, Tensor]]) -> list[str]:
+    """One part for all who have lost the same."""
+    parts = []
+    for place, (who, mask) in enumerate(found):
+        if not bool(mask.any()) or any(torch.equal(mask, before) for _, before in found[:place]):
+            continue
+        names = [who, *(name for name, other in found[place + 1 :] if torch.equal(mask, other))]
+        end = "not compared" if names == ["EM"] else "not compared from here on"
+        have = "has" if names in (["EM"], [SAME_START]) else "have"
+        parts.append(f"{' and '.join(names)} {have} {what} at {places(mask)}; {end}")
+    return parts
 
 
 def places(mask: Tensor) -> str:

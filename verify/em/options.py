@@ -48,8 +48,8 @@ class Options(options.Options):
             raise BadInputError(f"--radius {self.radius:g}: it is positive and at most {LARGEST_RADIUS:g}")
         if self.eigenvalues is not None and self.covariance == "unit":
             raise BadInputError(
-                f"--eigenvalues {as_typed(self.eigenvalues)}: unit covariances have none to choose; "
-                f"--covariance is one of {', '.join(COVARIANCE_TYPES[1:])} then"
+                f"--eigenvalues {as_typed(f'{end:g}' for end in self.eigenvalues)}: unit ones "
+                f"are 1; --covariance is one of {', '.join(COVARIANCE_TYPES[1:])}"
             )
 
 
