@@ -75,6 +75,7 @@ def check(options: Options, out: Path, console: Console) -> int:
         "norms": measurements[-1].em.resources().table(),
         "last": [to_plain(m.records[-1]) for m in measurements],
         "kind": options.covariance,
+        "ranges": {m.problem.name: m.em.eigenvalues for m in measurements},
     }
     return report.write(console, results, pictures(measurements, best, equal), page)
 

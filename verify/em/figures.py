@@ -27,7 +27,7 @@ NAMES = (
 )
 """Of every picture that may be made."""
 
-PIECES, DISTANCE = "pieces a function (mean of the three)", "|mean, layers - mean, EM|"
+PIECES, DISTANCE = "pieces a function (on average)", "|mean, layers - mean, EM|"
 
 
 def pictures(

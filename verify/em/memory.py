@@ -35,10 +35,15 @@ def check_memory(options: Options, sizes: Sequence[tuple[int, int, int]], trials
         step = runs * (160 * N * K + 80 * K * (d + 1))
         # From the formulas a token is its x, its responsibilities and their logs, not the stream.
         token = 32 * (width if options.evaluation == "dense" else d0 + 2 * K0)
-        task = runs * N * (token + 150 * d + 200 * K)
+        task = runs * (N * (token + 150 * d + 200 * K) + matrices_of(options.covariance, d, K, N))
         check_fits("samples", N, 8 * (width + d + K))
         check_fits("trials", trials, task + step)
         check_fits("steps", options.steps, trials * step + runs * RECORD, trials * task)
+
+
+def matrices_of(kind: CovarianceType, d: int, K: int, N: int) -> int:
+    """Bytes of a task of tied or full covariances: products of coordinates, K d rows of six K d numbers."""
+    return 8 * (N * d * d + 6 * (K * d) ** 2) if kind in ("tied", "full") else 0
 
 
 def width_and_places(kind: CovarianceType, d: int, K: int) -> tuple[int, int]:

@@ -10,12 +10,15 @@ from baselines.mixture import Mixture
 from baselines.unit_scale import FACTOR, LEVEL, unit_scale
 from verify.em.estimates import Best
 
+EACH = 1.5
+"""By how much two coordinates differ within every component, where they differ by FACTOR in all."""
+
 
 def scale_remark(best: Best, standardised: bool) -> str | None:
     """One line where unit covariances do not suit the data, with the kind that would.
 
     That is where no standard deviation from 1/2 to 2 within the components explains the data
-    (baselines.unit_scale), or where two coordinates differ more than twice within every component. The bounds
+    (baselines.unit_scale), or where those of two coordinates differ (:func:`_uneven_coordinates`). The bounds
     hold at any scale; but far from 1 every point belongs to one component, and a step is easy.
     """
     X, end = best.measurement.problem.X[best.task], best.mixture
@@ -53,26 +56,29 @@ def _within(X: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def _uneven_coordinates(counts: Tensor, deviations: Tensor) -> bool:
-    """Whether two coordinates differ by more than FACTOR within every component of more than two points.
+    """Whether the deviations of two coordinates differ.
 
-    F tests at LEVEL over all pairs. Every component: one that EM left over two groups is wide along one
-    direction in data of the right units.
+    That is by more than FACTOR over all components, by more than EACH within every one of more than two
+    points, and equal ones would do so with a chance below LEVEL (an F test). Within every one, for a
+    component that EM left over two groups is wide along one direction in data of the right units.
     """
     judged, d = counts > 2, deviations.shape[1]
     if d == 1 or not bool(judged.any()):
         return False
-    n, s = counts[judged, None, None], deviations[judged]
-    ratio = (s[:, :, None] / s[:, None, :]).square() / FACTOR**2
-    chance = stats.f.sf(ratio.nan_to_num(0.0).numpy(), (n - 1).numpy(), (n - 1).numpy())
-    differ = torch.from_numpy(chance) < LEVEL / d**2
-    return bool(differ.all(0).any())
+    n, squares = counts[judged], deviations[judged].square()
+    within = squares[:, :, None] > EACH**2 * squares[:, None]
+    variances, freedom = (n[:, None] * squares).sum(0) / n.sum(), (n - 1).sum().expand(d)
+    return bool((_differ(variances, freedom) & within.all(0)).any())
 
 
 def _uneven_components(counts: Tensor, deviations: Tensor) -> bool:
-    """Whether two components differ by more than FACTOR in all; F tests at LEVEL over all pairs."""
-    judged, (K, d) = counts > 2, deviations.shape
-    n, s = counts[judged], deviations[judged].square().mean(-1)
-    freedom = d * (n - 1)
-    ratio = s[:, None] / s[None] / FACTOR**2
-    chance = stats.f.sf(ratio.nan_to_num(0.0).numpy(), freedom[:, None].numpy(), freedom[None].numpy())
-    return bool((torch.from_numpy(chance) < LEVEL / K**2).any())
+    """Whether the deviations of two components differ, over all coordinates, by FACTOR and an F test."""
+    judged, d = counts > 2, deviations.shape[1]
+    return bool(_differ(deviations[judged].square().mean(-1), d * (counts[judged] - 1)).any())
+
+
+def _differ(variances: Tensor, freedom: Tensor) -> Tensor:
+    """(n, n) which of n variances are larger than which, by FACTOR^2 and beyond chance."""
+    ratio = torch.where(variances > 0, variances[:, None] / variances, 0.0)
+    chance = stats.f.sf(ratio.numpy(), freedom[:, None].numpy(), freedom[None].numpy())
+    return (ratio > FACTOR**2) & (torch.from_numpy(chance) < LEVEL / len(variances) ** 2)
