@@ -48,7 +48,7 @@ def covariance_step_bound(em: CovarianceEM, data: StepData, dtype: torch.dtype) 
 
     Covariances are bounded in the Frobenius norm, diagonals in the Euclidean one.
     """
-    exact = exact_step(em, data, _logits(em, data, None).exact)
+    exact = exact_step(em, data, exact_logits(em, data))
     rounded, plain = (_Step(em, data, exact, kind) for kind in (dtype, None))
     found, without = rounded.instance(), plain.instance()
     apriori = rounded.apriori()
@@ -89,6 +89,11 @@ def _less(bound: Tensor, part: Tensor) -> Tensor:
 
 def _logits(em: CovarianceEM, data: StepData, dtype: torch.dtype | None) -> Logits:
     return matrix_logits(em, data, dtype) if isinstance(em, MatrixEM) else variance_logits(em, data, dtype)
+
+
+def exact_logits(em: CovarianceEM, data: StepData) -> Tensor:
+    """(B, K, N) in float64, minus infinity at absent components."""
+    return _logits(em, data, None).exact
 
 
 class _Step:

@@ -159,7 +159,7 @@ def drawn(
 
 
 def restricted(S: Tensor, kind: CovarianceType) -> Tensor:
-    """(B, K, d, d) to the layout of the kind: averages over components where they are tied, or its diagonal."""
+    """(B, K, d, d) to the layout of the kind: averages over what it does not tell apart."""
     S = S.mean(1) if kind.startswith("tied") else S
     if kind in ("tied", "full"):
         return S
