@@ -210,10 +210,15 @@ def spectrum(covariances: Tensor, tasks: TaskBatch, eigenvalues: Range) -> tuple
 
 def _as_list(part: Tasks, single: bool) -> list[Tensor]:
     try:
-        return [torch.as_tensor(entry) for entry in ([part] if single else part)]
+        return [_as_tensor(entry) for entry in ([part] if single else part)]
     except (TypeError, ValueError):
         kind = type(part).__name__
         raise HypothesisError(f"tasks are tensors, numpy arrays, or lists of them; got {kind}") from None
+
+
+def _as_tensor(entry: Array | float) -> Tensor:
+    """Python numbers are float64: torch would round them to float32."""
+    return torch.as_tensor(entry, dtype=None if isinstance(entry, Tensor | np.ndarray) else torch.float64)
 
 
 def _check_shapes(x: Tensor, w: Tensor, m: Tensor, max_dim: int, max_components: int) -> None:

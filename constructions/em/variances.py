@@ -141,7 +141,7 @@ def e_layer(s: Stream, f: Functions) -> Layer:
 
 def m_layer(s: Stream, f: Functions, radius: float) -> Layer:
     """Means, variances and weights by four heads."""
-    largest = above(1.0625 * s.x.width * (2 * radius) ** 2)
+    largest = above(1.0625 * (s.x.width // s.v.width) * (2 * radius) ** 2)
     widest = above(1.0625 * s.slot.width * radius)
     return Layer(
         "M",
