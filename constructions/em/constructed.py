@@ -83,6 +83,7 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         covariances: Tasks | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        refreshed: bool = False,
     ) -> TaskBatch:
         """The checked batch that :meth:`run` makes of its arguments.
 
@@ -91,7 +92,7 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         """
         sizes, kind = (self.max_dim, self.max_components), self.covariance_type
         tasks = gather_tasks(X, weights, means, *sizes, dtype, device, covariances, kind)
-        return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues)
+        return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues, refreshed)
 
     def check(
         self,
@@ -145,7 +146,7 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         if steps is None:
             steps = self.steps if tol is None else MOST_STEPS
         check_whole(steps=steps)
-        tasks = self.gather(X, weights, means, covariances, dtype, device)
+        tasks = self.gather(X, weights, means, covariances, dtype, device, refreshed)
         layers, readout = self.evaluator(evaluation, dtype, device), self.to_readout(dtype, device)
         with torch.no_grad():
             start = layers.start(self.tokens(tasks, refreshed))
