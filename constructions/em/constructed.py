@@ -12,6 +12,7 @@ from torch import Tensor
 
 from constructions.algorithm import ConstructedAlgorithm
 from constructions.em.run import EMRun, StepState
+from constructions.em.shared import check_numbers
 from constructions.em.tasks import CovarianceType, Range, TaskBatch, Tasks, check_hypotheses, gather_tasks
 from constructions.language.arguments import check_whole
 from constructions.language.piecewise import PiecewiseLinear
@@ -91,6 +92,8 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
             HypothesisError: data outside the theorem's hypotheses.
         """
         sizes, kind = (self.max_dim, self.max_components), self.covariance_type
+        if self.eigenvalues is not None:
+            check_numbers(self.max_dim, self.radius, self.eigenvalues, dtype)
         tasks = gather_tasks(X, weights, means, *sizes, dtype, device, covariances, kind)
         return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues, refreshed)
 
