@@ -287,22 +287,25 @@ def test_a_path_says_when_it_leaves_the_range(kind: CovarianceType, evaluation) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_path_in_the_range_until_its_fourth_step(kind: CovarianceType) -> None:
-    """Variances fall, from six times too large; the range begins between those of steps 3 and 4.
+def test_a_path_in_the_range_until_its_third_step(kind: CovarianceType) -> None:
+    """Variances fall, from twice too large; the range begins between those of steps 2 and 3.
 
-    Functions of another range err otherwise, by far less at 2048 pieces than a step changes here.
+    The functions of another range err otherwise, at 2048 pieces by far less than the 2 % that a step changes.
     """
-    task = make_task(kind, 1, 2, 40, 0, condition=1.0, apart=2.0)
-    task = Task(kind, task.X, task.weights, task.means, 6 * task.covariances)
-    wide = construction(kind, 2, 2, 2048)
-    held, tasks = wide.run(*task.parts, steps=4).path_covariances, wide.gather(*task.parts)
-    assert held is not None
-    least = [float(spectrum(S[None], tasks, Range(1e-2, 1e2))[0]) for S in held]
-    assert min(least[:4]) > least[4]
-    low = (min(least[:4]) + least[4]) / 2
-    run = construction(kind, 2, 2, 2048, (low, 1e2)).run(*task.parts, steps=4)
+    wide, falls = construction(kind, 1, 2, 2048), []
+    for seed in range(12):
+        task = make_task(kind, 1, 2, 40, seed, condition=1.0, apart=2.0)
+        task = Task(kind, task.X, task.weights, task.means, 2 * task.covariances)
+        held, tasks = wide.run(*task.parts, steps=3).path_covariances, wide.gather(*task.parts)
+        assert held is not None
+        least = [float(spectrum(S[None], tasks, Range(1e-2, 1e2))[0]) for S in held]
+        falls.append((least[3] / min(least[:3]), least, task))
+    share, least, task = min(falls, key=lambda fall: fall[0])
+    assert share < 0.96
+    low = (min(least[:3]) + least[3]) / 2
+    run = construction(kind, 1, 2, 2048, (low, 1e2)).run(*task.parts, steps=3)
     assert run.in_range is not None
-    assert run.in_range.tolist() == [True, True, True, True, False]
+    assert run.in_range.tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize("kind", KINDS)
