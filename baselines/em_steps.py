@@ -160,7 +160,7 @@ def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: 
     if covariance_type == "unit":
         return Update(weights, means, None, empty, torch.zeros_like(empty))
     if covariance_type in gaussian.ISOTROPIC:
-        covariances, singular = _isotropic_covariances(moments, shift, weights, covariance_type)
+        covariances, singular = _isotropic_covariances(moments, origin, shift, weights, covariance_type)
         roots = None
     else:
         covariances, singular, roots = _anisotropic_covariances(
@@ -171,12 +171,13 @@ def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: 
 
 
 def _isotropic_covariances(
-    moments: Moments, shift: Tensor, weights: Tensor, covariance_type: str
+    moments: Moments, origin: Tensor, shift: Tensor, weights: Tensor, covariance_type: str
 ) -> tuple[Tensor, Tensor]:
     d = shift.shape[-1]
     resolution = 64 * torch.finfo(shift.dtype).eps
     second = moments.second / (moments.total * d)
     variances = second - shift.square().sum(-1) / d
+    second = second + (origin * (origin + 2 * shift)).sum(-1) / d  # about the centre
     if covariance_type == "tied_spherical":
         variances, second = (weights * variances).sum(-1), (weights * second).sum(-1)
     tiny = torch.finfo(shift.dtype).tiny

@@ -25,6 +25,7 @@ from torch import Tensor
 
 COVARIANCE_TYPES = ("unit", "tied_spherical", "spherical", "diagonal", "tied", "full")
 ISOTROPIC = ("unit", "tied_spherical", "spherical")
+BY_COMPONENT = ("spherical", "diagonal", "full")  # covariances (..., K, ...)
 
 
 def check_covariance_type(covariance_type: str) -> None:

@@ -8,12 +8,17 @@ bounds themselves are evaluated in float64, without directed rounding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from constructions.em.averages import best_scaled_distance, expanded_numerator, log_odds
+from constructions.em.constructed import ConstructedEM
+from constructions.em.covariance_bounds import covariance_step_bound
+from constructions.em.covariance_step import CovarianceEM
 from constructions.em.pieces import log_chord_error
+from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
 from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, unit_roundoff
@@ -21,55 +26,7 @@ from constructions.language.rounding import gamma, length, unit_roundoff
 U64 = unit_roundoff(torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class StepBound:
-    """Bounds of one step for every component, (B, K); 0 at absent components.
-
-    Attributes:
-        exact_weights, exact_means: EM(start), (B, K) and (B, K, d); where ``undefined``, the mean is 0.
-        mean_instance, weight_instance: instance bounds of ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``.
-        mean_apriori, weight_apriori: the bounds uniform over data of this size and spread.
-        mean_rounding, weight_rounding: the share of the instance bounds that comes from rounding.
-        undefined: the component's share of the points is below the smallest normal number, so EM itself is
-            0/0 for it.
-        dying: ``N floor > W_k / 100``: the floor, and not only the pieces, can decide the error.
-        share_error, centre_error: (B, 1) of the exact responsibilities (relative) and ``exact_means``
-            (Euclidean), which are computed in float64 (lemma 6, (vii)).
-    """
-
-    exact_weights: Tensor
-    exact_means: Tensor
-    mean_instance: Tensor
-    weight_instance: Tensor
-    mean_apriori: Tensor
-    weight_apriori: Tensor
-    mean_rounding: Tensor
-    weight_rounding: Tensor
-    undefined: Tensor
-    dying: Tensor
-    share_error: Tensor
-    centre_error: Tensor
-
-    def without_rounding(self) -> StepBound:
-        """The instance bounds of exact arithmetic in place of those with rounding; inf where these are."""
-
-        def exact(bound: Tensor, rounding: Tensor) -> Tensor:
-            return torch.where(bound.isfinite(), bound - rounding, bound)
-
-        return replace(
-            self,
-            mean_instance=exact(self.mean_instance, self.mean_rounding),
-            weight_instance=exact(self.weight_instance, self.weight_rounding),
-            mean_rounding=torch.zeros_like(self.mean_rounding),
-            weight_rounding=torch.zeros_like(self.weight_rounding),
-        )
-
-
-DYING_FRACTION = 0.01
-"""A component is named as dying when the floor puts more than this share of its mass at wrong points."""
-
-
-def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
+def one_step_bound(em: ConstructedEM, data: StepData, dtype: torch.dtype = torch.float64) -> StepBound:
     """Bounds on one constructed step against exact EM from the same start.
 
     Instance bound, the smaller of two numerators over ``sum_i exp f(lo_i)``: lemma 4, minimised over c,
@@ -80,10 +37,16 @@ def one_step_bound(em: EMConstruction, data: StepData, dtype: torch.dtype = torc
     Both with rounding and underflow of ``dtype`` and of a float64 reference added (lemma 6).
 
     Args:
-        em: the construction.
+        em: the construction; for kinds with covariances see constructions.em.covariance_bounds.
         data: tasks and start of the step, float64.
         dtype: in which the layers run.
     """
+    return covariance_step_bound(em, data, dtype) if isinstance(em, CovarianceEM) else _unit(em, data, dtype)
+
+
+def _unit(em: ConstructedEM, data: StepData, dtype: torch.dtype) -> StepBound:
+    if not isinstance(em, EMConstruction):
+        raise TypeError(f"em is a {type(em).__name__}; a construction made by em_construction is needed")
     geometry = _geometry(em, data)
     rounding = step_rounding(em, data, geometry.reach, dtype)
     with_rounding = _instance_bound(em, data, geometry, rounding)
@@ -130,16 +93,6 @@ class _Geometry:
     distance: Tensor
     lift: Tensor
     reach: Tensor
-
-
-def log_odds(logits: Tensor) -> Tensor:
-    """``s_k - log sum_{l != k} exp(s_l)`` along dimension 1 of (B, K, N); +inf where K = 1."""
-    K = logits.shape[1]
-    others = []
-    for k in range(K):
-        rest = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
-        others.append(torch.logsumexp(rest, dim=1) if K > 1 else torch.full_like(logits[:, 0], -math.inf))
-    return torch.where(logits == -math.inf, -math.inf, logits - torch.stack(others, dim=1))
 
 
 def _geometry(em: EMConstruction, data: StepData) -> _Geometry:
@@ -203,7 +156,7 @@ def _instance_bound(
     u_low = torch.where(real, torch.exp(em.log_resp(low) - top - rounding.log_resp), 0.0)
     u_high = torch.where(real, torch.exp(log_high - top + rounding.log_resp), 0.0)
     distance = torch.where(real, reach_of_points(geometry.distance, rounding.centre, data), 0.0)
-    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, distance, rounding.shares)
+    pointwise = best_scaled_distance(u_low, u_high, geometry.shares, distance, rounding.shares[..., None])
     expanded = _expanded_numerator(em, data, geometry, rounding, spread, low, top, distance)
     # The layers' mean is an average of the points, as the exact one is.
     mean_bound = torch.minimum(torch.minimum(pointwise, expanded) / u_low.sum(-1), distance.amax(-1))
@@ -252,79 +205,22 @@ def _expanded_numerator(
     top: Tensor,
     distance: Tensor,
 ) -> Tensor:
-    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` over e^top, to first order in the logit errors (lemma 5).
-
-    The logit error of a component is one number for all points, so its effects on different points cancel as
-    the offsets ``x_i - mu_k`` do. With ``u0_i = exp f(w_i)``, ``g_i = |x_i - mu_k|`` and
-    ``V_l = sum_i u0_i w_il (x_i - mu_k)`` over the points with ``lo_i`` above the floor, the sum is at most
-
-        |sum_i u0_i (x_i - mu_k)| + (S/2) (|sum_l V_l| + sum_l |V_l|) + sum_i u0_i E_i g_i,      l != k
-
-    where, with ``t_i = (1 - w_i) S``, a the largest slope of f against log, and r_i the rounding of w_i,
-
-        E_i = s_i t_i + a (S^2/8 + r_i) + (rounding of f) + (v_i^2 / 2) e^{v_i}
-        v_i = a (t_i + S^2/8 + r_i) + (rounding of f)
-
-    and s_i is how far the slope of f against log can be from 1, or a where ``lo_i`` is below the floor.
-    ``distance`` is at least g_i. The offsets are taken from the computed mean, off by at most ``centre``.
-    """
-    real = data.token_mask[:, None, :]
-    log_w = torch.log_softmax(geometry.logits, dim=1)
-    w = torch.where(real, log_w.exp(), 0.0)
-    u0 = torch.where(real, (em.log_resp(w) - top).exp(), 0.0)
+    """(B, K) bound on ``|sum_i u_i (x_i - mu_k)|`` over e^top (lemma 5), offsets from the computed mean."""
     constant = spread.amax(-1, keepdim=True) if data.refreshed else torch.zeros_like(spread[..., :1])
     own = rounding.resp + 2 * rounding.logits + rounding.log_underflow + rounding.shares
-    own_rounding = own[:, None, :]
-    z = -math.log(em.floor) / em.pieces.log_resp
-    steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
-    above = low >= em.floor
-    slope_gap = torch.where(above, max(steepest - 1, 1 - flattest), steepest)
-    tilt = (1 - w) * constant
-    moved = steepest * (tilt + constant**2 / 8 + own_rounding) + rounding.log_resp
-    remainder = (
-        slope_gap * tilt
-        + steepest * (constant**2 / 8 + own_rounding)
-        + rounding.log_resp
-        + moved.square() / 2 * moved.exp()
+    return expanded_numerator(
+        em,
+        torch.log_softmax(geometry.logits, dim=1),
+        data.token_mask,
+        constant,
+        own[:, None, :],
+        rounding.log_resp,
+        low,
+        top,
+        distance,
+        lambda k: data.X - geometry.new_means[:, k, None],
+        rounding.centre,
     )
-    numerators = []
-    for k in range(w.shape[1]):
-        offset = data.X - geometry.new_means[:, k, None]
-        base = length(u0[:, k, None] @ offset)[:, 0]
-        others = w * (u0 * above)[:, k, None]
-        others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
-        linear = (length(others.sum(1)) + length(others).sum(1)) * constant[:, 0, 0] / 2
-        apart = distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
-        rest = torch.where(apart, (u0 * remainder * distance)[:, k], 0.0).sum(-1)
-        off = rounding.centre[:, 0] * u0[:, k].sum(-1) * (1 + constant[:, 0, 0])
-        numerators.append(base + linear + rest + off)
-    return torch.stack(numerators, 1)
-
-
-def best_scaled_distance(
-    u_low: Tensor, u_high: Tensor, w: Tensor, distance: Tensor, share_error: Tensor
-) -> Tensor:
-    """``min_c sum_i max(|u_high_i - c w_i|, |u_low_i - c w_i|) g_i`` over the last dimension.
-
-    With m and r the middle and half length of ``[u_low, u_high]`` the summand is ``(|m - c w| + r) g``, so
-    the best c is the median of ``m_i / w_i`` weighted by ``w_i g_i``. Every c gives a valid bound for exact
-    w and g; here w is off by ``share_error`` and by underflow, which c multiplies (lemma 6, (vii)).
-
-    Args:
-        u_low, u_high, w: (B, K, N). distance: (B, K, N), at least g. share_error: (B, 1), relative, of w.
-    """
-    middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
-    pull = w * distance
-    ratio = torch.where(w > 0, middle / w, 0.0)
-    order = ratio.argsort(-1)
-    reached = pull.gather(-1, order).cumsum(-1)
-    place = (reached < reached[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
-    mass = w.sum(-1, keepdim=True)
-    least, most = (torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0) for u in (u_low, u_high))
-    c = torch.minimum(torch.maximum(ratio.gather(-1, order.gather(-1, place)), least), most)
-    lost = torch.where(share_error > 0, torch.finfo(torch.float64).tiny, 0.0)[..., None]
-    off = c * ((share_error[..., None] + 4 * U64) * w + lost)
-    return (((middle - c * w).abs() + half + off) * distance).sum(-1)
 
 
 def _apriori_bound(

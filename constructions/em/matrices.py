@@ -303,6 +303,7 @@ class MatrixEM(ConstructedEM):
         start: of 1/p. newton_steps: t. log_pivot: the logarithm of the pivots.
     """
 
+    eigenvalues: Range
     pieces: MatrixPieces
     bounds: Bounds
     start: Start

@@ -27,9 +27,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.em.bounds import StepBound, best_scaled_distance, one_step_bound, reach_of_points
+from constructions.em.averages import best_scaled_distance, responsibility_range
+from constructions.em.bounds import one_step_bound, reach_of_points
+from constructions.em.constructed import ConstructedEM
+from constructions.em.covariance_path import CovariancePath, Off, covariance_path
+from constructions.em.covariance_step import CovarianceEM
+from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
-from constructions.em.unit import EMConstruction
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +42,18 @@ class PathBound:
 
     Attributes:
         steps: the one-step bounds, from the constructed state before each step.
-        radius: (B, L + 1) ``r_t`` in the norm above. approximation: (B, L + 1) its share ``r^A_t``.
+        radius: (B, L + 1) ``r_t`` in the norm above. approximation: (B, L + 1) its share ``r^A_t``. These and
+            the factors are NaN of kinds with covariances, where every parameter is bounded by itself.
         lipschitz: (B, L) the factors ``Lip_t`` used; 0 at the first step, where nothing is carried yet.
         mean, weight: (B, L, K) bounds after each step on ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``
             against the EM path from the same start; inf where nothing is claimed.
         mean_approximation, weight_approximation: (B, L, K) the same of ``r^A_t`` alone: the rest of each
             bound is rounding.
         holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
-            component is undefined, and the enclosure on the ball is finite.
+            component is undefined, and the enclosure on the ball is finite; of kinds with covariances
+            (constructions.em.covariance_path) also all eigenvalues are within the range.
+        covariance, covariance_approximation: (B, L, K), or (B, L, 1) where they are tied, of the Frobenius
+            norm of ``S_hat_k - S_k``; None of unit covariances.
     """
 
     steps: list[StepBound]
@@ -57,10 +65,12 @@ class PathBound:
     mean_approximation: Tensor
     weight_approximation: Tensor
     holds: Tensor
+    covariance: Tensor | None = None
+    covariance_approximation: Tensor | None = None
 
 
 def path_bound(
-    em: EMConstruction,
+    em: ConstructedEM,
     X: Tensor,
     token_mask: Tensor,
     path_weights: Tensor,
@@ -70,6 +80,7 @@ def path_bound(
     dtype: torch.dtype = torch.float64,
     refreshed: bool = False,
     start: Tensor | None = None,
+    path_covariances: Tensor | None = None,
 ) -> PathBound:
     """Bound a constructed path, step by step.
 
@@ -82,7 +93,14 @@ def path_bound(
         refreshed: whether the run was started with ``refreshed=True``.
         start: (B,) ``r_0``, how far the two paths are apart at their start, all of it rounding; 0 unless
             given.
+        path_covariances: (B, L + 1, ...) of kinds with covariances.
     """
+    if isinstance(em, CovarianceEM):
+        if path_covariances is None:
+            raise ValueError(f"{em.construction.name}: the covariances of the path are needed, got none")
+        path = path_weights, path_means, path_covariances
+        found = covariance_path(em, X, token_mask, path, component_mask, n_features, dtype, refreshed)
+        return _with_covariances(found, em.covariance_type.startswith("tied"))
     X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
     nothing = X.new_zeros(len(X))
     radius, exact = [nothing if start is None else start], [nothing]
@@ -201,11 +219,11 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     old, new = state.from_old.square().sum(-1), state.from_new.square().sum(-1)
     phi, psi = (1 + old).sqrt(), (1 + new).sqrt()
     eta = reach[:, :, None] * phi + reach[:, :, None].square() / 2
-    low, high = _resp_range(state.log_resp, torch.where(present, eta, 0.0))
+    low, high = responsibility_range(state.log_resp, torch.where(present, eta, 0.0))
     low, high = torch.where(real & present, low, 0.0), torch.where(real & present, high, 0.0)
     mass_low, mass_high = low.sum(-1), high.sum(-1)
     away = reach_of_points(new.sqrt(), state.bound.centre_error, data)
-    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error) / mass_low
+    shift = best_scaled_distance(low, high, state.resp, away, state.bound.share_error[..., None]) / mass_low
     rows = []
     for k in range(low.shape[1]):
         w, lo, hi = state.resp[:, k, None], low[:, k, None], high[:, k, None]
@@ -225,12 +243,27 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
 
 
-def _resp_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``."""
-    low, high = [], []
-    for k in range(log_resp.shape[1]):
-        own = torch.zeros_like(eta)
-        own[:, k] = 2 * eta[:, k]
-        low.append((log_resp[:, k] - eta[:, k]) - torch.logsumexp(log_resp + eta - own, 1))
-        high.append((log_resp[:, k] + eta[:, k]) - torch.logsumexp(log_resp - eta + own, 1))
-    return torch.stack(low, 1).exp(), torch.stack(high, 1).exp()
+def _with_covariances(found: CovariancePath, tied: bool) -> PathBound:
+    """The same fields; distances are bounded parameter by parameter, so there is no radius and no factor."""
+    unknown = torch.full_like(found.total[0].weight[:, :1], math.nan).expand(-1, len(found.steps) + 1)
+
+    def along(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, 1)
+
+    def covariances(parts: list[Off]) -> Tensor:
+        whole = along([part.covariance for part in parts])
+        return whole[..., :1] if tied else whole
+
+    return PathBound(
+        found.steps,
+        unknown,
+        unknown,
+        unknown[:, 1:],
+        along([part.mean for part in found.total]),
+        along([part.weight for part in found.total]),
+        along([part.mean for part in found.plain]),
+        along([part.weight for part in found.plain]),
+        found.holds,
+        covariances(found.total),
+        covariances(found.plain),
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.em.tasks import CovarianceType
 from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, unit_roundoff
 
@@ -24,6 +25,7 @@ class StepData:
         n_features: (B,) true d.
         refreshed: the start came out of an M layer, so log pi and |mu|^2/2 are approximate; False for the
             first step, whose start is read in exactly.
+        covariances: (B, ...) laid out as in TaskBatch; None of unit ones. covariance_type: their kind.
     """
 
     X: Tensor
@@ -33,16 +35,32 @@ class StepData:
     component_mask: Tensor
     n_features: Tensor
     refreshed: bool
+    covariances: Tensor | None = None
+    covariance_type: CovarianceType = "unit"
 
     @classmethod
-    def uniform(cls, X: Tensor, weights: Tensor, means: Tensor, refreshed: bool) -> StepData:
+    def uniform(
+        cls,
+        X: Tensor,
+        weights: Tensor,
+        means: Tensor,
+        refreshed: bool,
+        covariances: Tensor | None = None,
+        covariance_type: CovarianceType = "unit",
+    ) -> StepData:
         """B tasks of one size, nothing padded: X (B, N, d), weights (B, K), means (B, K, d) of any dtype."""
         B, N, d = X.shape
+        S = None if covariances is None else covariances.to(torch.float64)
         X, weights, means = (v.to(torch.float64) for v in (X, weights, means))
         tokens = torch.ones(B, N, dtype=torch.bool, device=X.device)
         components = torch.ones_like(weights, dtype=torch.bool)
         features = torch.full((B,), d, device=X.device)
-        return cls(X, tokens, weights, means, components, features, refreshed)
+        return cls(X, tokens, weights, means, components, features, refreshed, S, covariance_type)
+
+    @property
+    def feature_mask(self) -> Tensor:
+        """(B, d) bool, True at coordinates that the task has."""
+        return torch.arange(self.X.shape[2], device=self.X.device) < self.n_features[:, None]
 
     @property
     def samples(self) -> Tensor:

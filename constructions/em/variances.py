@@ -221,6 +221,7 @@ class VarianceEM(ConstructedEM):
         pieces: of each function. functions: the five of them.
     """
 
+    eigenvalues: Range
     pieces: VariancePieces
     functions: Functions
 

@@ -43,14 +43,81 @@ class SweepError:
     pivots: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class SweepGaps:
+    """The same for matrices (..., n, n).
+
+    Attributes:
+        inverse: (..., n, n). pivots: (..., n) the exact ones. off: (..., n) how far the computed ones are.
+        claimed: (...) whether anything is; elsewhere the numbers mean nothing.
+    """
+
+    inverse: Tensor
+    pivots: Tensor
+    off: Tensor
+    claimed: Tensor
+
+    @property
+    def log_shifts(self) -> Tensor:
+        """(..., n) how far the logarithm of each pivot is."""
+        return torch.where(self.claimed[..., None], -torch.log1p(-self.off / self.pivots), math.inf)
+
+
 def swept(A: Tensor, k: int, scale: float) -> Tensor:
-    """One exact sweep of (n, n): ``A - 2 s e e^T - u u^T / p``."""
-    e = torch.eye(len(A)).to(A)[k]
-    u = A[:, k] - scale * e
-    after = A - torch.outer(u, u) / A[k, k]
-    after[k], after[:, k] = scale * A[k] / A[k, k], scale * A[:, k] / A[k, k]
-    after[k, k] = -(scale**2) / A[k, k]
+    """One exact sweep of (..., n, n): ``A - 2 s e e^T - u u^T / p``."""
+    e = torch.eye(A.shape[-1]).to(A)[k]
+    u = A[..., :, k] - scale * e
+    pivot = A[..., k, k]
+    after = A - u[..., :, None] * u[..., None, :] / pivot[..., None, None]
+    after[..., k, :] = scale * A[..., k, :] / pivot[..., None]
+    after[..., :, k] = scale * A[..., :, k] / pivot[..., None]
+    after[..., k, k] = -(scale**2) / pivot
     return after
+
+
+def sweep_gaps(
+    A: Tensor,
+    scale: float,
+    reciprocal: Callable[[Tensor], Tensor],
+    dtype: torch.dtype | None,
+    gap: Tensor | None = None,
+) -> SweepGaps:
+    """The bound for matrices (..., n, n); with no dtype in exact arithmetic.
+
+    Args:
+        A: symmetric positive definite, float64. scale: s.
+        reciprocal: d -> e, where the pivot is off by d (...), and so may lie beyond the range of the chords.
+        gap: (..., n, n) how far the matrix that is swept is from A; 0 unless said.
+    """
+    n = A.shape[-1]
+    u = 0.0 if dtype is None else unit_roundoff(dtype)
+    unit = gamma(12, u) if u else 0.0
+    tiny = 0.0 if dtype is None else torch.finfo(dtype).tiny
+    gap = torch.zeros_like(A) if gap is None else gap
+    pivots, off = A.new_zeros(A.shape[:-1]), A.new_zeros(A.shape[:-1])
+    claimed = torch.ones(A.shape[:-2], dtype=torch.bool, device=A.device)
+    for k in range(n):
+        p, d = A[..., k, k], gap[..., k, k]
+        pivots[..., k], off[..., k] = p, d
+        error = reciprocal(d)
+        claimed = claimed & (d < p) & (error < 1)
+        # Where nothing is claimed, harmless numbers go on.
+        error, d = (torch.where(claimed, v, 0.0) for v in (error, d))
+        p = torch.where(claimed, p, 1.0)
+        e = torch.eye(n).to(A)[k]
+        column = (A[..., :, k] - scale * e).abs()
+        here = torch.where(claimed[..., None, None], gap, 0.0)
+        delta = torch.maximum(here[..., :, k], here[..., k, :]) + 2 * u * (column + here[..., :, k])
+        largest = ((1 + error) / (p - d))[..., None, None]
+        moved = _outer(delta, column)
+        products = (moved + moved.mT + _outer(delta, delta)) * largest
+        wrong = ((error * p + d) / (p * (p - d)))[..., None, None]
+        full = _outer(column + delta, column + delta) * largest
+        rounding = unit * (2 * A.abs() + 2 * here + 2 * scale * _outer(e, e) + full)
+        rounding = rounding + tiny * (2 + (column + delta)[..., :, None])  # a score, times a value
+        gap = here + products + _outer(column, column) * wrong + rounding
+        A = swept(A, k, scale)
+    return SweepGaps(gap / scale**2, pivots, off, claimed & gap.isfinite().all(-1).all(-1))
 
 
 def sweep_error(
@@ -65,35 +132,21 @@ def sweep_error(
 
     Args:
         A: symmetric positive definite. scale: s.
-        reciprocal: d -> e, where the pivot is off by d, and so may lie beyond the range of the chords.
+        reciprocal: d -> e, as for :func:`sweep_gaps`, of one number.
         log: chords of the logarithm. size: tokens may be as many, which sets the rounding of sums.
     """
     A, n = A.double(), len(A)
+    found = sweep_gaps(A, scale, lambda gap: gap.new_tensor(reciprocal(float(gap))), dtype)
+    if not bool(found.claimed):
+        nothing = torch.full_like(A, math.inf)
+        return SweepError(nothing, math.inf, nothing[0])
     u = 0.0 if dtype is None else unit_roundoff(dtype)
-    unit = gamma(12, u) if u else 0.0
-    tiny = 0.0 if dtype is None else torch.finfo(dtype).tiny
-    gap = torch.zeros_like(A)
-    pivots, off = A.new_zeros(n), A.new_zeros(n)
-    for k in range(n):
-        p, d = float(A[k, k]), float(gap[k, k])
-        pivots[k], off[k] = p, d
-        error = reciprocal(d)
-        if not (d < p and error < 1):
-            nothing = torch.full_like(A, math.inf)
-            return SweepError(nothing, math.inf, nothing[0])
-        e = torch.eye(n).to(A)[k]
-        column = (A[:, k] - scale * e).abs()
-        delta = torch.maximum(gap[:, k], gap[k]) + 2 * u * (column + gap[:, k])
-        largest = (1 + error) / (p - d)
-        moved = torch.outer(delta, column)
-        products = (moved + moved.mT + torch.outer(delta, delta)) * largest
-        wrong = (error * p + d) / (p * (p - d))
-        full = torch.outer(column + delta, column + delta) * largest
-        rounding = unit * (2 * A.abs() + 2 * gap + 2 * scale * torch.outer(e, e) + full)
-        rounding = rounding + tiny * (2 + column + delta)  # what underflows: a score, times a value
-        A, gap = swept(A, k, scale), gap + products + torch.outer(column, column) * wrong + rounding
-    shifts = -torch.log1p(-off / pivots)
     each = log.approximation_error + (0.0 if dtype is None else log.rounding_error(dtype))
-    sizes = float((pivots.log().abs() + shifts).sum()) + n * each
+    shifts = found.log_shifts
+    sizes = float((found.pivots.log().abs() + shifts).sum()) + n * each
     summed = gamma(size + 4, u) * sizes if u else 0.0
-    return SweepError(gap / scale**2, float(shifts.sum()) + n * each + summed, off)
+    return SweepError(found.inverse, float(shifts.sum()) + n * each + summed, found.off)
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., :, None] * b[..., None, :]

@@ -95,7 +95,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
         "return self.attention if layer.attention is None else layer.attention",
         "return self.attention",
         (
-            "tests/constructions/language/test_mixed.py::TestMixed::test_output_is_within_the_bound_of_the_exact_reference",
+            "tests/constructions/language/test_mixed.py::test_a_layer_of_the_wrong_kind_is_far_outside_the_bound",
         ),
         "layers of both kinds",
     ),

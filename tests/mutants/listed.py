@@ -4,6 +4,7 @@ from .in_baselines import BASELINES
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_em_bounds import EM_BOUNDS
+from .in_em_paths import EM_PATHS
 from .in_spectral import SPECTRAL
 from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
@@ -13,6 +14,7 @@ from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *BASELINES,
+    *EM_PATHS,
     *CONSTRUCTIONS,
     *STRUCTURED,
     *SPECTRAL,

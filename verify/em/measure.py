@@ -196,18 +196,18 @@ def measure(
         compare_step(em, X, states[t], states[t + 1], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
         for t in range(run.steps)
     ]
-    em_weights, em_means, comparable = reference_path(X, path_weights[:, 0].double(), means, run.steps)
+    reference = reference_path(X, path_weights[:, 0].double(), means, run.steps)
     result = Measurement(
         problem=problem,
         em=em,
         run=run,
         steps=steps,
         bounds=bounds,
-        em_weights=em_weights,
-        em_means=em_means,
-        path_error=length(path_means.to(torch.float64) - em_means)[:, 1:],
-        path_weight_error=(path_weights.to(torch.float64) - em_weights).abs()[:, 1:],
-        comparable=comparable,
+        em_weights=reference.weights,
+        em_means=reference.means,
+        path_error=length(path_means.to(torch.float64) - reference.means)[:, 1:],
+        path_weight_error=(path_weights.to(torch.float64) - reference.weights).abs()[:, 1:],
+        comparable=reference.defined,
         records=[],
     )
     shares = [Rounding.of(em, StepData.uniform(X, *states[t], refreshed=t > 0)) for t in range(run.steps)]

@@ -79,11 +79,11 @@ class EM(Theorem[Problem]):
 
     def reference(self, instance: Problem, steps: int) -> States:
         """The EM path of ``baselines``; NaN in a task from the step on at which a component has no points."""
-        weights, means, defined = reference_path(instance.X, instance.weights, instance.means, steps)
-        lost = ~torch.cat([torch.ones_like(defined[:, :1]), defined], 1)[..., None, None]
+        path = reference_path(instance.X, instance.weights, instance.means, steps)
+        lost = ~torch.cat([torch.ones_like(path.defined[:, :1]), path.defined], 1)[..., None, None]
         return {
-            "means": means.masked_fill(lost, torch.nan),
-            "weights": weights[..., None].masked_fill(lost, torch.nan),
+            "means": path.means.masked_fill(lost, torch.nan),
+            "weights": path.weights[..., None].masked_fill(lost, torch.nan),
         }
 
     def bounds(
