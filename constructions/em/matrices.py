@@ -33,6 +33,7 @@ from constructions.em.rows import RowTokens
 from constructions.em.run import StepState
 from constructions.em.shared import (
     check_floor_and_radius,
+    eigenvalue_range,
     floored_log,
     mean_head,
     responsibility_head,
@@ -52,7 +53,7 @@ from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.matrices.machine import above, check_range
+from constructions.matrices.machine import above
 from constructions.matrices.newton import Start, start_of
 from constructions.matrices.products import scaled, score, times, total
 from constructions.matrices.sweep import SweepBlocks, sweep_layers
@@ -259,8 +260,7 @@ def matrix_construction(
     """As :func:`constructions.em.weights.em_construction` of these kinds."""
     check_whole(max_dim=max_dim, max_components=max_components, steps=steps)
     check_floor_and_radius(floor, radius)
-    check_range(*eigenvalues)
-    span = Range(*eigenvalues)
+    span = eigenvalue_range(eigenvalues, max_dim, radius)
     counts = pieces if isinstance(pieces, MatrixPieces) else MatrixPieces.each(pieces)
     log_resp, log_pi = floored_log(floor, counts.log_resp), floored_log(floor, counts.log_pi)
     start = start_of("1/x", span.low, span.high, CHORDS)
