@@ -13,7 +13,8 @@ off by at most
 w_k the error of ``score - c`` and of exp. Where scores are of other sizes than 1, ``reach`` gives a bound on
 those of each pair, by which its eps is divided. The MLPs stay as they are. The blocks of the construction keep
 their columns; ``sink`` comes after them, and ``one``, 1 at every token, unless the construction has it: its
-own ``one`` is 0 at the sink, as are all its blocks.
+own ``one`` is 0 at the sink, as are all its blocks. So they stay: the sink gives itself a score beside which
+all others underflow, reads its own zeros and writes exact zeros. What it held, e^c / eps would enlarge.
 
 Layers that are softmax attention already get the scores
 
@@ -50,6 +51,9 @@ from constructions.tensor_power.sinh_pairs import pair_weights, product_error, w
 from constructions.tensor_power.softmax_bounds import EXP_ULPS, Heads, score_rounding
 
 
+UNSEEN = 1000.0
+"""``e^-1000`` is an exact 0 in every dtype."""
+
 Reach = Callable[[Score], float]
 """A bound on the absolute scores of a pair."""
 
@@ -80,8 +84,8 @@ def softmax_form(
     stream = Stream(**widths, sink=1, **own)
     of_others = dot(stream.query.one, stream.key.sink)
     of_itself = dot(stream.query.sink, stream.key.sink)
-    # A sink that holds 1 in ``one`` has the first score at itself, too.
-    at_sink = heads.sink * (of_others if own else of_others + of_itself)
+    # A sink that holds 1 in ``one`` has the first score at itself, too: no matter.
+    at_sink = heads.sink * of_others + (heads.sink + UNSEEN) * of_itself
     layers = []
     for layer in construction.layers:
         if layer.kind == "softmax" and hide is not None:
