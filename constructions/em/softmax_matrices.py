@@ -22,9 +22,10 @@ Source: ours, paper_notes/matrix_machine.md.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
@@ -85,6 +86,14 @@ def score_bounds(s: Stream, bounds: Bounds, max_dim: int, radius: float, eigenva
     return {blocks: 1.0 if bound == 1 else above(1.0625 * bound) for blocks, bound in found.items()}
 
 
+def reach_of(bounds: Scores, score: Score) -> float:
+    """The bound on a score of the pairs; of several terms there are those of ids alone."""
+    term = score.terms[0]
+    if term.query is None:
+        raise ValueError(f"{score} has no query")
+    return bounds[term.query.whole, term.key.whole]
+
+
 def softmax_matrix_construction(
     kind: MatrixKind,
     max_dim: int,
@@ -104,14 +113,12 @@ def softmax_matrix_construction(
         kind, max_dim, max_components, steps, pieces, floor, radius, eigenvalues, scale, logs_at_rows=True
     )
     bounds = score_bounds(plain.stream, plain.bounds, max_dim, radius, span)
-
-    def reach(score: Score) -> float:
-        term = score.terms[0]  # of several terms there are those of ids alone
-        return bounds[term.query.whole, term.key.whole]
-
-    construction = softmax_form(plain.construction, heads, plain.bounds.hide, reach)
-    given = {field.name: getattr(plain, field.name) for field in fields(MatrixEM) if field.init}
-    return SoftmaxMatrixEM(**given | {"construction": construction}, heads=heads, scores=bounds, plain=plain)
+    construction = softmax_form(
+        plain.construction, heads, plain.bounds.hide, functools.partial(reach_of, bounds)
+    )
+    logs = plain.log_resp, plain.log_pi
+    fields = plain.pieces, plain.bounds, plain.start, plain.newton_steps, plain.log_pivot
+    return SoftmaxMatrixEM(construction, floor, radius, *logs, kind, span, *fields, heads, bounds, plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +132,10 @@ class SoftmaxMatrixEM(MatrixEM):
     heads: Heads
     scores: Scores
     plain: MatrixEM
+
+    def reach(self, score: Score) -> float:
+        """A of a pair with this score."""
+        return reach_of(self.scores, score)
 
     def gather(
         self,

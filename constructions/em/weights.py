@@ -122,8 +122,6 @@ def em_construction(
     if covariance_type == "unit":
         return unit_construction(*sizes, pieces, floor, radius, split)  # pyright: ignore[reportArgumentType]
     if matrices and attention == "softmax":
-        return softmax_matrix_construction(
-            covariance_type, *sizes, pieces, floor, radius, eigenvalues, pairs
-        )  # pyright: ignore[reportArgumentType]
+        return softmax_matrix_construction(covariance_type, *sizes, pieces, floor, radius, eigenvalues, pairs)  # pyright: ignore[reportArgumentType]
     make = matrix_construction if matrices else variance_construction
     return make(covariance_type, *sizes, pieces, floor, radius, eigenvalues)  # pyright: ignore[reportArgumentType]

@@ -10,8 +10,8 @@ off by at most
     leakage         kappa e^(2 p eps A - c) sum_j |v_j| (n |a_j| + sum_l |a_l|)
     rounding        sum_k |alpha_k| / eps e^(k eps A) (e^(2 w_k) - 1 + gamma) sum_j |v_j|
 
-w_k the error of ``score - c`` and of exp. Where scores are of other sizes than 1, ``reach`` gives a bound on
-those of each pair, by which its eps is divided. The MLPs stay as they are. The blocks of the construction keep
+w_k the error of ``score - c`` and of exp. Where scores are of other sizes than 1, ``reach`` bounds those of
+each pair, and its eps is divided by that. The MLPs stay as they are. The blocks of the construction keep
 their columns; ``sink`` comes after them, and ``one``, 1 at every token, unless the construction has it: its
 own ``one`` is 0 at the sink, as are all its blocks. So they stay: the sink gives itself a score beside which
 all others underflow, reads its own zeros and writes exact zeros. What it held, e^c / eps would enlarge.
@@ -49,7 +49,6 @@ from constructions.language.stream import Block, Stream
 from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.sinh_pairs import pair_weights, product_error, weight_moment
 from constructions.tensor_power.softmax_bounds import EXP_ULPS, Heads, score_rounding
-
 
 UNSEEN = 1000.0
 """``e^-1000`` is an exact 0 in every dtype."""
@@ -151,16 +150,16 @@ def with_sink(stream: Stream, tokens: Tokens, at: int = 0) -> Tokens:
         return torch.cat([numbers[..., :at], own, numbers[..., at:]], -1)
 
     places = Places(joined(mask, torch.ones_like(mask[:, :1])))
-    known = {value.partition for value in tokens.values.values() if value.partition.labels is not None}
+    known = {value.partition for value in tokens.values.values() if value.partition.kind == "classes"}
+    classes = known.pop() if len(known) == 1 else None
     labels, size = torch.zeros_like(mask, dtype=torch.int64), 1
-    if len(known) == 1:
-        (classes,) = known
+    if classes is not None and classes.labels is not None:
         labels, size = classes.labels, tokens.places.size_of(classes)
     several = places.classes(joined(labels, torch.full_like(labels[:, :1], size)), size + 1)
     values = {}
     for block, value in tokens.values.items():
         kind, numbers = value.partition.kind, value.numbers
-        if kind == "each" or (kind == "classes" and len(known) > 1):
+        if kind == "each" or (kind == "classes" and value.partition is not classes):
             numbers = tokens.read(block).mT
             values[block] = Value(places.each, joined(numbers, torch.zeros_like(numbers[..., :1])))
         else:
@@ -197,24 +196,31 @@ def pair_error(
     dtype: torch.dtype | None = None,
     rank: int = 1,
     in_layer: int = 2,
+    counts: Tensor | None = None,
 ) -> PairError:
     """What the softmax form of one pair can be off by.
 
+    With absolute scores and values it bounds that of all smaller ones: the terms of ``D_p(a) - a`` have one
+    sign.
+
     Args:
-        scores: (B, n, n) the a_ij. sizes: (B, n, n) the sums of the absolute values of their terms.
+        scores: (B, m, n) the a_ij. sizes: (B, m, n) the sums of the absolute values of their terms.
         values: (B, n, w) what is read. scale: of the pair. heads: eps, p, c.
         dtype: in which the layer runs; exact arithmetic with none.
         rank: terms of a score. in_layer: softmax heads that write the block.
+        counts: (B, n) how many equal tokens each stands for, 1 unless said; queries may then be fewer.
     """
     heads = in_float32(heads)
-    p, n = heads.pairs, scores.shape[-1]
+    p = heads.pairs
+    counts = values.new_ones(values.shape[:-1]) if counts is None else counts.to(values)
+    n, values = int(counts.sum(-1).max()), values * counts[..., None]
     size = values.abs()
     series, tail = product_error(scores, heads.epsilon, p)
     approximation = (series @ values).abs() + tail @ size
     a = scores.abs()
     reach = a.amax(-1, keepdim=True)
     decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)
-    leakage = weight_moment(p, 1) * decay * ((n * a + a.sum(-1, keepdim=True)) @ size)
+    leakage = weight_moment(p, 1) * decay * ((n * a + a @ counts[..., None]) @ size)
     rounding = torch.zeros_like(leakage)
     if dtype is not None:
         top = sizes.amax(-1, keepdim=True)
