@@ -33,6 +33,9 @@ from constructions.language.structured.partitions import Tokens
 from constructions.matrices.pair_path import F64, Held, Radii, U, mlp_radii, pairs_radius
 from constructions.tensor_power.softmax_bounds import EXP_ULPS
 
+USELESS = 1e6
+"""A radius from which on nothing is claimed for the task."""
+
 
 @dataclass(frozen=True, eq=False)
 class StepGap:
@@ -56,6 +59,7 @@ def step_gap(em: SoftmaxMatrixEM, tasks: TaskBatch) -> StepGap:
     state = runs.start(plain.tokens(tasks))
     partition, radii = state.values[s.ids].partition, {}
     logits = tasks.X.new_zeros(tasks.X.shape[:2])
+    lost = torch.zeros(len(logits), dtype=torch.bool)
 
     def held(tokens: Tokens) -> Held:
         counts = partition.counts
@@ -76,8 +80,15 @@ def step_gap(em: SoftmaxMatrixEM, tasks: TaskBatch) -> StepGap:
             radii = {block: radius for block, radius in radii.items() if block not in _cleared(formula)}
         else:
             radii = mlp_radii(formula, held(attended))
+        for known in (logits, *radii.values()):
+            lost = lost | ~(known.flatten(1).amax(1) < USELESS)
+        radii = {block: radius.masked_fill(lost[:, None, None], 0.0) for block, radius in radii.items()}
+        logits = logits.masked_fill(lost[:, None], 0.0)
         state = layer.feed(attended)
-    return _of_rows(em, held(state), tasks, logits)
+    gap = _of_rows(em, held(state), tasks, logits)
+    for bound in (gap.logits, gap.weights, gap.means, gap.covariances):
+        bound[lost] = math.inf
+    return gap
 
 
 def _cleared(layer: Layer) -> set[Block]:
@@ -143,5 +154,4 @@ def _of_rows(em: SoftmaxMatrixEM, after: Held, tasks: TaskBatch, logits: Tensor)
     means = tasks.means.new_zeros(tasks.means.shape)
     covariances = means.new_zeros(*means.shape, means.shape[-1])
     means[:, :K], covariances[:, :K, :d] = mu[:, :, 0], row
-    found = logits, after.radius(s.pi)[:, 0], means, covariances
-    return StepGap(*(torch.where(bound.isnan(), math.inf, bound) for bound in found))
+    return StepGap(logits, after.radius(s.pi)[:, 0], means, covariances)
