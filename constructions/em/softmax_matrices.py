@@ -9,11 +9,11 @@ these are kept small:
     A      from what is read, with kappa = high / low, W = (kappa - 1) / (2 sqrt kappa)
 
            <E, A>             max(high, s^2 / low, s W)            entries of partly swept matrices
-           <Q, A>, <U, Q>     1.01 max(sqrt kappa, s / low, s W / low)      times 1/p
+           <Q, A>, <U, Q>     (1 + e) max(sqrt kappa, s / low, s W / low)
            <mu, P>            radius         <mu, P mu>   d radius^2 / low
            <mu, mu>           radius^2       ids, slots, weights: 1
 
-W bounds ``|A_11^-1 A_12|``: for ``y = (-W z, z)`` is ``A y = (0, S z)``, S the Schur complement, and the
+e is the error of the start of 1/p. W bounds ``|A_11^-1 A_12|``: for ``y = (-W z, z)`` is ``A y = (0, S z)``, S the Schur complement, and the
 cosine of y and A y, at most ``|z| / |y|``, is at least ``2 sqrt kappa / (kappa + 1)`` (Wielandt). Within
 the swept part entries are at most ``s^2 / low``, within the rest they are those of a Schur complement.
 
@@ -29,11 +29,11 @@ from dataclasses import dataclass
 
 import torch
 
-from constructions.em.matrices import Bounds, MatrixEM, MatrixKind, MatrixPieces, matrix_construction
+from constructions.em.matrices import MatrixEM, MatrixKind, MatrixPieces, matrix_construction
 from constructions.em.tasks import Range, TaskBatch, Tasks
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.scores import Score
-from constructions.language.stream import Block, Stream
+from constructions.language.stream import Block
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
 from constructions.matrices.machine import above, check_range
@@ -64,13 +64,13 @@ def sweep_scale(eigenvalues: Range) -> float:
     return above(math.sqrt(eigenvalues.low) * math.sqrt(eigenvalues.high))
 
 
-def score_bounds(s: Stream, bounds: Bounds, max_dim: int, radius: float, eigenvalues: Range) -> Scores:
+def score_bounds(em: MatrixEM, eigenvalues: Range) -> Scores:
     """Bounds on the scores of all pairs, powers of two with a sixteenth left to rounding."""
-    low, high = eigenvalues
-    kappa, scale = high / low, bounds.scale
+    s, (low, high) = em.stream, eigenvalues
+    radius, kappa, scale = em.radius, high / low, em.bounds.scale
     off = (kappa - 1) / (2 * math.sqrt(kappa))
     entries = max(high, scale**2 / low, scale * off)
-    ratios = 1.01 * max(math.sqrt(kappa), scale / low, scale * off / low)
+    ratios = (1 + em.start.error) * max(math.sqrt(kappa), scale / low, scale * off / low)
     found = {
         (s.ids, s.ids): 1.0,
         (s.E, s.A): entries,
@@ -78,7 +78,7 @@ def score_bounds(s: Stream, bounds: Bounds, max_dim: int, radius: float, eigenva
         (s.U, s.Q): ratios,
         (s.slot, s.member): 1.0,
         (s.placed, s.ids): radius,
-        (s.placed, s.placed_eta): max_dim * radius**2 / low,
+        (s.placed, s.placed_eta): em.max_dim * radius**2 / low,
         (s.column, s.column): radius**2,
     }
     if "weighed" in s:
@@ -112,7 +112,7 @@ def softmax_matrix_construction(
     plain = matrix_construction(
         kind, max_dim, max_components, steps, pieces, floor, radius, eigenvalues, scale, logs_at_rows=True
     )
-    bounds = score_bounds(plain.stream, plain.bounds, max_dim, radius, span)
+    bounds = score_bounds(plain, span)
     construction = softmax_form(
         plain.construction, heads, plain.bounds.hide, functools.partial(reach_of, bounds)
     )
