@@ -5,7 +5,7 @@ The layers are those of constructions.em.matrices; each pair of ReLU heads becom
 token more, the sink, stands behind the points. What a pair is off by is relative to A, not to its scores, so
 these are kept small:
 
-    s      the sweeps' scale, a power of two near sqrt(low high): entries are then in [-high', high']
+    s      the sweeps' scale, a power of two near sqrt(low high)
     A      from what is read, with kappa = high / low, W = (kappa - 1) / (2 sqrt kappa)
 
            <E, A>             max(high, s^2 / low, s W)            entries of partly swept matrices
@@ -13,9 +13,10 @@ these are kept small:
            <mu, P>            radius         <mu, P mu>   d radius^2 / low
            <mu, mu>           radius^2       ids, slots, weights: 1
 
-e is the error of the start of 1/p. W bounds ``|A_11^-1 A_12|``: for ``y = (-W z, z)`` is ``A y = (0, S z)``, S the Schur complement, and the
-cosine of y and A y, at most ``|z| / |y|``, is at least ``2 sqrt kappa / (kappa + 1)`` (Wielandt). Within
-the swept part entries are at most ``s^2 / low``, within the rest they are those of a Schur complement.
+e is the error of the start of 1/p. W bounds ``|A_11^-1 A_12|``: for ``y = (-A_11^-1 A_12 z, z)`` is
+``A y = (0, S z)``, S the Schur complement; the cosine of y and A y is at most ``|z| / |y|``, and at least
+``2 sqrt kappa / (kappa + 1)`` (Wielandt). Within the swept part entries are at most ``s^2 / low``, within the
+rest they are those of a Schur complement.
 
 Source: ours, paper_notes/matrix_machine.md.
 """
@@ -72,18 +73,15 @@ def score_bounds(em: MatrixEM, eigenvalues: Range) -> Scores:
     entries = max(high, scale**2 / low, scale * off)
     ratios = (1 + em.start.error) * max(math.sqrt(kappa), scale / low, scale * off / low)
     found = {
-        (s.ids, s.ids): 1.0,
         (s.E, s.A): entries,
         (s.Q, s.A): ratios,
         (s.U, s.Q): ratios,
-        (s.slot, s.member): 1.0,
         (s.placed, s.ids): radius,
         (s.placed, s.placed_eta): em.max_dim * radius**2 / low,
         (s.column, s.column): radius**2,
     }
-    if "weighed" in s:
-        found[s.weighed, s.turned] = 1.0
-    return {blocks: 1.0 if bound == 1 else above(1.0625 * bound) for blocks, bound in found.items()}
+    ones = [(s.ids, s.ids), (s.slot, s.member)] + ([(s.weighed, s.turned)] if "weighed" in s else [])
+    return {blocks: above(1.0625 * bound) for blocks, bound in found.items()} | dict.fromkeys(ones, 1.0)
 
 
 def reach_of(bounds: Scores, score: Score) -> float:
