@@ -143,6 +143,7 @@ class SoftmaxMatrixEM(MatrixEM):
         covariances: Tasks | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        refreshed: bool = False,
     ) -> TaskBatch:
         """As :meth:`ConstructedEM.gather`.
 
@@ -151,7 +152,7 @@ class SoftmaxMatrixEM(MatrixEM):
         """
         if dtype != torch.float64:
             raise HypothesisError(f"dtype is {dtype}; softmax attention alone takes float64")
-        return super().gather(X, weights, means, covariances, dtype, device)
+        return super().gather(X, weights, means, covariances, dtype, device, refreshed)
 
     def tokens(self, tasks: TaskBatch, refreshed: bool = False) -> Tokens:
         """As :meth:`MatrixEM.tokens`; the sink stands behind the points."""

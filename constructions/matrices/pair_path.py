@@ -193,8 +193,8 @@ def _part_radius(part: MLPPart, held: Held) -> tuple[Tensor, Tensor]:
         e = held.middle(part.by)
         if bool(held.radius(part.by).any()) or not bool(((e == 0) | (e == 1)).all()):
             raise ValueError(f"{part} has a gate that is not an exact 0 or 1")
-        opened = float(np.abs(part.function.hinge_weights).sum())
-        return e * (radius + 4 * gamma(4, U) * part.shut * opened), e * size
+        shut = float((np.abs(part.function.hinge_weights) * part.shut).sum())
+        return e * (radius + 4 * gamma(4, U) * shut), e * size
     raise ValueError(f"{part} has no radius: linear parts, gates and functions of one number have")
 
 
