@@ -248,12 +248,12 @@ def pool_layer(s: Stream, bounds: Bounds) -> Layer:
 
 
 def _ready(s: Stream, row: Block, bounds: Bounds) -> tuple[MLPPart, ...]:
-    """The matrices side by side, no pivot yet, the turn of the first rows."""
+    """The matrices side by side, the turn of the first rows, and no pivot yet: lead times other is 0."""
     return (
         place(row, by=s.member, write=s.A, bound=bounds.covariance),
         place(s.ids, by=s.lead, write=s.E, bound=1.0),
         copy(s.lead, s.turn),
-        copy(s.lead, s.pivots, scale=0.0),
+        pick(s.lead, by=s.other, write=s.pivots, bound=1.0),
     )
 
 

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from constructions import em_construction
-from constructions.em.matrices import MatrixEM, MatrixPieces
+from constructions.em.matrices import MatrixEM, MatrixPieces, sweep_blocks
 from constructions.em.run import EMRun
 from constructions.em.tasks import COVARIANCE_SHAPES, CovarianceType
 from constructions.em.variances import VarianceEM, VariancePieces
+from constructions.language.program import Repeat, in_order
 from constructions.language.structured.evaluation import Evaluation
+from constructions.matrices.sweep import sweep_layers
 
 F64 = torch.float64
 VARIANCES: tuple[CovarianceType, ...] = ("tied_spherical", "spherical", "diagonal")
@@ -44,6 +46,15 @@ def construction(
         covariance_type=kind,  # pyright: ignore[reportArgumentType]
         eigenvalues=eigenvalues,
     )
+
+
+def with_newton_steps(em: MatrixEM, steps: int) -> MatrixEM:
+    """The construction with another number of Newton steps a sweep; ``newton_steps`` is still the old one."""
+    once = sweep_layers(sweep_blocks(em.stream), em.start, em.bounds.scale, em.max_dim, steps)
+    rest = em.construction.layers[4:]
+    layers, order = in_order(Repeat(em.max_dim, tuple(once)), *rest)
+    built = dataclasses.replace(em.construction, layers=layers, order=order)
+    return dataclasses.replace(em, construction=built)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

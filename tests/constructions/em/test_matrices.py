@@ -5,7 +5,17 @@ import dataclasses
 import pytest
 import torch
 from em_covariance_errors import precision_error
-from em_covariances import F64, FLOOR, MATRICES, RADIUS, Task, construction, make_task, responsibilities
+from em_covariances import (
+    F64,
+    FLOOR,
+    MATRICES,
+    RADIUS,
+    Task,
+    construction,
+    make_task,
+    responsibilities,
+    with_newton_steps,
+)
 from torch import Tensor
 
 from constructions import em_construction
@@ -15,15 +25,12 @@ from constructions.em.matrices import (
     MatrixPieces,
     matrix_stream,
     newton_steps_for,
-    sweep_blocks,
 )
 from constructions.em.rows import RowTokens
 from constructions.em.tasks import CovarianceType, Range
-from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.matrices.newton import start_of
-from constructions.matrices.sweep import sweep_layers
 
 # Chords of 1/x err by 1e-2 here: two steps of Newton leave 1e-8, three 1e-16.
 EIGENVALUES = (1e-4, 8e3)
@@ -92,20 +99,6 @@ def test_precisions_are_exact_to_rounding(kind: CovarianceType, evaluation: Eval
             S = (task.covariances + task.covariances.mT) / 2
             task = dataclasses.replace(task, covariances=S)
             assert precision_faults(em, task, evaluation, dtype) == []
-
-
-def with_newton_steps(em: MatrixEM, steps: int) -> MatrixEM:
-    """The construction with another number of Newton steps a sweep; it still says the old one."""
-    once = sweep_layers(sweep_blocks(em.stream), em.start, em.bounds.scale, em.max_dim, steps)
-    after = [
-        layer
-        for layer in em.construction.layers
-        if layer.name not in {"chords", "shifted", "Newton", "sweep"}
-    ]
-    rest = after[-(6 if em.covariance_type == "full" else 7) :]
-    layers, order = in_order(Repeat(em.max_dim, tuple(once)), *rest)
-    built = dataclasses.replace(em.construction, layers=layers, order=order)
-    return dataclasses.replace(em, construction=built)
 
 
 @pytest.mark.parametrize("kind", MATRICES)
