@@ -71,10 +71,16 @@ def eigenvalue_ranges(X: Tensor, covariances: Tensor, mask: Tensor | None, kind:
     reach = (X - middle[:, None]).square().sum(-1)
     if mask is not None:
         reach = reach.masked_fill(~mask, 0.0)
-    values = (torch.linalg.eigvalsh(S) if kind in MATRICES else S).flatten(1) if S.dim() > 1 else S[:, None]
+    values = eigenvalues(S, kind)
     top = torch.maximum(17 / 16 * reach.amax(-1), values.amax(-1))
     low = torch.ldexp(torch.ones_like(top), torch.frexp(values.amin(-1)).exponent - 1 - SHRINK)
     return torch.stack([low, power_of_two_from(top)], -1)
+
+
+def eigenvalues(covariances: Tensor, kind: str) -> Tensor:
+    """(B, m): all of a task together, of covariances or of differences of such."""
+    found = torch.linalg.eigvalsh(covariances) if kind in MATRICES else covariances
+    return found.reshape(len(found), -1)
 
 
 def power_of_two_from(sizes: Tensor) -> Tensor:
