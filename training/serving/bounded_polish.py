@@ -59,7 +59,8 @@ def constructed_steps(X: Tensor, start: Mixture, mask: Tensor | None, steps: int
 
     Of kinds other than unit the first is divided by sqrt(l), and |S - S_EM|_2 / l is a third, l the largest
     eigenvalue of the task's covariances by EM; inf where the layers left their range of eigenvalues
-    (training.model.polish_kinds), and the mixture is that of their last step within.
+    (training.model.polish_kinds), and the mixture is that of their last step within. Tied and full ones of a
+    task of at most d points stay at the start.
 
     Args:
         X: (B, N, d) float64, finite. mask: (B, N) bool, True at points.
@@ -70,13 +71,15 @@ def constructed_steps(X: Tensor, start: Mixture, mask: Tensor | None, steps: int
     expected, mass, possible = _exact(X, start, mask, steps)
     radius = radii(points, start.means)
     d, N = X.shape[-1], X.shape[1]
+    counts = torch.full_like(radius, N) if mask is None else mask.sum(-1)
+    enough = counts > (d if start.covariance_type in MATRICES else 0)
     farthest = 2 * radius * math.sqrt(d)
     if not unit:
         farthest = farthest.square() / _largest(expected)
     floors = _floors(ACCURACY * mass / (4 * farthest * N))
     found, gap = start, torch.full_like(radius, torch.nan)
     for trial in SLACKS if unit else _trials():
-        left = possible & ~(gap <= ACCURACY)
+        left = enough & ~(gap <= ACCURACY)
         for R, floor in {(float(radius[i]), float(floors[i])) for i in left.nonzero()[:, 0]}:
             places = (left & (radius == R) & (floors == floor)).nonzero()[:, 0]
             pieces = _pieces(trial, floor, R, d) if unit else int(trial)
@@ -86,6 +89,7 @@ def constructed_steps(X: Tensor, start: Mixture, mask: Tensor | None, steps: int
             polish = _polish(d, start.n_components, steps, pieces, floor, start.covariance_type)
             other, done = _run(polish, points[places], start[places], None if mask is None else mask[places])
             distance = _distance(other, expected[places]).masked_fill(~done, torch.inf)
+            distance = distance.masked_fill(~possible[places], torch.nan)
             better = ~(distance >= gap[places])
             found = _replaced(found, places[better], other[better])
             gap[places[better]] = distance[better]
@@ -99,8 +103,7 @@ def _exact(X: Tensor, start: Mixture, mask: Tensor | None, steps: int) -> tuple[
     """
     weight = None if mask is None else mask.to(X.dtype)
     current, least = start, X.new_full((len(X),), math.inf)
-    counts = torch.full_like(least, X.shape[1]) if mask is None else mask.sum(-1)
-    possible = counts > (X.shape[-1] if start.covariance_type in MATRICES else 0)
+    possible = torch.ones_like(least, dtype=torch.bool)
     for _ in range(steps):
         log_shares = _logits(current, X).log_softmax(1)
         if mask is not None:
