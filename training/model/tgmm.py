@@ -265,11 +265,10 @@ class TGMM(nn.Module):
             for i in range(0, len(X), at_once)
         ]
         log_weights, means = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-        scales, covariances = (
-            None if parts[0][i] is None else torch.cat([part[i] for part in parts]) for i in (2, 3)
-        )
+        scales = torch.cat([part[2] for part in parts]) if self.config.scales else None
+        S = [part.covariances for part in parts if part.covariances is not None]
         kind = "unit" if self.polish is None else self.polish.covariance_type
-        return Estimate(log_weights, means, scales, covariances).to_mixture(kind)
+        return Estimate(log_weights, means, scales, torch.cat(S) if S else None).to_mixture(kind)
 
     def _check(self, X: Tensor, n_components: int, mask: Tensor | None) -> None:
         config = self.config

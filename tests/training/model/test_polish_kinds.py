@@ -238,8 +238,8 @@ def test_gradients_agree_with_finite_differences(kind: str) -> None:
     """D(h) = (f(h) - f(-h)) / 2h errs by c h^2, so D(h/2) by (D(h) - D(h/2)) / 3, and by rounding 2 E / h.
 
     E = 2^20 u |f|, |f| the sum of the sizes of its terms: a thousand operations one after the other at
-    condition numbers up to a thousand. A kink of the pieces, or a point that changes its nearest mean, within h
-    would make the limit large.
+    condition numbers up to a thousand. A kink of the pieces, or a point that changes its nearest mean, within
+    h would make the limit large.
     """
     X, log_weights, means, mask = make_case()
     polish = Polish(2, 4, 2, 32, covariance_type=kind)
