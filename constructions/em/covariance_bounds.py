@@ -32,7 +32,7 @@ from constructions.em.covariance_logits import (
     variance_logits,
     variance_rounding,
 )
-from constructions.em.covariance_step import CovarianceEM, ExactStep, exact_step, statistic
+from constructions.em.covariance_step import CovarianceEM, ExactStep, exact_step, statistic, within_range
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import StepData, box_diagonal, sum_underflow
@@ -46,8 +46,10 @@ TINY = torch.finfo(torch.float64).tiny
 def covariance_step_bound(em: CovarianceEM, data: StepData, dtype: torch.dtype) -> StepBound:
     """Bounds on one constructed step against exact EM from the same state, for a kind with covariances.
 
-    Covariances are bounded in the Frobenius norm, diagonals in the Euclidean one.
+    Covariances are bounded in the Frobenius norm, diagonals in the Euclidean one. Of a task whose state has
+    an eigenvalue outside the range nothing is claimed: its bounds are infinite.
     """
+    data, known = within_range(em, data)
     exact = exact_step(em, data, exact_logits(em, data))
     rounded, plain = (_Step(em, data, exact, kind) for kind in (dtype, None))
     found, without = rounded.instance(), plain.instance()
@@ -55,14 +57,14 @@ def covariance_step_bound(em: CovarianceEM, data: StepData, dtype: torch.dtype) 
     present = data.component_mask
 
     def shown(values: Tensor) -> Tensor:
-        return torch.where(present, values, 0.0)
+        return torch.where(present, torch.where(known[:, None], values, math.inf), 0.0)
 
     def shown_covariances(values: Tensor) -> Tensor:
-        return rounded.pooled(values) if exact.tied else shown(values)
+        return torch.where(known[:, None], rounded.pooled(values), math.inf) if exact.tied else shown(values)
 
     cov, cov_plain = shown_covariances(found[2]), shown_covariances(without[2])
     return StepBound(
-        exact_weights=shown(exact.weights),
+        exact_weights=torch.where(present, exact.weights, 0.0),
         exact_means=exact.means,
         mean_instance=shown(found[0]),
         weight_instance=shown(found[1]),
@@ -78,7 +80,7 @@ def covariance_step_bound(em: CovarianceEM, data: StepData, dtype: torch.dtype) 
         covariance_instance=cov,
         covariance_apriori=shown_covariances(apriori[2]),
         covariance_rounding=_less(cov, cov_plain),
-        out_of_range=exact.out_of_range,
+        out_of_range=exact.out_of_range | (~known[:, None] & present),
     )
 
 

@@ -11,6 +11,7 @@ Derivations: paper_notes/theorem_1_covariances.md, lemmas 2 and 6.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -265,11 +266,16 @@ def asymmetry(em: MatrixEM, data: StepData) -> Tensor:
 def _reciprocal(em: MatrixEM, off: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The relative error of 1/p where p may be off by ``off``."""
     found = torch.full_like(off, math.inf)
-    start = em.start
-    for level in reversed(LEVELS):
-        args = start.function, start.scale, start.bound, None, em.newton_steps, dtype, level
-        found = torch.where(off <= level * start.low, reciprocal_error(*args).total, found)
+    for level, error in reversed(_reciprocal_errors(em, dtype)):
+        found = torch.where(off <= level * em.start.low, error, found)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _reciprocal_errors(em: MatrixEM, dtype: torch.dtype | None) -> tuple[tuple[float, float], ...]:
+    start, steps = em.start, em.newton_steps
+    args = start.function, start.scale, start.bound, None, steps, dtype
+    return tuple((level, reciprocal_error(*args, level).total) for level in LEVELS)
 
 
 def _matrix_rounding(

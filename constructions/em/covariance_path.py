@@ -25,7 +25,7 @@ from torch import Tensor
 from constructions.em.averages import best_scaled_distance, responsibility_range
 from constructions.em.covariance_bounds import covariance_step_bound, exact_logits
 from constructions.em.covariance_logits import matrices, variances
-from constructions.em.covariance_step import CovarianceEM, exact_step, statistic
+from constructions.em.covariance_step import CovarianceEM, exact_step, statistic, within_range
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
@@ -43,6 +43,7 @@ class Off:
 
 def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
     """How far one EM step from ``data`` is from one from parameters that are ``off`` from it."""
+    data, known = within_range(em, data)
     logits = exact_logits(em, data)
     exact = exact_step(em, data, logits)
     real, present = data.token_mask[:, None], data.component_mask[:, :, None]
@@ -70,7 +71,8 @@ def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
         terms = (exact.weights + weight) * covariance + weight * length(exact.own - S)
         covariance = torch.where(data.component_mask, terms, 0.0).sum(1, keepdim=True).expand_as(mean)
     nothing = off.weight.amax(-1) + off.mean.amax(-1) + off.covariance.amax(-1) == 0
-    return Off(*(torch.where(nothing[:, None], 0.0, part) for part in (weight, mean, covariance)))
+    found = (torch.where(known[:, None], part, math.inf) for part in (weight, mean, covariance))
+    return Off(*(torch.where(nothing[:, None], 0.0, part) for part in found))
 
 
 def _moved_logits(em: CovarianceEM, data: StepData, off: Off) -> Tensor:

@@ -44,7 +44,17 @@ from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import MLPPart, apply, clear, contract, copy, move, pick, place
+from constructions.language.mlp import (
+    MLPPart,
+    apply,
+    apply_where,
+    clear,
+    contract,
+    copy,
+    move,
+    pick,
+    place,
+)
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import unit_roundoff
@@ -104,8 +114,11 @@ class Bounds:
     scale: float
 
     @classmethod
-    def of(cls, max_dim: int, radius: float, eigenvalues: Range) -> Bounds:
-        """For coordinates up to the radius and eigenvalues in the range; a sixteenth is left to rounding."""
+    def of(cls, max_dim: int, radius: float, eigenvalues: Range, scale: float | None = None) -> Bounds:
+        """For coordinates up to the radius and eigenvalues in the range; a sixteenth is left to rounding.
+
+        ``scale`` is that of the sweeps: a power of two, from the largest eigenvalue on unless said.
+        """
         low, high = eigenvalues
         room = 1.0625
         farthest = 4 * max_dim * radius**2 / low
@@ -116,7 +129,7 @@ class Bounds:
             precision=above(room / low),
             eta=above(room * max_dim**0.5 * radius / low),
             hide=above(2 * farthest + 2000),
-            scale=above(high),
+            scale=above(high) if scale is None else scale,
         )
 
 
@@ -143,13 +156,18 @@ def sweep_blocks(s: Stream) -> SweepBlocks:
     )
 
 
-def inverse_layer(s: Stream, bounds: Bounds, log_pivot: PiecewiseLinear) -> Layer:
-    """P at the rows, also as parts of one vector; the logarithms of the pivots; mu in the place of k."""
+def inverse_layer(s: Stream, bounds: Bounds, log_pivot: PiecewiseLinear, at_rows: bool) -> Layer:
+    """P at the rows, also as parts of one vector; the logarithms of the pivots; mu in the place of k.
+
+    With ``at_rows`` the logarithms stand at the rows alone, and are 0 elsewhere.
+    """
+    read, write = s.pivots, s.logs
+    logs = apply_where(log_pivot, read, s.register, write) if at_rows else apply(log_pivot, read, write)
     return Layer(
         "inverse",
         heads=(scaled(s.ids, s.A, s.X, -(bounds.scale**-2)),),
         mlp=(
-            apply(log_pivot, s.pivots, s.logs),
+            logs,
             contract(s.X, by=s.turned, write=s.flat, bound=bounds.precision),
             place(s.mu, by=s.slot, write=s.placed, bound=bounds.mean),
             *(clear(block) for block in (s.A, s.E, s.turn, s.pivots, s.row)),
@@ -256,8 +274,13 @@ def matrix_construction(
     floor: float,
     radius: float,
     eigenvalues: tuple[float, float],
+    scale: float | None = None,
+    logs_at_rows: bool = False,
 ) -> MatrixEM:
-    """As :func:`constructions.em.weights.em_construction` of these kinds."""
+    """As :func:`constructions.em.weights.em_construction` of these kinds.
+
+    The last two are :meth:`Bounds.of`'s and :func:`inverse_layer`'s: what the softmax form wants otherwise.
+    """
     check_whole(max_dim=max_dim, max_components=max_components, steps=steps)
     check_floor_and_radius(floor, radius)
     span = eigenvalue_range(eigenvalues, max_dim, radius)
@@ -267,12 +290,12 @@ def matrix_construction(
     log_pivot = chords(
         curves.log, geometric(span.low, start.high, counts.log_pivot), inputs=(0.0, 2 * start.high)
     )
-    bounds, newton = Bounds.of(max_dim, radius, span), newton_steps_for(start)
+    bounds, newton = Bounds.of(max_dim, radius, span, scale), newton_steps_for(start)
     s = matrix_stream(max_dim, max_components, kind)
     once = sweep_layers(sweep_blocks(s), start, bounds.scale, max_dim, newton)
     layers, order = in_order(
         Repeat(max_dim, tuple(once)),
-        inverse_layer(s, bounds, log_pivot),
+        inverse_layer(s, bounds, log_pivot, logs_at_rows),
         natural_layer(s, bounds),
         norm_layer(s),
         e_layer(s, bounds, log_resp),

@@ -25,6 +25,10 @@ class CovarianceTask:
     means: Tensor
     covariances: Tensor
 
+    def __len__(self) -> int:
+        """B."""
+        return len(self.X)
+
 
 @dataclass(frozen=True)
 class Space:
