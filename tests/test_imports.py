@@ -124,4 +124,5 @@ def test_the_language_knows_no_theorem() -> None:
     language = {"constructions.language", "constructions.language.structured"}
     assert found["constructions.language.structured"] == {"constructions.language"}
     assert found["constructions.tensor_power"] == language
-    assert found["constructions.em"] == language | {"constructions.matrices"}  # full and tied covariances
+    # Full and tied covariances: sweeps of matrices, in softmax attention by pairs of heads.
+    assert found["constructions.em"] == language | {"constructions.matrices", "constructions.tensor_power"}
