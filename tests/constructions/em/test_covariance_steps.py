@@ -8,12 +8,12 @@ import torch
 from em_covariance_errors import broken, distance, step_tolerance
 from em_covariances import (
     KINDS,
-    MATRICES,
     VARIANCES,
     Step,
     Task,
     apart,
     construction,
+    drawn,
     make_task,
     plain_path,
     plain_step,
@@ -29,25 +29,6 @@ from constructions.em.tasks import CovarianceType
 from constructions.language.structured.evaluation import Evaluation
 
 EVALUATIONS: tuple[Evaluation, ...] = ("structured", "dense")
-
-
-@st.composite
-def tasks(draw: st.DrawFn, kind: CovarianceType, most_dim: int = 5) -> Task:
-    """Of every size, with as few points as the kind allows and with many; some points more than once."""
-    d, K = draw(st.integers(1, most_dim)), draw(st.integers(1, 4))
-    least = max(K, d + 1) if kind in MATRICES else K
-    N = draw(st.one_of(st.just(least), st.just(K * d + 1), st.integers(least, 40)))
-    return make_task(
-        kind,
-        d,
-        K,
-        max(N, least),
-        seed=draw(st.integers(0, 2**32 - 1)),
-        condition=draw(st.sampled_from([1.0, 4.0, 20.0])),
-        apart=draw(st.sampled_from([0.0, 1.5, 3.0])),
-        least_weight=draw(st.sampled_from([1e-3, 0.1])),
-        duplicated=draw(st.booleans()),
-    )
 
 
 def step_faults(task: Task, pieces: int, refreshed: bool, evaluation: Evaluation = "structured") -> list[str]:
@@ -73,7 +54,7 @@ def test_the_plain_step_here_is_the_one_of_the_baselines(kind: CovarianceType) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_is_outside_its_tolerance(kind: CovarianceType) -> None:
     @settings(max_examples=25)
-    @given(task=tasks(kind), pieces=st.sampled_from([32, 256, 2048]), refreshed=st.booleans())
+    @given(task=drawn(kind), pieces=st.sampled_from([32, 256, 2048]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, refreshed) == []
 
@@ -85,7 +66,7 @@ def test_no_step_is_outside_its_tolerance(kind: CovarianceType) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_of_thousands_is_outside_its_tolerance(kind: CovarianceType, evaluation: Evaluation) -> None:
     @settings(max_examples=1000)
-    @given(task=tasks(kind), pieces=st.sampled_from([16, 128, 512]), refreshed=st.booleans())
+    @given(task=drawn(kind), pieces=st.sampled_from([16, 128, 512]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, refreshed, evaluation) == []
 
