@@ -131,11 +131,15 @@ def em_resources(dims: list[int], steps: int, errors: list[float]) -> list[list[
 
 
 def covariance_resources(dims: list[int], steps: int) -> list[list[str]]:
-    """EM with covariances of every kind, for each d; the error is that of the logarithms, whatever the data."""
+    """EM with covariances of every kind, for each d; the error is that of the logarithms."""
     rows = []
     for d in dims:
         for kind in ("spherical", "tied_spherical", "diagonal", "full", "tied"):
-            em = em_construction(d, EM_COMPONENTS, steps, COVARIANCE_PIECES, EM_FLOOR, EM_RADIUS, covariance_type=kind)
+            em = em_construction(
+                d, EM_COMPONENTS, steps, COVARIANCE_PIECES, EM_FLOOR, EM_RADIUS, covariance_type=kind
+            )
             name = f"EM, {kind}, K={EM_COMPONENTS}, {COVARIANCE_PIECES} pieces"
-            rows.append(_row(name, em.construction, d, steps, f"log {significant(em.log_resp.approximation_error)}"))
+            rows.append(
+                _row(name, em.construction, d, steps, f"log {significant(em.log_resp.approximation_error)}")
+            )
     return rows
