@@ -77,7 +77,7 @@ def step_faults(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_is_outside_its_bounds(kind: CovarianceType, dtype: torch.dtype) -> None:
-    @settings(max_examples=15)
+    @settings(max_examples=8)
     @given(task=drawn(kind), pieces=st.sampled_from([32, 512]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, dtype, refreshed, "structured") == []
@@ -102,8 +102,8 @@ def test_no_step_of_hundreds_is_outside_its_bounds(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_bounds_are_near_the_errors(kind: CovarianceType) -> None:
-    """Medians over 12 tasks of bound over error are below 50; a hundredth at most is rounding."""
-    problems, ratios = [make_task(kind, 3, 3, 40, seed) for seed in range(12)], []
+    """Medians over 9 tasks of bound over error are below 50; a hundredth at most is rounding."""
+    problems, ratios = [make_task(kind, 3, 3, 40, seed) for seed in range(9)], []
     runs = run_all(construction(kind, 5, 4, 512), problems, refreshed=True)
     for task, run in zip(problems, runs, strict=True):
         bound, error = bound_of(task, 512, refreshed=True), apart(state_of(run), plain_step(task))
@@ -123,7 +123,7 @@ def test_the_bounds_are_near_the_errors(kind: CovarianceType) -> None:
 def test_no_path_is_outside_its_bounds(kind: CovarianceType) -> None:
     """Three steps of components that are apart, where the bound claims something to the end."""
     held = 0
-    for seed in range(4):
+    for seed in range(2):
         task = make_task(kind, 2, 2, 60, seed, apart=3.0, condition=2.0, least_weight=0.3)
         em = construction(kind, 5, 4, 2048)
         run, path = em.run(*task.parts, steps=3), plain_path(task, 3)
@@ -141,4 +141,4 @@ def test_no_path_is_outside_its_bounds(kind: CovarianceType) -> None:
                 assert (error.weights <= bound.weight[0, t]).all()
                 assert (error.means.norm(dim=-1) <= bound.mean[0, t]).all()
                 assert (norms(kind, error.covariances) <= bound.covariance[0, t]).all()
-    assert held >= 8
+    assert held >= 4

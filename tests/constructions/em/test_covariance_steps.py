@@ -53,7 +53,7 @@ def test_the_plain_step_here_is_the_one_of_the_baselines(kind: CovarianceType) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_is_outside_its_tolerance(kind: CovarianceType) -> None:
-    @settings(max_examples=25)
+    @settings(max_examples=15)
     @given(task=drawn(kind), pieces=st.sampled_from([32, 256, 2048]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, refreshed) == []
@@ -94,13 +94,13 @@ def test_corners(kind: CovarianceType, corner: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tolerances_are_near_the_errors(kind: CovarianceType) -> None:
-    """Otherwise nothing above would say much: at 4096 pieces below 1e-3, and within 500 of the errors."""
-    em_step = construction(kind, 3, 3, 4096)
-    problems = [make_task(kind, 3, 3, 40, seed) for seed in range(8)]
+    """Otherwise nothing above would say much: at 2048 pieces below 4e-3, and within 500 of the errors."""
+    em_step = construction(kind, 3, 3, 2048)
+    problems = [make_task(kind, 3, 3, 40, seed) for seed in range(4)]
     ratios = []
     for run, task in zip(run_all(em_step, problems, refreshed=True), problems, strict=True):
         limit = step_tolerance(em_step, task, refreshed=True)
-        assert max(limit.largest) < 1e-3
+        assert max(limit.largest) < 4e-3
         error = apart(state_of(run), plain_step(task))
         ratios += [b / a for a, b in zip(error.largest, limit.largest, strict=True)]
     assert statistics.median(ratios) < 500
@@ -146,7 +146,7 @@ def test_ten_steps(kind: CovarianceType) -> None:
             for run, end in zip(runs, ends, strict=True)
         ]
         medians.append(statistics.median(errors))
-        for task, run in zip(problems[:2], runs, strict=False):
+        for task, run in zip(problems[:1], runs, strict=False):
             for t in range(10):
                 now = task.after(run, t)
                 limit = step_tolerance(em_step, now, refreshed=t > 0)
@@ -239,7 +239,7 @@ def test_a_path_is_continued_from_its_states(kind: CovarianceType) -> None:
     The same numbers otherwise, so refreshed=False, with the exact log pi, is further away.
     """
     em_step = construction(kind, 3, 3, 32)
-    for seed in range(4):
+    for seed in range(2):
         task = make_task(kind, 3, 3, 40, seed)
         run = em_step.run(*task.parts, steps=3)
         for t in (1, 2):
@@ -253,7 +253,7 @@ def test_a_path_is_continued_from_its_states(kind: CovarianceType) -> None:
 @pytest.mark.parametrize("kind", VARIANCES)
 def test_many_points_and_dimensions(kind: CovarianceType) -> None:
     """The dense weights of P would be 6 * 16 * 256 units for the squares alone, and as many columns."""
-    assert step_faults(make_task(kind, 3, 4, 2000, 0), 128, refreshed=False) == []
+    assert step_faults(make_task(kind, 3, 4, 1000, 0), 128, refreshed=False) == []
     large, task = construction(kind, 16, 6, 256), make_task(kind, 16, 6, 100, 0)
     error = apart(state_of(large.run(*task.parts)), plain_step(task))
     assert broken(error, step_tolerance(large, task)) == []
