@@ -48,7 +48,7 @@ def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
     exact = exact_step(em, data, logits)
     real, present = data.token_mask[:, None], data.component_mask[:, :, None]
     log_w = torch.log_softmax(logits, dim=1)
-    eta = torch.where(present, _moved_logits(em, data, off).clamp_max(700.0), 0.0)
+    eta = torch.where(present, _moved_logits(em, data, off), 0.0)
     low, high = (torch.where(real, w, 0.0) for w in responsibility_range(log_w, eta))
     means, mass = exact.means, low.sum(-1)
 
@@ -135,9 +135,9 @@ def covariance_path(
         covariance, rounding, outside = (part if part is not None else nothing for part in found)
         one = Off(bound.weight_instance, bound.mean_instance, covariance.expand_as(nothing))
         bare = Off(
-            one.weight - bound.weight_rounding,
-            one.mean - bound.mean_rounding,
-            one.covariance - rounding.expand_as(nothing),
+            _less(one.weight, bound.weight_rounding),
+            _less(one.mean, bound.mean_rounding),
+            _less(one.covariance, rounding.expand_as(nothing)),
         )
         whole, exact = (
             _sum(step, carried(em, data, off)) for step, off in ((one, total[-1]), (bare, plain[-1]))
@@ -150,6 +150,11 @@ def covariance_path(
         steps.append(bound)
         holds.append(alive)
     return CovariancePath(steps, total[1:], plain[1:], torch.stack(holds, 1))
+
+
+def _less(bound: Tensor, rounding: Tensor) -> Tensor:
+    """The bound without rounding; where that alone makes it infinite it is not known, and stays infinite."""
+    return torch.where(bound.isfinite(), bound - rounding, math.inf)
 
 
 def _sum(a: Off, b: Off) -> Off:
