@@ -12,6 +12,7 @@ from torch import Tensor
 
 from constructions.algorithm import ConstructedAlgorithm
 from constructions.em.run import EMRun, StepState
+from constructions.em.shared import check_numbers
 from constructions.em.tasks import CovarianceType, Range, TaskBatch, Tasks, check_hypotheses, gather_tasks
 from constructions.language.arguments import check_whole
 from constructions.language.piecewise import PiecewiseLinear
@@ -83,6 +84,7 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         covariances: Tasks | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        refreshed: bool = False,
     ) -> TaskBatch:
         """The checked batch that :meth:`run` makes of its arguments.
 
@@ -90,8 +92,10 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
             HypothesisError: data outside the theorem's hypotheses.
         """
         sizes, kind = (self.max_dim, self.max_components), self.covariance_type
+        if self.eigenvalues is not None:
+            check_numbers(self.max_dim, self.radius, self.eigenvalues, dtype)
         tasks = gather_tasks(X, weights, means, *sizes, dtype, device, covariances, kind)
-        return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues)
+        return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues, refreshed)
 
     def check(
         self,
@@ -145,7 +149,7 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         if steps is None:
             steps = self.steps if tol is None else MOST_STEPS
         check_whole(steps=steps)
-        tasks = self.gather(X, weights, means, covariances, dtype, device)
+        tasks = self.gather(X, weights, means, covariances, dtype, device, refreshed)
         layers, readout = self.evaluator(evaluation, dtype, device), self.to_readout(dtype, device)
         with torch.no_grad():
             start = layers.start(self.tokens(tasks, refreshed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def exact_step(em: CovarianceEM, data: StepData, logits: Tensor) -> ExactStep:
     tied = em.covariance_type.startswith("tied")
     pooled = (weights[..., None] * own).sum(1) if tied else own
     covariances = _laid_out(em, pooled)
-    outside = ~_inside(em, data, covariances)
+    outside = ~inside(em, data, covariances)
     return ExactStep(shares, mass, weights, means, own, covariances, outside, tied)
 
 
@@ -80,20 +80,41 @@ def _laid_out(em: CovarianceEM, rows: Tensor) -> Tensor:
     return rows if em.covariance_type == "diagonal" else rows[..., 0]
 
 
-def _inside(em: CovarianceEM, data: StepData, covariances: Tensor) -> Tensor:
+def within_range(em: CovarianceEM, data: StepData) -> tuple[StepData, Tensor]:
+    """The data with harmless numbers for tasks whose state is not one, and (B,) True at the others.
+
+    A state is finite, its weights are positive and the eigenvalues of its covariances in the range.
+    """
+    S = data.covariances
+    if S is None:
+        raise ValueError("the data of a step have no covariances")
+    present = data.component_mask
+    known = inside(em, data, S).all(-1) & torch.where(present, data.weights > 0, True).all(-1)
+    known = known & data.weights.isfinite().all(-1) & data.means.isfinite().flatten(1).all(-1)
+    if bool(known.all()):
+        return data, known
+    weights = torch.where(known[:, None], data.weights, present / data.components)
+    means = torch.where(known[:, None, None], data.means, 0.0)
+    unit = torch.eye(S.shape[-1]).to(S) if isinstance(em, MatrixEM) else torch.ones_like(S)
+    unit = unit * math.sqrt(em.eigenvalues.low * em.eigenvalues.high)
+    S = torch.where(known.reshape(-1, *[1] * (S.dim() - 1)), S, unit)
+    return replace(data, weights=weights, means=means, covariances=S), known
+
+
+def inside(em: CovarianceEM, data: StepData, covariances: Tensor) -> Tensor:
     """(B, K) whether the eigenvalues of the component's covariance lie in the range."""
     span = em.eigenvalues
     features, present = data.feature_mask, data.component_mask
-    inside = math.sqrt(span.low * span.high)
+    between = math.sqrt(span.low * span.high)
     if isinstance(em, MatrixEM):
         S = covariances if em.covariance_type == "full" else covariances[:, None]
-        S = S + inside * torch.diag_embed((~features).to(S))[:, None]
+        S = S + between * torch.diag_embed((~features).to(S))[:, None]
         known = S.isfinite().flatten(-2).all(-1)
         eye = torch.eye(S.shape[-1]).to(S)
         found = torch.linalg.eigvalsh(torch.where(known[..., None, None], S, eye))
         held = span.holds(found[..., 0], found[..., -1]) & known
     elif em.covariance_type == "diagonal":
-        values = covariances.masked_fill(~features[:, None], inside)
+        values = covariances.masked_fill(~features[:, None], between)
         held = span.holds(values.amin(-1), values.amax(-1))
     else:
         values = covariances if em.covariance_type == "spherical" else covariances[:, None]

@@ -22,6 +22,7 @@ Source: ours, paper_notes/theorem_1_covariances.md; SWEEP Goodnight 1979.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ from constructions.em.rows import RowTokens
 from constructions.em.run import StepState
 from constructions.em.shared import (
     check_floor_and_radius,
+    eigenvalue_range,
     floored_log,
     mean_head,
     responsibility_head,
@@ -43,7 +45,17 @@ from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import MLPPart, apply, clear, contract, copy, move, pick, place
+from constructions.language.mlp import (
+    MLPPart,
+    apply,
+    apply_where,
+    clear,
+    contract,
+    copy,
+    move,
+    pick,
+    place,
+)
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import unit_roundoff
@@ -52,7 +64,7 @@ from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.matrices.machine import above, check_range
+from constructions.matrices.machine import above
 from constructions.matrices.newton import Start, start_of
 from constructions.matrices.products import scaled, score, times, total
 from constructions.matrices.sweep import SweepBlocks, sweep_layers
@@ -91,7 +103,8 @@ class Bounds:
     Attributes:
         mean: a coordinate of a mean. second: a product of two. covariance, precision, eta: entries of S, of
             P, of P mu.
-        hide: by which scores of keys that do not count are lowered. scale: of the sweeps.
+        hide: by which scores of keys that do not count are lowered: twice the largest form, the largest
+            log-determinant, and 2000 for the logs of weights and for exp. scale: of the sweeps.
     """
 
     mean: float
@@ -103,8 +116,11 @@ class Bounds:
     scale: float
 
     @classmethod
-    def of(cls, max_dim: int, radius: float, eigenvalues: Range) -> Bounds:
-        """For coordinates up to the radius and eigenvalues in the range; a sixteenth is left to rounding."""
+    def of(cls, max_dim: int, radius: float, eigenvalues: Range, scale: float | None = None) -> Bounds:
+        """For coordinates up to the radius and eigenvalues in the range; a sixteenth is left to rounding.
+
+        ``scale`` is that of the sweeps: a power of two, from the largest eigenvalue on unless said.
+        """
         low, high = eigenvalues
         room = 1.0625
         farthest = 4 * max_dim * radius**2 / low
@@ -114,8 +130,8 @@ class Bounds:
             covariance=above(room * 2 * radius**2),
             precision=above(room / low),
             eta=above(room * max_dim**0.5 * radius / low),
-            hide=above(2 * farthest + 2000),
-            scale=above(high),
+            hide=above(2 * farthest + max_dim * max(math.log(high), 0.0) + 2000),
+            scale=above(high) if scale is None else scale,
         )
 
 
@@ -142,13 +158,18 @@ def sweep_blocks(s: Stream) -> SweepBlocks:
     )
 
 
-def inverse_layer(s: Stream, bounds: Bounds, log_pivot: PiecewiseLinear) -> Layer:
-    """P at the rows, also as parts of one vector; the logarithms of the pivots; mu in the place of k."""
+def inverse_layer(s: Stream, bounds: Bounds, log_pivot: PiecewiseLinear, at_rows: bool) -> Layer:
+    """P at the rows, also as parts of one vector; the logarithms of the pivots; mu in the place of k.
+
+    With ``at_rows`` the logarithms stand at the rows alone, and are 0 elsewhere.
+    """
+    read, write = s.pivots, s.logs
+    logs = apply_where(log_pivot, read, s.register, write) if at_rows else apply(log_pivot, read, write)
     return Layer(
         "inverse",
         heads=(scaled(s.ids, s.A, s.X, -(bounds.scale**-2)),),
         mlp=(
-            apply(log_pivot, s.pivots, s.logs),
+            logs,
             contract(s.X, by=s.turned, write=s.flat, bound=bounds.precision),
             place(s.mu, by=s.slot, write=s.placed, bound=bounds.mean),
             *(clear(block) for block in (s.A, s.E, s.turn, s.pivots, s.row)),
@@ -229,12 +250,12 @@ def pool_layer(s: Stream, bounds: Bounds) -> Layer:
 
 
 def _ready(s: Stream, row: Block, bounds: Bounds) -> tuple[MLPPart, ...]:
-    """The matrices side by side, no pivot yet, the turn of the first rows."""
+    """The matrices side by side, the turn of the first rows, and no pivot yet: lead times other is 0."""
     return (
         place(row, by=s.member, write=s.A, bound=bounds.covariance),
         place(s.ids, by=s.lead, write=s.E, bound=1.0),
         copy(s.lead, s.turn),
-        copy(s.lead, s.pivots, scale=0.0),
+        pick(s.lead, by=s.other, write=s.pivots, bound=1.0),
     )
 
 
@@ -255,24 +276,28 @@ def matrix_construction(
     floor: float,
     radius: float,
     eigenvalues: tuple[float, float],
+    scale: float | None = None,
+    logs_at_rows: bool = False,
 ) -> MatrixEM:
-    """As :func:`constructions.em.weights.em_construction` of these kinds."""
+    """As :func:`constructions.em.weights.em_construction` of these kinds.
+
+    The last two are :meth:`Bounds.of`'s and :func:`inverse_layer`'s: what the softmax form wants otherwise.
+    """
     check_whole(max_dim=max_dim, max_components=max_components, steps=steps)
     check_floor_and_radius(floor, radius)
-    check_range(*eigenvalues)
-    span = Range(*eigenvalues)
+    span = eigenvalue_range(eigenvalues, max_dim, radius)
     counts = pieces if isinstance(pieces, MatrixPieces) else MatrixPieces.each(pieces)
     log_resp, log_pi = floored_log(floor, counts.log_resp), floored_log(floor, counts.log_pi)
     start = start_of("1/x", span.low, span.high, CHORDS)
     log_pivot = chords(
         curves.log, geometric(span.low, start.high, counts.log_pivot), inputs=(0.0, 2 * start.high)
     )
-    bounds, newton = Bounds.of(max_dim, radius, span), newton_steps_for(start)
+    bounds, newton = Bounds.of(max_dim, radius, span, scale), newton_steps_for(start)
     s = matrix_stream(max_dim, max_components, kind)
     once = sweep_layers(sweep_blocks(s), start, bounds.scale, max_dim, newton)
     layers, order = in_order(
         Repeat(max_dim, tuple(once)),
-        inverse_layer(s, bounds, log_pivot),
+        inverse_layer(s, bounds, log_pivot, logs_at_rows),
         natural_layer(s, bounds),
         norm_layer(s),
         e_layer(s, bounds, log_resp),

@@ -30,6 +30,7 @@ from torch import Tensor
 from constructions.em.averages import best_scaled_distance, responsibility_range
 from constructions.em.bounds import one_step_bound, reach_of_points
 from constructions.em.constructed import ConstructedEM
+from constructions.em.covariance_path import CovariancePath, Off, covariance_path
 from constructions.em.covariance_step import CovarianceEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
@@ -41,15 +42,16 @@ class PathBound:
 
     Attributes:
         steps: the one-step bounds, from the constructed state before each step.
-        radius: (B, L + 1) ``r_t`` in the norm above. approximation: (B, L + 1) its share ``r^A_t``.
+        radius: (B, L + 1) ``r_t`` in the norm above. approximation: (B, L + 1) its share ``r^A_t``. These and
+            the factors are NaN of kinds with covariances, where every parameter is bounded by itself.
         lipschitz: (B, L) the factors ``Lip_t`` used; 0 at the first step, where nothing is carried yet.
         mean, weight: (B, L, K) bounds after each step on ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``
             against the EM path from the same start; inf where nothing is claimed.
         mean_approximation, weight_approximation: (B, L, K) the same of ``r^A_t`` alone: the rest of each
             bound is rounding.
         holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
-            component is undefined, and the enclosure on the ball is finite. Of kinds with covariances no
-            factor is known: only the first step is claimed, while all eigenvalues are within the range.
+            component is undefined, and the enclosure on the ball is finite; of kinds with covariances
+            (constructions.em.covariance_path) also all eigenvalues are within the range.
         covariance, covariance_approximation: (B, L, K), or (B, L, 1) where they are tied, of the Frobenius
             norm of ``S_hat_k - S_k``; None of unit covariances.
     """
@@ -97,7 +99,8 @@ def path_bound(
         if path_covariances is None:
             raise ValueError(f"{em.construction.name}: the covariances of the path are needed, got none")
         path = path_weights, path_means, path_covariances
-        return _first_step(em, X, token_mask, path, component_mask, n_features, dtype, refreshed, start)
+        found = covariance_path(em, X, token_mask, path, component_mask, n_features, dtype, refreshed)
+        return _with_covariances(found, em.covariance_type.startswith("tied"))
     X, path_weights, path_means = (v.to(torch.float64) for v in (X, path_weights, path_means))
     nothing = X.new_zeros(len(X))
     radius, exact = [nothing if start is None else start], [nothing]
@@ -240,54 +243,27 @@ def _block_movement(state: _State, reach: Tensor) -> Tensor:
     return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
 
 
-def _first_step(
-    em: CovarianceEM,
-    X: Tensor,
-    token_mask: Tensor,
-    path: tuple[Tensor, Tensor, Tensor],
-    component_mask: Tensor,
-    n_features: Tensor,
-    dtype: torch.dtype,
-    refreshed: bool,
-    start: Tensor | None,
-) -> PathBound:
-    """Every step from its own state, and of the path the first: no Lipschitz factor is known.
+def _with_covariances(found: CovariancePath, tied: bool) -> PathBound:
+    """The same fields; distances are bounded parameter by parameter, so there is no radius and no factor."""
+    unknown = torch.full_like(found.total[0].weight[:, :1], math.nan).expand(-1, len(found.steps) + 1)
 
-    Two starts whose weights are apart by a factor are one start to EM: ``start`` adds nothing here.
-    """
-    weights, means, covariances = (part.to(torch.float64) for part in path)
-    steps = []
-    for t in range(weights.shape[1] - 1):
-        state = weights[:, t], means[:, t], component_mask, n_features, refreshed or t > 0, covariances[:, t]
-        steps.append(one_step_bound(em, StepData(X.double(), token_mask, *state, em.covariance_type), dtype))
-    first = steps[0]
-    if first.covariance_instance is None or first.covariance_rounding is None or first.out_of_range is None:
-        raise ValueError(f"{em.construction.name}: a bound of covariances is needed, got none")
-    above_floor = torch.where(component_mask, weights[:, 1] > em.floor, True).all(-1)
-    holds = above_floor & ~(first.undefined | first.out_of_range).any(-1)
+    def along(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts, 1)
 
-    def claimed(bound: Tensor) -> Tensor:
-        """(B, L, K) of the first step, infinite after it."""
-        whole = torch.full(
-            (len(X), len(steps), bound.shape[1]), math.inf, dtype=torch.float64, device=X.device
-        )
-        whole[:, 0] = torch.where(holds[:, None], bound, math.inf)
-        return whole
+    def covariances(parts: list[Off]) -> Tensor:
+        whole = along([part.covariance for part in parts])
+        return whole[..., :1] if tied else whole
 
-    unknown = torch.full((len(X), len(steps) + 1), math.inf, dtype=torch.float64, device=X.device)
-    unknown[:, 0] = 0.0 if start is None else start
-    claims = torch.zeros(len(X), len(steps), dtype=torch.bool, device=X.device)
-    claims[:, 0] = holds
     return PathBound(
-        steps,
+        found.steps,
         unknown,
         unknown,
-        torch.zeros_like(unknown[:, 1:]),
-        claimed(first.mean_instance),
-        claimed(first.weight_instance),
-        claimed(first.mean_instance - first.mean_rounding),
-        claimed(first.weight_instance - first.weight_rounding),
-        claims,
-        claimed(first.covariance_instance),
-        claimed(first.covariance_instance - first.covariance_rounding),
+        unknown[:, 1:],
+        along([part.mean for part in found.total]),
+        along([part.weight for part in found.total]),
+        along([part.mean for part in found.plain]),
+        along([part.weight for part in found.plain]),
+        found.holds,
+        covariances(found.total),
+        covariances(found.plain),
     )

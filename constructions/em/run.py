@@ -27,7 +27,7 @@ class StepState(NamedTuple):
     def moved(self, other: StepState) -> Tensor:
         """(B,) the largest difference of a number of the two."""
         pairs = [(a, b) for a, b in zip(self, other, strict=True) if a is not None and b is not None]
-        return torch.stack([(a - b).abs().flatten(1).amax(1) for a, b in pairs]).amax(0)
+        return torch.stack([(a - b).abs().reshape(len(a), -1).amax(1) for a, b in pairs]).amax(0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import torch
 
+from constructions.em.tasks import Range
 from constructions.language import curves
 from constructions.language.heads import Head, SoftmaxHead
+from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Block, Operand, Stream
+from constructions.matrices.machine import check_range
 
 SOURCE = "arXiv 2505.11918, Theorem 1 (EM in softmax attention)"
 
@@ -31,6 +34,50 @@ def check_floor_and_radius(floor: float, radius: float) -> None:
         raise ValueError(f"floor is {floor!r}; it lies strictly between 0 and 1 (from {smallest:.2g} on)")
     if not 0 < radius <= LARGEST_RADIUS:
         raise ValueError(f"radius is {radius!r}; it is positive and finite, at most {LARGEST_RADIUS:g}")
+
+
+def largest_number(max_dim: int, radius: float, eigenvalues: Range) -> float:
+    """What no weight and no number of a step exceeds while covariances lie in the range.
+
+    ``16 d R^2 / low`` is above every score and what lowers it, ``8 high^2 / low`` above the sweeps with their
+    scale below ``2 high``, ``2 / low^2`` above the slopes of 1/x.
+    """
+    low, high = eigenvalues
+    return max(16 * max_dim * radius * radius / low + 4000, 8 * high * high / low, 2 / low / low, 2 * high)
+
+
+def eigenvalue_range(eigenvalues: tuple[float, float], max_dim: int, radius: float) -> Range:
+    """The range, if float64 holds what follows from it.
+
+    Raises:
+        ValueError: with the value and what is accepted.
+    """
+    try:
+        low, high = (float(end) for end in eigenvalues)
+    except (TypeError, ValueError):
+        raise ValueError(f"eigenvalues is {eigenvalues!r}; it is two numbers, 0 < low <= high") from None
+    check_range(low, high)
+    largest = largest_number(max_dim, radius, Range(low, high))
+    if not largest <= torch.finfo(torch.float64).max:
+        raise ValueError(
+            f"eigenvalues in [{low:g}, {high:g}] and the radius {radius:g} give numbers beyond float64; "
+            "a narrower range is needed"
+        )
+    return Range(low, high)
+
+
+def check_numbers(max_dim: int, radius: float, eigenvalues: Range, dtype: torch.dtype) -> None:
+    """Refuse a dtype that does not hold the numbers of a step.
+
+    Raises:
+        HypothesisError: with the numbers and what the dtype holds.
+    """
+    largest, most = largest_number(max_dim, radius, eigenvalues), torch.finfo(dtype).max
+    if largest > most:
+        raise HypothesisError(
+            f"eigenvalues in [{eigenvalues.low:g}, {eigenvalues.high:g}] and the radius {radius:g} give "
+            f"numbers up to {largest:.3g}; {dtype} holds those up to {most:.3g}"
+        )
 
 
 def floored_log(floor: float, pieces: int) -> PiecewiseLinear:

@@ -32,6 +32,7 @@ from constructions.em.run import StepState
 from constructions.em.scale_free import ScaleFree, least_difference, reciprocals, squares
 from constructions.em.shared import (
     check_floor_and_radius,
+    eigenvalue_range,
     floored_log,
     mean_head,
     responsibility_head,
@@ -49,7 +50,7 @@ from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens, Value
 from constructions.language.tables import text_table
-from constructions.matrices.machine import above, check_range
+from constructions.matrices.machine import above
 
 SOURCE = "EM with unknown variances, ours: paper_notes/theorem_1_covariances.md (after arXiv 2505.11918)"
 
@@ -141,7 +142,7 @@ def e_layer(s: Stream, f: Functions) -> Layer:
 
 def m_layer(s: Stream, f: Functions, radius: float) -> Layer:
     """Means, variances and weights by four heads."""
-    largest = above(1.0625 * s.x.width * (2 * radius) ** 2)
+    largest = above(1.0625 * (s.x.width // s.v.width) * (2 * radius) ** 2)
     widest = above(1.0625 * s.slot.width * radius)
     return Layer(
         "M",
@@ -185,16 +186,16 @@ def variance_construction(
     """As :func:`constructions.em.weights.em_construction` of these kinds."""
     check_whole(max_dim=max_dim, max_components=max_components, steps=steps)
     check_floor_and_radius(floor, radius)
-    low, high = eigenvalues
-    check_range(low, high)
+    low, high = eigenvalue_range(eigenvalues, max_dim, radius)
     counts = pieces if isinstance(pieces, VariancePieces) else VariancePieces.each(pieces)
-    held = 1 if kind == "diagonal" else max_dim  # v is up to d s
+    top = high if kind == "diagonal" else max_dim * high  # v is up to d s
+    top = top if top > low else 2 * low  # knots must increase
     f = Functions(
         floored_log(floor, counts.log_resp),
         floored_log(floor, counts.log_pi),
         squares(least_difference(low, counts.square), 2 * radius, counts.square),
-        reciprocals(low, held * high, counts.reciprocal),
-        chords(curves.log, geometric(low, held * high, counts.log_variance), inputs=(0.0, 2 * held * high)),
+        reciprocals(low, top, counts.reciprocal),
+        chords(curves.log, geometric(low, top, counts.log_variance), inputs=(0.0, 2 * top)),
     )
     s = variance_stream(kind, max_dim, max_components)
     constants = ("x", "wide_x", "slot", "slot_dim", "dim", "log_count", "one")

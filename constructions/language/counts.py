@@ -93,7 +93,7 @@ def _head_norm(head: Head) -> float:
 
 
 def _mlp_norm(layer: Layer, width: int) -> float:
-    """The larger of |W_1|_2 and |W_2|_2; units write one column, and those that read two cancel in pairs."""
+    """The larger of |W_1|_2 and |W_2|_2: units write one column, and read one or two."""
     gram = {"reads": np.zeros(width), "writes": np.zeros(width)}
     crossed: dict[tuple[int, int], float] = defaultdict(float)
     for u in (u for part in layer.mlp for u in part.units()):
@@ -103,6 +103,14 @@ def _mlp_norm(layer: Layer, width: int) -> float:
             np.add.at(gram["reads"], u.second_reads, u.second_gains**2)
             for a, b, size in zip(u.reads, u.second_reads, u.gains * u.second_gains, strict=True):
                 crossed[int(a), int(b)] += float(size)
-    if any(crossed.values()):
-        raise ValueError(f"{layer.name}: units that read two columns must come in pairs of both signs")
-    return float(max(values.max() for values in gram.values()) ** 0.5)
+    largest = max(entries.max() for entries in gram.values())
+    pairs = {pair: size for pair, size in crossed.items() if size}
+    if pairs:  # only columns that one unit reads together have products: their part of W_1 W_1^T
+        columns = sorted({column for pair in pairs for column in pair})
+        place = {column: index for index, column in enumerate(columns)}
+        products = np.diag(gram["reads"][columns])
+        for (a, b), size in pairs.items():
+            products[place[a], place[b]] += size
+            products[place[b], place[a]] += size
+        largest = max(largest, np.linalg.eigvalsh(products)[-1])
+    return float(largest**0.5)

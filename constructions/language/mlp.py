@@ -144,10 +144,14 @@ class ApplyWhere:
         return max(map(abs, self.factors)) * self.function.approximation_error
 
     @property
-    def shut(self) -> float:
-        """What closes a unit where ``by`` is 0: the span of arguments and knots."""
-        low, high = (pick(*self.function.inputs, *self.function.domain) for pick in (min, max))
-        return high - low
+    def shut(self) -> Array:
+        """(H,) B, which closes a hinge where ``by`` is 0: how far its knot and an argument may be apart.
+
+        Of a hinge that opens to the left B = t, if arguments begin at 0, and so its bias is 0: the gate costs
+        no rounding, however wide the range.
+        """
+        (low, high), f = self.function.inputs, self.function
+        return np.maximum(np.where(f.hinge_signs < 0, f.hinge_knots - low, high - f.hinge_knots), 0.0)
 
     def units(self) -> list[Units]:
         """``c relu(s (x - t) + B e - B)`` for every hinge, and ``relu(e)`` times the value at the anchor."""
@@ -166,7 +170,7 @@ class ApplyWhere:
             weights=np.outer(factors, f.hinge_weights).flatten(),
             offsets={},
             second_reads=np.repeat(gates, f.units),
-            second_gains=np.full(entries * f.units, self.shut),
+            second_gains=np.tile(self.shut, entries),
         )
         anchor = Units(
             reads=gates,

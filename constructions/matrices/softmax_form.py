@@ -10,9 +10,11 @@ off by at most
     leakage         kappa e^(2 p eps A - c) sum_j |v_j| (n |a_j| + sum_l |a_l|)
     rounding        sum_k |alpha_k| / eps e^(k eps A) (e^(2 w_k) - 1 + gamma) sum_j |v_j|
 
-w_k the error of ``score - c`` and of exp. The MLPs stay as they are. The blocks of the construction keep
+w_k the error of ``score - c`` and of exp. Where scores are of other sizes than 1, ``reach`` bounds those of
+each pair, and its eps is divided by that. The MLPs stay as they are. The blocks of the construction keep
 their columns; ``sink`` comes after them, and ``one``, 1 at every token, unless the construction has it: its
-own ``one`` is 0 at the sink, as are all its blocks.
+own ``one`` is 0 at the sink, as are all its blocks. So they stay: the sink gives itself a score beside which
+all others underflow, reads its own zeros and writes exact zeros. What it held, e^c / eps would enlarge.
 
 Layers that are softmax attention already get the scores
 
@@ -30,6 +32,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +50,16 @@ from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.sinh_pairs import pair_weights, product_error, weight_moment
 from constructions.tensor_power.softmax_bounds import EXP_ULPS, Heads, score_rounding
 
+UNSEEN = 1000.0
+"""``e^-1000`` is an exact 0 in every dtype."""
 
-def softmax_form(construction: Construction, heads: Heads, hide: float | None = None) -> Construction:
+Reach = Callable[[Score], float]
+"""A bound on the absolute scores of a pair."""
+
+
+def softmax_form(
+    construction: Construction, heads: Heads, hide: float | None = None, reach: Reach | None = None
+) -> Construction:
     """The same layers with 2 p softmax heads for each pair of ReLU heads.
 
     Args:
@@ -58,11 +69,12 @@ def softmax_form(construction: Construction, heads: Heads, hide: float | None = 
         hide: needed where layers are softmax attention already: the sink keeps at most ``e^-hide`` of the
             weight that a key of score 0 has there. In floating point that is an exact 0 where ``hide`` plus
             the largest score is large enough for exp to underflow, 746 in float64 and 104 in float32.
+        reach: eps of a pair is that of ``heads`` over the reach of its score; 1 unless said.
 
     Raises:
         ValueError: softmax attention alone, a division by the number of tokens, a lone ReLU head, a norm of
             what attention writes, a block named sink, a block ``one`` that is none as above, a pair that
-            reads a block which the MLPs do not leave 0 at the sink, or numbers out of range.
+            reads a block which the MLPs do not leave 0 at the sink, or numbers out of range, also of a reach.
     """
     _check(construction, heads, hide)
     heads = in_float32(heads)
@@ -71,14 +83,14 @@ def softmax_form(construction: Construction, heads: Heads, hide: float | None = 
     stream = Stream(**widths, sink=1, **own)
     of_others = dot(stream.query.one, stream.key.sink)
     of_itself = dot(stream.query.sink, stream.key.sink)
-    # A sink that holds 1 in ``one`` has the first score at itself, too.
-    at_sink = heads.sink * (of_others if own else of_others + of_itself)
+    # A sink that holds 1 in ``one`` has the first score at itself, too: no matter.
+    at_sink = heads.sink * of_others + (heads.sink + UNSEEN) * of_itself
     layers = []
     for layer in construction.layers:
         if layer.kind == "softmax" and hide is not None:
             parts = _hidden(layer, 2 * hide * of_itself - hide * of_others)
         else:
-            parts = _layer_heads(layer, at_sink, heads)
+            parts = _layer_heads(layer, at_sink, heads, reach)
         layers.append(dataclasses.replace(layer, heads=parts))
     return dataclasses.replace(
         construction,
@@ -114,22 +126,50 @@ def linear_pairs(part: Head | HeadSum) -> list[Head]:
     return found
 
 
-def with_sink(stream: Stream, tokens: Tokens) -> Tokens:
-    """The tokens of the construction with a sink before them, in the stream of its softmax form.
+def with_reach(heads: Heads, reach: float) -> Heads:
+    """Those of a pair whose scores reach so far: the product of eps and reach stays.
+
+    Raises:
+        ValueError: a reach that is not positive and finite.
+    """
+    check_number(reach=reach)
+    if not 0 < reach < math.inf:
+        raise ValueError(f"the reach of a score is {reach!r}; it is positive and finite")
+    return dataclasses.replace(heads, epsilon=heads.epsilon / reach)
+
+
+def with_sink(stream: Stream, tokens: Tokens, at: int = 0) -> Tokens:
+    """The tokens of the construction and a sink as token ``at``, in the stream of its softmax form.
 
     The sink holds 0 in every block of the construction; in a ``one`` that the softmax form adds it holds 1.
+    Tokens that hold the same stay one class, and the sink is a class of its own.
     """
     mask = tokens.places.mask
-    places = Places(torch.cat([torch.ones_like(mask[:, :1]), mask], 1))
+
+    def joined(numbers: Tensor, own: Tensor) -> Tensor:
+        return torch.cat([numbers[..., :at], own, numbers[..., at:]], -1)
+
+    places = Places(joined(mask, torch.ones_like(mask[:, :1])))
+    known = {value.partition for value in tokens.values.values() if value.partition.kind == "classes"}
+    classes = known.pop() if len(known) == 1 else None
+    labels, size = torch.zeros_like(mask, dtype=torch.int64), 1
+    if classes is not None and classes.labels is not None:
+        labels, size = classes.labels, tokens.places.size_of(classes)
+    several = places.classes(joined(labels, torch.full_like(labels[:, :1], size)), size + 1)
     values = {}
-    for block in tokens.values:
-        numbers = tokens.read(block).mT
-        values[block] = Value(places.each, torch.cat([torch.zeros_like(numbers[..., :1]), numbers], -1))
+    for block, value in tokens.values.items():
+        kind, numbers = value.partition.kind, value.numbers
+        if kind == "each" or (kind == "classes" and value.partition is not classes):
+            numbers = tokens.read(block).mT
+            values[block] = Value(places.each, joined(numbers, torch.zeros_like(numbers[..., :1])))
+        else:
+            numbers = numbers.expand(*numbers.shape[:2], size)
+            values[block] = Value(several, torch.nn.functional.pad(numbers, (0, 1)))
     like = next(iter(values.values())).numbers
-    real = places.mask[:, None].to(like)
     if stream.one not in values:
-        values[stream.one] = Value(places.each, real)
-    values[stream.sink] = Value(places.each, torch.cat([real[..., :1], 0 * real[..., 1:]], -1))
+        values[stream.one] = Value(places.same, like.new_ones(len(mask), 1, 1))
+    alone = like.new_ones(len(mask), 1, 1)
+    values[stream.sink] = Value(several, torch.nn.functional.pad(alone, (size, 0)))
     return Tokens(stream, places, values)
 
 
@@ -156,24 +196,31 @@ def pair_error(
     dtype: torch.dtype | None = None,
     rank: int = 1,
     in_layer: int = 2,
+    counts: Tensor | None = None,
 ) -> PairError:
     """What the softmax form of one pair can be off by.
 
+    With absolute scores and values it bounds that of all smaller ones: the terms of ``D_p(a) - a`` have one
+    sign.
+
     Args:
-        scores: (B, n, n) the a_ij. sizes: (B, n, n) the sums of the absolute values of their terms.
+        scores: (B, m, n) the a_ij. sizes: (B, m, n) the sums of the absolute values of their terms.
         values: (B, n, w) what is read. scale: of the pair. heads: eps, p, c.
         dtype: in which the layer runs; exact arithmetic with none.
         rank: terms of a score. in_layer: softmax heads that write the block.
+        counts: (B, n) how many equal tokens each stands for, 1 unless said; queries may then be fewer.
     """
     heads = in_float32(heads)
-    p, n = heads.pairs, scores.shape[-1]
+    p = heads.pairs
+    counts = values.new_ones(values.shape[:-1]) if counts is None else counts.to(values)
+    n, values = int(counts.sum(-1).max()), values * counts[..., None]
     size = values.abs()
     series, tail = product_error(scores, heads.epsilon, p)
     approximation = (series @ values).abs() + tail @ size
     a = scores.abs()
     reach = a.amax(-1, keepdim=True)
     decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)
-    leakage = weight_moment(p, 1) * decay * ((n * a + a.sum(-1, keepdim=True)) @ size)
+    leakage = weight_moment(p, 1) * decay * ((n * a + a @ counts[..., None]) @ size)
     rounding = torch.zeros_like(leakage)
     if dtype is not None:
         top = sizes.amax(-1, keepdim=True)
@@ -215,15 +262,18 @@ def _hidden(layer: Layer, away: Score) -> tuple[Head | HeadSum, ...]:
     )
 
 
-def _layer_heads(layer: Layer, at_sink: Score, heads: Heads) -> tuple[Head | HeadSum, ...]:
+def _layer_heads(
+    layer: Layer, at_sink: Score, heads: Heads, reach: Reach | None
+) -> tuple[Head | HeadSum, ...]:
     parts: list[HeadSum] = []
     for part in layer.heads:
         found: list[Head] = []
         for head in linear_pairs(part):
+            epsilon = with_reach(heads, 1.0 if reach is None else reach(head.score)).epsilon
             for k, alpha in enumerate(pair_weights(heads.pairs), 1):
-                scale = head.scale * math.exp(heads.sink) * float(alpha) / (2 * heads.epsilon)
+                scale = head.scale * math.exp(heads.sink) * float(alpha) / (2 * epsilon)
                 for sign in (1.0, -1.0):
-                    score = sign * k * heads.epsilon * head.score + at_sink
+                    score = sign * k * epsilon * head.score + at_sink
                     found.append(SoftmaxHead(score, head.read, head.write, sign * scale))
         parts.append(HeadSum(tuple(found)))
     return tuple(parts)

@@ -44,7 +44,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "error of a sum of entries as of one",
         "constructions/language/mlp.py",
-        "return abs(self.scale) * summed * self.function.approximation_error",
+        "return abs(self.scale) * self.summed * self.function.approximation_error",
         "return abs(self.scale) * self.function.approximation_error",
         (
             "tests/constructions/language/test_language.py::test_parts_of_an_mlp_print_and_say_what_they_touch",
@@ -116,6 +116,44 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
         "-hide * of_others",
         ("tests/constructions/matrices/test_softmax_form.py::test_em_beside_pairs_layer_by_layer",),
         "the sink holds 0 where pairs read",
+    ),
+    Mutant(
+        "a sink that reads what the pairs sum",
+        "constructions/matrices/softmax_form.py",
+        "(heads.sink + UNSEEN) * of_itself",
+        "heads.sink * of_itself",
+        (
+            "tests/constructions/matrices/test_softmax_form.py::test_the_sink_itself_holds_nothing_afterwards",
+            "tests/constructions/em/test_softmax_matrices.py::test_the_sink_holds_exact_zeros_in_the_dense_weights",
+        ),
+        "the sink holds 0 where pairs read",
+    ),
+    Mutant(
+        "one step size for all pairs",
+        "constructions/matrices/softmax_form.py",
+        "return dataclasses.replace(heads, epsilon=heads.epsilon / reach)",
+        "return heads",
+        (
+            "tests/constructions/matrices/test_softmax_form.py::test_a_reach_divides_the_step_size_of_its_pair",
+            "tests/constructions/em/test_softmax_matrices.py::test_four_coordinates_and_a_wide_range",
+        ),
+        "each pair has the step size of its scores",
+    ),
+    Mutant(
+        "radii without what is of second order",
+        "constructions/matrices/pair_path.py",
+        "off = off + scale * (second @ size + moved @ (v[1] * counts))\n",
+        "off = off + 0 * scale\n",
+        ("tests/constructions/matrices/test_pair_path.py::test_products_of_what_moves_within_radii",),
+        "radii of products",
+    ),
+    Mutant(
+        "radii of a gate without its own",
+        "constructions/matrices/pair_path.py",
+        "r + B * s + 2 * rounding",
+        "r + 2 * rounding",
+        ("tests/constructions/matrices/test_pair_path.py::test_mlps_of_what_moves_within_radii",),
+        "radii of gates",
     ),
     Mutant(
         "an f(0) at the sink that no pass clears",
@@ -259,9 +297,9 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "responsibilities by the number of tokens of a slot",
-        "constructions/em/unit.py",
-        "dot(q.log_pi, k.slot) - k.half_norm2 - k.log_count",
-        "dot(q.log_pi, k.slot) - k.half_norm2",
+        "constructions/em/shared.py",
+        "score = fit + dot(s.query.log_pi, s.key.slot) - norm - less",
+        "score = fit + dot(s.query.log_pi, s.key.slot) - norm",
         ("tests/constructions/em/test_constructed_em_mutations.py::test_the_right_construction_passes",),
         "K does not divide N",
     ),
@@ -276,8 +314,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "log of the weights not floored at the start",
         "constructions/em/read_in.py",
-        "return tasks.weights.double().clamp_min(floor).log(), ",
-        "return tasks.weights.double().log(), ",
+        "return tasks.weights.double().clamp_min(floor).log() if",
+        "return tasks.weights.double().log() if",
         ("tests/constructions/em/test_constructed_em.py::test_corners",),
         "weights below the floor count as at it",
     ),

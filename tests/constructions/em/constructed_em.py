@@ -148,7 +148,8 @@ def check_steps(
     checks = []
     for i, task in enumerate(tasks):
         weights, means, _ = plain_em_step(task)
-        bound = StepBound(**{f.name: getattr(bounds, f.name)[i : i + 1] for f in fields(StepBound)})
+        parts = {f.name: getattr(bounds, f.name) for f in fields(StepBound)}
+        bound = StepBound(**{name: part[i : i + 1] for name, part in parts.items() if part is not None})
         checks.append(
             StepCheck(
                 (run.path_weights[i, 1].double() - weights).abs(),

@@ -22,6 +22,7 @@ from constructions import (
     chords,
     clear,
     em_construction,
+    move,
     uniform,
 )
 from constructions.em.tasks import gather_tasks
@@ -35,7 +36,14 @@ from constructions.matrices import products
 from constructions.matrices.inverse import inverse_construction
 from constructions.matrices.machine import last_state, matrix_tokens
 from constructions.matrices.newton import reciprocal_construction
-from constructions.matrices.softmax_form import in_float32, linear_pairs, pair_error, softmax_form, with_sink
+from constructions.matrices.softmax_form import (
+    in_float32,
+    linear_pairs,
+    pair_error,
+    softmax_form,
+    with_reach,
+    with_sink,
+)
 from constructions.matrices.sweep import sweep_construction
 from constructions.tensor_power.softmax_bounds import Heads, heads_for
 
@@ -117,12 +125,74 @@ def test_the_error_falls_with_the_power_of_epsilon() -> None:
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_the_sink_itself_holds_nothing_afterwards(dense: bool) -> None:
-    """Its scores are 0 but for c: both heads of a pair write the same, and their difference rounds to less
-    than e^c / eps times gamma of the heads' own e^-c: a few u of |B| / eps.
-    """
+    """It reads itself alone, exactly: the heads of a pair would leave a few u of |B| / eps, dense."""
     A, B = drawn(10, seed=4)
     found = product_by_softmax(A, B, Heads(0.25, 2, 32.0), torch.float64, dense)
-    assert float(found[:, 0].abs().max()) <= 64 * 2.0**-53 * 10 * N / 0.25
+    assert not found[:, 0].any()
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_product_upon_product_beside_a_large_scale(dense: bool) -> None:
+    """C <- A C four times: an error E of C becomes |A| E, and pair_error is added at ``|C| + E``.
+
+    u |C| / eps = 1e-12 at the sink, rounded beside e^c / eps = 7e24, would be 1e-12 * 7e24 * u = 1e-3.
+    The reference and the move to C round by a few u of their terms: 8 N u.
+    """
+    s = Stream(ids=N, A=N, C=N, D=N)
+    layer = Layer("C <- A C", (products.times(s.A, s.ids, s.C, s.D),), (clear(s.C), move(s.D, s.C)))
+    layers = Construction("powers", "a test", s, (s.ids, s.A, s.C), (layer,), loops=4)
+    heads = Heads(1e-4, 2, 48.0)
+    A, C = drawn(5, seed=8)
+    form = softmax_form(layers, heads)
+    tokens = matrix_tokens(s, {s.ids: torch.eye(N).double().expand_as(A), s.A: A, s.C: C})
+    state, off = C, torch.zeros_like(C)
+    for _ in range(4):
+        worst = pair_error(A, A.abs(), state.abs() + off, 1.0, heads, torch.float64, N + 2, 4)
+        state, off = A @ state, A.abs() @ off + worst.total + 8 * N * U64 * (A.abs() @ (state.abs() + off))
+    evaluator = (
+        DenseEvaluator(form.to_transformer())
+        if dense
+        else StructuredEvaluator(form, FloatArithmetic(torch.float64, "cpu"))
+    )
+    with torch.no_grad():
+        now = evaluator.start(with_sink(form.stream, tokens))
+        for _ in range(4):
+            now = evaluator.block(now)[-1]
+    assert bool(((now.read(s.C)[:, 1:] - state).abs() <= off).all())
+    assert float(off.max()) < 1e-7
+
+
+@pytest.mark.parametrize("reach", [1.0, 4.0, 0.5])
+def test_a_reach_divides_the_step_size_of_its_pair(reach: float) -> None:
+    """Scores ``reach A``: the error is that of eps / reach at them, reach times that of eps at A."""
+    A, B = drawn(10, seed=6)
+    heads = Heads(0.25, 2, 32.0)
+    form = softmax_form(PRODUCT, heads, reach=lambda _: reach)
+    tokens = with_sink(form.stream, matrix_tokens(S, blocks_of(reach * A, B)))
+    with torch.no_grad():
+        now = last_state(StructuredEvaluator(form, FloatArithmetic(torch.float64, "cpu")), form, tokens)
+    found = now.read(form.stream.C)[:, 1:]
+    own = with_reach(heads, reach)
+    assert own.epsilon == 0.25 / reach
+    bound = pair_error(reach * A, reach * A.abs(), B, 1.0, own, torch.float64, N, 4)
+    assert bool(((found - reach * A @ B).abs() <= bound.total).all())
+    same = pair_error(A, A.abs(), B, 1.0, heads)
+    assert torch.allclose(bound.approximation, reach * same.approximation, rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match=r"^the reach of a score is -1.0; it is positive and finite$"):
+        softmax_form(PRODUCT, heads, reach=lambda _: -1.0)
+
+
+def test_equal_tokens_count_by_their_number() -> None:
+    """Three tokens, the last two alike, are two classes; queries of the first class alone."""
+    A, B = drawn(6, seed=7)
+    A[:, :, 2], B[:, 2] = A[:, :, 1], B[:, 1]
+    counts = torch.tensor([[1, 2]]).expand(6, -1)
+    heads = Heads(0.25, 2, 20.0)
+    each = pair_error(A, A.abs(), B, 1.0, heads, torch.float64, N, 4)
+    first = A[:, :1, :2]
+    some = pair_error(first, first.abs(), B[:, :2], 1.0, heads, torch.float64, N, 4, counts)
+    for part in ("approximation", "leakage", "rounding"):
+        assert torch.allclose(getattr(some, part), getattr(each, part)[:, :1], rtol=1e-9, atol=0)
 
 
 def test_newton_s_inverse_in_softmax_attention_layer_by_layer(spd) -> None:
