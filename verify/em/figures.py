@@ -112,8 +112,8 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
     if measurements[0].em.covariance_type != "unit":
         caption = (
             "Largest error of a mean and of a covariance (Frobenius norm) against the EM path from the same "
-            "start, step by step. The bound is over all steps so far; for covariances that are not the unit "
-            "matrix it is claimed for the first step alone."
+            "start, step by step. The bound is over all steps so far (median over the tasks in which it is "
+            "below the data's diameter); it uses no contraction, so it grows from step to step."
         )
     return Picture("error_against_steps", caption, figure)
 

@@ -91,17 +91,16 @@ def measure(
     path = _on_cpu(run)
     data = StepData.uniform(seen.X, seen.weights, seen.means, False, seen.covariances, kind)
     masks = data.component_mask, data.n_features
-    known = path.known(em)
     bounds = path_bound(
         em,
         seen.X,
         data.token_mask,
-        known.weights,
-        known.means,
+        path.weights,
+        path.means,
         *masks,
         dtype,
         run.refreshed,
-        path_covariances=known.covariances,
+        path_covariances=path.covariances,
     )
     states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
@@ -129,7 +128,7 @@ def measure(
     )
     shares = [
         Rounding.of(em, StepData.uniform(seen.X, s.weights, s.means, t > 0, s.covariances, kind))
-        for t, s in enumerate(map(known.at, range(run.steps)))
+        for t, s in enumerate(states[:-1])
     ]
     return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
 
@@ -149,17 +148,6 @@ class _Path:
             self.means[:, t],
             None if self.covariances is None else self.covariances[:, t],
         )
-
-    def known(self, em: AnyEM) -> _Path:
-        """The same, the start in place of states outside the range: of those nothing is compared."""
-        if self.covariances is None or em.eigenvalues is None:
-            return self
-        outside = out_of_range(self.covariances, em.covariance_type, em.eigenvalues).any(-1)
-        kept = []
-        for values in (self.weights, self.means, self.covariances):
-            where = outside.reshape(*outside.shape, *[1] * (values.dim() - 2))
-            kept.append(torch.where(where, values[:, :1], values))
-        return _Path(*kept)
 
 
 def _on_cpu(run: EMRun) -> _Path:

@@ -114,13 +114,16 @@ class OneStep:
 
 @dataclass(frozen=True)
 class AllSteps:
-    """All steps so far, over the tasks; ``lipschitz`` is None after the first, which carries nothing on.
+    """All steps so far, over the tasks.
+
+    ``lipschitz`` is None after the first step, which carries nothing on; of kinds other than unit, whose
+    bound has no such factor, it holds None alone.
 
     Attributes:
         largest_mean_error, largest_weight_error, largest_covariance_error: over the components of a task,
             against EM from the same start; the last is left out of unit covariances.
-        bound_claimed_for_tasks: in how many the bound along the path is claimed; of kinds other than unit in
-            none after the first step. bound_below_data_diameter: in how many of them it says something.
+        bound_claimed_for_tasks: in how many the bound along the path is claimed.
+        bound_below_data_diameter: in how many of them it says something.
     """
 
     largest_mean_error: Spread

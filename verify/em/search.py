@@ -18,10 +18,8 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
-from constructions.em.constructed import ConstructedEM
-from constructions.em.run import StepState
 from constructions.em.shared import LARGEST_RADIUS
-from constructions.em.tasks import largest_radius, trimmed
+from constructions.em.tasks import largest_radius
 from constructions.em.unit import EMConstruction
 from constructions.em.weights import em_construction
 from constructions.language.structured.evaluation import Evaluation
@@ -104,7 +102,7 @@ def _between(low: int, high: int, exponent: float) -> int:
 
 
 def compare_groups(
-    em: ConstructedEM,
+    em: EMConstruction,
     groups: list[Problem],
     pieces: int,
     refreshed: bool,
@@ -123,32 +121,17 @@ def compare_groups(
     X, starts, means = (
         [task for g in groups for task in getattr(g, name)] for name in ("X", "weights", "means")
     )
-    S = None if em.eigenvalues is None else [task for g in groups for task in _covariances(g)]
-    run = em.run(X, starts, means, S, dtype=dtype, refreshed=refreshed, steps=STEPS, evaluation=evaluation)
+    run = em.run(X, starts, means, dtype=dtype, refreshed=refreshed, steps=STEPS, evaluation=evaluation)
     begin = 0
     for group in groups:
         rows = slice(begin, begin := begin + len(group))
         d, K, _ = group.sizes
         weights, means = run.path_weights[rows, :, :K], run.path_means[rows, :, :K, :d]
-        held = None if run.path_covariances is None else run.path_covariances[rows]
         for t in range(STEPS):
-            before, after = (
-                StepState(
-                    weights[:, s],
-                    means[:, s],
-                    None if held is None else trimmed(held[:, s], em.covariance_type, K, d),
-                )
-                for s in (t, t + 1)
-            )
+            before, after = ((weights[:, s], means[:, s]) for s in (t, t + 1))
             approximate = refreshed or t > 0
             compared = compare_step(em, group.X, before, after, approximate, dtype)
             yield Draw(group, pieces, approximate, compared)
-
-
-def _covariances(group: Problem) -> Tensor:
-    if group.covariances is None:
-        raise ValueError(f"{group.name} has no covariances, and the construction needs them")
-    return group.covariances
 
 
 def search_edges(

@@ -30,16 +30,16 @@ COLUMNS = (
 COVARIANCE_LEGEND = (
     "error: largest mean error of a task against the EM path from the same start, median. bound/err, least: "
     "instance bound of one step over its error, median and smallest. a-priori: the bound uniform over data, "
-    "over the error. cov, cov b/e, least: error, and bound over error, of the covariances (Frobenius norm; "
-    "of diagonal ones the length of the difference of variances). round64, round32: the rounding part of the "
-    "bound of a mean. Every step is bounded against EM from the same state; of all steps together only the "
-    "first is: no Lipschitz factor is known for this kind of covariance."
+    "over the error. path: the bound on all steps so far, over the error, in the tasks (of all) for which it "
+    "is below the diameter of the data; it uses no contraction, so it grows from step to step. cov, cov b/e, "
+    "least: error, and bound of one step over its error, of the covariances (Frobenius norm; of diagonal ones "
+    "the length of the difference of variances). round64: the rounding part of the one-step bound of a mean."
 )
 COVARIANCE_COLUMNS = (
     *COLUMNS[:3],
-    *COLUMNS[4:7],
+    *COLUMNS[4:9],
     *(("cov", "path.largest_covariance_error.median"), ("cov b/e", "one_step.covariance_ratio.median")),
-    *(("least", "one_step.covariance_ratio.min", 4), *COLUMNS[-3:]),
+    *(("least", "one_step.covariance_ratio.min", 4), COLUMNS[-3], COLUMNS[-1]),
 )
 """Of kinds other than unit."""
 

@@ -1,5 +1,6 @@
 """When the units of data ask for another kind of covariance than unit, and when not."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,10 +26,10 @@ def remark(X, weights, means, standardised=False):
     return scale_remark(best, standardised)
 
 
-def three_groups(deviations, samples=120):
-    """Around (-8, 0), (8, 0), (0, 12), deviations (3, 2); with weights and means of the groups."""
+def three_groups(deviations, samples=120, apart=1.0):
+    """Around (-8, 0), (8, 0), (0, 12), ``apart`` times; with weights and means of the groups."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.tensor([[-8.0, 0.0], [8.0, 0.0], [0.0, 12.0]], dtype=F64)
+    centres = apart * torch.tensor([[-8.0, 0.0], [8.0, 0.0], [0.0, 12.0]], dtype=F64)
     label = torch.arange(samples) % 3
     noise = torch.randn(samples, 2, generator=generator, dtype=F64)
     X = centres[label] + torch.tensor(deviations, dtype=F64).expand(3, 2)[label] * noise
@@ -44,24 +45,27 @@ def test_data_of_the_right_units_are_left_alone():
 def test_uneven_coordinates_ask_for_diagonal(deviations):
     said = remark(*three_groups(deviations))
     assert said is not None
-    assert "standard deviations from 0.6" in said
+    low, high = map(float, re.findall(r"deviations from (\S+) to ([\d.]+)", said)[0])
+    # Of 120 points: within four standard errors, a fifteenth each, of the true ones.
+    assert low == pytest.approx(0.6, rel=4 / 15)
+    assert high == pytest.approx(1.8, rel=4 / 15)
     assert said.endswith("--covariance diagonal estimates them")
 
 
 @pytest.mark.parametrize(
     ("deviations", "kind"),
     [
-        ([0.1, 0.1], "tied_spherical"),
-        ([0.05, 0.2], "diagonal"),
-        ([[0.05, 0.05], [0.2, 0.2], [0.1, 0.1]], "spherical"),
+        ([20.0, 20.0], "tied_spherical"),
+        ([10.0, 40.0], "diagonal"),
+        ([[10.0, 10.0], [40.0, 40.0], [20.0, 20.0]], "spherical"),
     ],
 )
 def test_wrong_units_name_the_kind_as_a_remedy(deviations, kind):
-    said = remark(*three_groups(deviations))
+    said = remark(*three_groups(deviations, apart=100.0))
     assert said is not None
     assert "have standard deviation 1 in the units of the data" in said
     assert said.endswith(f"--standardise brings them to one scale, or --covariance {kind} estimates it")
-    again = remark(*three_groups(deviations), standardised=True)
+    again = remark(*three_groups(deviations, apart=100.0), standardised=True)
     assert again is not None
     assert "divide the data by about" in again
     assert "--standardise" not in again
