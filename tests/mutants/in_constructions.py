@@ -44,7 +44,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "error of a sum of entries as of one",
         "constructions/language/mlp.py",
-        "return abs(self.scale) * summed * self.function.approximation_error",
+        "return abs(self.scale) * self.summed * self.function.approximation_error",
         "return abs(self.scale) * self.function.approximation_error",
         (
             "tests/constructions/language/test_language.py::test_parts_of_an_mlp_print_and_say_what_they_touch",
@@ -297,9 +297,9 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "responsibilities by the number of tokens of a slot",
-        "constructions/em/unit.py",
-        "dot(q.log_pi, k.slot) - k.half_norm2 - k.log_count",
-        "dot(q.log_pi, k.slot) - k.half_norm2",
+        "constructions/em/shared.py",
+        "score = fit + dot(s.query.log_pi, s.key.slot) - norm - less",
+        "score = fit + dot(s.query.log_pi, s.key.slot) - norm",
         ("tests/constructions/em/test_constructed_em_mutations.py::test_the_right_construction_passes",),
         "K does not divide N",
     ),
@@ -314,8 +314,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "log of the weights not floored at the start",
         "constructions/em/read_in.py",
-        "return tasks.weights.double().clamp_min(floor).log(), ",
-        "return tasks.weights.double().log(), ",
+        "return tasks.weights.double().clamp_min(floor).log() if",
+        "return tasks.weights.double().log() if",
         ("tests/constructions/em/test_constructed_em.py::test_corners",),
         "weights below the floor count as at it",
     ),

@@ -29,8 +29,8 @@ SPECTRAL: tuple[Mutant, ...] = (
     Mutant(
         "a vector is placed by its own entries",
         LANGUAGE + "mlp.py",
-        "return reads, np.repeat(np.array(self.by.columns), self.read.width), np.array(self.write.columns)",
-        "return reads, np.tile(np.array(self.by.columns), self.read.width), np.array(self.write.columns)",
+        "np.tile(np.array(self.read.columns), n)\n        gates = np.repeat(np.array(self.by.columns), w)",
+        "np.tile(np.array(self.read.columns), n)\n        gates = np.tile(np.array(self.by.columns), w)",
         (PLACE,),
         "by-major order of the outer product",
     ),

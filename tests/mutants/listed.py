@@ -3,6 +3,7 @@
 from .in_baselines import BASELINES
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
+from .in_covariances import COVARIANCES
 from .in_em_bounds import EM_BOUNDS
 from .in_em_paths import EM_PATHS
 from .in_spectral import SPECTRAL
@@ -16,6 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *BASELINES,
     *EM_PATHS,
     *CONSTRUCTIONS,
+    *COVARIANCES,
     *STRUCTURED,
     *SPECTRAL,
     *TENSOR_POWER,

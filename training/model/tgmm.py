@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.checks import check_count, check_points
+from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
+from constructions.em.tasks import CovarianceType
 from constructions.language.readout import AttentivePooling
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
 from training.model.polish import PIECES, Polish
@@ -90,15 +92,21 @@ class ModelConfig:
 
 
 class Estimate(NamedTuple):
-    """What TGMM says of B tasks: log weights (B, K), means (B, K, d), log variances (B, K, d) or None."""
+    """What TGMM says of B tasks: log weights (B, K), means (B, K, d), log variances (B, K, d) or None.
+
+    Covariances, laid out as in Mixture, are those of EM layers of another type than unit; else None.
+    """
 
     log_weights: Tensor
     means: Tensor
     log_variances: Tensor | None = None
+    covariances: Tensor | None = None
 
-    def to_mixture(self) -> Mixture:
-        """The mixtures in float64."""
+    def to_mixture(self, covariance_type: CovarianceType = "unit") -> Mixture:
+        """The mixtures in float64; ``covariance_type`` is that of the covariances, if there are any."""
         weights = self.log_weights.double().softmax(-1)
+        if self.covariances is not None:
+            return Mixture(weights, self.means.double(), self.covariances.double(), covariance_type)
         if self.log_variances is None:
             return Mixture(weights, self.means.double())
         return Mixture(weights, self.means.double(), self.log_variances.double().exp(), "diagonal")
@@ -109,10 +117,11 @@ class TGMM(nn.Module):
 
     Args:
         config: see :class:`ModelConfig`.
-        polish_steps: L constructed EM steps (2 L layers) behind the network, 0 for none; needs unit
-            covariances.
+        polish_steps: L constructed EM steps behind the network, 0 for none; needs a model without scales.
         polish_pieces: linear pieces a function in them.
         dtype: of every parameter.
+        covariance_type: of these steps and of the estimate behind them. The network itself is of unit
+            covariances: it gives weights and means, polish_kinds the covariances that the steps start from.
     """
 
     def __init__(
@@ -121,12 +130,18 @@ class TGMM(nn.Module):
         polish_steps: int = 0,
         polish_pieces: int = PIECES,
         dtype: torch.dtype = torch.float32,
+        covariance_type: CovarianceType = "unit",
     ) -> None:
         super().__init__()
         check_count("polish_steps", polish_steps, least=0)
+        check_covariance_type(covariance_type)
         if polish_steps and config.scales:
             raise ValueError(
                 f"polish_steps is {polish_steps}, needs 0 for a model with scales: unit covariances only"
+            )
+        if covariance_type != "unit" and not polish_steps:
+            raise ValueError(
+                f"covariance_type is {covariance_type!r}, needs 'unit' without polish_steps: the network's"
             )
         self.config = config
         width, d = config.width, config.n_features
@@ -149,13 +164,16 @@ class TGMM(nn.Module):
             )
             heads = ("all",) if config.task_embedding else tuple(map(str, config.components))
             self.heads = nn.ModuleDict({name: nn.Linear(width, 1 + outputs, dtype=dtype) for name in heads})
-        self.polish = Polish(d, max(config.components), polish_steps, polish_pieces) if polish_steps else None
+        self.polish = None
+        if polish_steps:
+            sizes = d, max(config.components), polish_steps, polish_pieces
+            self.polish = Polish(*sizes, covariance_type=covariance_type)
         _initialise(self)
 
-    def with_polish(self, steps: int, pieces: int = PIECES) -> TGMM:
+    def with_polish(self, steps: int, pieces: int = PIECES, covariance_type: CovarianceType = "unit") -> TGMM:
         """A model that shares this one's weights, with ``steps`` EM layers behind it (0: none)."""
         with torch.device("meta"):  # random weights would be thrown away, and move torch's generator
-            other = TGMM(self.config, steps, pieces, self.readin.weight.dtype)
+            other = TGMM(self.config, steps, pieces, self.readin.weight.dtype, covariance_type)
         other.load_state_dict(self.state_dict(), assign=True)
         return other.train(self.training)
 
@@ -164,7 +182,8 @@ class TGMM(nn.Module):
         estimate = self.network(X, n_components, mask)
         if self.polish is None:
             return estimate
-        return Estimate(*self.polish(X, estimate.log_weights, estimate.means, mask))
+        found = self.polish(X, estimate.log_weights, estimate.means, mask)
+        return Estimate(found[0], found[1], covariances=found[2] if len(found) == 3 else None)
 
     def network(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Estimate:
         """The learned part alone.
@@ -228,8 +247,8 @@ class TGMM(nn.Module):
     def estimate(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Mixture:
         """Mixtures in float64 for X (B, N, d) of any floating dtype, some tasks at a time; checks the data.
 
-        Raises ValueError as :meth:`network`, and for values that are not finite or beyond LARGEST_COORDINATE
-        (padded points excepted).
+        Raises ValueError as :meth:`network` and the EM layers (Polish), and for values that are not finite or
+        beyond LARGEST_COORDINATE (padded points excepted).
         """
         self._check(X, n_components, mask)
         points = X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
@@ -247,7 +266,9 @@ class TGMM(nn.Module):
         ]
         log_weights, means = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         scales = torch.cat([part[2] for part in parts]) if self.config.scales else None
-        return Estimate(log_weights, means, scales).to_mixture()
+        S = [part.covariances for part in parts if part.covariances is not None]
+        kind = "unit" if self.polish is None else self.polish.covariance_type
+        return Estimate(log_weights, means, scales, torch.cat(S) if S else None).to_mixture(kind)
 
     def _check(self, X: Tensor, n_components: int, mask: Tensor | None) -> None:
         config = self.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, reduce
 from numbers import Integral, Real
 from typing import Any
@@ -32,12 +33,13 @@ class TGMMMixture(MixtureEstimator):
     model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or
                      path for training.serving.loading.load_tgmm, or a TGMM without scales.
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
-    polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1: means
-                     and weights the same within 1e-3, which is measured, some ten times slower;
-                     covariance_type "unit" only).
+    polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1: means,
+                     weights and covariances the same within 1e-3, which is measured, some ten times slower;
+                     bounded_polish.py says in what units).
     n_views          signed permutations of the coordinates that the network is shown (views.py), at
                      most 1,024; the likeliest result is kept.
-    covariance_type  of the EM steps and of the result. The network itself takes covariances for unit.
+    covariance_type  of the EM steps and of the result. The network itself takes covariances for unit; the
+                     steps start from those pooled around its means (baselines.starts).
     tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
     random_state     of `sample`, and of the noise columns below.
 
@@ -84,10 +86,6 @@ class TGMMMixture(MixtureEstimator):
         check_covariance_type(self.covariance_type)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
-        if self.polish == "construction" and self.covariance_type != "unit":
-            raise ValueError(
-                f"covariance_type is {self.covariance_type!r}, needs 'unit' with polish 'construction'"
-            )
         mask = None if sample_weight is None else sample_weight > 0
         shares = X.new_ones(X.shape[:2]) if sample_weight is None else sample_weight
         centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
@@ -126,8 +124,7 @@ class TGMMMixture(MixtureEstimator):
         gap = torch.stack(gaps).amax(0)
         remarks = {place: line for place, line in remarks.items() if usable[place]}
         remarks |= {
-            place: f"the hand-built EM layers are {float(gap[place]):.2g} from EM, above {ACCURACY:g}; "
-            "use polish='em', or smaller units"
+            place: f"the hand-built EM layers {_apart(float(gap[place]))}"
             for place in (usable & ~(gap <= ACCURACY)).nonzero().squeeze(-1).tolist()
         }
         return BatchFit(mixture, usable, problems, n_iter, check.history[:, 0], remarks)
@@ -143,14 +140,14 @@ class TGMMMixture(MixtureEstimator):
     ) -> tuple[Mixture, Tensor]:
         """`start` after the EM steps asked for, covariances of the type asked for; how far off it is."""
         exact = X.new_zeros(len(X))
-        if self.polish == "construction" and steps:
-            return constructed_steps(X, start, None if sample_weight is None else sample_weight > 0, steps)
         if self.covariance_type != "unit":
             points = prepare(X, sample_weight, None)
             covariances = start_covariances(points, start.means, self.covariance_type)
             start = Mixture(start.weights, start.means, covariances, self.covariance_type)
         if not steps:
             return start, exact
+        if self.polish == "construction":
+            return constructed_steps(X, start, None if sample_weight is None else sample_weight > 0, steps)
         return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture, exact
 
     def _problem(self, status: Status, steps: int) -> str:
@@ -188,6 +185,15 @@ def _starts(
         found = learned_start(model, X @ image.mT, n_components, mask, generator)
         starts.append(Mixture(found.weights, found.means @ image))
     return starts
+
+
+def _apart(gap: float) -> str:
+    """What is wrong with layers that are so far from EM."""
+    if math.isnan(gap):
+        return "are not compared with EM, which cannot take so many steps from the network's estimate"
+    if math.isinf(gap):
+        return "end where a component shrinks out of their range of eigenvalues; use polish='em'"
+    return f"are {gap:.2g} from EM, above {ACCURACY:g}; use polish='em', or smaller units"
 
 
 def _not_negative(name: str, value: object) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from constructions.em.tasks import CovarianceType
 from training.model.tgmm import TGMM, ModelConfig
 from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import CheckpointError, load_model, model_paths
@@ -41,18 +42,23 @@ class Released:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def load_tgmm(path_or_name: str | Path, polish_steps: int = 0) -> TGMM:
+def load_tgmm(
+    path_or_name: str | Path, polish_steps: int = 0, covariance_type: CovarianceType = "unit"
+) -> TGMM:
     """The network with ``polish_steps`` constructed EM layers behind it, on the CPU, in evaluation mode.
 
     Args:
         path_or_name: a name in SHIPPED, or the path of a model that checkpoint.save_model wrote.
         polish_steps: L, 0 for none.
+        covariance_type: of these layers, "unit" without.
 
     Raises:
         ValueError: as :func:`load_released`; EM layers behind a model with scales.
     """
     model = load_released(path_or_name).model
-    return model.with_polish(polish_steps) if polish_steps else model
+    if not polish_steps and covariance_type == "unit":
+        return model
+    return model.with_polish(polish_steps, covariance_type=covariance_type)
 
 
 def load_released(path_or_name: str | Path) -> Released:

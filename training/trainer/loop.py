@@ -130,7 +130,7 @@ class Trainer:
             return torch.nan * estimate.means.sum((1, 2))
         if self.model.polish is not None and self.step >= training.polish_from * training.steps:
             polished = self.model.polish(batch.X, estimate.log_weights, estimate.means, padding)
-            estimate = Estimate(*polished)
+            estimate = Estimate(polished[0], polished[1])
         return LOSSES[training.loss](estimate, batch)
 
     def state(self) -> dict[str, Tensor]:

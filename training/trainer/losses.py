@@ -78,7 +78,12 @@ def likelihood(estimate: Estimate, batch: TaskBatch) -> Tensor:
 
 
 def log_joint(estimate: Estimate, X: Tensor) -> Tensor:
-    """log pi_hat_k + log N(x_n; mu_hat_k, S_hat_k), (B, K, N), constants included."""
+    """log pi_hat_k + log N(x_n; mu_hat_k, S_hat_k), (B, K, N), constants included.
+
+    Raises ValueError for an estimate with covariances, as EM layers of kinds other than unit leave it.
+    """
+    if estimate.covariances is not None:
+        raise ValueError("the estimate has covariances of EM layers, needs unit ones or log variances")
     difference = X[:, None] - estimate.means[:, :, None]
     d = X.shape[-1]
     constant = estimate.log_weights - 0.5 * d * math.log(2 * math.pi)

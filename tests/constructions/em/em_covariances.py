@@ -8,6 +8,7 @@ import functools
 from collections.abc import Sequence
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from constructions import em_construction
@@ -103,7 +104,7 @@ def make_task(
     least_weight: float = 0.05,
     duplicated: bool = False,
 ) -> Task:
-    """Overlapping components; eigenvalues from ``condition^-1/2`` to ``condition^1/2``, both taken."""
+    """Overlapping components; eigenvalues of each from ``condition^-1/2`` to ``condition^1/2``."""
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -114,9 +115,12 @@ def make_task(
         sizes = [shape[letter] for letter in COVARIANCE_SHAPES[kind]]
         S = condition ** (torch.rand(sizes, generator=g, dtype=F64) - 0.5)
     else:
-        frames = torch.linalg.qr(normal(1 if kind == "tied" else K, d, d)).Q
-        values = condition ** (torch.linspace(-0.5, 0.5, d, dtype=F64) if d > 1 else torch.zeros(1))
-        S = (frames * values) @ frames.mT
+        n = 1 if kind == "tied" else K
+        frames = torch.linalg.qr(normal(n, d, d)).Q
+        shares = torch.rand(n, d, generator=g, dtype=F64)
+        if d > 1:  # as far apart as they may be in the first component
+            shares[0, :2] = torch.tensor([0.0, 1.0])
+        S = (frames * condition ** (shares[:, None] - 0.5)) @ frames.mT
         S = (S + S.mT) / 2
         S = S[0] if kind == "tied" else S
     means = apart * normal(K, d)
@@ -127,6 +131,25 @@ def make_task(
     weights = least_weight + (1 - K * least_weight) * weights / weights.sum()
     start = means + 0.3 * normal(K, d)
     return Task(kind, X.clamp(-RADIUS, RADIUS), weights / weights.sum(), start.clamp(-RADIUS, RADIUS), S)
+
+
+@st.composite
+def drawn(draw: st.DrawFn, kind: CovarianceType, most_dim: int = 5) -> Task:
+    """Of every size, with as few points as the kind allows and with many; some points more than once."""
+    d, K = draw(st.integers(1, most_dim)), draw(st.integers(1, 4))
+    least = max(K, d + 1) if kind in MATRICES else K
+    N = draw(st.one_of(st.just(least), st.just(K * d + 1), st.integers(least, 40)))
+    return make_task(
+        kind,
+        d,
+        K,
+        max(N, least),
+        seed=draw(st.integers(0, 2**32 - 1)),
+        condition=draw(st.sampled_from([1.0, 4.0, 20.0])),
+        apart=draw(st.sampled_from([0.0, 1.5, 3.0])),
+        least_weight=draw(st.sampled_from([1e-3, 0.1])),
+        duplicated=draw(st.booleans()),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

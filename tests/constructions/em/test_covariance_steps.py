@@ -8,12 +8,12 @@ import torch
 from em_covariance_errors import broken, distance, step_tolerance
 from em_covariances import (
     KINDS,
-    MATRICES,
     VARIANCES,
     Step,
     Task,
     apart,
     construction,
+    drawn,
     make_task,
     plain_path,
     plain_step,
@@ -29,25 +29,6 @@ from constructions.em.tasks import CovarianceType
 from constructions.language.structured.evaluation import Evaluation
 
 EVALUATIONS: tuple[Evaluation, ...] = ("structured", "dense")
-
-
-@st.composite
-def tasks(draw: st.DrawFn, kind: CovarianceType, most_dim: int = 5) -> Task:
-    """Of every size, with as few points as the kind allows and with many; some points more than once."""
-    d, K = draw(st.integers(1, most_dim)), draw(st.integers(1, 4))
-    least = max(K, d + 1) if kind in MATRICES else K
-    N = draw(st.one_of(st.just(least), st.just(K * d + 1), st.integers(least, 40)))
-    return make_task(
-        kind,
-        d,
-        K,
-        max(N, least),
-        seed=draw(st.integers(0, 2**32 - 1)),
-        condition=draw(st.sampled_from([1.0, 4.0, 20.0])),
-        apart=draw(st.sampled_from([0.0, 1.5, 3.0])),
-        least_weight=draw(st.sampled_from([1e-3, 0.1])),
-        duplicated=draw(st.booleans()),
-    )
 
 
 def step_faults(task: Task, pieces: int, refreshed: bool, evaluation: Evaluation = "structured") -> list[str]:
@@ -72,8 +53,8 @@ def test_the_plain_step_here_is_the_one_of_the_baselines(kind: CovarianceType) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_is_outside_its_tolerance(kind: CovarianceType) -> None:
-    @settings(max_examples=25)
-    @given(task=tasks(kind), pieces=st.sampled_from([32, 256, 2048]), refreshed=st.booleans())
+    @settings(max_examples=15)
+    @given(task=drawn(kind), pieces=st.sampled_from([32, 256, 2048]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, refreshed) == []
 
@@ -85,7 +66,7 @@ def test_no_step_is_outside_its_tolerance(kind: CovarianceType) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_of_thousands_is_outside_its_tolerance(kind: CovarianceType, evaluation: Evaluation) -> None:
     @settings(max_examples=1000)
-    @given(task=tasks(kind), pieces=st.sampled_from([16, 128, 512]), refreshed=st.booleans())
+    @given(task=drawn(kind), pieces=st.sampled_from([16, 128, 512]), refreshed=st.booleans())
     def check(task: Task, pieces: int, refreshed: bool) -> None:
         assert step_faults(task, pieces, refreshed, evaluation) == []
 
@@ -113,13 +94,13 @@ def test_corners(kind: CovarianceType, corner: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tolerances_are_near_the_errors(kind: CovarianceType) -> None:
-    """Otherwise nothing above would say much: at 4096 pieces below 1e-3, and within 500 of the errors."""
-    em_step = construction(kind, 3, 3, 4096)
-    problems = [make_task(kind, 3, 3, 40, seed) for seed in range(8)]
+    """Otherwise nothing above would say much: at 2048 pieces below 4e-3, and within 500 of the errors."""
+    em_step = construction(kind, 3, 3, 2048)
+    problems = [make_task(kind, 3, 3, 40, seed) for seed in range(4)]
     ratios = []
     for run, task in zip(run_all(em_step, problems, refreshed=True), problems, strict=True):
         limit = step_tolerance(em_step, task, refreshed=True)
-        assert max(limit.largest) < 1e-3
+        assert max(limit.largest) < 4e-3
         error = apart(state_of(run), plain_step(task))
         ratios += [b / a for a, b in zip(error.largest, limit.largest, strict=True)]
     assert statistics.median(ratios) < 500
@@ -165,7 +146,7 @@ def test_ten_steps(kind: CovarianceType) -> None:
             for run, end in zip(runs, ends, strict=True)
         ]
         medians.append(statistics.median(errors))
-        for task, run in zip(problems[:2], runs, strict=False):
+        for task, run in zip(problems[:1], runs, strict=False):
             for t in range(10):
                 now = task.after(run, t)
                 limit = step_tolerance(em_step, now, refreshed=t > 0)
@@ -258,7 +239,7 @@ def test_a_path_is_continued_from_its_states(kind: CovarianceType) -> None:
     The same numbers otherwise, so refreshed=False, with the exact log pi, is further away.
     """
     em_step = construction(kind, 3, 3, 32)
-    for seed in range(4):
+    for seed in range(2):
         task = make_task(kind, 3, 3, 40, seed)
         run = em_step.run(*task.parts, steps=3)
         for t in (1, 2):
@@ -272,7 +253,7 @@ def test_a_path_is_continued_from_its_states(kind: CovarianceType) -> None:
 @pytest.mark.parametrize("kind", VARIANCES)
 def test_many_points_and_dimensions(kind: CovarianceType) -> None:
     """The dense weights of P would be 6 * 16 * 256 units for the squares alone, and as many columns."""
-    assert step_faults(make_task(kind, 3, 4, 2000, 0), 128, refreshed=False) == []
+    assert step_faults(make_task(kind, 3, 4, 1000, 0), 128, refreshed=False) == []
     large, task = construction(kind, 16, 6, 256), make_task(kind, 16, 6, 100, 0)
     error = apart(state_of(large.run(*task.parts)), plain_step(task))
     assert broken(error, step_tolerance(large, task)) == []

@@ -247,7 +247,8 @@ def test_coordinates_beyond_a_task_are_cut() -> None:
 
 def test_a_step_has_moved_by_its_largest_change() -> None:
     one = StepState(torch.zeros(2, 3), torch.zeros(2, 3, 2), torch.zeros(2))
-    other = StepState(torch.full((2, 3), 0.5), torch.zeros(2, 3, 2), torch.tensor([0.25, -2.0]))
+    weights = torch.tensor([[0.1, 0.5, 0.0], [0.0, 0.0, 0.5]])
+    other = StepState(weights, torch.zeros(2, 3, 2), torch.tensor([0.25, -2.0]))
     assert other.moved(one).tolist() == [0.5, 2.0]
 
 

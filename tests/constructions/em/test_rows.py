@@ -3,7 +3,7 @@
 import pytest
 import torch
 from em_covariances import F64, MATRICES, construction, make_task
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constructions.em.matrices import MatrixEM
@@ -65,6 +65,7 @@ def test_every_token_holds_what_the_table_says(kind: CovarianceType, sizes: tupl
                 assert torch.equal(held(block, token), wanted[block.name]), (k, a, block)
 
 
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(MATRICES),
     sizes=st.lists(

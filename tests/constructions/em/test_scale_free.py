@@ -15,10 +15,14 @@ U = 2.0**-53
 
 
 def within(f: ScaleFree, x: torch.Tensor, exact: torch.Tensor) -> bool:
-    """Relative errors lie in the interval stated, up to 11 roundings of the interpolation and 2 more."""
+    """Relative errors lie in the interval stated, up to 11 roundings of the interpolation and 2 more.
+
+    Those of the interpolation are relative to the larger value at the ends of a piece, q^2 times the other.
+    """
     low, high = f.relative_error
     relative = f(x) / exact - 1
-    slack = gamma(13, U) * (1 + f.excess)
+    knots = f.function.knots[f.function.knots > 0]
+    slack = gamma(13, U) * (1 + f.excess) * float((knots[1:] / knots[:-1]).max()) ** 2
     return bool(((relative >= low - slack) & (relative <= high + slack)).all())
 
 

@@ -80,6 +80,62 @@ def test_layers_that_are_not_em_are_said(monkeypatch):
         TGMMMixture(3, polish="construction", random_state=0).fit(X.numpy())
 
 
+@pytest.mark.filterwarnings(IGNORED)
+def test_layers_of_another_kind_that_are_not_em_are_said(monkeypatch):
+    monkeypatch.setattr(verified, "MOST_PIECES", 8)
+    X = points(96, 2)
+    with pytest.warns(DataWarning, match=r"hand-built EM layers are [0-9.e-]+ from EM, above 0\.001"):
+        TGMMMixture(3, polish="construction", covariance_type="full", polish_steps=4).fit(X)
+
+
+def shrinking_start():
+    """A component on 20 points of deviation 1/1000 in the second of two tasks, the start far wider."""
+    rng = np.random.default_rng(0)
+    X = torch.tensor(np.stack([3 * rng.standard_normal((60, 2)) for _ in range(2)]))
+    X[1, :20] = X[1, 0] + 0.001 * torch.tensor(rng.standard_normal((20, 2)))
+    means = torch.stack([X[:, 0], X[:, 40]], 1)
+    S = torch.ones(2, 2, dtype=torch.float64)
+    return X, Mixture(torch.full((2, 2), 0.5, dtype=torch.float64), means, S, "spherical")
+
+
+def test_layers_that_leave_their_range_end_there_and_leave_the_others_alone():
+    X, start = shrinking_start()
+    found, gap = constructed_steps(X, start, None, 40)
+    assert gap[0] <= ACCURACY
+    assert gap[1] == np.inf
+    assert found.covariances[1].min() > 2.0**-10  # the last within
+    alone, _ = constructed_steps(X[:1], start[:1], None, 40)
+    # The same layers in batches of other shapes: 40 maps that round to 1e-13 and stretch by less than 1.2.
+    torch.testing.assert_close(found.covariances[:1], alone.covariances, rtol=0, atol=1e-9)
+
+
+def test_where_em_cannot_go_on_the_distance_is_nan():
+    """A component on three equal points, of d = 2; and a task of two points, where no layer runs."""
+    X, start = shrinking_start()
+    X[1, :20] = X[1, :1]
+    full = Mixture(start.weights, start.means, torch.eye(2).double().expand(2, 2, 2, 2).clone(), "full")
+    _, gap = constructed_steps(X, full, None, 40)
+    assert gap.isnan().tolist() == [False, True]
+    mask = torch.arange(60) < torch.tensor([[60], [2]])
+    found, gap = constructed_steps(X, full, mask, 2)
+    assert gap.isnan().tolist() == [False, True]
+    assert torch.equal(found.means[1], full.means[1])
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [(float("inf"), "end where a component shrinks out of their range"), (float("nan"), "are not compared")],
+)
+def test_layers_that_end_are_said(gap, said, monkeypatch):
+    monkeypatch.setattr(
+        "training.serving.estimator.constructed_steps",
+        lambda X, start, mask, steps: (start, torch.full((len(X),), gap, dtype=X.dtype)),
+    )
+    with pytest.warns(DataWarning, match=f"the hand-built EM layers {said}"):
+        TGMMMixture(3, polish="construction", covariance_type="full").fit(points(96, 2))
+
+
 def test_hand_built_layers_of_a_task_do_not_depend_on_its_company():
     """Beside a task of radius 64 and alone: the same layers in batches of other shapes, so up to rounding, of
     means below 16 as averages of 120 points, twice."""
