@@ -35,8 +35,8 @@ def log_odds(logits: Tensor) -> Tensor:
 def responsibility_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``.
 
-    At points where one of them may move by more than ``MOST_MOVED``, which is as good as infinitely far, nothing
-    is known: 0 and 1.
+    At points where one of them may move by more than ``MOST_MOVED``, which is as good as infinitely far,
+    nothing is known: 0 and 1.
     """
     unknown = ~(eta <= MOST_MOVED).all(1, keepdim=True)
     eta = torch.where(unknown, 0.0, eta)

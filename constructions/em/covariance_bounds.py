@@ -9,7 +9,8 @@ the layers' mean, u their weights, g the error of the squares (0 for matrices) a
 
     S_hat_k - S'_k = E_u[o + g(x - mu_k) - g(t)] - D D^T - (g(t + D) - g(t))
 
-A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md.
+A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md,
+lemmas D and F.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from constructions.em.averages import MOST_MOVED, best_scaled_distance, expanded_numerator, responsibility_range
+from constructions.em.averages import (
+    MOST_MOVED,
+    best_scaled_distance,
+    expanded_numerator,
+    responsibility_range,
+)
 from constructions.em.covariance_logits import (
     Logits,
     gate_error,
@@ -301,7 +307,9 @@ class _Step:
         X = largest_norm(data)
         gates = d * (gate_error(em.bounds.second, dtype) + 2 * em.radius * gate_error(em.bounds.mean, dtype))
         # E[x x^T] once, and mu mu^T twice and to second order.
-        products = (3 + self.pooling) * self.pooling * X.square() + rounded_sum(d * d + 20, dtype) * 4 * X.square()
+        products = (3 + self.pooling) * self.pooling * X.square() + rounded_sum(
+            d * d + 20, dtype
+        ) * 4 * X.square()
         return products + 2 * gates + gate_error(em.bounds.mean, dtype) ** 2 * d + self._lost(X.square())
 
     def _differences(self, em: VarianceEM, dtype: torch.dtype) -> Tensor:
