@@ -14,7 +14,7 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole, whole_numbers
+from console.options import DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -45,7 +45,19 @@ def main(
     start: Annotated[
         str | None, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="start from JSON: weights (K) and means (K x d)")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="start from JSON: weights (K), means (K x d), covariances of the kind")
+    ] = None,
+    covariance: Annotated[
+        str, typer.Option(help="unit, tied_spherical, spherical, diagonal, tied, full; as in scikit-learn")
+    ] = "unit",
+    eigenvalues: Annotated[
+        str | None,
+        typer.Option(
+            help="LOW,HIGH: where those of covariances lie; default: by the data, HIGH above the largest "
+            "possible, LOW a millionth of it"
+        ),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(parser=whole, help="tasks a setting; for your own data, starts")
     ] = None,
@@ -65,7 +77,13 @@ def main(
     ] = None,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
-    evaluation: EvaluationName = "dense",
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            help="dense weights, or structured: from the formulas, for any size; default: dense for unit "
+            "covariances, else structured"
+        ),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
@@ -74,9 +92,12 @@ def main(
         from rich.console import Console
 
         from verify.em.command import check
-        from verify.em.options import Options, starts_named
+        from verify.em.options import Options, covariance_named, eigenvalues_named, starts_named
     counts = sorted(set(whole_numbers("pieces", pieces) or []))
-    options = Options.checked(locals(), pieces=counts, starts=starts_named(start))
+    kind, span = covariance_named(covariance), eigenvalues_named(eigenvalues)
+    evaluation = evaluation or ("dense" if kind == "unit" else "structured")
+    own = {"pieces": counts, "starts": starts_named(start), "covariance": kind, "eigenvalues": span}
+    options = Options.checked(locals(), **own)
     out = out or default_out("em_construction", context, ("data", "dataset"))
     return check(options, out, Console())
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from console.errors import BadInputError
 from verify.em import checks as em_checks
+from verify.em import covariance_checks
+from verify.em.covariance_theorem import EVERY_KIND
 from verify.em.theorem import THEOREM_1
 from verify.engine.claims import check_paths, check_search
 from verify.engine.loading import load_theorem
@@ -47,6 +49,7 @@ GALLERY: dict[str, Theorem[Any]] = {
 
 THEOREMS: dict[str, Theorem[Any]] = {
     "em": THEOREM_1,
+    **{theorem.key: theorem for theorem in EVERY_KIND},
     "tensor-power": tensor_power.RELU,
     "softmax-tensor-power": tensor_power.SOFTMAX,
     "spectral": spectral.SPECTRAL,
@@ -74,6 +77,11 @@ CHECKS: dict[str, Check] = {
     "em-slope": em_checks.check_slope,
     "em-ten-steps": em_checks.check_ten_steps,
     "em-read-out": em_checks.check_read_out,
+    "em-covariances-search": covariance_checks.check_search,
+    "em-covariances-search-float32": covariance_checks.check_search_float32,
+    "em-covariances-accuracy": covariance_checks.check_accuracy,
+    "em-covariances-slope": covariance_checks.check_slope,
+    "em-covariances-real-data": covariance_checks.check_real_data,
     "tensor-symbolic": tensor_power_exact_checks.check_symbolic,
     "tensor-rational": tensor_power_exact_checks.check_rational,
     "tensor-rounding": tensor_power_checks.check_rounding,

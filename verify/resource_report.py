@@ -21,6 +21,7 @@ from verify.resource_rows import (
     PAIRS,
     PROMISE_HEADER,
     PROMISES,
+    covariance_resources,
     em_resources,
     piecewise_resources,
     softmax_resources,
@@ -44,6 +45,9 @@ def resources(sizes: list[int], count: int, targets: list[float], out: Path) -> 
     tables = {
         "Theorem 1: EM in softmax attention; error: a-priori bound of a step over the data's diameter": (
             em_resources(sizes, count, targets)
+        ),
+        "EM with unknown covariances; error: of a logarithm of responsibilities": (
+            covariance_resources(sizes, count)
         ),
         "Theorem 2: tensor power iteration in ReLU attention": (tensor_power_resources(sizes, count, PIECES)),
         "Theorem 2, piecewise norm: error of the length": piecewise_resources(sizes, count, targets),

@@ -26,6 +26,13 @@ PROMISES = (
         "2 L layers (2 looped), 2 heads, width 2 d + 5 K + 3, O((K + d) M) hidden units, error O(M^-2)",
     ),
     (
+        "EM with unknown covariances",
+        "left open",
+        "none that is known to us",
+        "3 L layers diagonal and spherical, 4 L tied spherical, softmax, 4 heads, width O(d K); "
+        "((t + 3) d + 6) L full, 7 tied, 12 heads, width O(d^2 + d K); error O(M^-2)",
+    ),
+    (
         "Theorem 2: L tensor power steps, ReLU",
         "2 L layers, about d heads, exact",
         "none that is known to us",
@@ -39,6 +46,7 @@ PROMISES = (
     ),
 )
 EM_FLOOR, EM_RADIUS, EM_COMPONENTS = 1e-8, 12.0, 5
+COVARIANCE_PIECES = 2048
 NORM_RANGE = (1e-4, 1e2)
 PAIRS = (1, 2, 3)
 SINK = {torch.float64: 36.0, torch.float32: 15.75}
@@ -119,4 +127,19 @@ def em_resources(dims: list[int], steps: int, errors: list[float]) -> list[list[
             name = f"EM, K={EM_COMPONENTS}, {pieces.total // 3} pieces"
             reached = significant(relative_error(pieces, EM_FLOOR, EM_RADIUS, d))
             rows.append(_row(name, em.construction, d, steps, reached))
+    return rows
+
+
+def covariance_resources(dims: list[int], steps: int) -> list[list[str]]:
+    """EM with covariances of every kind, for each d; the error is that of the logarithms."""
+    rows = []
+    for d in dims:
+        for kind in ("spherical", "tied_spherical", "diagonal", "full", "tied"):
+            em = em_construction(
+                d, EM_COMPONENTS, steps, COVARIANCE_PIECES, EM_FLOOR, EM_RADIUS, covariance_type=kind
+            )
+            name = f"EM, {kind}, K={EM_COMPONENTS}, {COVARIANCE_PIECES} pieces"
+            rows.append(
+                _row(name, em.construction, d, steps, f"log {significant(em.log_resp.approximation_error)}")
+            )
     return rows

@@ -18,6 +18,9 @@ from constructions.language.rounding import length, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
+MOST_MOVED = 700.0
+"""How far a logit may move: its exponential is a number of float64."""
+
 
 def log_odds(logits: Tensor) -> Tensor:
     """``s_k - log sum_{l != k} exp(s_l)`` along dimension 1 of (B, K, N); +inf where K = 1."""
@@ -30,14 +33,21 @@ def log_odds(logits: Tensor) -> Tensor:
 
 
 def responsibility_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``."""
+    """Smallest and largest responsibilities when the logit of (i, k) moves by at most ``eta_ik``.
+
+    At points where one of them may move by more than ``MOST_MOVED``, which is as good as infinitely far,
+    nothing is known: 0 and 1.
+    """
+    unknown = ~(eta <= MOST_MOVED).all(1, keepdim=True)
+    eta = torch.where(unknown, 0.0, eta)
     low, high = [], []
     for k in range(log_resp.shape[1]):
         own = torch.zeros_like(eta)
         own[:, k] = 2 * eta[:, k]
         low.append((log_resp[:, k] - eta[:, k]) - torch.logsumexp(log_resp + eta - own, 1))
         high.append((log_resp[:, k] + eta[:, k]) - torch.logsumexp(log_resp - eta + own, 1))
-    return torch.stack(low, 1).exp(), torch.stack(high, 1).exp()
+    low, high = torch.stack(low, 1).exp(), torch.stack(high, 1).exp()
+    return torch.where(unknown, 0.0, low), torch.where(unknown, 1.0, high)
 
 
 def best_scaled_distance(

@@ -9,7 +9,8 @@ the layers' mean, u their weights, g the error of the squares (0 for matrices) a
 
     S_hat_k - S'_k = E_u[o + g(x - mu_k) - g(t)] - D D^T - (g(t + D) - g(t))
 
-A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md.
+A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md,
+lemmas D and F.
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from constructions.em.averages import best_scaled_distance, expanded_numerator, responsibility_range
+from constructions.em.averages import (
+    MOST_MOVED,
+    best_scaled_distance,
+    expanded_numerator,
+    responsibility_range,
+)
 from constructions.em.covariance_logits import (
     Logits,
     gate_error,
     largest_norm,
     matrix_logits,
     rounded_sum,
+    slope_bound,
     square_error,
     square_rounding,
+    summed,
     variance_logits,
     variance_rounding,
 )
@@ -120,8 +128,7 @@ class _Step:
         share = torch.expm1(relative) + gamma(most, U64)
         self.share_error = share if dtype is not None else torch.zeros_like(share)
         self.soft = soft
-        # delta and S at most e^700: beyond, nothing is known of a responsibility.
-        eta = (logits.constant / 2 + logits.delta).clamp_max(700.0)
+        eta = logits.constant / 2 + logits.delta
         eta = torch.where(data.component_mask[:, :, None], eta, 0.0)
         log_aimed = torch.log_softmax(logits.aimed, dim=1)
         low, high = responsibility_range(log_aimed, eta)
@@ -134,9 +141,10 @@ class _Step:
         self.u_high = torch.where(real, (log_high - self.top + self.function).exp(), 0.0)
         self.log_aimed = log_aimed
         delta = logits.delta
-        moved = delta + torch.log1p(
-            (log_aimed.exp() * torch.expm1(delta.clamp_max(700.0))).sum(1, keepdim=True)
-        )
+        # The mean of e^delta is over responsibilities that the constants have moved, each by e^S at most.
+        lifted = log_aimed.exp() * logits.constant.clamp_max(MOST_MOVED).exp()
+        moved = delta + torch.log1p((lifted * torch.expm1(delta.clamp_max(MOST_MOVED))).sum(1, keepdim=True))
+        moved = torch.where((delta <= MOST_MOVED).all(1, keepdim=True), moved, math.inf)
         log_underflow = torch.log1p(self.underflow / em.floor)[:, :, None]
         self.own_rounding = moved + soft + log_underflow
         self.centre = self._centre()
@@ -156,8 +164,9 @@ class _Step:
     def _pulled(self, distance: Tensor) -> Tensor:
         """(B, K) what the errors of the exact responsibilities do to an average of values of this length."""
         shares = self.exact.shares
-        total = shares.sum(-1)
-        return (shares * self.share_error * distance).sum(-1) / torch.where(total > 0, total, 1.0)
+        total = torch.where(shares.sum(-1) > 0, shares.sum(-1), 1.0)
+        off, far = ((shares * self.share_error * v).sum(-1) / total for v in (1.0, distance))
+        return torch.where(off < 1, far / (1 - off), math.inf)
 
     def _distance(self, offsets: Callable[[int], Tensor]) -> Tensor:
         """(B, K, N) lengths of the offsets of every component, 0 at padding."""
@@ -297,7 +306,10 @@ class _Step:
         d = em.max_dim
         X = largest_norm(data)
         gates = d * (gate_error(em.bounds.second, dtype) + 2 * em.radius * gate_error(em.bounds.mean, dtype))
-        products = 2 * self.pooling * X.square() + rounded_sum(d * d + 20, dtype) * 4 * X.square()
+        # E[x x^T] once, and mu mu^T twice and to second order.
+        products = (3 + self.pooling) * self.pooling * X.square() + rounded_sum(
+            d * d + 20, dtype
+        ) * 4 * X.square()
         return products + 2 * gates + gate_error(em.bounds.mean, dtype) ** 2 * d + self._lost(X.square())
 
     def _differences(self, em: VarianceEM, dtype: torch.dtype) -> Tensor:
@@ -307,7 +319,9 @@ class _Step:
         n = data.X.shape[1]
         average = gamma(4 * n + 10, u) + 2 * u * (math.log(n) - math.log(em.floor))
         centre = 8 * average * span + gate_error(2.2 * em.max_components * em.radius, dtype)
-        one = square_rounding(em.functions.square, span, dtype) + 3 * span * (centre + gamma(4, u) * span)
+        moved = centre + gamma(4, u) * span
+        slope = slope_bound(em.functions.square, span + moved)
+        one = square_rounding(em.functions.square, span, dtype, summed(em)) + slope * moved
         width = data.dims.sqrt() if em.covariance_type == "diagonal" else torch.ones_like(span)
         return 2 * width * one
 
@@ -318,28 +332,29 @@ class _Step:
         wrong = (self.logits.aimed - self.logits.exact).abs()
         wrong = torch.where(data.component_mask[:, :, None], wrong + self.logits.delta, 0.0)
         wrong = wrong + self.logits.constant / 2
-        at_points = torch.log((w * wrong.clamp_max(700.0).exp()).sum(1, keepdim=True))
+        unknown = ~(wrong <= MOST_MOVED).all(1, keepdim=True)
+        at_points = torch.log((w * wrong.clamp_max(MOST_MOVED).exp()).sum(1, keepdim=True))
+        at_points = torch.where(unknown, math.inf, at_points)
         counts = real & (w >= em.floor)
         e = em.log_resp.approximation_error + 2 * (self.function + self.soft)
         each = torch.where(counts, wrong + at_points, 0.0).amax(-1)
         rho = 2 * (each + torch.where(real, at_points, 0.0).amax(-1)) + e
         rho = rho + 2 * torch.log1p(self.underflow / em.floor)
         below = torch.where(
-            real & ~counts, (w * (wrong + at_points).clamp_max(700.0).exp()).clamp_max(1.0), 0.0
+            real & ~counts, (w * (wrong + at_points).clamp_max(MOST_MOVED).exp()).clamp_max(1.0), 0.0
         )
+        below = torch.where(real & ~counts & unknown, 1.0, below)
         below = (
             torch.where(real & ~counts, below.clamp_min(em.floor), 0.0).sum(-1)
             + data.samples * self.underflow
         )
-        misplaced = below * rho.clamp_max(700.0).exp() / exact.mass
-        share = torch.where(misplaced.isinf(), 1.0, misplaced / (1 + misplaced))
+        misplaced = below * rho.clamp_max(MOST_MOVED).exp() / exact.mass
+        share = torch.where(misplaced.isfinite() & (rho <= MOST_MOVED), misplaced / (1 + misplaced), 1.0)
         moved = torch.tanh(rho / 4) + share
         X, D = largest_norm(data), box_diagonal(data)
         mean = D * moved + 2 * self.pooling * X + 2 * self.centre + self._lost(X)
-        entry = (
-            torch.where(real, torch.expm1((wrong + at_points).clamp_max(700.0)) * w, 0.0).sum(-1)
-            / data.samples
-        )
+        entry = torch.expm1((wrong + at_points).clamp_max(MOST_MOVED)) * w
+        entry = torch.where(real, torch.where(unknown, 1.0, entry), 0.0).sum(-1) / data.samples
         weight = entry * (1 + self.pooling) + self.pooling * exact.weights + 2 * self.underflow
         soft = (1 + self.soft) * (exact.weights + entry)
         weight = weight + self.soft * soft + 2 * self.share_error.amax((1, 2))[:, None] * exact.weights
@@ -360,7 +375,14 @@ class _Step:
         spread = length(exact.own - S) * data.component_mask
         terms = (exact.weights + weight) * torch.where(data.component_mask, of_components, 0.0)
         rounding = 2 * rounded_sum(4 * data.X.shape[1] + 4 * em.max_dim * em.max_components + 20, self.dtype)
-        gates = em.max_dim * gate_error(em.bounds.second, self.dtype) if isinstance(em, MatrixEM) else 0.0
+        gates: Tensor | float = 0.0
+        if isinstance(em, MatrixEM):  # of pi, which multiplies what each S_hat_k is
+            sizes = torch.where(data.component_mask, length(exact.own) + of_components, 0.0)
+            gates = em.max_dim * gate_error(em.bounds.second, self.dtype)
+            gates = gates + gate_error(1.0, self.dtype) * sizes.sum(1, keepdim=True)
+        elif self.dtype is not None:  # the arguments of softmax
+            reach = data.samples.log() - math.log(em.floor)
+            gates = 4 * unit_roundoff(self.dtype) * reach * (length(S) + terms.sum(1, keepdim=True))
         return (terms + weight * spread).sum(1, keepdim=True) + rounding * length(S) + gates
 
     def _softmax_of_logs(self, em: VarianceEM, weight: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ the layers in place of the exact ones; what is left unknown about them is
     S       by how much constants of two components may differ: chords of log pi and of log det
     delta   (B, K, N) everything that rounds, and the convergence of 1/p in the sweeps
 
-Derivations: paper_notes/theorem_1_covariances.md, lemmas 2 and 6.
+Derivations: paper_notes/theorem_1_covariances.md, lemmas C, E and F.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from constructions.em.matrices import MatrixEM
 from constructions.em.scale_free import ScaleFree
-from constructions.em.step_rounding import StepData
+from constructions.em.step_rounding import StepData, sum_underflow
 from constructions.em.tasks import COVARIANCE_SHAPES
 from constructions.em.variances import VarianceEM
 from constructions.language.rounding import gamma, length, unit_roundoff
@@ -60,8 +60,15 @@ def rounded_sum(n: float, dtype: torch.dtype | None) -> float:
     return 0.0 if dtype is None else gamma(n, unit_roundoff(dtype))
 
 
-def square_rounding(square: ScaleFree, difference: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Of the hinges of ``square`` at differences t of any shape: ``gamma_{H+8} |t| slope``.
+def summed(em: VarianceEM) -> int:
+    """How many squares one sum of hinges adds up: those of all coordinates for spherical kinds."""
+    return 1 if em.covariance_type == "diagonal" else em.max_dim
+
+
+def square_rounding(
+    square: ScaleFree, difference: Tensor, dtype: torch.dtype | None, count: int = 1
+) -> Tensor:
+    """Of the hinges of ``square`` at differences t of any shape: ``gamma_{n (H+8)} |t| slope``, n the count.
 
     All open hinges add with one sign: their sum is at most ``|t| slope`` and so is that of ``c t_m``, with
     the slope of the piece of t, at most ``max(least, 2 q |t|)`` for knots of ratio q; and the stored slopes,
@@ -70,7 +77,7 @@ def square_rounding(square: ScaleFree, difference: Tensor, dtype: torch.dtype | 
     if dtype is None:
         return torch.zeros_like(difference)
     f = square.function
-    factor = gamma(f.units + 8, unit_roundoff(dtype)) + 4 * f.pieces * U64
+    factor = gamma(count * (f.units + 8), unit_roundoff(dtype)) + 4 * f.pieces * U64
     return factor * difference.abs() * slope_bound(square, difference)
 
 
@@ -115,17 +122,24 @@ def variance_logits(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -
     chords = 0.0 if tied else data.dims[:, :, None] * f.log_variance.approximation_error / 2
     constant = _constant(em, data, chords)
 
-    sizes = log_pi.abs() + log_det.abs() / 2
+    log_size = log_s.abs().sum(-1, keepdim=True) * (1.0 if s.shape[-1] > 1 else per)
+    sizes = log_pi.abs() + log_size / 2
     delta = torch.zeros_like(exact_form)
     if dtype is not None:
         delta = _variance_rounding(em, data, dtype, difference, held, own, aimed_form)
         # log v of absent coordinates is that of the least variance.
         absent = (em.max_dim - data.dims[:, :, None]) * abs(math.log(em.eigenvalues.low))
+        if em.covariance_type != "diagonal":  # v is d s
+            absent = data.dims[:, :, None] * data.dims[:, :, None].log()
         most = data.X.shape[1] + em.stream.width
         delta = delta + rounded_sum(8 + em.stream.squares.width + em.max_dim, dtype) * (
             aimed_form / 2 + sizes + absent + math.log(most)
         )
-        delta = delta + em.max_dim * f.log_variance.rounding_error(dtype) / 2 + _refreshed(em, data, dtype)
+        count = em.max_dim if em.covariance_type == "diagonal" else 1  # logs that one sum of hinges adds up
+        terms = f.log_variance.units + 4
+        longer = gamma(count * terms, u) / gamma(terms, u)
+        delta = delta + em.max_dim * longer * f.log_variance.rounding_error(dtype) / 2
+        delta = delta + _refreshed(em, data, dtype)
     reference = gamma(2 * em.max_dim + 12, U64) * (exact_form / 2 + sizes)
     return _logits(
         data, exact_form, aimed_form, log_det, log_pi, floored, constant, delta, reference, u, present
@@ -150,8 +164,16 @@ def _constant(em: VarianceEM | MatrixEM, data: StepData, chords: Tensor | float)
     return data.X.new_zeros(len(data.X), 1, 1) + pi + chords
 
 
-def _refreshed(em: VarianceEM | MatrixEM, data: StepData, dtype: torch.dtype) -> float:
-    return 2 * em.log_pi.rounding_error(dtype) if data.refreshed else 0.0
+def _refreshed(em: VarianceEM | MatrixEM, data: StepData, dtype: torch.dtype) -> Tensor | float:
+    """Of log pi after an M layer: its function, and the copies of pi, each rounded by itself (lemma 6)."""
+    if not data.refreshed:
+        return 0.0
+    tokens = data.X.shape[1] + em.max_dim * em.max_components
+    z = -math.log(em.floor) / em.log_pi.pieces
+    steepest = z / -math.expm1(-z)
+    apart = rounded_sum(4 * tokens + 10, dtype)
+    apart = apart + torch.log1p(sum_underflow(data.samples + tokens, dtype) / em.floor)[..., None]
+    return 2 * em.log_pi.rounding_error(dtype) + 4 * max(steepest, 1.0) * apart
 
 
 def _variance_rounding(
@@ -174,7 +196,7 @@ def _variance_rounding(
     centre = (average + 4 * u) * size + gate + (4 * average * size if data.refreshed else 0.0)
     reach = (data.X.abs().amax(-1)[:, None] + data.means.abs().amax(-1)[:, :, None])[..., None]
     moved = centre[..., None] + gamma(4, u) * reach
-    squares = f.square.scale * square_rounding(f.square, difference, dtype)
+    squares = f.square.scale * square_rounding(f.square, difference, dtype, summed(em))
     squares = squares + (slope_bound(f.square, difference.abs() + moved)) * moved
     found = (squares * data.feature_mask[:, None, None] * own).sum(-1) / 2
     # 1/v: every hinge compares v with its knot beside a gate of the span of arguments.
@@ -182,11 +204,28 @@ def _variance_rounding(
     beside = 6 * gamma(5, u) * shut
     ratio = float((f.reciprocal.function.knots[1:] / f.reciprocal.function.knots[:-1]).max())
     near = torch.where(held > beside, held * beside * ratio**2 / (held - beside).square(), math.inf)
-    relative = 2 * u + near + gamma(f.reciprocal.function.units + 8, u) * 4 * ratio
+    stored = 4 * f.reciprocal.function.pieces * U64 * ratio
+    relative = 2 * u + near + gamma(f.reciprocal.function.units + 8, u) * 4 * ratio + stored
     if data.refreshed:
-        relative = relative + 4 * variance_rounding(em, data, dtype) / held
+        relative = relative + 4 * ratio * _copies(em, data, dtype) / held
     relative = relative.amax(-1)[:, :, None]
-    return found + aimed_form / 2 * relative + (em.max_dim * relative / 2 if data.refreshed else 0.0)
+    found = found * (1 + relative) + aimed_form / 2 * relative
+    log_knots = f.log_variance.knots
+    log_ratio = float((log_knots[1:] / log_knots[:-1]).max())
+    return found + (em.max_dim * log_ratio * relative / 2 if data.refreshed else 0.0)
+
+
+def _copies(em: VarianceEM, data: StepData, dtype: torch.dtype) -> Tensor:
+    """(B, 1, 1): half of how far two tokens' copies of a held variance are apart, after an M layer.
+
+    Their averages of squares round apart, and so do the means in ``(mu' - mu)^2``, old and new: by at most
+    ``6 average X``, times the slope of the square.
+    """
+    u, n = unit_roundoff(dtype), data.X.shape[1]
+    average = gamma(4 * n + 10, u) + 2 * u * -math.log(em.floor)
+    X = data.X.abs().amax((1, 2))
+    slope = slope_bound(em.functions.square, 2 * X * (1 + 6 * average))
+    return variance_rounding(em, data, dtype) + (3 * slope * average * X * summed(em))[:, None, None]
 
 
 def variance_rounding(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -> Tensor:
@@ -201,7 +240,10 @@ def variance_rounding(em: VarianceEM, data: StepData, dtype: torch.dtype | None)
     span = data.X.abs().amax((1, 2)) + data.means.abs().amax((1, 2))
     width = 1.0 if em.covariance_type == "diagonal" else float(em.max_dim)
     largest = 2 * width * 1.0625 * em.max_dim * (2 * em.radius) ** 2
-    moving = gamma(em.functions.square.function.units + 20, u) * 8 * width
+    square = em.functions.square
+    moving = gamma(summed(em) * (square.function.units + 20), u) * 8
+    moving = moving * max(1.0, slope_bound(square, span.new_ones(1)).item() / 4)
+    average = average * (1 + max(square.relative_error[1], 0.0))
     return ((average + moving) * width * span.square() + gate_error(largest, dtype))[:, None, None]
 
 
@@ -228,8 +270,15 @@ def matrix_logits(em: MatrixEM, data: StepData, dtype: torch.dtype | None) -> Lo
     inverse = torch.where(found.claimed[..., None, None], found.inverse, math.inf)
     shifts = torch.where(real, found.log_shifts, 0.0).sum(-1, keepdim=True)
     size = difference.abs()
-    delta = (size @ torch.where(inverse.isfinite(), inverse, 0.0) * size).sum(-1) / 2 + shifts / 2
-    delta = torch.where(found.claimed[..., None], delta, math.inf)
+    inverse = torch.where(inverse.isfinite(), inverse, 0.0)
+    delta = (size @ inverse * size).sum(-1) / 2 + shifts / 2
+    claimed = found.claimed
+    if dtype is not None:
+        claimed = claimed & _within_gates(em, data, S, inverse)
+        # In exact arithmetic P is symmetric; rounded it is not, and (x - mu)^T (P - P^T) mu / 2 remains.
+        of_mean = (inverse + inverse.mT) @ data.means.abs()[..., None] / 2
+        delta = delta + (size @ of_mean)[..., 0]
+    delta = torch.where(claimed[..., None], delta, math.inf)
     if dtype is not None:
         delta = delta + _matrix_rounding(em, data, dtype, S, log_det, log_pi) + _refreshed(em, data, dtype)
     spectrum = torch.linalg.eigvalsh(S)
@@ -237,7 +286,8 @@ def matrix_logits(em: MatrixEM, data: StepData, dtype: torch.dtype | None) -> Lo
     d = em.max_dim
     # Cholesky and its solves: |Delta S| <= d gamma_{d+1} |S|, twice a solve with gamma_d d sqrt(condition).
     reference = (4 * d * (d + 1) * U64 * condition + gamma(2 * d + 12, U64)) * (form / 2 + d / 2)
-    reference = reference + gamma(d + 12, U64) * (log_pi.abs() + log_det.abs() / 2)
+    log_size = torch.where(real, 2 * L.diagonal(dim1=-2, dim2=-1).log().abs(), 0.0).sum(-1, keepdim=True)
+    reference = reference + gamma(d + 12, U64) * (log_pi.abs() + log_size / 2)
     present = data.component_mask[:, :, None]
     return _logits(data, form, form, log_det, log_pi, floored, constant, delta, reference, u, present)
 
@@ -278,6 +328,16 @@ def _reciprocal_errors(em: MatrixEM, dtype: torch.dtype | None) -> tuple[tuple[f
     return tuple((level, reciprocal_error(*args, level).total) for level in LEVELS)
 
 
+def _within_gates(em: MatrixEM, data: StepData, S: Tensor, off: Tensor) -> Tensor:
+    """(B, K) whether P and P mu, as far off as they may be, lie within the bounds of the gates."""
+    real = data.feature_mask[:, None, :, None] & data.feature_mask[:, None, None]
+    P = torch.where(real, torch.cholesky_inverse(torch.linalg.cholesky(S)), 0.0)
+    room = 1 - 2.0**-10  # for the gates' own rounding
+    found = (P.abs() + off).flatten(-2).amax(-1) <= room * em.bounds.precision
+    eta = (P @ data.means[..., None]).abs() + off.mT @ data.means.abs()[..., None]
+    return found & (eta[..., 0].amax(-1) <= room * em.bounds.eta)
+
+
 def _matrix_rounding(
     em: MatrixEM, data: StepData, dtype: torch.dtype, S: Tensor, log_det: Tensor, log_pi: Tensor
 ) -> Tensor:
@@ -293,7 +353,8 @@ def _matrix_rounding(
     first = (x[:, None] @ of_mean[..., None])[..., 0]
     second = ((x[:, None] @ P) * x[:, None]).sum(-1) / 2
     third = ((mu * of_mean).sum(-1) / 2)[..., None]
-    pivots = d * (em.log_pivot.rounding_error(dtype) + gamma(d + 8, u) * 2 * abs(math.log(em.start.low)))
+    largest = max(abs(math.log(em.start.low)), abs(math.log(em.start.high)))
+    pivots = d * (em.log_pivot.rounding_error(dtype) + gamma(d + 8, u) * 2 * largest)
     total = first + second + third + log_pi.abs() + log_det.abs() / 2 + pivots
     gates = (x[:, None] @ eta[..., None])[..., 0] + norm[..., None] / 2
     gates = gates + gate_error(bounds.precision, dtype) * x.sum(-1).square()[:, None] / 2

@@ -10,8 +10,8 @@ averages: parameters that are off by (dlog pi, dmu, dS), the latter two against 
 move the logit of point i by at most ``dlog pi + ((a_i + m)^2 / (1 - r) - a_i^2 - d log(1 - r)) / 2``, hence
 the responsibilities into an interval, and the averages as in lemma 4 with f = log.
 
-No contraction is used: the bound grows from step to step where EM's own error shrinks. Proofs:
-paper_notes/theorem_1_covariances.md.
+No contraction is used: the bound grows from step to step where EM's own error shrinks. Proof:
+paper_notes/theorem_1_covariances.md, lemma G.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from constructions.em.covariance_step import CovarianceEM, exact_step, statistic
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
-from constructions.language.rounding import length
+from constructions.language.rounding import length, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
     exact = exact_step(em, data, logits)
     real, present = data.token_mask[:, None], data.component_mask[:, :, None]
     log_w = torch.log_softmax(logits, dim=1)
-    eta = torch.where(present, _moved_logits(em, data, off).clamp_max(700.0), 0.0)
+    eta = torch.where(present, _moved_logits(em, data, off), 0.0)
     low, high = (torch.where(real, w, 0.0) for w in responsibility_range(log_w, eta))
     means, mass = exact.means, low.sum(-1)
 
@@ -120,11 +120,14 @@ def covariance_path(
 ) -> CovariancePath:
     """Along weights (B, L + 1, K), means and covariances of a constructed path.
 
-    Two starts whose weights differ by a factor are one start to EM.
+    Two starts whose weights differ by a factor are one start to EM; what rounds in dividing by their sum
+    counts.
     """
     weights, means, covariances = (part.to(torch.float64) for part in path)
     nothing = torch.zeros_like(weights[:, 0])
-    total, plain = [Off(nothing, nothing, nothing)], [Off(nothing, nothing, nothing)]
+    # A run divides the weights by their rounded sum: each is off by u of itself, beside a factor.
+    divided = nothing if refreshed else 2 * unit_roundoff(dtype) * weights[:, 0]
+    total, plain = [Off(divided, nothing, nothing)], [Off(nothing, nothing, nothing)]
     steps, holds = [], []
     alive = torch.ones(len(X), dtype=torch.bool, device=X.device)
     for t in range(weights.shape[1] - 1):
@@ -135,9 +138,9 @@ def covariance_path(
         covariance, rounding, outside = (part if part is not None else nothing for part in found)
         one = Off(bound.weight_instance, bound.mean_instance, covariance.expand_as(nothing))
         bare = Off(
-            one.weight - bound.weight_rounding,
-            one.mean - bound.mean_rounding,
-            one.covariance - rounding.expand_as(nothing),
+            _less(one.weight, bound.weight_rounding),
+            _less(one.mean, bound.mean_rounding),
+            _less(one.covariance, rounding.expand_as(nothing)),
         )
         whole, exact = (
             _sum(step, carried(em, data, off)) for step, off in ((one, total[-1]), (bare, plain[-1]))
@@ -150,6 +153,11 @@ def covariance_path(
         steps.append(bound)
         holds.append(alive)
     return CovariancePath(steps, total[1:], plain[1:], torch.stack(holds, 1))
+
+
+def _less(bound: Tensor, rounding: Tensor) -> Tensor:
+    """The bound without rounding; where that alone makes it infinite it is not known, and stays infinite."""
+    return torch.where(bound.isfinite(), bound - rounding, math.inf)
 
 
 def _sum(a: Off, b: Off) -> Off:

@@ -22,6 +22,7 @@ Source: ours, paper_notes/theorem_1_covariances.md; SWEEP Goodnight 1979.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,7 +103,8 @@ class Bounds:
     Attributes:
         mean: a coordinate of a mean. second: a product of two. covariance, precision, eta: entries of S, of
             P, of P mu.
-        hide: by which scores of keys that do not count are lowered. scale: of the sweeps.
+        hide: by which scores of keys that do not count are lowered: twice the largest form, the largest
+            log-determinant, and 2000 for the logs of weights and for exp. scale: of the sweeps.
     """
 
     mean: float
@@ -128,7 +130,7 @@ class Bounds:
             covariance=above(room * 2 * radius**2),
             precision=above(room / low),
             eta=above(room * max_dim**0.5 * radius / low),
-            hide=above(2 * farthest + 2000),
+            hide=above(2 * farthest + max_dim * max(math.log(high), 0.0) + 2000),
             scale=above(high) if scale is None else scale,
         )
 

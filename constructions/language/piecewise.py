@@ -151,7 +151,7 @@ class PiecewiseLinear:
         """``f(x)`` by interpolation between the two knots around ``x``; any shape, computed in float64."""
         knots = torch.as_tensor(self.knots, device=x.device)
         values = torch.as_tensor(self.values, device=x.device)
-        inside = x.to(torch.float64).clamp(*self.domain)
+        inside = x.to(torch.float64).clamp(*self.domain).contiguous()
         right = torch.searchsorted(knots, inside).clamp(1, self.pieces)
         fraction = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
         return values[right - 1] + fraction * (values[right] - values[right - 1])

@@ -6,21 +6,28 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from console.figures import plain
 from console.output import Picture
 from constructions.em.weights import em_construction
 from verify.em.measure import Measurement
+from verify.em.path_picture import path_picture
+from verify.em.records import pieces_mean
 from verify.em.sweep import SweepPoint, fitted_slope
 from verify.engine.drawing import curve, finish, panels, scatter, weight_pictures
 from verify.engine.record import quotient
 
+MOST_STORED = 11
+"""Layers that a construction stores, of every kind of covariance."""
+
+FEW_LAYERS = 4
+"""Of which all are drawn."""
+
 NAMES = (
     *("error_against_pieces", "split_of_pieces", "error_against_steps", "bound_against_error", "paths"),
-    *("weights_layer_1", "weights_layer_2"),
+    *(f"weights_layer_{number}" for number in range(1, MOST_STORED + 1)),
 )
 """Of every picture that may be made."""
 
-PIECES, DISTANCE = "pieces a function (mean of the three)", "|mean, layers - mean, EM|"
+PIECES, DISTANCE = "pieces a function (on average)", "|mean, layers - mean, EM|"
 
 
 def pictures(
@@ -28,12 +35,13 @@ def pictures(
 ) -> list[Picture]:
     """Every figure of the check, in the order of the report."""
     found = []
+    if sweeps or equal:
+        found.append(_error_against_pieces(sweeps or equal))
     if sweeps:
-        found.append(_error_against_pieces(sweeps))
         found.append(_split(sweeps, equal))
     found.append(_error_against_steps(measurements))
     found.append(_bound_against_error(measurements))
-    found.extend(_path_picture(measurements))
+    found.extend(path_picture(measurements))
     found.extend(_weights(measurements))
     return found
 
@@ -92,12 +100,21 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
         curve(axes, steps, (p.largest_mean_error.median for p in paths), "o-", 1, "measured, median")
         alone = (r.one_step.mean_error.median for r in m.records)
         curve(axes, steps, alone, ".-", 2, "of that step alone, median")
-        finish(axes, "EM step", DISTANCE, f"{name}, {m.em.pieces.total // 3} pieces", steps=True)
+        found = [p.largest_covariance_error for p in paths if p.largest_covariance_error is not None]
+        if found:
+            curve(axes, steps, (spread.median for spread in found), "v-", 3, "of a covariance, measured")
+        finish(axes, "EM step", DISTANCE, f"{name}, {pieces_mean(m.em)} pieces", steps=True)
     caption = (
         "Largest error of a mean against the EM path from the same start, step by step, with the bound over "
         "all steps (median over the tasks in which it is below the data's diameter). Where the Lipschitz "
         "factors stay below 1 errors do not build up."
     )
+    if measurements[0].em.covariance_type != "unit":
+        caption = (
+            "Largest error of a mean and of a covariance (Frobenius norm) against the EM path from the same "
+            "start, step by step. The bound is over all steps so far (median over the tasks in which it is "
+            "below the data's diameter); it uses no contraction, so it grows from step to step."
+        )
     return Picture("error_against_steps", caption, figure)
 
 
@@ -110,36 +127,15 @@ def _bound_against_error(measurements: list[Measurement]) -> Picture:
     return scatter(pairs, "Instance bound against measured error, one step", "component at a step")
 
 
-def _path_picture(measurements: list[Measurement]) -> list[Picture]:
-    flat = [m for m in measurements if m.problem.sizes[0] >= 2]
-    if not flat:
-        return []
-    m = min(flat, key=lambda m: (m.problem.sizes[0], -m.em.pieces.total))
-    figure, (axes,) = panels(1, 6.4, 5.6)
-    X = m.problem.X[0]
-    axes.plot(X[:, 0], X[:, 1], ".", color="0.7", markersize=4, label="points")
-    layers = m.run.path_means[0].cpu()
-    for k in range(m.problem.sizes[1]):
-        axes.plot(m.em_means[0, :, k, 0], m.em_means[0, :, k, 1], "-", color=f"C{k}", linewidth=3, alpha=0.4)
-        axes.plot(layers[:, k, 0], layers[:, k, 1], "o", color=f"C{k}", markersize=4, markerfacecolor="none")
-        axes.plot(*m.em_means[0, -1, k, :2], "*", color=f"C{k}", markersize=13)
-    axes.plot([], [], "-", color="0.4", linewidth=3, alpha=0.4, label="path of EM")
-    axes.plot(
-        [], [], "o", color="0.4", markersize=4, markerfacecolor="none", label="after each pair of layers"
-    )
-    axes.plot([], [], "*", color="0.4", markersize=11, label="last EM mean")
-    axes.set_title(f"{plain(m.problem.label)}: {m.run.steps} steps of EM and of the layers", fontsize=10)
-    axes.set_xlabel("first coordinate")
-    axes.set_ylabel("second coordinate")
-    axes.set_aspect("equal")
-    axes.legend(fontsize=8)
-    caption = (
-        "The first task in its first two coordinates: every circle, a state of the layers, should lie on the "
-        "line of EM."
-    )
-    return [Picture("paths", caption, figure)]
-
-
 def _weights(measurements: list[Measurement]) -> list[Picture]:
-    small = em_construction(2, 3, 1, 4, radius=measurements[0].em.radius)
-    return weight_pictures(small.plot_weights(), "a small construction (d0 = 2, K0 = 3, 4 pieces a function)")
+    """Of a small construction of the kind; where it stores many layers, those of E and M steps alone."""
+    em, sizes = measurements[0].em, (2, 3, 1, 4)
+    if em.eigenvalues is None:
+        small = em_construction(*sizes, radius=em.radius)
+    else:
+        kind = {"radius": em.radius, "covariance_type": em.covariance_type, "eigenvalues": em.eigenvalues}
+        small = em_construction(*sizes, **kind)
+    what = "a small construction (d0 = 2, K0 = 3, 4 pieces a function)"
+    layers, drawn = small.construction.layers, weight_pictures(small.plot_weights(), what)
+    few = len(layers) <= FEW_LAYERS
+    return [picture for layer, picture in zip(layers, drawn, strict=True) if few or layer.name in ("E", "M")]

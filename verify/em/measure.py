@@ -3,139 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from baselines.em_paths import reference_path
-from console.typed_json import Beside
-from constructions.em.bounds import one_step_bound
+from baselines.em_paths import EMPath, reference_path, reference_step
 from constructions.em.path_bounds import PathBound, path_bound
-from constructions.em.pieces import Pieces
-from constructions.em.run import EMRun
+from constructions.em.run import EMRun, StepState
 from constructions.em.shared import SOURCE
 from constructions.em.step_rounding import StepData
-from constructions.em.unit import EMConstruction
 from constructions.language.rounding import length
 from constructions.language.structured.evaluation import Evaluation
-from verify.em.compare import StepComparison, compare_step
+from verify.em.compare import Lost, StepComparison, compare_step, out_of_range
+from verify.em.covariances import distance, symmetric
+from verify.em.notes import PathLoss, note
 from verify.em.problems import Problem
-from verify.engine.record import Check, Record
+from verify.em.records import (
+    AllSteps,
+    AnyEM,
+    Broken,
+    OneStep,
+    Rounding,
+    Setting,
+    Spread,
+    StepRecord,
+    pieces_mean,
+)
+from verify.engine.record import Check
 from verify.engine.theorem import rounded
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Least, median, 90th percentile, largest; None for each where there is nothing to report."""
-
-    min: float | None = None
-    median: float | None = None
-    p90: float | None = None
-    max: float | None = None
-
-    @classmethod
-    def of(cls, values: Tensor) -> Spread:
-        """Of all values that are numbers."""
-        ordered = values.to(torch.float64).flatten().sort().values
-        ordered = ordered[~ordered.isnan()]
-        if len(ordered) == 0:
-            return cls()
-        return cls(*(float(ordered[round(q * (len(ordered) - 1))]) for q in (0.0, 0.5, 0.9, 1.0)))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What was run; ``pieces_mean`` is a third of all pieces."""
-
-    name: str
-    dim: int
-    components: int
-    samples: int
-    start: str
-    tasks: int
-    steps: int
-    radius: float
-    floor: float
-    pieces_mean: int
-    pieces: Pieces
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """Median rounding part of the one-step bound of a mean, in both precisions."""
-
-    float32: float
-    float64: float
-
-    @classmethod
-    def of(cls, em: EMConstruction, data: StepData) -> Rounding:
-        """Of the step from the state in ``data``."""
-        bounds = (one_step_bound(em, data, dtype) for dtype in (torch.float32, torch.float64))
-        return cls(*(float(bound.mean_rounding.median()) for bound in bounds))
-
-
-@dataclass(frozen=True)
-class OneStep:
-    """One step alone, over all defined components."""
-
-    mean_error: Spread
-    weight_error: Spread
-    instance_bound: Spread
-    apriori_bound: Spread
-    instance_ratio: Spread
-    apriori_ratio: Spread
-    rounding_part: Rounding
-
-
-@dataclass(frozen=True)
-class AllSteps:
-    """All steps so far, over the tasks; ``lipschitz`` is None after the first, which carries nothing on."""
-
-    largest_mean_error: Spread
-    largest_weight_error: Spread
-    bound_claimed_for_tasks: int
-    bound_below_data_diameter: int
-    bound: Spread
-    ratio: Spread
-    lipschitz: Spread | None
-
-
-@dataclass(frozen=True)
-class Broken:
-    """How many bounds: components after one step, and along the path."""
-
-    one_step: int
-    path: int
-
-    @property
-    def total(self) -> int:
-        """Both."""
-        return self.one_step + self.path
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """A step in all tasks: the line of a ledger with everything that was measured."""
-
-    line: Annotated[Record, Beside()]
-    setting: Setting
-    step: int
-    broken: Broken
-    one_step: OneStep
-    path: AllSteps
-    undefined_components: int
-    dying_components: int
-
-    @property
-    def said(self) -> str:
-        """In how many tasks the bound along the path says something."""
-        return f"{self.path.bound_below_data_diameter}/{self.setting.tasks}"
-
-    @property
-    def lipschitz(self) -> float | None:
-        """Median factor of the bound along the path."""
-        return self.path.lipschitz.median if self.path.lipschitz else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +45,12 @@ class Measurement:
         path_error: (B, L, K) ``|mu_hat_k - mu_k|_2`` between the two paths after each step.
         path_weight_error: (B, L, K). comparable: (B, L) neither path has lost a component by then.
         records: one a step.
+        em_covariances: (B, L + 1, ...) of EM. path_covariance_error: (B, L, K), of tied kinds (B, L, 1).
+        losses: what ends the paths, a step each. All three None of unit covariances.
     """
 
     problem: Problem
-    em: EMConstruction
+    em: AnyEM
     run: EMRun
     steps: list[StepComparison]
     bounds: PathBound
@@ -163,6 +60,9 @@ class Measurement:
     path_weight_error: Tensor
     comparable: Tensor
     records: list[StepRecord]
+    em_covariances: Tensor | None = None
+    path_covariance_error: Tensor | None = None
+    losses: list[PathLoss] | None = None
 
     @property
     def passed(self) -> bool:
@@ -171,7 +71,7 @@ class Measurement:
 
 
 def measure(
-    em: EMConstruction,
+    em: AnyEM,
     problem: Problem,
     dtype: torch.dtype,
     device: torch.device | str,
@@ -183,20 +83,33 @@ def measure(
     The data are first rounded to ``dtype``; both sides see the same numbers, and the reference works on them
     in float64.
     """
-    check = Check(SOURCE, seed, dtype)
+    kind = em.covariance_type
+    check = Check(SOURCE if kind == "unit" else em.construction.source, seed, dtype)
     seen = rounded(problem, dtype)
-    X, weights, means = seen.X, seen.weights, seen.means
-    run = em.run(X, weights, means, dtype=dtype, device=device, evaluation=evaluation)
-    path_weights, path_means = run.path_weights.cpu(), run.path_means.cpu()
-    data = StepData.uniform(X, weights, means, refreshed=False)
+    start = seen.weights, seen.means, seen.covariances
+    run = em.run(seen.X, *start, dtype=dtype, device=device, evaluation=evaluation)
+    path = _on_cpu(run)
+    data = StepData.uniform(seen.X, seen.weights, seen.means, False, seen.covariances, kind)
     masks = data.component_mask, data.n_features
-    bounds = path_bound(em, X, data.token_mask, path_weights, path_means, *masks, dtype, run.refreshed)
-    states = list(zip(path_weights.unbind(1), path_means.unbind(1), strict=True))
+    bounds = path_bound(
+        em,
+        seen.X,
+        data.token_mask,
+        path.weights,
+        path.means,
+        *masks,
+        dtype,
+        run.refreshed,
+        path_covariances=path.covariances,
+    )
+    states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
-        compare_step(em, X, states[t], states[t + 1], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
+        compare_step(em, seen.X, *states[t : t + 2], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])
         for t in range(run.steps)
     ]
-    reference = reference_path(X, path_weights[:, 0].double(), means, run.steps)
+    first = path.weights[:, 0].double(), seen.means
+    reference = reference_path(seen.X, *first, run.steps, seen.covariances, kind)
+    comparable, losses, covariance_error = _covariance_paths(em, seen.X, path, reference)
     result = Measurement(
         problem=problem,
         em=em,
@@ -205,13 +118,66 @@ def measure(
         bounds=bounds,
         em_weights=reference.weights,
         em_means=reference.means,
-        path_error=length(path_means.to(torch.float64) - reference.means)[:, 1:],
-        path_weight_error=(path_weights.to(torch.float64) - reference.weights).abs()[:, 1:],
-        comparable=reference.defined,
+        path_error=length(path.means.to(torch.float64) - reference.means)[:, 1:],
+        path_weight_error=(path.weights.to(torch.float64) - reference.weights).abs()[:, 1:],
+        comparable=comparable,
         records=[],
+        em_covariances=reference.covariances,
+        path_covariance_error=covariance_error,
+        losses=losses,
     )
-    shares = [Rounding.of(em, StepData.uniform(X, *states[t], refreshed=t > 0)) for t in range(run.steps)]
+    shares = [
+        Rounding.of(em, StepData.uniform(seen.X, s.weights, s.means, t > 0, s.covariances, kind))
+        for t, s in enumerate(states[:-1])
+    ]
     return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """The states of a run: (B, L + 1, K), (B, L + 1, K, d), (B, L + 1, ...) or None."""
+
+    weights: Tensor
+    means: Tensor
+    covariances: Tensor | None
+
+    def at(self, t: int) -> StepState:
+        """The state after t steps."""
+        return StepState(
+            self.weights[:, t],
+            self.means[:, t],
+            None if self.covariances is None else self.covariances[:, t],
+        )
+
+
+def _on_cpu(run: EMRun) -> _Path:
+    S = run.path_covariances
+    found = None if S is None else symmetric(S.cpu(), run.covariance_type)
+    return _Path(run.path_weights.cpu(), run.path_means.cpu(), found)
+
+
+def _covariance_paths(
+    em: AnyEM, X: Tensor, path: _Path, reference: EMPath
+) -> tuple[Tensor, list[PathLoss] | None, Tensor | None]:
+    """Where both paths can be compared (B, L), what ends them, the distance of covariances (B, L, ...)."""
+    kind, span = em.covariance_type, em.eigenvalues
+    if path.covariances is None or reference.covariances is None or span is None:
+        return reference.defined, None, None
+    layers_out = out_of_range(path.covariances, kind, span)
+    layers_have = ~layers_out.any(-1)
+    em_has, losses, comparable = torch.ones(len(X), dtype=torch.bool), [], []
+    for t in range(path.weights.shape[1] - 1):
+        state = reference.weights[:, t], reference.means[:, t], reference.covariances[:, t]
+        lost = Lost.of(reference_step(X, *state, kind), kind, span)
+        losses.append(PathLoss(lost.at(em_has), layers_out[:, t + 1] & layers_have[:, t, None]))
+        em_has = em_has & ~lost.tasks
+        layers_have[:, t + 1] &= layers_have[:, t]
+        comparable.append(em_has & layers_have[:, t])
+    return (
+        torch.stack(comparable, 1),
+        losses,
+        distance(path.covariances, reference.covariances, kind)[:, 1:],
+    )
 
 
 def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRecord:
@@ -224,25 +190,28 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
         m.path_weight_error[:, t] <= m.bounds.weight[:, t]
     )
     broken_path = int((held & ~path_kept).sum())
-    at_means = (bound.mean_instance / step.mean_error).masked_fill(~step.defined, torch.inf)
-    at_weights = (bound.weight_instance / step.weight_error).masked_fill(~step.defined, torch.inf)
-    pairs = (
-        (at_means, bound.mean_instance, step.mean_error),
-        (at_weights, bound.weight_instance, step.weight_error),
-    )
-    ratio, limit, error = min(pairs, key=lambda pair: float(pair[0].min()))
+    if m.path_covariance_error is not None and m.bounds.covariance is not None:
+        kept = m.path_covariance_error[:, t] <= m.bounds.covariance[:, t]
+        broken_path += int((holds[:, None] & ~kept).sum())
+    ratios = [
+        ((limit / error).masked_fill(~at, torch.inf), limit, error) for limit, error, at in step.limits()[::2]
+    ]
+    ratio, limit, error = min(ratios, key=lambda found: float(found[0].min()))
     tightest = int(ratio.argmin())
     passed = broken_steps == 0 and broken_path == 0
     errors = m.path_error[:, t].amax(-1)[m.comparable[:, t]]
     claim = f"EM in attention, step {t + 1}, is within its bounds: {m.problem.label}"
     at = float(limit.flatten()[tightest]), float(error.flatten()[tightest])
-    line = check.record(claim, *at, len(m.problem.X), passed, _note(bound.undefined, bound.dying))
+    said = note(step, m.losses[t] if m.losses else None, m.em.eigenvalues)
+    line = check.record(claim, *at, len(m.problem.X), passed, said)
     largest = m.bounds.mean[:, t].amax(-1)
     return StepRecord(
         line,
         Setting(
             *(m.problem.name, *m.problem.sizes, m.problem.start, len(m.problem.X), m.run.steps),
-            *(m.em.radius, m.em.floor, m.em.pieces.total // 3, m.em.pieces),
+            *(m.em.radius, m.em.floor, pieces_mean(m.em), m.em.pieces),
+            covariance_type=None if m.em.eigenvalues is None else m.em.covariance_type,
+            eigenvalues=m.em.eigenvalues,
         ),
         t + 1,
         Broken(broken_steps, broken_path),
@@ -254,6 +223,7 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
             instance_ratio=Spread.of(step.ratio()),
             apriori_ratio=Spread.of((bound.mean_apriori / step.mean_error)[step.defined]),
             rounding_part=rounding,
+            **_covariances_of(step),
         ),
         AllSteps(
             largest_mean_error=Spread.of(errors),
@@ -263,27 +233,28 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
             bound=Spread.of(largest[informative]),
             ratio=Spread.of((largest / m.path_error[:, t].amax(-1))[informative]),
             lipschitz=Spread.of(m.bounds.lipschitz[:, t][holds]) if t else None,
+            largest_covariance_error=None
+            if m.path_covariance_error is None
+            else Spread.of(m.path_covariance_error[:, t].amax(-1)[m.comparable[:, t]]),
         ),
-        undefined_components=int(bound.undefined.sum()),
-        dying_components=int(bound.dying.sum()),
+        undefined_components=int((bound.undefined | step.lost.empty).sum()),
+        dying_components=int(step.dying.sum()),
+        singular_components=int(step.lost.singular.sum()),
+        outside_components=int(step.lost.outside.sum()),
     )
 
 
-def _note(undefined: Tensor, dying: Tensor) -> str:
-    parts = []
-    if bool(undefined.any()):
-        parts.append(f"EM is 0/0 for {int(undefined.sum())} component(s): {_places(undefined)}; not compared")
-    if bool(dying.any()):
-        parts.append(
-            f"{int(dying.sum())} dying component(s), W_k near N x floor: {_places(dying)}; "
-            "the floor holds over 1 % of its mass and can decide the error"
-        )
-    return "; ".join(parts)
-
-
-def _places(mask: Tensor) -> str:
-    places = [f"task {task} k={k}" for task, k in mask.nonzero().tolist()]
-    return ", ".join(places[:3]) + (f", and {len(places) - 3} more" if len(places) > 3 else "")
+def _covariances_of(step: StepComparison) -> dict[str, Spread]:
+    """What a step says of covariances; nothing of unit ones."""
+    error, bound, at = step.covariance_error, step.bound, step.covariances_defined
+    if error is None or bound.covariance_instance is None or bound.covariance_apriori is None:
+        return {}
+    return {
+        "covariance_error": Spread.of(error[at]),
+        "covariance_bound": Spread.of(bound.covariance_instance[at]),
+        "covariance_apriori_bound": Spread.of(bound.covariance_apriori[at]),
+        "covariance_ratio": Spread.of((bound.covariance_instance / error)[at]),
+    }
 
 
 def _diameter(X: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import torch
 
 from baselines.starts import STARTS
 from console.errors import BadInputError
-from console.options import in_open_unit
+from console.options import as_typed, in_open_unit
 from constructions.em.shared import LARGEST_RADIUS
+from constructions.em.tasks import COVARIANCE_TYPES, CovarianceType, Range
 from verify.engine import options
 
 
@@ -34,6 +36,8 @@ class Options(options.Options):
     max_components: int | None
     standardise: bool | None
     pca: int | None
+    covariance: CovarianceType = "unit"
+    eigenvalues: Range | None = None
 
     def __post_init__(self) -> None:
         smallest, name = torch.finfo(self.dtype).tiny, str(self.dtype).removeprefix("torch.")
@@ -42,6 +46,39 @@ class Options(options.Options):
         in_open_unit("floor", self.floor)
         if self.radius is not None and not 0 < self.radius <= LARGEST_RADIUS:
             raise BadInputError(f"--radius {self.radius:g}: it is positive and at most {LARGEST_RADIUS:g}")
+        if self.eigenvalues is not None and self.covariance == "unit":
+            raise BadInputError(
+                f"--eigenvalues {as_typed(f'{end:g}' for end in self.eigenvalues)}: unit ones "
+                f"are 1; --covariance is one of {', '.join(COVARIANCE_TYPES[1:])}"
+            )
+
+
+def covariance_named(text: str) -> CovarianceType:
+    """A kind of covariance.
+
+    Raises:
+        BadInputError: none that there is.
+    """
+    if text not in COVARIANCE_TYPES:
+        raise BadInputError(f"--covariance {text}: it is one of {', '.join(COVARIANCE_TYPES)}")
+    return text
+
+
+def eigenvalues_named(text: str | None) -> Range | None:
+    """``"0.01,100"`` as the range of eigenvalues.
+
+    Raises:
+        BadInputError: not two numbers, ``0 < low <= high`` and finite.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise BadInputError(f"--eigenvalues {text}: two numbers are needed, as in 0.01,100") from None
+    if not 0 < low <= high < math.inf:
+        raise BadInputError(f"--eigenvalues {text}: 0 < LOW <= HIGH are needed, both finite")
+    return Range(low, high)
 
 
 def starts_named(text: str | None) -> list[str] | None:

@@ -1,8 +1,7 @@
-"""A person's data for EM: files and bundled data sets, as they are or treated, and a start from JSON."""
+"""A person's data for EM: files and bundled data sets, as they are or treated."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,38 +91,3 @@ def _treated(name: str, X: Array, standardise: bool, pca: int | None, n_classes:
         X = PCA(pca, svd_solver="full").fit_transform(X)
         done.append(f"reduced to {pca} principal components")
     return UserData(name, torch.tensor(X, dtype=torch.float64), ", ".join(done) or "as given", n_classes)
-
-
-def load_init(path: Path) -> tuple[Tensor, Tensor]:
-    """``{"weights": [K], "means": [K][d]}`` as tensors; a whole results.json works too (its EM estimate).
-
-    Raises:
-        BadInputError: not such a file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
-        raise BadInputError(f"--init {path}: not a readable JSON file ({problem})") from None
-    if isinstance(content, dict) and isinstance(content.get("estimates"), dict):
-        content = content["estimates"].get("em")
-        if content is None:
-            raise BadInputError(f"--init {path}: that run ended without an estimate; name another start")
-    if not isinstance(content, dict) or not {"weights", "means"} <= content.keys():
-        raise BadInputError(
-            f"--init {path}: needs an object with 'weights' (K numbers) and 'means' (K rows of d)"
-        )
-    try:
-        weights = torch.tensor(content["weights"], dtype=torch.float64)
-        means = torch.tensor(content["means"], dtype=torch.float64)
-    except (TypeError, ValueError, OverflowError) as problem:
-        raise BadInputError(f"--init {path}: weights and means must be numbers ({problem})") from None
-    for name, values in (("weights", weights), ("means", means)):
-        if not bool(values.isfinite().all()):
-            bad = float(values[~values.isfinite()][0])
-            raise BadInputError(f"--init {path}: {name} hold {bad}; every value must be finite")
-    if weights.ndim != 1 or means.ndim != 2 or len(weights) != len(means) or len(weights) == 0:
-        shapes = f"{tuple(weights.shape)} and {tuple(means.shape)}"
-        raise BadInputError(
-            f"--init {path}: weights and means have shapes {shapes}; (K,) and (K, d) are needed"
-        )
-    return weights, means

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from constructions.em.pieces import Split, apriori_rho
+from constructions.em.pieces import Pieces, Split, apriori_rho
+from constructions.em.run import StepState
+from constructions.em.tasks import Range
 from constructions.em.weights import em_construction
 from constructions.language.structured.evaluation import Evaluation
 from verify.em.compare import compare_step
@@ -31,7 +33,8 @@ class SweepPoint:
     """One step from the same refreshed state with one number of pieces.
 
     Attributes:
-        problem, pieces, split: what was run. rho: the number on which the a-priori bound depends.
+        problem, pieces, split: what was run. rho: the number on which the a-priori bound depends; NaN for
+            kinds other than unit, of which there is none.
         error, instance, apriori: medians over components with overlap. components: how many those are.
     """
 
@@ -53,21 +56,32 @@ def sweep(
     radius: float,
     dtype: torch.dtype,
     evaluation: Evaluation = "dense",
+    eigenvalues: Range | None = None,
 ) -> list[SweepPoint]:
-    """One refreshed step from the problem's start for every number of pieces."""
+    """One refreshed step from the problem's start for every number of pieces.
+
+    ``eigenvalues`` of kinds other than unit, whose functions share pieces equally.
+    """
     seen, points = rounded(problem, dtype), []
     dim, components, _ = problem.sizes
     for count in pieces:
-        em = em_construction(dim, components, 1, count, floor, radius, split)
-        parts = seen.X, seen.weights, seen.means
-        run = em.run(*parts, dtype=dtype, refreshed=True, evaluation=evaluation)
-        after = run.path_weights[:, 1], run.path_means[:, 1]
-        comparison = compare_step(em, seen.X, (run.path_weights[:, 0], seen.means), after, True, dtype)
+        parts = dim, components, 1, count, floor, radius
+        em = (
+            em_construction(*parts, split)
+            if eigenvalues is None
+            else em_construction(*parts, covariance_type=problem.covariance_type, eigenvalues=eigenvalues)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        )
+        start = seen.weights, seen.means, seen.covariances
+        run = em.run(seen.X, *start, dtype=dtype, refreshed=True, evaluation=evaluation)
+        S = run.path_covariances
+        after = StepState(run.path_weights[:, 1], run.path_means[:, 1], None if S is None else S[:, 1])
+        before = StepState(run.path_weights[:, 0], *start[1:])
+        comparison = compare_step(em, seen.X, before, after, True, dtype)
         resp, bound = run.path_responsibilities[:, 0].to(torch.float64), comparison.bound
         counted = comparison.defined & ((resp * (1 - resp)).sum(-1) >= OVERLAP)
         errors = comparison.mean_error, bound.mean_instance, bound.mean_apriori
         medians = (float(v[counted].median()) for v in errors)
-        rho = apriori_rho(em.pieces, floor, radius, dim)
+        rho = apriori_rho(em.pieces, floor, radius, dim) if isinstance(em.pieces, Pieces) else math.nan
         points.append(SweepPoint(problem.label, count, split, rho, *medians, components=int(counted.sum())))
     return points
 

@@ -27,6 +27,22 @@ COLUMNS = (
     ("bounds", "broken.total"),
 )
 
+COVARIANCE_LEGEND = (
+    "error: largest mean error of a task against the EM path from the same start, median. bound/err, least: "
+    "instance bound of one step over its error, median and smallest. a-priori: the bound uniform over data, "
+    "over the error. path: the bound on all steps so far, over the error, in the tasks (of all) for which it "
+    "is below the diameter of the data; it uses no contraction, so it grows from step to step. cov, cov b/e, "
+    "least: error, and bound of one step over its error, of the covariances (Frobenius norm; of diagonal ones "
+    "the length of the difference of variances). round64: the rounding part of the one-step bound of a mean."
+)
+COVARIANCE_COLUMNS = (
+    *COLUMNS[:3],
+    *COLUMNS[4:9],
+    *(("cov", "path.largest_covariance_error.median"), ("cov b/e", "one_step.covariance_ratio.median")),
+    *(("least", "one_step.covariance_ratio.min", 4), COLUMNS[-3], COLUMNS[-1]),
+)
+"""Of kinds other than unit."""
+
 
 def print_results(
     console: Console,
@@ -36,15 +52,16 @@ def print_results(
 ) -> None:
     """A table a problem (first, second and last step; the page has them all), slopes, splits, the verdict."""
     widen(console)
+    unit = measurements[0].em.covariance_type == "unit"
     for label, group in grouped(measurements, lambda m: m.problem.label).items():
         shown = [m.records[i] for m in group for i in sorted({0, min(1, m.run.steps - 1), m.run.steps - 1})]
         title = f"{label}: distance between the means of EM and of the layers"
-        print_rows(console, title, COLUMNS, shown)
-    console.print(LEGEND, style="dim")
+        print_rows(console, title, COLUMNS if unit else COVARIANCE_COLUMNS, shown)
+    console.print(LEGEND if unit else COVARIANCE_LEGEND, style="dim")
     for (name, note), places in sorted(_notes(measurements).items()):
         where = "; ".join(f"{pieces} pieces, step {steps}" for pieces, steps in places.items())
         console.print(f"{name}: {note} ({where})", markup=False)
-    for name, slope in slopes(best).items():
+    for name, slope in slopes(best or equal).items():
         console.print(f"slope of log error over log pieces, {name}: {slope.slope:.2f}")
     _print_splits(console, best, equal)
     print_verdict(console, all(m.passed for m in measurements), "every bound held", "A BOUND IS BROKEN")

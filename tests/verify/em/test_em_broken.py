@@ -16,7 +16,7 @@ from commands import (
     without_log_count,
 )
 
-import verify.em.command as command
+import verify.em.asked as command
 import verify.em.measure as em_measure
 from constructions.language.rounding import unit_roundoff
 from verify.em_construction import app
@@ -26,9 +26,9 @@ U = unit_roundoff(torch.float64)
 # ---- a broken bound is found
 
 
-def shrunk(name, *arguments):
+def shrunk(name, *arguments, **named):
     """The bounds of a path with one of them set to 0."""
-    bounds = em_measure_path_bound(*arguments)
+    bounds = em_measure_path_bound(*arguments, **named)
     if name == "path":
         return dataclasses.replace(bounds, mean=torch.zeros_like(bounds.mean))
     steps = [
