@@ -209,7 +209,14 @@ class _Step:
         mean = self._average(lambda k: data.X - exact.means[:, k, None], self.centre, None) + self.centre
         # Another float64 evaluation of the exact mean may be off by as much again.
         mean = mean + 2 * self.pooling * largest_norm(data) + self.centre + self._lost(largest_norm(data))
+        mean = mean + self._replaced()
         return mean, self.weight_bound(), self._covariances(mean)
+
+    def _replaced(self) -> Tensor:
+        """(B, K) rounding where dense weights clear an old mean and write the new one, in one sum of both."""
+        if self.dtype is None or isinstance(self.em, MatrixEM):
+            return torch.zeros_like(self.exact.mass)  # E has cleared it
+        return 4 * unit_roundoff(self.dtype) * (length(self.data.means) + largest_norm(self.data))
 
     def weight_bound(self) -> Tensor:
         """(B, K) of ``|pi_hat_k - pi_k|``."""
@@ -352,7 +359,7 @@ class _Step:
         share = torch.where(misplaced.isfinite() & (rho <= MOST_MOVED), misplaced / (1 + misplaced), 1.0)
         moved = torch.tanh(rho / 4) + share
         X, D = largest_norm(data), box_diagonal(data)
-        mean = D * moved + 2 * self.pooling * X + 2 * self.centre + self._lost(X)
+        mean = D * moved + 2 * self.pooling * X + 2 * self.centre + self._lost(X) + self._replaced()
         entry = torch.expm1((wrong + at_points).clamp_max(MOST_MOVED)) * w
         entry = torch.where(real, torch.where(unknown, 1.0, entry), 0.0).sum(-1) / data.samples
         weight = entry * (1 + self.pooling) + self.pooling * exact.weights + 2 * self.underflow

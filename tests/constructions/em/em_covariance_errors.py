@@ -10,7 +10,7 @@ averages  E_k weighs the points by e^f(r): its logarithm is off by V_ik, v_ik + 
           error of the chords of log. With the shares p_i of r, E' h - E h = sum p_i (e^V_i - 1)(h_i - E h) /
           sum p_i e^V_i, so it is off by at most sum a_i |h_i - E h| / (1 - sum a_i), a_i = p_i expm1(V_i).
           Points with r below the floor weigh at most the floor: N floor / sum_i r_ik of the span of h more.
-          Its sum adds gamma_T of the largest.
+          Its sum adds gamma_T of the largest. Clearing and writing a mean is one sum of both.
 diagonal  s = E[(x - m)^2] - (mu - m)^2; squares g err by rel t^2 + least^2/4, and are (1 + q) max|t| + least
           Lipschitz, q the ratio of two knots. Gates add 2 gamma_3 (2 B + size).
 full      With c = mu: S'_ab - S_ab = (E' - E)[(x-c)_a (x-c)_b] - (mu'-c)_a (mu'-c)_b.
@@ -91,7 +91,8 @@ def step_tolerance(
     average = Average(r / r.sum(0), V + approximate * em.log_resp.approximation_error, below, soft + 4 * u)
 
     gate = 2 * gamma(3, u)
-    means = average.error(task.X[:, None])
+    # Dense weights clear the old mean and add the new one in one sum.
+    means = average.error(task.X[:, None]) + 4 * u * (task.means.abs() + task.X.abs().amax(0))
     if isinstance(em, VarianceEM):
         covariances = _variances(em, task, dtype, approximate, average, means, weights)
     else:

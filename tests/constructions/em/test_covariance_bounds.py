@@ -119,6 +119,21 @@ def test_the_bounds_are_near_the_errors(kind: CovarianceType) -> None:
     assert max(statistics.median(column) for column in zip(*ratios, strict=True)) < 50
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_that_comes_from_far_to_one_point(kind: CovarianceType, dtype: torch.dtype) -> None:
+    """All points are one, near 0, and so is the mean, exactly; dense weights replace an old mean of 11 in a
+    sum of both. The reference has no error to hide behind."""
+    for seed in range(3):
+        near = make_task(kind, 2, 2, 6, seed, condition=1.0)
+        X = (1e-3 * near.X[:1]).repeat(6, 1)
+        task = Task(kind, X, near.weights, 11 + near.means.sigmoid(), 90 * near.covariances).rounded(dtype)
+        run = construction(kind, 5, 4, 32).run(*task.parts, dtype=dtype, evaluation="dense")
+        error = (run.path_means[1].double() - task.X[0]).norm(dim=-1)
+        assert (error <= bound_of(task, 32, dtype).mean_instance[0]).all()
+        assert (error <= bound_of(task, 32, dtype).mean_apriori[0]).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_path_is_outside_its_bounds(kind: CovarianceType) -> None:
     """Three steps of components that are apart, where the bound claims something to the end."""
