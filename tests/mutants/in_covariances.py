@@ -128,7 +128,7 @@ COVARIANCES: tuple[Mutant, ...] = (
     Mutant(
         "keys of E that are hidden by too little",
         MATRICES,
-        "hide=above(2 * farthest + 2000)",
+        "hide=above(2 * farthest + max_dim * max(math.log(high), 0.0) + 2000)",
         "hide=above(farthest / 4)",
         (HIDE,),
         "a far point reads the leading rows alone",
