@@ -9,7 +9,8 @@ the layers' mean, u their weights, g the error of the squares (0 for matrices) a
 
     S_hat_k - S'_k = E_u[o + g(x - mu_k) - g(t)] - D D^T - (g(t + D) - g(t))
 
-A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md.
+A tied covariance is the average of these weighted by pi. Proofs: paper_notes/theorem_1_covariances.md,
+lemmas D and F.
 """
 
 from __future__ import annotations

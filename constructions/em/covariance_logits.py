@@ -6,7 +6,7 @@ the layers in place of the exact ones; what is left unknown about them is
     S       by how much constants of two components may differ: chords of log pi and of log det
     delta   (B, K, N) everything that rounds, and the convergence of 1/p in the sweeps
 
-Derivations: paper_notes/theorem_1_covariances.md, lemmas 2 and 6.
+Derivations: paper_notes/theorem_1_covariances.md, lemmas C, E and F.
 """
 
 from __future__ import annotations

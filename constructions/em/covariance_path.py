@@ -10,8 +10,8 @@ averages: parameters that are off by (dlog pi, dmu, dS), the latter two against 
 move the logit of point i by at most ``dlog pi + ((a_i + m)^2 / (1 - r) - a_i^2 - d log(1 - r)) / 2``, hence
 the responsibilities into an interval, and the averages as in lemma 4 with f = log.
 
-No contraction is used: the bound grows from step to step where EM's own error shrinks. Proofs:
-paper_notes/theorem_1_covariances.md.
+No contraction is used: the bound grows from step to step where EM's own error shrinks. Proof:
+paper_notes/theorem_1_covariances.md, lemma G.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from constructions.em.covariance_step import CovarianceEM, exact_step, statistic
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
-from constructions.language.rounding import length
+from constructions.language.rounding import length, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +120,14 @@ def covariance_path(
 ) -> CovariancePath:
     """Along weights (B, L + 1, K), means and covariances of a constructed path.
 
-    Two starts whose weights differ by a factor are one start to EM.
+    Two starts whose weights differ by a factor are one start to EM; what rounds in dividing by their sum
+    counts.
     """
     weights, means, covariances = (part.to(torch.float64) for part in path)
     nothing = torch.zeros_like(weights[:, 0])
-    total, plain = [Off(nothing, nothing, nothing)], [Off(nothing, nothing, nothing)]
+    # A run divides the weights by their rounded sum: each is off by u of itself, beside a factor.
+    divided = nothing if refreshed else 2 * unit_roundoff(dtype) * weights[:, 0]
+    total, plain = [Off(divided, nothing, nothing)], [Off(nothing, nothing, nothing)]
     steps, holds = [], []
     alive = torch.ones(len(X), dtype=torch.bool, device=X.device)
     for t in range(weights.shape[1] - 1):

@@ -6,6 +6,8 @@ M   attending with score log r_jk weighs point j by r_jk / sum_j r_jk; a plain a
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from constructions.em.tasks import Range
@@ -39,11 +41,12 @@ def check_floor_and_radius(floor: float, radius: float) -> None:
 def largest_number(max_dim: int, radius: float, eigenvalues: Range) -> float:
     """What no weight and no number of a step exceeds while covariances lie in the range.
 
-    ``16 d R^2 / low`` is above every score and what lowers it, ``8 high^2 / low`` above the sweeps with their
-    scale below ``2 high``, ``2 / low^2`` above the slopes of 1/x.
+    ``16 d R^2 / low + 2 d log high`` is above every score and what lowers it, ``8 high^2 / low`` above the
+    sweeps with their scale below ``2 high``, ``2 / low^2`` above the slopes of 1/x.
     """
     low, high = eigenvalues
-    return max(16 * max_dim * radius * radius / low + 4000, 8 * high * high / low, 2 / low / low, 2 * high)
+    scores = 16 * max_dim * radius * radius / low + 4000 + 2 * max_dim * max(math.log(high), 0.0)
+    return max(scores, 8 * high * high / low, 2 / low / low, 2 * high)
 
 
 def eigenvalue_range(eigenvalues: tuple[float, float], max_dim: int, radius: float) -> Range:

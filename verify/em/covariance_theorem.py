@@ -60,6 +60,9 @@ class EMWithCovariances(Theorem[CovarianceTask]):
         self.kind: Kind = kind
         self.name = f"EM with {kind.replace('_', ' ')} covariances in attention, {LAYERS[kind]}"  # pyright: ignore[reportAttributeAccessIssue]
         self.key = f"em-{kind.replace('_', '-')}"  # pyright: ignore[reportAttributeAccessIssue]
+        if kind in ("tied", "full"):
+            reason = "of a pair whose score is never negative, as that of a pivot, one head does nothing"
+            self.without = {"the_bounds_tell_a_missing_head": reason}  # pyright: ignore[reportAttributeAccessIssue]
         self.source = MATRICES if kind in ("tied", "full") else VARIANCES  # pyright: ignore[reportAttributeAccessIssue]
 
     @property

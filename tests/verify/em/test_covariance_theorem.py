@@ -6,7 +6,7 @@ from verify.em.covariance_theorem import DIAGONAL, FULL, SPHERICAL, TIED, TIED_S
 from verify.engine.conformance import conformance
 
 TestDiagonal = conformance(DIAGONAL)
-TestFull = conformance(FULL)
+TestFull = pytest.mark.slow(conformance(FULL))
 TestSpherical = pytest.mark.slow(conformance(SPHERICAL))
 TestTiedSpherical = pytest.mark.slow(conformance(TIED_SPHERICAL))
 TestTied = pytest.mark.slow(conformance(TIED))
