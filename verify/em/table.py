@@ -31,10 +31,10 @@ COVARIANCE_LEGEND = (
     "error: largest mean error of a task against the EM path from the same start, median. bound/err, least: "
     "instance bound of one step over its error, median and smallest. a-priori: the bound uniform over data, "
     "over the error. path: the bound on all steps so far, over the error, in the tasks (of all) for which it "
-    "is below the diameter of the data; it uses no contraction, so it grows from step to step. cov, cov b/e, "
-    "least: error, and bound of one step over its error, of the covariances (Frobenius norm; of diagonal "
-    "ones the length of the difference of variances). round64: the rounding part of the one-step bound of a "
-    "mean."
+    "is below the diameter of the data; it uses no contraction, so it grows from step to step. cov, "
+    "cov b/e, least: error, and bound of one step over its error, of the covariances (Frobenius norm; of "
+    "diagonal ones the length of the difference of variances). round64: the rounding part of the one-step "
+    "bound of a mean."
 )
 COVARIANCE_COLUMNS = (
     *COLUMNS[:3],
