@@ -203,7 +203,7 @@ VERIFY: tuple[Mutant, ...] = (
     ),
     Mutant(
         "90th percentile of the rest",
-        "verify/em/measure.py",
+        "verify/em/records.py",
         "(0.0, 0.5, 0.9, 1.0)",
         "(0.0, 0.5, 0.1, 1.0)",
         ("tests/verify/test_check_terms.py::test_the_spread_of_eleven_numbers",),
@@ -272,8 +272,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "error of a mean by its largest coordinate",
         "verify/em/compare.py",
-        "mean_error = length(after[1].to(torch.float64) - reference.means)",
-        "mean_error = (after[1].to(torch.float64) - reference.means).abs().amax(-1)",
+        "mean_error=length(end.means.to(torch.float64) - reference.means)",
+        "mean_error=(end.means.to(torch.float64) - reference.means).abs().amax(-1)",
         ("tests/verify/test_check_terms.py::test_the_error_of_a_mean_is_a_euclidean_length",),
         "the bound is of the Euclidean length",
     ),
