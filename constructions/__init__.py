@@ -6,9 +6,10 @@ from constructions.em.unit import EMConstruction
 from constructions.em.weights import em_construction
 from constructions.language import curves
 from constructions.language.assembly import AssemblyError, Construction, Layer
+from constructions.language.gates import pick, place
 from constructions.language.heads import HeadSum, ReluHead, SoftmaxHead, linear_pair
 from constructions.language.hypotheses import HypothesisError
-from constructions.language.mlp import apply, clear, copy, move, pick, place
+from constructions.language.mlp import apply, clear, copy, move
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, uniform
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot, key_only

@@ -81,7 +81,7 @@ def resources(sizes: list[int], count: int, targets: list[float], out: Path) -> 
         "gallery_header": GALLERY_HEADER,
         "gallery": gallery,
     }
-    em, relu, _, softmax, _ = tables.values()
+    em, _, relu, _, softmax, _ = tables.values()
     return report.write(console, results, [_parameters([em, relu, softmax], sizes, targets)], page)
 
 

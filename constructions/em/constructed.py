@@ -91,11 +91,15 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
         Raises:
             HypothesisError: data outside the theorem's hypotheses.
         """
+        self._check_dtype(dtype)
         sizes, kind = (self.max_dim, self.max_components), self.covariance_type
-        if self.eigenvalues is not None:
-            check_numbers(self.max_dim, self.radius, self.eigenvalues, dtype)
         tasks = gather_tasks(X, weights, means, *sizes, dtype, device, covariances, kind)
         return check_hypotheses(tasks, self.radius, self.floor, self.eigenvalues, refreshed)
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        """Refuse a dtype in which the layers cannot run."""
+        if self.eigenvalues is not None:
+            check_numbers(self.max_dim, self.radius, self.eigenvalues, dtype)
 
     def check(
         self,

@@ -27,23 +27,29 @@ from constructions.em.averages import (
     expanded_numerator,
     responsibility_range,
 )
-from constructions.em.covariance_logits import (
-    Logits,
+from constructions.em.covariance_logits import Logits, matrix_logits, variance_logits
+from constructions.em.covariance_rounding import (
+    average_rounding,
+    covariance_rounding,
     gate_error,
     largest_norm,
-    matrix_logits,
+    lost,
+    most_terms,
     rounded_sum,
-    slope_bound,
     square_error,
-    square_rounding,
-    summed,
-    variance_logits,
-    variance_rounding,
+    underflow,
 )
-from constructions.em.covariance_step import CovarianceEM, ExactStep, exact_step, statistic, within_range
+from constructions.em.covariance_step import (
+    CovarianceEM,
+    ExactStep,
+    by_kind,
+    exact_step,
+    statistic,
+    within_range,
+)
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import DYING_FRACTION, StepBound
-from constructions.em.step_rounding import StepData, box_diagonal, sum_underflow
+from constructions.em.step_rounding import StepData, box_diagonal
 from constructions.em.variances import VarianceEM
 from constructions.language.rounding import gamma, length, unit_roundoff
 
@@ -113,13 +119,11 @@ class _Step:
         self.em, self.data, self.exact, self.dtype = em, data, exact, dtype
         self.logits = logits = _logits(em, data, dtype)
         real = data.token_mask[:, None]
-        most = 4 * data.X.shape[1] + 4 * em.max_dim * em.max_components + 10
+        most = most_terms(em, data)
         u = 0.0 if dtype is None else unit_roundoff(dtype)
         soft = 0.0 if dtype is None else gamma(most, u) + gamma(most, U64)
-        tokens = data.samples + em.max_dim * em.max_components
-        zero = torch.zeros_like(data.samples)
-        self.underflow = zero if dtype is None else sum_underflow(tokens, dtype)
-        self.pooling = 0.0 if dtype is None else gamma(most, u) + 2 * u * -math.log(em.floor)
+        self.underflow = underflow(em, data, dtype)
+        self.pooling = average_rounding(em, data, dtype)
         self.function = 0.0 if dtype is None else em.log_resp.rounding_error(dtype)
         # Relative error of the exact responsibilities as float64 has them, and of what follows from them.
         relative = logits.reference + torch.log1p(
@@ -228,8 +232,7 @@ class _Step:
         return torch.maximum(above, below) + pooled + 2 * own + 2 * self.underflow
 
     def _lost(self, size: Tensor) -> Tensor:
-        """(B, 1) what underflow takes from an average of values up to ``size``."""
-        return self.underflow * (size + self.data.dims)
+        return lost(self.em, self.data, self.dtype, size)
 
     def _covariances(self, mean: Tensor) -> Tensor:
         data, exact, em = self.data, self.exact, self.em
@@ -247,7 +250,9 @@ class _Step:
 
         off = self._statistic_error()
         found = self._average(offsets, off, beside) + 2 * off + (mean + self.centre).square()
-        return found + self._moved_square(mean) + shifted + self._covariance_rounding()
+        return (
+            found + self._moved_square(mean) + shifted + covariance_rounding(self.em, self.data, self.dtype)
+        )
 
     def _square_errors(self) -> tuple[list[Tensor], Tensor]:
         """k -> (B, N, D) ``g(x - mu_k) - g(t)``; and (B, K) what a float64 evaluation of it can be off by."""
@@ -258,12 +263,7 @@ class _Step:
         features = data.feature_mask[:, None]
 
         def g(t: Tensor) -> Tensor:
-            values = (square(t) - t.square()) * features
-            return (
-                values
-                if em.covariance_type == "diagonal"
-                else values.sum(-1, keepdim=True) / data.dims[:, None]
-            )
+            return by_kind(em, data, (square(t) - t.square()) * features)
 
         for k in range(self.exact.mass.shape[1]):
             old = data.means[:, k, None]
@@ -300,37 +300,6 @@ class _Step:
         summed = gamma(data.X.shape[1] + 20, U64) * (exact.shares * size).sum(-1) / total
         own = self._distance(lambda k: statistic(em, data, exact.means[:, k, None]) - exact.own[:, k, None])
         return self._pulled(own) + summed + self.centre.square()
-
-    def _covariance_rounding(self) -> Tensor:
-        """(B, 1) rounding of a covariance that the layers make; see lemma 6."""
-        em, data, dtype = self.em, self.data, self.dtype
-        if dtype is None:
-            return torch.zeros_like(data.samples)
-        if isinstance(em, VarianceEM):
-            held = variance_rounding(em, data, dtype)[:, :, 0]
-            size = held * data.dims.sqrt() if em.covariance_type == "diagonal" else held / data.dims
-            return size + self._differences(em, dtype) + self._lost(4 * largest_norm(data).square())
-        d = em.max_dim
-        X = largest_norm(data)
-        gates = d * (gate_error(em.bounds.second, dtype) + 2 * em.radius * gate_error(em.bounds.mean, dtype))
-        # E[x x^T] once, and mu mu^T twice and to second order.
-        products = (3 + self.pooling) * self.pooling * X.square() + rounded_sum(
-            d * d + 20, dtype
-        ) * 4 * X.square()
-        return products + 2 * gates + gate_error(em.bounds.mean, dtype) ** 2 * d + self._lost(X.square())
-
-    def _differences(self, em: VarianceEM, dtype: torch.dtype) -> Tensor:
-        """(B, 1) of the squares ``(x - mu)^2``: their hinges, and x and mu rounded beside each other."""
-        data, u = self.data, unit_roundoff(dtype)
-        span = (data.X.abs().amax((1, 2)) + data.means.abs().amax((1, 2)))[:, None]
-        n = data.X.shape[1]
-        average = gamma(4 * n + 10, u) + 2 * u * (math.log(n) - math.log(em.floor))
-        centre = 8 * average * span + gate_error(2.2 * em.max_components * em.radius, dtype)
-        moved = centre + gamma(4, u) * span
-        slope = slope_bound(em.functions.square, span + moved)
-        one = square_rounding(em.functions.square, span, dtype, summed(em)) + slope * moved
-        width = data.dims.sqrt() if em.covariance_type == "diagonal" else torch.ones_like(span)
-        return 2 * width * one
 
     def apriori(self) -> tuple[Tensor, Tensor, Tensor]:
         """The bounds from how far logits may be off, whatever the points (lemma 3)."""
@@ -369,7 +338,9 @@ class _Step:
         if isinstance(em, VarianceEM):
             far = D + length(exact.means - data.means)
             squares = 2 * square_error(em.functions.square, far) * data.dims
-        covariance = D.square() * moved + mean.square() + squares + self._covariance_rounding()
+        covariance = (
+            D.square() * moved + mean.square() + squares + covariance_rounding(self.em, self.data, self.dtype)
+        )
         return mean, weight, covariance + 2 * self._statistic_error()
 
     def pooled(self, of_components: Tensor) -> Tensor:
@@ -381,7 +352,7 @@ class _Step:
         S = (exact.weights[..., None] * exact.own).sum(1, keepdim=True)
         spread = length(exact.own - S) * data.component_mask
         terms = (exact.weights + weight) * torch.where(data.component_mask, of_components, 0.0)
-        rounding = 2 * rounded_sum(4 * data.X.shape[1] + 4 * em.max_dim * em.max_components + 20, self.dtype)
+        rounding = 2 * rounded_sum(most_terms(em, data) + 10, self.dtype)
         gates: Tensor | float = 0.0
         if isinstance(em, MatrixEM):  # of pi, which multiplies what each S_hat_k is
             sizes = torch.where(data.component_mask, length(exact.own) + of_components, 0.0)

@@ -18,12 +18,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.em.covariance_rounding import (
+    centre_gate,
+    gate_error,
+    rounded_sum,
+    slope_bound,
+    square_rounding,
+    summed,
+    variance_rounding,
+)
 from constructions.em.matrices import MatrixEM
-from constructions.em.scale_free import ScaleFree
 from constructions.em.step_rounding import StepData, sum_underflow
 from constructions.em.tasks import COVARIANCE_SHAPES
 from constructions.em.variances import VarianceEM
-from constructions.language.rounding import gamma, length, unit_roundoff
+from constructions.language.rounding import gamma, unit_roundoff
 from constructions.matrices.newton_error import reciprocal_error
 from constructions.matrices.sweep_error import sweep_gaps
 
@@ -48,56 +56,6 @@ class Logits:
     constant: Tensor
     delta: Tensor
     reference: Tensor
-
-
-def gate_error(bound: float, dtype: torch.dtype | None) -> float:
-    """``6 gamma_4 B``: of a number read behind a gate, ``relu(x + B e - B) - relu(-x + B e - B)``."""
-    return 0.0 if dtype is None else 6 * gamma(4, unit_roundoff(dtype)) * bound
-
-
-def rounded_sum(n: float, dtype: torch.dtype | None) -> float:
-    """``gamma_n`` of the dtype, 0 of exact arithmetic."""
-    return 0.0 if dtype is None else gamma(n, unit_roundoff(dtype))
-
-
-def summed(em: VarianceEM) -> int:
-    """How many squares one sum of hinges adds up: those of all coordinates for spherical kinds."""
-    return 1 if em.covariance_type == "diagonal" else em.max_dim
-
-
-def square_rounding(
-    square: ScaleFree, difference: Tensor, dtype: torch.dtype | None, count: int = 1
-) -> Tensor:
-    """Of the hinges of ``square`` at differences t of any shape: ``gamma_{n (H+8)} |t| slope``, n the count.
-
-    All open hinges add with one sign: their sum is at most ``|t| slope`` and so is that of ``c t_m``, with
-    the slope of the piece of t, at most ``max(least, 2 q |t|)`` for knots of ratio q; and the stored slopes,
-    each of float64, add ``4 M u_64`` of the same.
-    """
-    if dtype is None:
-        return torch.zeros_like(difference)
-    f = square.function
-    factor = gamma(count * (f.units + 8), unit_roundoff(dtype)) + 4 * f.pieces * U64
-    return factor * difference.abs() * slope_bound(square, difference)
-
-
-def slope_bound(square: ScaleFree, difference: Tensor) -> Tensor:
-    """The steepest that ``square`` is up to ``difference``."""
-    least, ratio = _first_and_ratio(square)
-    return torch.clamp(2 * ratio * difference.abs(), min=least)
-
-
-def square_error(square: ScaleFree, reach: Tensor) -> Tensor:
-    """The largest ``|square(t) - t^2|`` for ``|t| <= reach``, exact arithmetic."""
-    least, _ = _first_and_ratio(square)
-    low, high = square.relative_error
-    first = torch.minimum(least * reach, torch.full_like(reach, least**2 / 4 + abs(low) * least**2))
-    return max(-low, high) * reach.square() + first
-
-
-def _first_and_ratio(square: ScaleFree) -> tuple[float, float]:
-    knots = square.function.knots[square.function.anchor + 1 :]
-    return float(knots[0]), float((knots[1:] / knots[:-1]).max())
 
 
 def variance_logits(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -> Logits:
@@ -191,21 +149,18 @@ def _variance_rounding(
     average = gamma(4 * n + 10, u) + 2 * u * (math.log(n) + -math.log(em.floor))
     size = torch.maximum(data.X.abs().amax((1, 2)), data.means.abs().amax((1, 2)))[:, None, None]
     # A centre: K mu averaged over all tokens, behind a gate; after an M layer every copy is rounded apart.
-    widest = 1.0625 * em.max_components * em.radius
-    gate = gate_error(2 * widest, dtype) / data.components[:, :, None]
+    gate = centre_gate(em, dtype) / data.components[:, :, None]
     centre = (average + 4 * u) * size + gate + (4 * average * size if data.refreshed else 0.0)
     reach = (data.X.abs().amax(-1)[:, None] + data.means.abs().amax(-1)[:, :, None])[..., None]
     moved = centre[..., None] + gamma(4, u) * reach
     squares = f.square.scale * square_rounding(f.square, difference, dtype, summed(em))
     squares = squares + (slope_bound(f.square, difference.abs() + moved)) * moved
     found = (squares * data.feature_mask[:, None, None] * own).sum(-1) / 2
-    # 1/v: every hinge compares v with its knot beside a gate of the span of arguments.
-    shut = 2 * float(f.reciprocal.function.domain[1])
-    beside = 6 * gamma(5, u) * shut
+    # 1/v: every hinge is shut by its own knot, so its bias is 0 and v - t is rounded as without a gate. Open
+    # ones lie above v: sum c (t - v) <= 1/v and sum c t <= (1 + ratio) / v.
     ratio = float((f.reciprocal.function.knots[1:] / f.reciprocal.function.knots[:-1]).max())
-    near = torch.where(held > beside, held * beside * ratio**2 / (held - beside).square(), math.inf)
     stored = 4 * f.reciprocal.function.pieces * U64 * ratio
-    relative = 2 * u + near + gamma(f.reciprocal.function.units + 8, u) * 4 * ratio + stored
+    relative = torch.zeros_like(held) + 2 * u + gamma(f.reciprocal.function.units + 8, u) * 4 * ratio + stored
     if data.refreshed:
         relative = relative + 4 * ratio * _copies(em, data, dtype) / held
     relative = relative.amax(-1)[:, :, None]
@@ -226,25 +181,6 @@ def _copies(em: VarianceEM, data: StepData, dtype: torch.dtype) -> Tensor:
     X = data.X.abs().amax((1, 2))
     slope = slope_bound(em.functions.square, 2 * X * (1 + 6 * average))
     return variance_rounding(em, data, dtype) + (3 * slope * average * X * summed(em))[:, None, None]
-
-
-def variance_rounding(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -> Tensor:
-    """(B, 1, 1): bound on what rounds in a held variance that an M layer writes, whatever its size.
-
-    Averages of squares up to ``(4 R)^2`` a coordinate, a gate, a square and a difference.
-    """
-    if dtype is None:
-        return data.X.new_zeros(len(data.X), 1, 1)
-    u, n = unit_roundoff(dtype), data.X.shape[1]
-    average = gamma(4 * n + 10, u) + 2 * u * -math.log(em.floor)
-    span = data.X.abs().amax((1, 2)) + data.means.abs().amax((1, 2))
-    width = 1.0 if em.covariance_type == "diagonal" else float(em.max_dim)
-    largest = 2 * width * 1.0625 * em.max_dim * (2 * em.radius) ** 2
-    square = em.functions.square
-    moving = gamma(summed(em) * (square.function.units + 20), u) * 8
-    moving = moving * max(1.0, slope_bound(square, span.new_ones(1)).item() / 4)
-    average = average * (1 + max(square.relative_error[1], 0.0))
-    return ((average + moving) * width * span.square() + gate_error(largest, dtype))[:, None, None]
 
 
 def matrix_logits(em: MatrixEM, data: StepData, dtype: torch.dtype | None) -> Logits:
@@ -381,8 +317,3 @@ def _logits(
     delta = delta + 2 * (u + U64) * below + (reference if u else 0.0)
     delta = torch.where(present, delta, 0.0)
     return Logits(exact, aimed, constant, delta, torch.where(present, reference + 2 * U64 * below, 0.0))
-
-
-def largest_norm(data: StepData) -> Tensor:
-    """(B, 1) ``max_i |x_i|``; padding holds zeros."""
-    return length(data.X).amax(-1, keepdim=True)

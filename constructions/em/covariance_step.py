@@ -41,7 +41,11 @@ def statistic(em: CovarianceEM, data: StepData, centre: Tensor) -> Tensor:
     offset = (data.X - centre) * data.feature_mask[:, None]
     if isinstance(em, MatrixEM):
         return (offset[..., :, None] * offset[..., None, :]).flatten(-2)
-    squares = offset.square()
+    return by_kind(em, data, offset.square())
+
+
+def by_kind(em: VarianceEM, data: StepData, squares: Tensor) -> Tensor:
+    """(B, N, d) -> the same for diagonal covariances, (B, N, 1) their mean over coordinates for spherical."""
     return squares if em.covariance_type == "diagonal" else squares.sum(-1, keepdim=True) / data.dims[:, None]
 
 

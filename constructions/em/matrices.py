@@ -44,18 +44,9 @@ from constructions.em.tasks import Range, TaskBatch
 from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import apply_where, contract, pick, place
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import (
-    MLPPart,
-    apply,
-    apply_where,
-    clear,
-    contract,
-    copy,
-    move,
-    pick,
-    place,
-)
+from constructions.language.mlp import MLPPart, apply, clear, copy, move
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import unit_roundoff
@@ -366,15 +357,21 @@ class MatrixEM(ConstructedEM):
         found, d, K, t = self.resources(), self.max_dim, self.max_components, self.newton_steps
         rest = 7 if self.covariance_type == "tied" else 6
         entry = max(entry for entry, _ in found.norms.values())
+        heads, tokens, largest = self._in_words
         rows = (
             ("layers", f"{found.layers:,}", f"((t + 3) d0 + {rest}) L, t = {t}, L = {self.steps}"),
             ("layers stored", f"{len(self.construction.layers)}", "whatever d0 and L"),
-            ("heads a layer", f"{found.heads}", "whatever d, K and N"),
+            ("heads a layer", f"{found.heads}", heads),
             ("width", f"{found.width:,}", f"O(d0^2 + d0 K0), d0 = {d}, K0 = {K}"),
             ("hidden units", f"{found.hidden:,}", "O(d0^2 K0 + K0 M), M pieces a function"),
-            ("tokens", "N + K d", ""),
+            ("tokens", tokens, ""),
             ("parameters", f"{found.parameters:,}", "one block, whatever L"),
             ("of them not 0", f"{found.nonzeros:,}", ""),
-            ("largest weight", f"{entry:.3g}", "by which the scores of other keys are lowered"),
+            ("largest weight", f"{entry:.3g}", largest),
         )
         return text_table(("resource", "here", "formula"), rows)
+
+    @property
+    def _in_words(self) -> tuple[str, str, str]:
+        """Of the resource table: the number of heads, that of tokens, and what the largest weight is."""
+        return "whatever d, K and N", "N + K d", "by which the scores of other keys are lowered"

@@ -43,8 +43,8 @@ class EMRun:
         refreshed: how the start was read in, as given to :meth:`ConstructedEM.run`.
         evaluation: which way the weights were run, "structured" or "dense".
         path_covariances: (B, L + 1, ...), laid out as in scikit-learn; None of unit covariances.
-        in_range: (B, L + 1) whether all eigenvalues of covariances lie in the range that the construction is
-            built for. From the first step where they do not, the layers compute something else than EM.
+        in_range: (B, L + 1) whether all eigenvalues of covariances have lain, up to that state, in the range
+            that the construction is built for. Once they do not, the layers compute something else than EM.
     """
 
     weights: Tensor
@@ -80,7 +80,7 @@ class EMRun:
         if eigenvalues is not None:
             held = [state.covariances for state in path if state.covariances is not None]
             found = [spectrum(S, tasks, eigenvalues) for S in held]
-            in_range = torch.stack([eigenvalues.holds(*ends) for ends in found], 1)
+            in_range = torch.stack([eigenvalues.holds(*ends) for ends in found], 1).cumprod(1).bool()
             covariances = trimmed(torch.stack(held, 1), tasks.covariance_type, K, d)
         return cls(
             estimate[0][..., :K],

@@ -51,8 +51,7 @@ def squares(least: float, reach: float, pieces: int) -> ScaleFree:
     Raises:
         ValueError: ``pieces`` below 4 or not whole, unless ``0 < least < reach``.
     """
-    if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 4:
-        raise ValueError(f"pieces of square are {pieces!r}; a whole number, at least 4, is needed")
+    _check_pieces(pieces)
     right = geometric(least, reach, pieces // 2 - 1)
     knots = np.concatenate([-right[::-1], [0.0], right])
     return _centred(chords(curves.square, knots, anchor=len(right)), right)
@@ -74,5 +73,14 @@ def least_difference(low: float, pieces: int) -> float:
     """Where the knots of the squares begin: the first piece errs by at most ``low (4 / pieces)^2``.
 
     Its chord is off by at most ``least^2 / 4``, with ``least = 8 sqrt(low) / pieces``.
+
+    Raises:
+        ValueError: ``pieces`` below 4 or not whole.
     """
+    _check_pieces(pieces)
     return 8 * math.sqrt(low) / pieces
+
+
+def _check_pieces(pieces: int) -> None:
+    if isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 4:
+        raise ValueError(f"pieces of square are {pieces!r}; a whole number, at least 4, is needed")

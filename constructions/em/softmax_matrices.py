@@ -31,12 +31,11 @@ from dataclasses import dataclass
 import torch
 
 from constructions.em.matrices import MatrixEM, MatrixKind, MatrixPieces, matrix_construction
-from constructions.em.tasks import Range, TaskBatch, Tasks
+from constructions.em.tasks import Range, TaskBatch
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.scores import Score
 from constructions.language.stream import Block
 from constructions.language.structured.partitions import Tokens
-from constructions.language.tables import text_table
 from constructions.matrices.machine import above, check_range
 from constructions.matrices.softmax_form import softmax_form, with_sink
 from constructions.tensor_power.softmax_bounds import Heads, best_epsilon
@@ -135,43 +134,15 @@ class SoftmaxMatrixEM(MatrixEM):
         """A of a pair with this score."""
         return reach_of(self.scores, score)
 
-    def gather(
-        self,
-        X: Tasks,
-        weights: Tasks,
-        means: Tasks,
-        covariances: Tasks | None = None,
-        dtype: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-        refreshed: bool = False,
-    ) -> TaskBatch:
-        """As :meth:`ConstructedEM.gather`.
-
-        Raises:
-            HypothesisError: also another dtype than float64, where ``e^c`` leaves no digits.
-        """
-        if dtype != torch.float64:
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        if dtype != torch.float64:  # e^c leaves no digits
             raise HypothesisError(f"dtype is {dtype}; softmax attention alone takes float64")
-        return super().gather(X, weights, means, covariances, dtype, device, refreshed)
+        super()._check_dtype(dtype)
 
     def tokens(self, tasks: TaskBatch, refreshed: bool = False) -> Tokens:
         """As :meth:`MatrixEM.tokens`; the sink stands behind the points."""
         return with_sink(self.stream, super().tokens(tasks, refreshed), tasks.X.shape[1])
 
-    def resource_table(self) -> str:
-        """What the weights take, and the formula for it."""
-        found, d, K, t = self.resources(), self.max_dim, self.max_components, self.newton_steps
-        rest = 7 if self.covariance_type == "tied" else 6
-        entry = max(entry for entry, _ in found.norms.values())
-        rows = (
-            ("layers", f"{found.layers:,}", f"((t + 3) d0 + {rest}) L, t = {t}, L = {self.steps}"),
-            ("layers stored", f"{len(self.construction.layers)}", "whatever d0 and L"),
-            ("heads a layer", f"{found.heads}", f"2 p a product, p = {self.heads.pairs}"),
-            ("width", f"{found.width:,}", f"O(d0^2 + d0 K0), d0 = {d}, K0 = {K}"),
-            ("hidden units", f"{found.hidden:,}", "O(d0^2 K0 + K0 M), M pieces a function"),
-            ("tokens", "N + K d + 1", ""),
-            ("parameters", f"{found.parameters:,}", "one block, whatever L"),
-            ("of them not 0", f"{found.nonzeros:,}", ""),
-            ("largest weight", f"{entry:.3g}", "e^c alpha / (2 eps)"),
-        )
-        return text_table(("resource", "here", "formula"), rows)
+    @property
+    def _in_words(self) -> tuple[str, str, str]:
+        return f"2 p a product, p = {self.heads.pairs}", "N + K d + 1", "e^c alpha / (2 eps)"

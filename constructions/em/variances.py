@@ -42,8 +42,9 @@ from constructions.em.tasks import Range, TaskBatch
 from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import apply_where, contract, place
 from constructions.language.heads import SoftmaxHead
-from constructions.language.mlp import apply, apply_where, clear, contract, move, place, summed
+from constructions.language.mlp import apply, clear, move, summed
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.scores import dot
 from constructions.language.stream import Stream
@@ -188,12 +189,18 @@ def variance_construction(
     check_floor_and_radius(floor, radius)
     low, high = eigenvalue_range(eigenvalues, max_dim, radius)
     counts = pieces if isinstance(pieces, VariancePieces) else VariancePieces.each(pieces)
+    logs = floored_log(floor, counts.log_resp), floored_log(floor, counts.log_pi)
     top = high if kind == "diagonal" else max_dim * high  # v is up to d s
     top = top if top > low else 2 * low  # knots must increase
+    least = least_difference(low, counts.square)
+    if not least < 2 * radius:
+        raise ValueError(
+            f"eigenvalues from {low:g} on and the radius {radius:g}: no two coordinates are {least:g} apart, "
+            f"where the {counts.square} pieces of squares begin; more pieces or a lower range is needed"
+        )
     f = Functions(
-        floored_log(floor, counts.log_resp),
-        floored_log(floor, counts.log_pi),
-        squares(least_difference(low, counts.square), 2 * radius, counts.square),
+        *logs,
+        squares(least, 2 * radius, counts.square),
         reciprocals(low, top, counts.reciprocal),
         chords(curves.log, geometric(low, top, counts.log_variance), inputs=(0.0, 2 * top)),
     )
@@ -209,7 +216,6 @@ def variance_construction(
         layers=(*layers, pool_layer(s)) if kind == "tied_spherical" else tuple(layers),
         loops=steps,
     )
-    logs = f.log_resp, f.log_pi
     return VarianceEM(construction, floor, radius, *logs, kind, Range(low, high), counts, f)
 
 

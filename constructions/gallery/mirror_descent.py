@@ -40,9 +40,10 @@ from constructions.language import curves
 from constructions.language.arguments import check_number, check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.curves import Array, Curve
+from constructions.language.gates import pick
 from constructions.language.heads import SoftmaxHead
 from constructions.language.hypotheses import HypothesisError
-from constructions.language.mlp import apply, clear, pick
+from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.scores import dot, key_only
 from constructions.language.stream import Stream

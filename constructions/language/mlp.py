@@ -6,38 +6,14 @@ clearing are exact.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from constructions.language.curves import Array
+from constructions.language.gates import ApplyWhere, Gated
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.stream import Block
-
-Columns = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """Hidden units, each writing one column, and the constants they add.
-
-    Attributes:
-        reads, writes: (H,) column indices.
-        gains: (H,) entry of W_1. biases: (H,) entry of b_1. weights: (H,) entry of W_2.
-        offsets: column -> amount added to b_2.
-        second_reads, second_gains: (H,) a second column that each unit reads, or empty.
-    """
-
-    reads: Columns
-    writes: Columns
-    gains: Array
-    biases: Array
-    weights: Array
-    offsets: dict[int, float]
-    second_reads: Columns = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    second_gains: Array = field(default_factory=lambda: np.empty(0))
+from constructions.language.units import Units, check_scale
 
 
 @dataclass(frozen=True)
@@ -111,83 +87,6 @@ class Apply:
 
 
 @dataclass(frozen=True)
-class ApplyWhere:
-    """``write_(n, q) += sum_m factor_m by_(n, m) f(read_q)`` for ``by`` in {0, 1}.
-
-    Use :func:`apply_where`.
-    """
-
-    function: PiecewiseLinear
-    read: Block
-    by: Block
-    write: Block
-    factors: tuple[float, ...]
-
-    @property
-    def reads(self) -> tuple[Block, ...]:
-        """Blocks read."""
-        return (self.read, self.by)
-
-    @property
-    def writes(self) -> tuple[Block, ...]:
-        """Blocks written."""
-        return (self.write,)
-
-    @property
-    def clears(self) -> tuple[Block, ...]:
-        """No block."""
-        return ()
-
-    @property
-    def approximation_error(self) -> float:
-        """Largest error of one entry written where one entry of ``by`` is 1, in exact arithmetic."""
-        return max(map(abs, self.factors)) * self.function.approximation_error
-
-    @property
-    def shut(self) -> Array:
-        """(H,) B, which closes a hinge where ``by`` is 0: how far its knot and an argument may be apart.
-
-        Of a hinge that opens to the left B = t, if arguments begin at 0, and so its bias is 0: the gate costs
-        no rounding, however wide the range.
-        """
-        (low, high), f = self.function.inputs, self.function
-        return np.maximum(np.where(f.hinge_signs < 0, f.hinge_knots - low, high - f.hinge_knots), 0.0)
-
-    def units(self) -> list[Units]:
-        """``c relu(s (x - t) + B e - B)`` for every hinge, and ``relu(e)`` times the value at the anchor."""
-        f, m, w = self.function, len(self.factors), self.read.width
-        gates = np.repeat(np.array(self.by.columns), w)
-        n = self.by.width // m
-        writes = np.tile(np.array(self.write.columns).reshape(n, 1, w), (1, m, 1)).flatten()
-        reads = np.tile(np.array(self.read.columns), n * m)
-        factors = np.tile(np.repeat(np.array(self.factors), w), n)
-        entries = len(reads)
-        hinge = Units(
-            reads=np.repeat(reads, f.units),
-            writes=np.repeat(writes, f.units),
-            gains=np.tile(f.hinge_signs, entries),
-            biases=np.tile(-f.hinge_signs * f.hinge_knots - self.shut, entries),
-            weights=np.outer(factors, f.hinge_weights).flatten(),
-            offsets={},
-            second_reads=np.repeat(gates, f.units),
-            second_gains=np.tile(self.shut, entries),
-        )
-        anchor = Units(
-            reads=gates,
-            writes=writes,
-            gains=np.ones(entries),
-            biases=np.zeros(entries),
-            weights=factors * f.offset,
-            offsets={},
-        )
-        return [hinge, anchor]
-
-    def __str__(self) -> str:
-        by = self.by.name if len(self.factors) == 1 else f"({self.by.name} . factors)"
-        return f"{by} (x) {self.function}({self.read.name})"
-
-
-@dataclass(frozen=True)
 class Carry:
     """``write += scale * read`` exactly, then ``read`` set to 0 where it is in ``clears``.
 
@@ -222,82 +121,6 @@ class Carry:
     def __str__(self) -> str:
         scale = "" if self.scale == 1 else f"{self.scale:g} "
         return "0" if self.write is None else f"{scale}{self.read.name}"
-
-
-@dataclass(frozen=True)
-class Gated:
-    """``write_(n, q) += sum_m by_(n, m) read_(m, q)`` for ``by`` in {0, 1} and ``|read| <= bound``, exactly.
-
-    Entries are read where an entry of ``by`` is 1 and count as 0 where it is 0. Use :func:`pick`,
-    :func:`place` or :func:`contract`.
-    """
-
-    read: Block
-    by: Block
-    write: Block
-    bound: float
-
-    @property
-    def reads(self) -> tuple[Block, ...]:
-        """Blocks read."""
-        return (self.read, self.by)
-
-    @property
-    def writes(self) -> tuple[Block, ...]:
-        """Blocks written."""
-        return (self.write,)
-
-    @property
-    def clears(self) -> tuple[Block, ...]:
-        """No block."""
-        return ()
-
-    @property
-    def approximation_error(self) -> float:
-        """0: exact within the bound."""
-        return 0.0
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """How many n, m and q there are."""
-        return _sizes(self.read.width, self.by.width, self.write.width)
-
-    def units(self) -> list[Units]:
-        """``relu(x + B e - B) - relu(-x + B e - B)``: x at e = 1, and 0 at e = 0."""
-        n, m, w = self.sizes
-        reads = np.tile(np.array(self.read.columns), n)
-        gates = np.repeat(np.array(self.by.columns), w)
-        writes = np.tile(np.array(self.write.columns).reshape(n, 1, w), (1, m, 1)).flatten()
-        reads, gates, writes = (np.repeat(columns, 2) for columns in (reads, gates, writes))
-        signs = np.tile([1.0, -1.0], len(reads) // 2)
-        return [
-            Units(
-                reads=reads,
-                writes=writes,
-                gains=signs,
-                biases=np.full(len(reads), -self.bound),
-                weights=signs,
-                offsets={},
-                second_reads=gates,
-                second_gains=np.full(len(reads), self.bound),
-            )
-        ]
-
-    def __str__(self) -> str:
-        _, m, w = self.sizes
-        if w == 1:
-            product = f"<{self.by.name}, {self.read.name}>"
-        else:
-            product = f"{self.by.name} {'(x) ' if m == 1 else ''}{self.read.name}"
-        return f"{product} for |{self.read.name}| <= {self.bound:g}"
-
-
-def _sizes(read: int, by: int, write: int) -> tuple[int, int, int]:
-    """n, m, q of widths n m, m q and n q; not their sizes if these widths are none such."""
-    return tuple(
-        math.isqrt(max(first * second // third, 0))
-        for first, second, third in ((by, write, read), (by, read, write), (read, write, by))
-    )  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True)
@@ -373,30 +196,8 @@ def apply(
         )
     if minus is not None and set(read.columns) & set(minus.columns):
         raise ValueError(f"apply reads {read!r} less {minus!r}, which have columns in common")
-    _check_scale(scale)
+    check_scale(scale)
     return Apply(function, read, write, scale, (write,) if overwrite else (), minus)
-
-
-def apply_where(
-    function: PiecewiseLinear, read: Block, by: Block, write: Block, factors: tuple[float, ...] = (1.0,)
-) -> ApplyWhere:
-    """``write_(n, q) += sum_m factor_m by_(n, m) function(read_q)`` for ``by`` in {0, 1}.
-
-    It holds while ``read_q`` lies in the function's ``inputs``.
-
-    Raises:
-        ValueError: ``by`` not a multiple of the number of factors wide, ``write`` not as wide as that
-            multiple times ``read``; ``read`` and ``by`` with columns in common; a factor that is not finite.
-    """
-    if by.width % len(factors) or write.width != by.width // len(factors) * read.width:
-        raise ValueError(
-            f"apply_where reads {read!r} by {by!r} with {len(factors)} factors and writes {write!r}; "
-            f"its width must be {by.width} / {len(factors)} * {read.width}"
-        )
-    _check_apart("apply_where", read, by)
-    for factor in factors:
-        _check_scale(factor)
-    return ApplyWhere(function, read, by, write, factors)
 
 
 def summed(*parts: Apply | ApplyWhere | Carry | Gated) -> PartSum:
@@ -412,75 +213,8 @@ def move(read: Block, write: Block, scale: float = 1.0) -> Carry:
     """
     if read.width != write.width or read == write:
         raise ValueError(f"move needs two blocks of one width, got {read!r} and {write!r}")
-    _check_scale(scale)
+    check_scale(scale)
     return Carry(read, write, scale, (read,))
-
-
-def pick(read: Block, by: Block, write: Block, bound: float) -> Gated:
-    """``write_n += sum_k by_(n, k) read_k`` for ``by`` in {0, 1} and ``|read_k| <= bound``, exactly.
-
-    With ``write`` of width 1 it is the entry that ``by`` points at. It is a product of two parts of one
-    token, which attention cannot form; outside the bound it is wrong.
-
-    Raises:
-        ValueError: ``by`` not as wide as the product of the widths of ``write`` and ``read``, or with columns
-            of ``read``; a bound that is not positive and finite.
-    """
-    if by.width != write.width * read.width:
-        raise ValueError(
-            f"pick reads {read!r} by {by!r} and writes {write!r}; "
-            f"the width of by must be {write.width} * {read.width} = {write.width * read.width}"
-        )
-    return _gated("pick", read, by, write, bound)
-
-
-def place(read: Block, by: Block, write: Block, bound: float) -> Gated:
-    """``write_(k, q) += by_k read_q`` for ``by`` in {0, 1}^n and ``|read_q| <= bound``, exactly.
-
-    The outer product of two parts of one token, which attention cannot form. Outside the bound it is wrong;
-    where ``by`` is 0 it writes 0 for every ``|read_q| <= bound``.
-
-    Raises:
-        ValueError: ``write`` not as wide as the product of the widths of ``by`` and ``read``; ``read`` and
-            ``by`` with columns in common; a bound that is not positive and finite.
-    """
-    if write.width != by.width * read.width:
-        raise ValueError(
-            f"place reads {read!r} by {by!r} and writes {write!r}; "
-            f"its width must be {by.width} * {read.width} = {by.width * read.width}"
-        )
-    return _gated("place", read, by, write, bound)
-
-
-def contract(read: Block, by: Block, write: Block, bound: float) -> Gated:
-    """``write_(n, q) += sum_m by_(n, m) read_(m, q)`` for ``by`` in {0, 1} and ``|read| <= bound``, exactly.
-
-    Rows of a matrix within one token are picked: with n = 1 the row that ``by`` points at. The widths n m,
-    m q and n q say what n, m and q are. :func:`pick` is q = 1, :func:`place` m = 1.
-
-    Raises:
-        ValueError: widths that are no such products; ``read`` and ``by`` with columns in common; a bound that
-            is not positive and finite.
-    """
-    n, m, q = _sizes(read.width, by.width, write.width)
-    if (n * m, m * q, n * q) != (by.width, read.width, write.width):
-        raise ValueError(
-            f"contract reads {read!r} by {by!r} and writes {write!r}; "
-            "the widths must be m q, n m and n q for whole n, m, q"
-        )
-    return _gated("contract", read, by, write, bound)
-
-
-def _gated(name: str, read: Block, by: Block, write: Block, bound: float) -> Gated:
-    _check_apart(name, read, by)
-    if not 0 < bound < math.inf:
-        raise ValueError(f"{name}'s bound is {bound}; it must be positive and finite")
-    return Gated(read, by, write, bound)
-
-
-def _check_apart(name: str, read: Block, by: Block) -> None:
-    if set(read.columns) & set(by.columns):
-        raise ValueError(f"{name} reads {read!r} by {by!r}, which have columns in common; a unit reads two")
 
 
 def copy(read: Block, write: Block, scale: float = 1.0) -> Carry:
@@ -491,18 +225,13 @@ def copy(read: Block, write: Block, scale: float = 1.0) -> Carry:
     """
     if read.width != write.width or read == write:
         raise ValueError(f"copy needs two blocks of one width, got {read!r} and {write!r}")
-    _check_scale(scale)
+    check_scale(scale)
     return Carry(read, write, scale, ())
 
 
 def clear(block: Block) -> Carry:
     """``block = 0``, exactly."""
     return Carry(block, None, 1.0, (block,))
-
-
-def _check_scale(scale: float) -> None:
-    if not math.isfinite(scale):
-        raise ValueError(f"scale is {scale}; it must be finite")
 
 
 def _carry(read: Block, write: Block, scale: float) -> Units:

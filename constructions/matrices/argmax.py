@@ -23,8 +23,9 @@ import math
 from constructions.language import curves
 from constructions.language.arguments import check_number, check_whole
 from constructions.language.assembly import Layer
+from constructions.language.gates import place
 from constructions.language.heads import Head, HeadSum, ReluHead
-from constructions.language.mlp import apply, clear, place
+from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import chords, uniform
 from constructions.language.scores import Score
 from constructions.language.stream import Block

@@ -31,9 +31,10 @@ from torch import Tensor
 from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import place
 from constructions.language.heads import HeadSum
 from constructions.language.hypotheses import HypothesisError
-from constructions.language.mlp import apply, clear, place
+from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.stream import Block, Stream

@@ -33,8 +33,9 @@ import torch
 from torch import Tensor
 
 from constructions.language.assembly import Layer
+from constructions.language.gates import ApplyWhere, Gated
 from constructions.language.heads import Head, HeadSum
-from constructions.language.mlp import Apply, ApplyWhere, Carry, Gated, MLPPart
+from constructions.language.mlp import Apply, Carry, MLPPart
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.stream import Block

@@ -15,7 +15,7 @@ Two heads a product, of head dimension at most the width of a row; ``total`` add
 block, and so C = a A B + b D is one layer. Tokens whose blocks are 0 neither ask nor are attended to. Where C
 is wanted at other tokens than those of A, the same product is asked by their ids. Many matrices of one width
 stand side by side in one block if their rows have ids of their own: the ids are then one-hot over all rows,
-and a left factor is placed among them (constructions.language.mlp.place).
+and a left factor is placed among them (constructions.language.gates.place).
 
 Source: ours; paper_notes/matrix_machine.md. That linear attention forms products is in arXiv 2301.13196 and
 2403.03183.

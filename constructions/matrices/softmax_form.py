@@ -41,8 +41,9 @@ from torch import Tensor
 
 from constructions.language.arguments import check_number
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import Gated
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
-from constructions.language.mlp import Gated, MLPPart
+from constructions.language.mlp import MLPPart
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Block, Stream

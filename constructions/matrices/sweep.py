@@ -36,8 +36,9 @@ from torch import Tensor
 from constructions.language import curves
 from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import Gated, place
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import Gated, apply, clear, move, place
+from constructions.language.mlp import apply, clear, move
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot

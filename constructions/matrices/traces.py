@@ -9,8 +9,9 @@ for entries within a bound; where they may be larger it is wrong.
 from __future__ import annotations
 
 from constructions.language.assembly import Layer
+from constructions.language.gates import Gated, pick, place
 from constructions.language.heads import HeadSum, linear_pair
-from constructions.language.mlp import Gated, clear, pick, place
+from constructions.language.mlp import clear
 from constructions.language.stream import Block
 from constructions.matrices.products import score, times_transposed
 

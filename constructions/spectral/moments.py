@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 
 from constructions.language.assembly import Layer
+from constructions.language.gates import pick, place
 from constructions.language.heads import HeadSum, linear_pair
-from constructions.language.mlp import MLPPart, clear, move, pick, place
+from constructions.language.mlp import MLPPart, clear, move
 from constructions.language.program import Repeat
 from constructions.language.stream import Stream
 from constructions.matrices.products import scaled, score, times, total, transposed_times, triple

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from constructions.language import curves
 from constructions.language.assembly import Layer
+from constructions.language.gates import pick, place
 from constructions.language.heads import ReluHead, linear_pair
-from constructions.language.mlp import MLPPart, apply, clear, move, pick, place
+from constructions.language.mlp import MLPPart, apply, clear, move
 from constructions.language.piecewise import chords, uniform
 from constructions.language.program import Repeat
 from constructions.language.scores import dot, key_only

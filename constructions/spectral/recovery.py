@@ -7,8 +7,9 @@ diagonal matrices, a row a component.
 from __future__ import annotations
 
 from constructions.language.assembly import Layer
+from constructions.language.gates import place
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import clear, copy, move, place
+from constructions.language.mlp import clear, copy, move
 from constructions.language.program import Repeat
 from constructions.language.stream import Stream
 from constructions.matrices.inverse import newton_layer

@@ -21,8 +21,9 @@ tokens with y = h + W_.p, h - W_.p and h, and weights -s/2, -s/2 and s in the pl
 from __future__ import annotations
 
 from constructions.language.assembly import Layer
+from constructions.language.gates import place
 from constructions.language.heads import linear_pair
-from constructions.language.mlp import apply, clear, place
+from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.stream import Stream
 from constructions.matrices.products import score, times, times_transposed, total, transposed_times

@@ -12,7 +12,8 @@ s (Hsu and Kakade 2013, Theorem 1).
 from __future__ import annotations
 
 from constructions.language.assembly import Layer
-from constructions.language.mlp import MLPPart, clear, copy, move, place
+from constructions.language.gates import place
+from constructions.language.mlp import MLPPart, clear, copy, move
 from constructions.language.program import Repeat
 from constructions.language.stream import Stream
 from constructions.matrices.inverse import newton_layer

@@ -30,9 +30,10 @@ from torch import Tensor
 
 from constructions.language.arguments import check_number, check_whole
 from constructions.language.assembly import Construction, Layer
+from constructions.language.gates import pick
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
 from constructions.language.hypotheses import HypothesisError
-from constructions.language.mlp import clear, pick
+from constructions.language.mlp import clear
 from constructions.language.scores import dot, key_only
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State

@@ -53,7 +53,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a pick without its bound",
-        "constructions/language/mlp.py",
+        "constructions/language/gates.py",
         "biases=np.full(len(reads), -self.bound)",
         "biases=np.full(len(reads), 0.0)",
         (

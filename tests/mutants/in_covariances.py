@@ -79,7 +79,7 @@ COVARIANCES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "hinges of 1/x shut by the whole range",
-        "constructions/language/mlp.py",
+        "constructions/language/gates.py",
         "return np.maximum(np.where(f.hinge_signs < 0, f.hinge_knots - low, high - f.hinge_knots), 0.0)",
         "return np.full(f.units, high - low)",
         (GATES,),

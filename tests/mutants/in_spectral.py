@@ -28,9 +28,9 @@ SPECTRAL: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a vector is placed by its own entries",
-        LANGUAGE + "mlp.py",
-        "np.tile(np.array(self.read.columns), n)\n        gates = np.repeat(np.array(self.by.columns), w)",
-        "np.tile(np.array(self.read.columns), n)\n        gates = np.tile(np.array(self.by.columns), w)",
+        LANGUAGE + "gates.py",
+        "gates = np.repeat(np.array(self.by.columns), q)",
+        "gates = np.tile(np.array(self.by.columns), q)",
         (PLACE,),
         "by-major order of the outer product",
     ),

@@ -9,6 +9,7 @@ from commands import invoke, strict_json
 
 import verify.resource_rows as rows
 from constructions.em.pieces import relative_error, split_pieces
+from constructions.em.weights import em_construction
 from constructions.language.counts import count
 from constructions.tensor_power.relu import tensor_power_construction
 from verify.resources import app
@@ -29,14 +30,16 @@ def test_the_tables_are_complete(run):
     assert results["command"] == "verify.resources"
     assert results["settings"] == {"dims": [1, 3], "steps": 4, "errors": [1e-2, 1e-3]}
     assert results["versions"]["torch"]
-    em, relu, piecewise, exact_softmax, softmax = results["tables"].values()
-    for table in (em, relu, piecewise, exact_softmax, softmax):
+    em, covariances, relu, piecewise, exact_softmax, softmax = results["tables"].values()
+    for table in (em, covariances, relu, piecewise, exact_softmax, softmax):
         assert {row["L"] for row in table} == {"4"}
         assert [row["d"] for row in table] == sorted(row["d"] for row in table) or table is softmax
         assert all(set(row) == set(rows.HEADER) for row in table)
         assert "-" not in {cell for row in table for cell in row.values()}
     assert [(row["d"], row["construction"].split(",")[0]) for row in em] == [(d, "EM") for d in "1133"]
     assert [float(row["error"]) <= e for row, e in zip(em, (1e-2, 1e-3) * 2, strict=True)] == [True] * 4
+    kinds = ["spherical", "tied_spherical", "diagonal", "full", "tied"]
+    assert [row["construction"].split(", ")[1] for row in covariances] == kinds * 2
     assert [row["error"] for row in relu] == ["exact", "exact", "length " + relu[2]["error"].split()[1]] * 2
     for row, error in zip(piecewise, (1e-2, 1e-3) * 2, strict=True):
         assert float(row["error"].split()[1]) <= error
@@ -45,14 +48,22 @@ def test_the_tables_are_complete(run):
     for title in results["tables"]:
         assert title.split(";")[0].split(":")[0] in outcome.out
     assert [row["claim"].split(":")[0] for row in results["promises"]] == [
-        *("Theorem 1", "Theorem 2", "Theorem 2 with softmax"),
+        *("Theorem 1", "EM with unknown covariances", "Theorem 2", "Theorem 2 with softmax"),
     ]
 
 
 def test_layers_and_heads_are_as_promised(run):
     """2 L layers; 2 d heads or d + 1; 2 p d with softmax; width d^2 + 3 d + 2, and one column more."""
     _, _, results = run
-    em, relu, piecewise, exact_softmax, softmax = results["tables"].values()
+    em, covariances, relu, piecewise, exact_softmax, softmax = results["tables"].values()
+    for d, (spherical, tied_spherical, diagonal, full, tied) in zip(
+        (1, 3), zip(*[iter(covariances)] * 5), strict=True
+    ):
+        t = em_construction(d, 1, 1, 8, covariance_type="full").newton_steps
+        steps = [3, 4, 3, (t + 3) * d + 6, (t + 3) * d + 7]
+        found = (spherical, tied_spherical, diagonal, full, tied)
+        assert [row["layers"] for row in found] == [str(4 * step) for step in steps]
+        assert [row["heads"] for row in found] == ["4", "4", "4", "12", "12"]
     for row in em:
         d, K = int(row["d"]), rows.EM_COMPONENTS
         assert (row["layers"], row["heads"], row["width"]) == ("8", "2", str(2 * d + 5 * K + 3))

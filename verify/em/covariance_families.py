@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from baselines.task_families import rotated_covariances
 from constructions.em.tasks import CovarianceType, Range
 from verify.em.families import DTYPE, Size, box, normal
 
@@ -42,20 +43,10 @@ Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 """X, log of raw weights, means, and matrices (B, K, d, d)."""
 
 
-def _rotation(g: Generator, *shape: int) -> Tensor:
-    return torch.linalg.qr(normal(g, *shape, shape[-1]))[0]
-
-
 def _matrices(g: Generator, count: int, size: Size, low: float, high: float) -> Tensor:
     """Symmetric, eigenvalues log-uniform on [low, high]."""
     shape = count, size.components, size.dim
-    values = low * (high / low) ** torch.rand(*shape, generator=g, dtype=DTYPE)
-    return _conjugated(_rotation(g, *shape), values)
-
-
-def _conjugated(Q: Tensor, values: Tensor) -> Tensor:
-    S = (Q * values[..., None, :]) @ Q.mT
-    return (S + S.mT) / 2
+    return rotated_covariances((low * (high / low) ** torch.rand(*shape, generator=g, dtype=DTYPE)).sqrt(), g)
 
 
 def _points(g: Generator, means: Tensor, S: Tensor, samples: int) -> Tensor:
@@ -82,7 +73,7 @@ def _nearly_singular(g: Generator, space: Space, size: Size, count: int) -> Draw
     shape = count, size.components, size.dim
     values = low * min(1000.0, high / low) ** torch.rand(*shape, generator=g, dtype=DTYPE)
     values[..., 0] = 1.0001 * low  # a conjugation may round an eigenvalue down
-    S = _conjugated(_rotation(g, *shape), values.clamp_min(1.0001 * low))
+    S = rotated_covariances(values.clamp_min(1.0001 * low).sqrt(), g)
     means = normal(g, *shape)
     return _points(g, means, S, size.samples), torch.zeros(shape[:2]), means, S
 

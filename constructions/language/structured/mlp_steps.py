@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from constructions.language.mlp import Apply, ApplyWhere, Carry, Gated, MLPPart, PartSum
+from constructions.language.gates import ApplyWhere, Gated
+from constructions.language.mlp import Apply, Carry, MLPPart, PartSum
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import Arithmetic, spread
 from constructions.language.structured.partitions import Numbers, Partition, Places, Value

@@ -18,7 +18,8 @@ from constructions.em.shared import mean_head, responsibility_head, weight_head
 from constructions.em.tasks import CovarianceType
 from constructions.em.variances import VarianceEM
 from constructions.language.curves import Curve
-from constructions.language.mlp import apply, apply_where, clear, contract, move, pick, place, summed
+from constructions.language.gates import apply_where, contract, pick, place
+from constructions.language.mlp import apply, clear, move, summed
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.scores import dot, key_only
 from constructions.language.stream import Stream

@@ -14,8 +14,16 @@ from torch import Tensor
 from constructions import HypothesisError, Pieces, em_construction
 from constructions.em.constructed import ConstructedEM
 from constructions.em.matrices import MatrixPieces
-from constructions.em.run import StepState
-from constructions.em.tasks import COVARIANCE_SHAPES, CovarianceType, Range, gather_tasks, spectrum, trimmed
+from constructions.em.run import EMRun, StepState
+from constructions.em.tasks import (
+    COVARIANCE_SHAPES,
+    CovarianceType,
+    Range,
+    TaskBatch,
+    gather_tasks,
+    spectrum,
+    trimmed,
+)
 from constructions.em.variances import VariancePieces
 from constructions.language.rounding import gamma
 
@@ -182,6 +190,40 @@ def test_pieces_are_counted() -> None:
     assert VariancePieces.each(7) == VariancePieces(7, 7, 7, 7, 7)
     assert MatrixPieces.each(7) == MatrixPieces(7, 7, 7)
     assert (VariancePieces.each(7).total, MatrixPieces.each(7).total) == (35, 21)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "message"),
+    [
+        ("unit", {"eigenvalues": (1.0, 2.0)}, r"eigenvalues is \(1\.0, 2\.0\); unit covariances have none"),
+        ("diagonal", {"split": "equal"}, "split is 'equal'; diagonal covariances have none"),
+        ("spherical", {"pairs": 2}, "pairs is 2; spherical covariances have none"),
+        ("full", {"pairs": 2}, "pairs is 2; full covariances in mixed attention have none"),
+    ],
+)
+def test_an_option_that_a_kind_has_not_is_refused(kind: str, option: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        em_construction(2, 2, 1, 8, covariance_type=kind, **option)  # pyright: ignore
+
+
+def test_a_range_far_above_the_radius_is_refused_by_its_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"eigenvalues from 100 on and the radius 1: no two coordinates are 10 apart"
+    ):
+        em_construction(1, 1, 1, 8, radius=1.0, covariance_type="diagonal", eigenvalues=(100.0, 200.0))
+
+
+def test_a_path_that_comes_back_into_the_range_is_not_in_it() -> None:
+    span = Range(0.5, 2.0)
+    X = torch.zeros(1, 2, 1, dtype=torch.float64)
+    one, means = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, dtype=torch.float64)
+    sizes = (torch.tensor([size]) for size in (2, 1, 1))
+    tasks = TaskBatch(X, one, means, *sizes, False, "spherical", one)
+    path = [StepState(one, means, variance * one) for variance in (1.0, 3.0, 1.0)]
+    shares = [torch.ones(1, 1, 2)] * 2
+    run = EMRun.of(tasks, (one, means), path, shares, span, None, False, "structured")
+    assert run.in_range is not None
+    assert run.in_range.tolist() == [[True, False, False]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,8 @@ from torch import Tensor
 from constructions import HypothesisError, SoftmaxHead
 from constructions.gallery.mirror_bounds import Functions
 from constructions.gallery.mirror_descent import MirrorConstruction, mirror_descent_construction
-from constructions.language.mlp import apply, clear, pick
+from constructions.language.gates import pick
+from constructions.language.mlp import apply, clear
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.scores import dot, key_only
 

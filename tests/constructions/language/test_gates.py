@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from constructions import Construction, Layer, ReluHead, Stream, dot
 from constructions.language import curves
-from constructions.language.mlp import MLPPart, apply, apply_where, contract, copy, move, summed
+from constructions.language.gates import apply_where, contract
+from constructions.language.mlp import MLPPart, apply, copy, move, summed
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.rational import ExactTransformer
 from constructions.language.rounding import gamma, unit_roundoff

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from constructions import Construction, Layer, Score, SoftmaxHead, Stream
 from constructions.language.counts import count
-from constructions.language.mlp import clear, copy, place
+from constructions.language.gates import place
+from constructions.language.mlp import clear, copy
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import FloatArithmetic

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from constructions import Construction, Layer, Stream, apply, chords, clear, move, place, uniform
 from constructions.language import curves
-from constructions.language.mlp import apply_where, copy
+from constructions.language.gates import apply_where
+from constructions.language.mlp import copy
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import DenseEvaluator, StructuredEvaluator
 from constructions.language.structured.partitions import Tokens

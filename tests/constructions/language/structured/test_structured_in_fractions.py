@@ -25,8 +25,8 @@ from constructions import (
     move,
 )
 from constructions.language import curves
+from constructions.language.gates import pick
 from constructions.language.heads import Head, linear_pair
-from constructions.language.mlp import pick
 from constructions.language.piecewise import chords
 from constructions.language.rational import ExactTransformer
 from constructions.language.scores import key_only
