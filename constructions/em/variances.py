@@ -276,14 +276,13 @@ class VarianceEM(ConstructedEM):
     def resource_table(self) -> str:
         """What the weights take, and the formula for it."""
         found, d, K = self.resources(), self.max_dim, self.max_components
-        each = "d0" if self.covariance_type == "diagonal" else "1"
         entry = max(entry for entry, _ in found.norms.values())
         layers = len(self.construction.layers)
         rows = (
             ("layers", f"{found.layers:,}", f"{layers} L, L = {self.steps}"),
             ("heads a layer", f"{found.heads}", "1 in P and E, 4 in M"),
             ("width", f"{found.width:,}", f"O(d0 K0), d0 = {d}, K0 = {K}"),
-            ("hidden units", f"{found.hidden:,}", f"O(K0 {each} M), M pieces a function"),
+            ("hidden units", f"{found.hidden:,}", "O(K0 d0 M), M pieces a function"),
             ("parameters", f"{found.parameters:,}", "one block, whatever L"),
             ("of them not 0", f"{found.nonzeros:,}", ""),
             ("largest weight", f"{entry:.3g}", "slope of 1/x at the least variance, or of log at the floor"),
