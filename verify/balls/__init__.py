@@ -1,0 +1,1 @@
+"""Ball arithmetic: torch formulas and exact algorithms evaluated with every rounding enclosed."""
