@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from constructions.em.constructed import ConstructedEM
-from constructions.language.rounding import length, unit_roundoff
+from constructions.language.rounding import above, approximately, length, number, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
@@ -65,12 +65,16 @@ def best_scaled_distance(
     """
     middle, half = (u_low + u_high) / 2, (u_high - u_low) / 2
     pull = w * distance
-    ratio = torch.where(w > 0, middle / w, 0.0)
+    # Any c will do: it is chosen in float64.
+    ratio = approximately(torch.where(w > 0, middle / w, 0.0))
+    pull = approximately(pull)
     order = ratio.argsort(-1)
-    reached = pull.gather(-1, order).cumsum(-1)
+    reached = approximately(pull.gather(-1, order).cumsum(-1))
     place = (reached < reached[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
     mass = w.sum(-1, keepdim=True)
-    least, most = (torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0) for u in (u_low, u_high))
+    least, most = (
+        approximately(torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0)) for u in (u_low, u_high)
+    )
     c = torch.minimum(torch.maximum(ratio.gather(-1, order.gather(-1, place)), least), most)
     lost = torch.where(share_error > 0, torch.finfo(torch.float64).tiny, 0.0)
     off = c * ((share_error + 4 * U64) * w + lost)
@@ -83,7 +87,7 @@ def expanded_numerator(
     token_mask: Tensor,
     constant: Tensor,
     own_rounding: Tensor,
-    function_rounding: float,
+    function_rounding: Tensor | float,
     low: Tensor,
     top: Tensor,
     distance: Tensor,
@@ -114,10 +118,10 @@ def expanded_numerator(
     real = token_mask[:, None, :]
     w = torch.where(real, log_w.exp(), 0.0)
     u0 = torch.where(real, (em.log_resp(w) - top).exp(), 0.0)
-    z = -math.log(em.floor) / em.log_resp.pieces
-    steepest, flattest = z / -math.expm1(-z), z / math.expm1(z)
-    above = low >= em.floor
-    slope_gap = torch.where(above, max(steepest - 1, 1 - flattest), steepest)
+    z = -number(em.floor).log() / em.log_resp.pieces
+    steepest, flattest = z / -torch.expm1(-z), z / torch.expm1(z)
+    above_floor = low >= em.floor
+    slope_gap = torch.where(above_floor, torch.maximum(steepest - 1, 1 - flattest), steepest)
     tilt = (1 - w) * constant
     moved = steepest * (tilt + constant**2 / 8 + own_rounding) + function_rounding
     remainder = (
@@ -130,10 +134,10 @@ def expanded_numerator(
     for k in range(w.shape[1]):
         offset = offsets(k)
         base = length(u0[:, k, None] @ offset)[:, 0]
-        others = w * (u0 * above)[:, k, None]
+        others = w * torch.where(above_floor, u0, 0.0)[:, k, None]
         others = torch.cat([others[:, :k], others[:, k + 1 :]], 1) @ offset
         linear = (length(others.sum(1)) + length(others).sum(1)) * constant[:, 0, 0] / 2
-        apart = distance[:, k] > 0  # a remainder that overflows moves no point lying on the mean
+        apart = above(distance[:, k]) > 0  # a remainder that overflows moves no point lying on the mean
         rest = torch.where(apart, (u0 * remainder * distance)[:, k], 0.0).sum(-1)
         wrong = off[:, k] if off.shape[1] > 1 else off[:, 0]
         wrong = wrong * u0[:, k].sum(-1) * (1 + constant[:, 0, 0])

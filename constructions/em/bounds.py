@@ -17,7 +17,6 @@ from constructions.em.averages import best_scaled_distance, expanded_numerator, 
 from constructions.em.constructed import ConstructedEM
 from constructions.em.covariance_bounds import covariance_step_bound
 from constructions.em.covariance_step import CovarianceEM
-from constructions.em.pieces import log_chord_error
 from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
 from constructions.em.unit import EMConstruction
@@ -135,7 +134,7 @@ def _logit_spread(em: EMConstruction, data: StepData, rounding: Rounding) -> Ten
     spread = 2 * rounding.logits
     if data.refreshed:
         d = data.n_features[:, None].to(torch.float64)
-        chords = em.log_pi.approximation_error + d * em.square.approximation_error / 2
+        chords = em.log_pi.error + d * em.square.error / 2
         spread = spread + chords + 2 * rounding.log_pi + 2 * rounding.half_norm2
     return spread
 
@@ -229,8 +228,7 @@ def _apriori_bound(
     real = data.token_mask
     spread = torch.where(real, _logit_spread(em, data, rounding), 0.0).amax(1, keepdim=True) + geometry.lift
     soft = torch.where(real, rounding.resp + rounding.logits, 0.0).amax(1, keepdim=True)
-    error = float(log_chord_error(em.floor, em.pieces.log_resp))
-    rho = spread + 2 * (soft + rounding.log_resp + rounding.log_underflow) + error
+    rho = spread + 2 * (soft + rounding.log_resp + rounding.log_underflow) + em.log_resp.error
     misplaced = data.samples * (em.floor + rounding.underflow) * rho.exp() / geometry.mass
     share = torch.where(misplaced.isinf(), 1.0, misplaced / (1 + misplaced))
     relative = torch.where(real, rounding.resp, 0.0).amax(1, keepdim=True)

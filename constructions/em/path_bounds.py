@@ -34,6 +34,7 @@ from constructions.em.covariance_path import CovariancePath, Off, covariance_pat
 from constructions.em.covariance_step import CovarianceEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
+from constructions.language.rounding import above
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def path_bound(
             (radius, whole, mean, weight),
             (exact, approximate, exact_mean, exact_weight),
         ):
-            radii.append(torch.where(alive, found, math.inf))
+            radii.append(torch.where(alive, above(found), math.inf))
             component_radius = torch.where(component_mask, radii[-1][:, None] / then.sqrt(), 0.0)
             means.append(component_radius)
             finite = component_radius.isfinite()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from constructions.em.tasks import CovarianceType
 from constructions.em.unit import EMConstruction
-from constructions.language.rounding import gamma, length, unit_roundoff
+from constructions.language.rounding import gamma, length, number, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,8 @@ class Rounding:
 
     logits: Tensor
     resp: Tensor
-    log_resp: float
-    log_pi: float
+    log_resp: Tensor
+    log_pi: Tensor
     half_norm2: Tensor
     pooling: Tensor
     underflow: Tensor
@@ -109,7 +109,7 @@ class Rounding:
     def none(cls, data: StepData) -> Rounding:
         """Exact arithmetic."""
         per_task = data.X.new_zeros(len(data.X), 1)
-        return cls(per_task, per_task, 0.0, 0.0, *[per_task] * 7)
+        return cls(per_task, per_task, *[number(0.0)] * 2, *[per_task] * 7)
 
 
 def box_diagonal(data: StepData) -> Tensor:
@@ -139,20 +139,20 @@ def step_rounding(em: EMConstruction, data: StepData, log_odds_reach: Tensor, dt
     d, samples = data.dims, data.samples
     absolute = (data.means.abs() @ data.X.abs().mT).amax(1)
     floored = data.weights.clamp_min(em.floor).log().abs()
-    stored = floored + data.means.square().sum(-1) / 2 + d * em.square.approximation_error / 2
+    stored = floored + data.means.square().sum(-1) / 2 + d * em.square.error / 2
     biases = torch.where(data.component_mask, stored, 0.0).amax(1, keepdim=True)
     logit_size = absolute + biases + (samples / data.components).ceil().log()
-    reach = log_odds_reach + math.log(2)
+    reach = log_odds_reach + number(2.0).log()
 
     u, u64 = unit_roundoff(dtype), unit_roundoff(torch.float64)
     most = 4 * float(samples.max()) + 10
     size = float(data.n_features.max())
-    flushed = (2 * size + 10) * (torch.finfo(dtype).tiny + torch.finfo(torch.float64).tiny)
+    flushed = (2 * size + 10) * (number(torch.finfo(dtype).tiny) + torch.finfo(torch.float64).tiny)
     norm = length(data.X)
     size_of_both = norm + 3 * length(data.means).amax(1, keepdim=True)
     reference = gamma(2 * size + 8, u64) * (size_of_both.square() / 2 + biases)
-    soft = gamma(most, u) + gamma(most, u64)
-    pooled = gamma(most, u) + 2 * u * -math.log(em.floor)
+    soft = number(gamma(most, u)) + gamma(most, u64)
+    pooled = gamma(most, u) - 2 * u * number(em.floor).log()
     underflow = sum_underflow(samples, dtype)
     log_underflow = torch.log1p(underflow / em.floor)
     farthest = norm.amax(-1, keepdim=True)
@@ -170,7 +170,7 @@ def step_rounding(em: EMConstruction, data: StepData, log_odds_reach: Tensor, dt
         log_resp=em.log_resp.rounding_error(dtype),
         log_pi=em.log_pi.rounding_error(dtype),
         half_norm2=d * em.square.rounding_error(dtype) / 2
-        + gamma(size * (em.square.units + 4), u) * d * em.radius**2 / 2,
+        + gamma(size * (em.square.units + 4), u) * d * number(em.radius).square() / 2,
         pooling=pooled + gamma(most, u64) + 2 * reference.amax(1, keepdim=True),
         underflow=underflow,
         reference_underflow=sum_underflow(samples, torch.float64),

@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +38,6 @@ from constructions.gallery.tasks import Arrays, check_at_most, check_same, gathe
 from constructions.language import curves
 from constructions.language.arguments import check_number, check_whole
 from constructions.language.assembly import Construction, Layer
-from constructions.language.curves import Array, Curve
 from constructions.language.gates import pick
 from constructions.language.heads import SoftmaxHead
 from constructions.language.hypotheses import HypothesisError
@@ -51,17 +49,6 @@ from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
 
 SOURCE = "arXiv 2604.10848 (mirror descent for mixture weights in attention)"
-
-
-def _inverse(x: Array) -> Array:
-    return 1.0 / x
-
-
-def _parallel(slope: Array) -> Array:
-    return np.sqrt(-1.0 / slope)
-
-
-RECIPROCAL = Curve("1/x", _inverse, _parallel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +133,7 @@ def mirror_descent_construction(
     if not 1e-12 <= floor < 1:
         raise ValueError(f"floor is {floor!r}; it is at least 1e-12 and below 1")
     log = chords(curves.log, geometric(floor, 1.0, pieces), inputs=(0.0, 1.0))
-    reciprocal = chords(RECIPROCAL, geometric(floor / 2, 1.0, pieces), inputs=(0.0, 1.0))
+    reciprocal = chords(curves.reciprocal, geometric(floor / 2, 1.0, pieces), inputs=(0.0, 1.0))
     K = max_components
     vectors = {"loglik": K, "slot": K, "resp": K, "pi": K, "log_resp": K, "log_pi": K}
     s = Stream(**vectors, ell=1, inv=1, share=1, sink=1, level=1, log_count=1, one=1)

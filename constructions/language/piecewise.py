@@ -9,15 +9,15 @@ a steep start cancel later and float32 loses every digit.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from constructions.language.curves import Array, Curve
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import gamma, number, remembered, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,26 +72,29 @@ class PiecewiseLinear:
         """The largest absolute slope."""
         return float(np.abs(self.slopes).max())
 
-    @functools.cached_property
-    def error_interval(self) -> tuple[float, float]:
-        """Smallest and largest value of ``f - curve`` on the domain, in exact arithmetic.
+    @property
+    def error(self) -> torch.Tensor:
+        """``max |f - curve|`` on the domain, in real arithmetic: a number as tensor, for bounds.
 
-        On every piece the extreme is at the point whose tangent is parallel to the chord, and 0 at the
-        ends. A concave curve gives ``[-e, 0]``, a convex one ``[0, e]``.
+        On every piece ``f - curve`` is largest in size at the point whose tangent is parallel to the chord, or
+        at an end, where it is what rounding made of the curve's value.
         """
-        slopes = self.slopes
-        at = np.clip(self.curve.parallel(slopes), self.knots[:-1], self.knots[1:])
-        errors = self.values[:-1] + slopes * (at - self.knots[:-1]) - self.curve.value(at)
-        return min(0.0, float(errors.min())), max(0.0, float(errors.max()))
+        return remembered(self, "error", PiecewiseLinear._largest_error)
+
+    def _largest_error(self) -> torch.Tensor:
+        knots, values = torch.as_tensor(self.knots), torch.as_tensor(self.values)
+        slopes = (values[1:] - values[:-1]) / (knots[1:] - knots[:-1])
+        at = torch.minimum(torch.maximum(self.curve.parallel(slopes), knots[:-1]), knots[1:])
+        between = values[:-1] + slopes * (at - knots[:-1]) - self.curve.formula(at)
+        return torch.cat([between, values - self.curve.formula(knots)]).abs().amax()
 
     @property
     def approximation_error(self) -> float:
-        """``max |f - curve|`` on the domain, in exact arithmetic."""
-        low, high = self.error_interval
-        return max(-low, high)
+        """The same as a float, for tables."""
+        return float(self.error)
 
-    def rounding_error(self, dtype: torch.dtype) -> float:
-        """Bound on ``|computed f - f|`` when the ReLU layer runs in ``dtype``, for x in ``inputs``.
+    def rounding_error(self, dtype: torch.dtype) -> torch.Tensor:
+        """Bound on ``|computed f - f|`` when the ReLU layer runs in ``dtype``, for x in ``inputs``: a number.
 
         With u the unit roundoff, H hinges, ``V = max_x sum_m |c_m| relu(s_m (x - t_m))`` and
         ``T = sum_m |c_m t_m|``:
@@ -107,18 +110,22 @@ class PiecewiseLinear:
         normal number, tiny, can take: a difference (times its weight), a weight (times r, the largest
         ``|x - t_m|``), a product.
         """
-        u = unit_roundoff(dtype)
-        reach = max(self._hinge_mass(x) for x in self.inputs)
-        knot_mass = float(np.abs(self.hinge_weights * self.hinge_knots).sum())
-        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * float(np.abs(self.values).max())
-        operations = gamma(self.units + 4, u)
-        rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
-        return rounding + self._flushed(dtype)
+        return remembered(self, f"rounding in {dtype}", lambda f: f._rounding(dtype))
 
-    def _flushed(self, dtype: torch.dtype) -> float:
+    def _rounding(self, dtype: torch.dtype) -> torch.Tensor:
+        u = unit_roundoff(dtype)
+        weights, knots = torch.as_tensor(self.hinge_weights).abs(), torch.as_tensor(self.hinge_knots)
+        signs, ends = torch.as_tensor(self.hinge_signs), torch.tensor(self.inputs, dtype=torch.float64)
+        opened = (signs * (ends[:, None] - knots)).clamp_min(0)
+        reach, knot_mass = (weights * opened).sum(-1).amax(), (weights * knots.abs()).sum()
+        slopes_part = (
+            4 * self.pieces * unit_roundoff(torch.float64) * torch.as_tensor(self.values).abs().amax()
+        )
+        operations = number(gamma(self.units + 4, u))
+        rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
-        masses = float(np.abs(self.hinge_weights).sum()) + self.units * (1 + high - low)
-        return torch.finfo(dtype).tiny * masses
+        masses = weights.sum() + self.units * (1 + number(high) - low)
+        return rounding + torch.finfo(dtype).tiny * masses
 
     def rounding_error_at(self, dtype: torch.dtype, x: Array) -> Array:
         """The bound of :meth:`rounding_error` at each x alone, a number of ``dtype``.
@@ -143,12 +150,17 @@ class PiecewiseLinear:
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
 
-    def _hinge_mass(self, x: float) -> float:
-        opened = np.maximum(self.hinge_signs * (x - self.hinge_knots), 0.0)
-        return float((np.abs(self.hinge_weights) * opened).sum())
+    def _flushed(self, dtype: torch.dtype) -> float:
+        low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
+        masses = float(np.abs(self.hinge_weights).sum()) + self.units * (1 + high - low)
+        return torch.finfo(dtype).tiny * masses
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``f(x)`` by interpolation between the two knots around ``x``; any shape, computed in float64."""
+        return interpolated(self, x)
+
+    def interpolate(self, x: torch.Tensor) -> torch.Tensor:
+        """The same, in torch operations that round."""
         knots = torch.as_tensor(self.knots, device=x.device)
         values = torch.as_tensor(self.values, device=x.device)
         inside = x.to(torch.float64).clamp(*self.domain).contiguous()
@@ -159,6 +171,13 @@ class PiecewiseLinear:
     def __str__(self) -> str:
         low, high = self.domain
         return f"{self.curve.name}~{self.pieces} on [{low:g}, {high:g}]"
+
+
+def interpolated(function: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:
+    """``function(x)``, in the arithmetic that is in force."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(interpolated, (x,), function, x)
+    return function.interpolate(x)
 
 
 def geometric(low: float, high: float, pieces: int) -> Array:

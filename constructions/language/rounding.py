@@ -1,9 +1,64 @@
-"""The unit roundoff and the constant gamma_n of floating-point error analysis; lengths of any size."""
+"""The unit roundoff and the constant gamma_n of floating-point error analysis; lengths of any size.
+
+A bound's formula is written once, in torch, and evaluated twice: in float64, and in ball arithmetic
+(verify.balls), where each torch function encloses its own rounding. What Python computes from floats is
+rounded out of sight of both, so a formula starts its constants with :func:`number`, and says with
+:func:`above`, :func:`below` and :func:`approximately` where one end of a ball, or any number near it, will do.
+In float64 these give back what they are given.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+Owner = TypeVar("Owner")
+
+
+def number(x: float) -> Tensor:
+    """A float as a tensor without dimensions, so that what is computed from it is computed by torch."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(number, (), x)
+    return torch.tensor(x, dtype=torch.float64)
+
+
+def above(x: Tensor) -> Tensor:
+    """A number of float64 that is at least x."""
+    return handle_torch_function(above, (x,), x) if has_torch_function_unary(x) else x
+
+
+def below(x: Tensor) -> Tensor:
+    """A number of float64 that is at most x."""
+    return handle_torch_function(below, (x,), x) if has_torch_function_unary(x) else x
+
+
+def approximately(x: Tensor) -> Tensor:
+    """A number of float64 near x, where the formula holds with any."""
+    return handle_torch_function(approximately, (x,), x) if has_torch_function_unary(x) else x
+
+
+def remembered(owner: Owner, name: str, compute: Callable[[Owner], Tensor]) -> Tensor:
+    """``compute(owner)``, under that name once for each owner, in ball arithmetic once for each precision."""
+    if has_torch_function_unary(owner):
+        return handle_torch_function(remembered, (), owner, name, compute)
+    known = _KNOWN.setdefault(owner, {})
+    if name not in known:
+        known[name] = compute(owner)
+    return known[name]
+
+
+_KNOWN: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def upward(x: float) -> float:
+    """At least the real number of which x is the correctly rounded value."""
+    return math.nextafter(x, math.inf)
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:
@@ -12,7 +67,7 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 
 
 def gamma(n: float, u: float) -> float:
-    """``gamma_n = n u / (1 - n u)``: n operations in sequence keep their result within a factor 1 +- gamma_n.
+    """``gamma_n = n u / (1 - n u)``, rounded up: n operations keep their result within a factor 1 +- gamma_n.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, Lemma 3.1. It holds for any order of
     summation and with or without fused multiply-add.
@@ -22,7 +77,8 @@ def gamma(n: float, u: float) -> float:
     """
     if not n * u < 1:
         raise ValueError(f"{n:g} operations at unit roundoff {u:g} exceed the range n u < 1 of the analysis")
-    return n * u / (1 - n * u)
+    # n u is exact, u being a power of two; 1 - n u is taken below its value, the quotient above.
+    return upward(n * u / math.nextafter(1 - n * u, 0))
 
 
 def length(v: Tensor) -> Tensor:
@@ -30,5 +86,7 @@ def length(v: Tensor) -> Tensor:
 
     Entries are divided by the largest one first; what is then flushed is below 1e-154 of the result.
     """
+    if has_torch_function_unary(v):
+        return handle_torch_function(length, (v,), v)
     largest = v.abs().amax(-1, keepdim=True)
     return (v / torch.where(largest > 0, largest, 1.0)).norm(dim=-1) * largest[..., 0]

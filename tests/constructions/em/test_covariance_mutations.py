@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from em_covariance_errors import broken, step_tolerance
 from em_covariances import KINDS, Task, apart, construction, make_task, plain_step, state_of
 
@@ -29,7 +30,7 @@ from constructions.matrices.products import score, times, total
 EM = VarianceEM | MatrixEM
 Mutant = Callable[[EM], EM]
 PIECES = 1024
-IDENTITY = chords(Curve("x", np.positive, np.zeros_like), uniform(0.0, 600.0, 1), inputs=(0.0, 1200.0))
+IDENTITY = chords(Curve("x", np.positive, torch.positive, torch.zeros_like), uniform(0.0, 600.0, 1), inputs=(0.0, 1200.0))
 
 
 def right(kind: CovarianceType) -> EM:

@@ -1,0 +1,134 @@
+"""An array of balls that torch takes for a tensor: its shape is a tensor's, its entries are balls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.balls.flint import arb
+from verify.balls.numbers import ends
+
+Entries = list[arb]
+
+
+_NAN = torch.tensor(torch.nan, dtype=torch.float64)
+
+
+class Balls(Tensor):
+    """A float64 tensor in shape; entry by entry, in row-major order, ``entries`` holds the balls.
+
+    The tensor beneath holds NaN: what would read it in place of the balls reads nothing.
+    """
+
+    entries: Entries
+
+    @classmethod
+    def of(cls, entries: Entries, shape: Sequence[int]) -> Balls:
+        """Balls in that shape."""
+        with torch._C.DisableTorchFunction():
+            made = Tensor._make_subclass(cls, _NAN.expand(tuple(shape)))
+        made.entries = entries
+        return made
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Outside of :func:`verify.balls.arithmetic.ball_arithmetic` too, operations are those of balls."""
+        from verify.balls.functions import evaluated
+
+        return evaluated(func, args, kwargs or {})
+
+    def __repr__(self, **_: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        shown = ", ".join(str(x) for x in self.entries[:6]) + (", ..." if len(self.entries) > 6 else "")
+        return f"Balls({tuple(shape_of(self))}: {shown})"
+
+
+def shape_of(x: Tensor) -> tuple[int, ...]:
+    """The shape, without a way through torch functions."""
+    with torch._C.DisableTorchFunction():
+        return tuple(x.shape)
+
+
+def entries_of(x: Tensor) -> Entries:
+    """The balls of an array; exact ones of an ordinary tensor, whose numbers are dyadic."""
+    if isinstance(x, Balls):
+        return x.entries
+    with torch._C.DisableTorchFunction():
+        known: dict[float, arb] = {}
+        return [
+            known[v] if v in known else known.setdefault(v, arb(v)) for v in x.detach().reshape(-1).tolist()
+        ]
+
+
+def balls(x: Tensor | float) -> Balls:
+    """The same numbers as balls."""
+    if isinstance(x, Balls):
+        return x
+    if isinstance(x, Tensor):
+        return Balls.of(entries_of(x), shape_of(x))
+    return Balls.of([x if isinstance(x, arb) else arb(x)], ())
+
+
+def broadcast(*arrays: Tensor | float) -> tuple[list[Entries], tuple[int, ...]]:
+    """Entries of the arrays in their common shape."""
+    parts = [balls(array) for array in arrays]
+    shapes = [shape_of(part) for part in parts]
+    shape = np.broadcast_shapes(*shapes)
+    return [spread(part.entries, own, shape) for part, own in zip(parts, shapes, strict=True)], shape
+
+
+def spread(entries: list[Any], own: tuple[int, ...], shape: tuple[int, ...]) -> list[Any]:
+    """Entries of shape ``own`` repeated to ``shape``."""
+    if own == shape:
+        return entries
+    if len(entries) == 1:
+        return entries * int(np.prod(shape, dtype=np.int64))
+    at = np.broadcast_to(np.arange(len(entries)).reshape(own), shape)
+    return [entries[i] for i in at.ravel().tolist()]
+
+
+def rows(
+    x: Tensor, dim: int | Sequence[int] | None
+) -> tuple[list[Entries], tuple[int, ...], tuple[int, ...]]:
+    """The entries along ``dim`` (all where it is None), the shape that is left, and that with ones kept."""
+    shape = shape_of(x)
+    if dim is None:
+        axes = tuple(range(len(shape)))
+    else:
+        axes = tuple(axis % max(len(shape), 1) for axis in ((dim,) if isinstance(dim, int) else dim))
+    kept = [axis for axis in range(len(shape)) if axis not in axes] if shape else []
+    at = np.arange(len(entries_of(x))).reshape(shape)
+    at = at.transpose(*kept, *axes) if shape else at
+    left = tuple(shape[axis] for axis in kept)
+    ones = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    entries = entries_of(x)
+    lines = at.reshape(int(np.prod(left, dtype=np.int64)), -1).tolist()
+    return [[entries[i] for i in line] for line in lines], left, ones
+
+
+def lower_ends(x: Tensor) -> Tensor:
+    """Floats at most the numbers that the balls hold."""
+    return _ends(x, 0)
+
+
+def upper_ends(x: Tensor) -> Tensor:
+    """Floats at least the numbers that the balls hold."""
+    return _ends(x, 1)
+
+
+def _ends(x: Tensor, which: int) -> Tensor:
+    found = [ends(entry)[which] for entry in entries_of(x)]
+    with torch._C.DisableTorchFunction():
+        return torch.tensor(found, dtype=torch.float64).reshape(shape_of(x))
+
+
+def middles(x: Tensor) -> Tensor:
+    """Floats near the midpoints, which may be anything where a ball says nothing."""
+    found = [float(entry.mid()) for entry in entries_of(x)]
+    with torch._C.DisableTorchFunction():
+        return torch.tensor(found, dtype=torch.float64).reshape(shape_of(x))

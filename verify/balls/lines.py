@@ -1,0 +1,175 @@
+"""Functions of balls along a dimension: sums, extremes, softmax, products of matrices, their norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from verify.balls import numbers
+from verify.balls.array import Balls, Entries, balls, entries_of, rows, shape_of, spread
+from verify.balls.flint import arb, arb_mat
+from verify.balls.numbers import NOT_A_NUMBER, ONE, ZERO
+
+Dim = int | Sequence[int] | None
+
+
+def _along(function: Callable[[Entries], arb]) -> Callable[..., Balls]:
+    def found(x: Tensor, dim: Dim = None, keepdim: bool = False, **_: Any) -> Balls:
+        lines, left, ones = rows(x, dim)
+        return Balls.of([function(line) for line in lines], ones if keepdim else left)
+
+    return found
+
+
+def _in_place_of(function: Callable[[Entries], Entries]) -> Callable[..., Balls]:
+    """A line of results for each line, which stands where that stood."""
+
+    def found(x: Tensor, dim: int, **_: Any) -> Balls:
+        shape = shape_of(x)
+        axis = dim % len(shape)
+        lines, left, _ones = rows(x, axis)
+        results = Balls.of([entry for line in lines for entry in function(line)], (*left, shape[axis]))
+        return results.movedim(-1, axis)
+
+    return found
+
+
+def total(line: Entries) -> arb:
+    """The sum."""
+    return sum(line, ZERO)
+
+
+def _mean(line: Entries) -> arb:
+    return total(line) / len(line) if line else NOT_A_NUMBER
+
+
+def _product(line: Entries) -> arb:
+    found = ONE
+    for entry in line:
+        found = found * entry
+    return found
+
+
+def _largest(line: Entries) -> arb:
+    found = line[0]
+    for entry in line[1:]:
+        found = numbers.larger(found, entry)
+    return found
+
+
+def _smallest(line: Entries) -> arb:
+    found = line[0]
+    for entry in line[1:]:
+        found = numbers.smaller(found, entry)
+    return found
+
+
+def _running(line: Entries) -> Entries:
+    found, before = [], ZERO
+    for entry in line:
+        before = before + entry
+        found.append(before)
+    return found
+
+
+def _log_sum(line: Entries) -> arb:
+    """``log sum exp``, over the exponential of an exact number near the largest."""
+    finite = [entry for entry in line if entry.is_finite()]
+    if len(finite) < len(line) and any(not (e == -numbers.INFINITY) for e in line if not e.is_finite()):
+        return NOT_A_NUMBER
+    if not finite:
+        return -numbers.INFINITY
+    top = max(finite, key=lambda entry: float(entry.mid())).mid()
+    return top + total([(entry - top).exp() for entry in finite]).log()
+
+
+def _log_shares(line: Entries) -> Entries:
+    whole = _log_sum(line)
+    return [entry - whole for entry in line]
+
+
+def _shares(line: Entries) -> Entries:
+    return list(map(numbers.exponential, _log_shares(line)))
+
+
+def product(a: Tensor, b: Tensor) -> Balls:
+    """``a @ b`` with leading dimensions as in torch; vectors too."""
+    first, second = balls(a), balls(b)
+    row, column = len(shape_of(first)) == 1, len(shape_of(second)) == 1
+    first = first[None, :] if row else first
+    second = second[:, None] if column else second
+    (n, m), (m2, q) = shape_of(first)[-2:], shape_of(second)[-2:]
+    if m != m2:
+        raise ValueError(f"matrices of {n} x {m} and {m2} x {q} have no product")
+    lead = np.broadcast_shapes(shape_of(first)[:-2], shape_of(second)[:-2])
+    lefts, rights = (spread(_matrices(part), shape_of(part)[:-2], lead) for part in (first, second))
+    entries: Entries = []
+    for left, right in zip(lefts, rights, strict=True):
+        entries += (left * right).entries()
+    shape = (*lead, *(() if row else (n,)), *(() if column else (q,)))
+    return Balls.of(entries, shape)
+
+
+def _matrices(x: Tensor) -> list[arb_mat]:
+    n, m = shape_of(x)[-2:]
+    entries = entries_of(x)
+    return [arb_mat(n, m, entries[i : i + n * m]) for i in range(0, len(entries), n * m)]
+
+
+SQUARINGS = 24
+"""After s of them the trace of the power gives the norm within a factor n^(2^-(s+2))."""
+
+
+def matrix_norm(x: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False) -> Balls:
+    """The spectral or Frobenius norm of the matrices in the last two dimensions."""
+    if tuple(dim) != (-2, -1) or keepdim:
+        raise NotImplementedError(f"a norm of matrices over dimensions {dim}")
+    if ord == "fro":
+        lines, left, _ = rows(x, (-2, -1))
+        return Balls.of([numbers.root(total(list(map(numbers.square, line)))) for line in lines], left)
+    if ord != 2:
+        raise NotImplementedError(f"a norm of order {ord} of matrices")
+    return Balls.of([_spectral(matrix) for matrix in _matrices(x)], shape_of(x)[:-2])
+
+
+def _spectral(matrix: arb_mat) -> arb:
+    """``(tr G^p / n)^(1/2p) <= |A| <= (tr G^p)^(1/2p)`` with ``G = A^T A`` and p a power of 2.
+
+    Of balls too near 0 for that, from 0 to the Frobenius norm.
+    """
+    gram = matrix.transpose() * matrix
+    n, first = gram.nrows(), gram.trace()
+    if not first.is_finite():
+        return NOT_A_NUMBER
+    if first.is_zero():
+        return ZERO
+    # |A|^2 = exp(log_scale + log|G| / power) throughout.
+    log_scale, power = ZERO, ONE
+    for _ in range(SQUARINGS):
+        size = gram.trace().mid()
+        if not size > 0:
+            break
+        log_scale = log_scale + size.log() / power
+        gram = gram * (1 / size)
+        gram, power = gram * gram, power * 2
+    trace = gram.trace()
+    if not (trace.is_finite() and trace > 0):
+        return ZERO.union(numbers.root(first))
+    return ((log_scale + (trace / n).log().union(trace.log()) / power) / 2).exp()
+
+
+LINES: dict[str, Callable[..., Any]] = {
+    "sum": _along(total),
+    "mean": _along(_mean),
+    "prod": _along(_product),
+    "amax": _along(_largest),
+    "amin": _along(_smallest),
+    "logsumexp": _along(_log_sum),
+    "cumsum": _in_place_of(_running),
+    "log_softmax": _in_place_of(_log_shares),
+    "softmax": _in_place_of(_shares),
+}
+"""By the name of the torch function."""
