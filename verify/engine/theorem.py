@@ -170,6 +170,14 @@ class Theorem(ABC, Generic[Instance]):
     ) -> dict[str, Bound]:
         """How far ``states``, which :meth:`run` made of the instance in ``dtype``, may be off."""
 
+    def exact(self, instance: Instance, steps: int) -> States:
+        """The same path in balls, of one task, within verify.balls.arithmetic.ball_arithmetic.
+
+        The reference's torch formulas, evaluated there. A theorem with an evaluation of its own, faster or
+        independent of them, overrides this.
+        """
+        return self.reference(instance, steps)
+
     # --- what follows from it --------------------------------------------------------------------------
 
     def within(self, steps: int) -> int:

@@ -1,0 +1,1 @@
+"""Certificates: for one instance, that a float run is within its bound, decided in ball arithmetic."""
