@@ -1,0 +1,1 @@
+"""Bounds and errors of one instance as theorems about it: everything evaluated in balls."""
