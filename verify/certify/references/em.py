@@ -1,16 +1,17 @@
 """EM steps of every covariance kind in balls.
 
-    w_kn = exp(s_kn) / sum_j exp(s_jn),   s = Phi C,   R_k = sum_n w_kn phi_n
-    pi_k = W_k / N,   mu_k = R_k[x] / W_k,   S_k = R_k[x x^T] / W_k - mu_k mu_k^T, restricted to the kind
+    w_kn = exp(s_kn) / sum_j exp(s_jn),    s_kn = log pi_k + log N(x_n; mu_k, S_k) + const,    W_k = sum_n w_kn
+    pi_k = W_k / N,   mu_k = o_k + a_k,   a_k = sum_n w_kn (x_n - o_k) / W_k
+    S_k = sum_n w_kn (x_n - o_k)(x_n - o_k)^T / W_k - a_k a_k^T, restricted to the kind
 
-Row ``phi_n`` of Phi (N, F) holds x_n, the squares that the kind needs and 1; column k of C (F, K) the
-coefficients of ``log pi_k + log N(x; mu_k, S_k)`` in them, what all components share left out.
+The origin o_k is the midpoint of the mean before the step: it is exact, so that the radius of a mean meets
+distances from it and not the whole size of a point.
 Source: Dempster, Laird and Rubin 1977; the same definitions as baselines.em_paths.
 """
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -27,11 +28,12 @@ from verify.certify.references.decisions import (
     dot,
     undefined,
 )
-from verify.certify.references.matrices import inverse, pivots
+from verify.certify.references.matrices import inverse_and_log_determinant, pivots, products
 
 Kind = Literal["unit", "tied_spherical", "spherical", "diagonal", "tied", "full"]
 
 MATRICES, TIED = ("tied", "full"), ("tied_spherical", "tied")
+ISOTROPIC = ("tied_spherical", "spherical")
 DIGITS = 128 * ROUNDOFF
 """64 eps: below that share of its size a variance cannot be told from 0 in float64 (baselines.em_steps)."""
 
@@ -75,9 +77,9 @@ def em_states(
     state = State(balls(weights.tolist()), balls(means.tolist()), balls(rows))
     path = [state]
     if _is_mixture(weights, means, rows, kind, d):
-        features = arb_mat([_features(x, kind) for x in balls(X.tolist())])
-        average = [sum(column, arb(0)) / N for column in zip(*balls(X.tolist()), strict=True)]
-        while len(path) <= steps and (new := _step(features, path[-1], average, kind)) is not None:
+        points = arb_mat(X.tolist())
+        average = [x / N for x in (arb_mat([[1] * N]) * points).entries()]
+        while len(path) <= steps and (new := _step(points, path[-1], average, kind)) is not None:
             path.append(new)
     shapes = {"means": (K, d), "weights": (K, 1), "covariances": (len(rows), len(rows[0]) if rows else 0)}
     parts = {
@@ -115,107 +117,99 @@ def _is_mixture(weights: Tensor, means: Tensor, rows: list[list[float]], kind: K
     return True
 
 
-def _matrix(row: Vector, d: int) -> list[Vector]:
+def _matrix(row: Vector, d: int) -> arb_mat:
     """(d d) -> (d, d), the lower triangle mirrored."""
-    return [[row[max(i, j) * d + min(i, j)] for j in range(d)] for i in range(d)]
+    return arb_mat([[row[max(i, j) * d + min(i, j)] for j in range(d)] for i in range(d)])
 
 
-def _features(x: Vector, kind: Kind) -> Vector:
-    """(x, squares, 1)."""
-    if kind == "unit":
-        squares = []
-    elif kind in MATRICES:
-        squares = [a * b for a, b in combinations_with_replacement(x, 2)]
-    else:
-        squares = [a * a for a in x] if kind == "diagonal" else [dot(x, x)]
-    return [*x, *squares, arb(1)]
-
-
-def _coefficients(weight: arb, mean: Vector, covariance: Vector, kind: Kind) -> Vector:
-    """Of the features, a column of C."""
-    d, log_weight = len(mean), weight.log()
-    if kind == "unit":
-        return [*mean, log_weight - dot(mean, mean) / 2]
-    if kind in MATRICES:
-        S = _matrix(covariance, d)
-        P = inverse(arb_mat(S)).tolist()
-        scaled = [dot(row, mean) for row in P]
-        squares = [
-            -P[i][j] / (2 if i == j else 1) for i, j in combinations_with_replacement(range(d), 2)
-        ]
-        log_det = sum((pivot.log() for pivot in pivots(S)), arb(0))
-    else:
-        variances = covariance if kind == "diagonal" else covariance * d
-        scaled = [m / s for m, s in zip(mean, variances, strict=True)]
-        squares = [-1 / (2 * s) for s in covariance]
-        log_det = sum((s.log() for s in covariance), arb(0)) * (1 if kind == "diagonal" else d)
-    return [*scaled, *squares, log_weight - (log_det + dot(scaled, mean)) / 2]
-
-
-def _step(features: arb_mat, state: State, average: Vector, kind: Kind) -> State | None:
+def _step(points: arb_mat, state: State, average: Vector, kind: Kind) -> State | None:
     """One step; None where a component is empty or singular."""
-    N, K, d = features.nrows(), len(state.weights), len(average)
+    N, d, K = points.nrows(), points.ncols(), len(state.weights)
     covariances = state.covariances or [[]]
     each = covariances * K if len(covariances) == 1 else covariances
-    columns = [
-        _coefficients(*parts, kind) for parts in zip(state.weights, state.means, each, strict=True)
-    ]
+    origins = [[m.mid() for m in mean] for mean in state.means]
+    apart = [points - arb_mat([[1]] * N) * arb_mat([origin]) for origin in origins]
+    squares = [D if kind in MATRICES else products(D, D) for D in apart]
+    scores = []
+    for k, origin in enumerate(origins):
+        off = [m - o for m, o in zip(state.means[k], origin, strict=True)]
+        scores.append(_scores(apart[k], squares[k], state.weights[k], off, each[k], kind))
     shares = []
-    for row in (features * arb_mat(columns).transpose()).tolist():
+    for row in zip(*scores, strict=True):
         sizes = [score.exp() for score in row]
         total = sum(sizes, arb(0))
         shares.append([size / total for size in sizes])
-    sums = (arb_mat(shares).transpose() * features).tolist()
-    weights = [row[-1] / N for row in sums]
+    columns = list(zip(*shares, strict=True))
+    totals = [sum(column, arb(0)) for column in columns]
+    weights = [total / N for total in totals]
     if any(not above(weight, TINY) for weight in weights):
         return None
-    means = [[x / row[-1] for x in row[:d]] for row in sums]
+    means, own = [], []
+    for k, (share, total) in enumerate(zip(columns, totals, strict=True)):
+        row = arb_mat([share])
+        shift = [x / total for x in (row * apart[k]).entries()]
+        means.append([o + x for o, x in zip(origins[k], shift, strict=True)])
+        if kind != "unit":
+            second = _second(share, apart[k], squares[k], kind)
+            scale = d if kind in ISOTROPIC else 1
+            own.append([(x / total - y) / scale for x, y in zip(second, _outer(shift, kind), strict=True)])
     if kind == "unit":
         return State(weights, means, [])
-    seconds = [[x / row[-1] for x in row[d:-1]] for row in sums]
-    own = [_covariance(second, mean, kind) for second, mean in zip(seconds, means, strict=True)]
-    apart = [_features([m - c for m, c in zip(mean, average, strict=True)], kind)[d:-1] for mean in means]
+    around = [_outer([m - c for m, c in zip(mean, average, strict=True)], kind) for mean in means]
     if kind in TIED:
-        own, apart = ([_averaged(weights, rows)] for rows in (own, apart))
-    if any(_is_singular(row, off, d, kind) for row, off in zip(own, apart, strict=True)):
+        own, around = (
+            [[dot(weights, column) for column in zip(*rows, strict=True)]] for rows in (own, around)
+        )
+    if any(_is_singular(row, off, d, kind) for row, off in zip(own, around, strict=True)):
         return None
-    return State(weights, means, [_spread_out(row, d) if kind in MATRICES else row for row in own])
+    return State(weights, means, own)
 
 
-def _covariance(second: Vector, mean: Vector, kind: Kind) -> Vector:
-    """The second moments less the squares of the mean; of isotropic kinds over d."""
-    squares = _features(mean, kind)[len(mean) : -1]
-    scale = 1 if kind == "diagonal" or kind in MATRICES else len(mean)
-    return [(a - b) / scale for a, b in zip(second, squares, strict=True)]
+def _scores(D: arb_mat, squares: arb_mat, weight: arb, off: Vector, covariance: Vector, kind: Kind) -> Vector:
+    """``log pi - log det S / 2 - (x - off)^T S^-1 (x - off) / 2`` of each row x of D."""
+    d = D.ncols()
+    if kind in MATRICES:
+        P, log_det = inverse_and_log_determinant(_matrix(covariance, d))
+        own = products(D, D * P) * arb_mat([[1]] * d)
+        scaled = P * arb_mat(d, 1, off)
+    else:
+        variances = [arb(1)] if kind == "unit" else covariance
+        spread = variances * (d // len(variances))
+        log_det = sum((s.log() for s in spread), arb(0))
+        own = squares * arb_mat(d, 1, [1 / s for s in spread])
+        scaled = arb_mat(d, 1, [x / s for x, s in zip(off, spread, strict=True)])
+    constant = weight.log() - (log_det + dot(scaled.entries(), off)) / 2
+    return [constant + x for x in (D * scaled - own / 2).entries()]
 
 
-def _averaged(weights: Vector, rows: list[Vector]) -> Vector:
-    return [dot(weights, column) for column in zip(*rows, strict=True)]
+def _second(share: Sequence[arb], D: arb_mat, squares: arb_mat, kind: Kind) -> Vector:
+    """``sum_n w_n x_n x_n^T`` over the rows of D: d d numbers, its diagonal, or its trace."""
+    if kind in MATRICES:
+        shared = arb_mat([[w * x for x in row] for w, row in zip(share, D.tolist(), strict=True)])
+        return (shared.transpose() * D).entries()
+    sums = (arb_mat([share]) * squares).entries()
+    return sums if kind == "diagonal" else [sum(sums, arb(0))]
 
 
-def _spread_out(row: Vector, d: int) -> Vector:
-    """The upper triangle -> d d numbers."""
-    at = {pair: n for n, pair in enumerate(combinations_with_replacement(range(d), 2))}
-    return [row[at[min(i, j), max(i, j)]] for i in range(d) for j in range(d)]
+def _outer(x: Vector, kind: Kind) -> Vector:
+    """``x x^T``: d d numbers, its diagonal, or its trace."""
+    if kind in MATRICES:
+        return [a * b for a in x for b in x]
+    return [a * a for a in x] if kind == "diagonal" else [dot(x, x)]
 
 
-def _is_singular(row: Vector, apart: Vector, d: int, kind: Kind) -> bool:
+def _is_singular(row: Vector, around: Vector, d: int, kind: Kind) -> bool:
     """Whether float64 cannot tell a covariance from a singular one, by the rules of baselines.em_steps.
 
     Isotropic: ``s <= 64 eps E|x - c|^2 / d``, c the average of all points. Otherwise a variance
     ``s_j <= (64 eps)^2 E(x_j - c_j)^2``, or a pivot ``<= 64 d eps s_j``. Or a variance of at most the
-    smallest normal number. ``E|x - c|^2`` is a variance and what ``apart`` has: squares of ``mu - c``.
+    smallest normal number. ``E|x - c|^2`` is a variance and what ``around`` has: squares of ``mu - c``.
     """
-    if kind in MATRICES:
-        diagonal = [n for n, (i, j) in enumerate(combinations_with_replacement(range(d), 2)) if i == j]
-        variances, off = [row[n] for n in diagonal], [apart[n] for n in diagonal]
-    else:
-        variances, off = row, apart
-    share, scale = (DIGITS * DIGITS, 1) if kind == "diagonal" or kind in MATRICES else (DIGITS, d)
+    variances, off = (x[:: d + 1] if kind in MATRICES else x for x in (row, around))
+    share, scale = (DIGITS, d) if kind in ISOTROPIC else (DIGITS * DIGITS, 1)
     for s, square in zip(variances, off, strict=True):
         if not (above(s, TINY) and above(s, share * (s + square / scale))):
             return True
     if kind not in MATRICES:
         return False
-    S = _matrix(_spread_out(row, d), d)
-    return any(not above(p, DIGITS * d * s) for p, s in zip(pivots(S), variances, strict=True))
+    return any(not above(p, DIGITS * d * s) for p, s in zip(pivots(_matrix(row, d)), variances, strict=True))

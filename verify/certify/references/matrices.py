@@ -10,13 +10,18 @@ from verify.balls.flint import Undecided, arb, arb_mat
 from verify.certify.references.decisions import Vector, above
 
 
-def pivots(S: list[Vector]) -> Iterator[arb]:
+def products(A: arb_mat, B: arb_mat) -> arb_mat:
+    """Entry by entry."""
+    return arb_mat(A.nrows(), A.ncols(), [a * b for a, b in zip(A.entries(), B.entries(), strict=True)])
+
+
+def pivots(S: arb_mat) -> Iterator[arb]:
     """D of ``S = L D L^T``, one at a time, L unit lower triangular; only the lower triangle of S is read.
 
-    S is positive definite where all are positive, and then their product is the determinant. While none is 0
-    there are as many positive ones as positive eigenvalues (Sylvester).
+    S is positive definite where all are positive. While none is 0, as many are positive as eigenvalues are
+    (Sylvester).
     """
-    rows = [list(row[: i + 1]) for i, row in enumerate(S)]
+    rows = S.tolist()
     for j, row in enumerate(rows):
         yield row[j]
         for i in range(j + 1, len(rows)):
@@ -31,10 +36,29 @@ def inverse(S: arb_mat) -> arb_mat:
     Raises:
         Undecided: the balls hold a singular matrix, or elimination cannot tell.
     """
+    size = S.nrows()
     try:
-        return S.inv()
+        return S.solve(identity(size), algorithm="precond")
     except ZeroDivisionError:
         raise Undecided("a matrix cannot be told from a singular one") from None
+
+
+def inverse_and_log_determinant(S: arb_mat) -> tuple[arb_mat, arb]:
+    """``S^-1`` and ``log det S = log det(P S) - log det P`` of a positive definite S, P the midpoint of S^-1.
+
+    P S is nearly I: its elimination does not widen balls.
+
+    Raises:
+        Undecided: as :func:`inverse`.
+    """
+    found = inverse(S)
+    P = found.mid()
+    return found, (P * S).det().log() - P.det().log()
+
+
+def identity(size: int) -> arb_mat:
+    """I."""
+    return arb_mat(size, size, [int(i == j) for i in range(size) for j in range(size)])
 
 
 def inverse_root(S: arb_mat) -> arb_mat:
@@ -103,8 +127,7 @@ def leading_space(M: arb_mat, count: int) -> tuple[arb_mat, arb_mat]:
     top, others = A11 + A12 * X, A22 - X * A12
     if not min(c - r for c, r in _discs(top)) > max(c + r for c, r in _discs(others)):
         raise Undecided("the groups of eigenvalues cannot be told apart")
-    basis = [[arb(int(i == j)) for j in range(count)] for i in range(count)]
-    return Q * arb_mat(basis + X.tolist()), others
+    return Q * arb_mat(identity(count).tolist() + X.tolist()), others
 
 
 def least_eigenvalue(M: arb_mat) -> arb:
