@@ -41,16 +41,11 @@ def balls(values: object) -> Any:
     return [balls(value) for value in values] if isinstance(values, list) else arb(values)  # pyright: ignore[reportArgumentType]
 
 
-def array(nested: list[Any], shape: tuple[int, ...]) -> Balls:
-    """Nested lists of balls as an array of this shape."""
-    flat = [nested]
+def path_array(states: Sequence[Any], length: int, shape: tuple[int, ...]) -> Balls:
+    """(length, *shape): states, each a nested list of balls of this shape, then NaN."""
+    flat = list(states)
     for _ in shape:
         flat = [value for part in flat for value in part]
-    found = np.empty(len(flat), dtype=object)
-    found[:] = flat
-    return found.reshape(shape)
-
-
-def undefined(shape: tuple[int, ...]) -> Balls:
-    """NaN everywhere."""
-    return np.full(shape, arb("nan"), dtype=object)
+    whole = np.full((length, *shape), arb("nan"), dtype=object)
+    whole.reshape(-1)[: len(flat)] = flat
+    return whole

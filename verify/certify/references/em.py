@@ -1,17 +1,16 @@
 """EM steps of every covariance kind in balls.
 
-    w_kn = exp(s_kn) / sum_j exp(s_jn),    s_kn = log pi_k + log N(x_n; mu_k, S_k) + const,    W_k = sum_n w_kn
+    w_kn = exp(s_kn) / sum_j exp(s_jn),   s_kn = log pi_k + log N(x_n; mu_k, S_k),   W_k = sum_n w_kn
     pi_k = W_k / N,   mu_k = o_k + a_k,   a_k = sum_n w_kn (x_n - o_k) / W_k
     S_k = sum_n w_kn (x_n - o_k)(x_n - o_k)^T / W_k - a_k a_k^T, restricted to the kind
 
-The origin o_k is the midpoint of the mean before the step: it is exact, so that the radius of a mean meets
-distances from it and not the whole size of a point.
-Source: Dempster, Laird and Rubin 1977; the same definitions as baselines.em_paths.
+The origin o_k is the midpoint of the mean before the step. It is exact, so the radius of a mean is multiplied
+by distances from it, and not by the whole size of a point.
+Source: Dempster, Laird and Rubin 1977; the definitions are those of baselines.em_paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -23,27 +22,37 @@ from verify.certify.references.decisions import (
     Balls,
     Vector,
     above,
-    array,
     balls,
     dot,
-    undefined,
+    path_array,
 )
-from verify.certify.references.matrices import inverse_and_log_determinant, pivots, products
+from verify.certify.references.matrices import inverse_and_log_determinant, ones, pivots, products
 
 Kind = Literal["unit", "tied_spherical", "spherical", "diagonal", "tied", "full"]
 
-MATRICES, TIED = ("tied", "full"), ("tied_spherical", "tied")
-ISOTROPIC = ("tied_spherical", "spherical")
+MATRICES, TIED, ISOTROPIC = ("tied", "full"), ("tied_spherical", "tied"), ("tied_spherical", "spherical")
+
 DIGITS = 128 * ROUNDOFF
 """64 eps: below that share of its size a variance cannot be told from 0 in float64 (baselines.em_steps)."""
 
+SYMMETRY = 2.0**-26
+"""sqrt(eps): matrices further from symmetric, as a share of their largest entry, are no covariances."""
+
 
 class State(NamedTuple):
-    """weights (K), means (K, d), covariances (K or 1, numbers): rows of one, d or d d numbers; none of unit."""
+    """weights (K), means (K, d), covariances (K or 1 rows; numbers: 1, d or d d); 1 for all of unit kind."""
 
     weights: Vector
     means: list[Vector]
     covariances: list[Vector]
+
+
+class Points(NamedTuple):
+    """Points less the midpoint of their average: rows (N, d), |x|^2 (N, 1), their own average (d)."""
+
+    rows: arb_mat
+    norms: arb_mat
+    average: Vector
 
 
 def em_states(
@@ -72,97 +81,94 @@ def em_states(
     """
     if not bool(X.isfinite().all()):
         raise ValueError("X has values that are not finite; finite points are needed")
-    (N, d), K = X.shape, len(weights)
-    rows = [] if covariances is None else _rows(covariances, kind, K).tolist()
-    state = State(balls(weights.tolist()), balls(means.tolist()), balls(rows))
-    path = [state]
+    K, d = means.shape
+    rows = [[1.0]] if covariances is None else covariances.reshape(1 if kind in TIED else K, -1).tolist()
+    start = State(balls(weights.tolist()), balls(means.tolist()), balls(rows))
+    path = [start]
     if _is_mixture(weights, means, rows, kind, d):
-        points = arb_mat(X.tolist())
-        average = [x / N for x in (arb_mat([[1] * N]) * points).entries()]
-        while len(path) <= steps and (new := _step(points, path[-1], average, kind)) is not None:
-            path.append(new)
-    shapes = {"means": (K, d), "weights": (K, 1), "covariances": (len(rows), len(rows[0]) if rows else 0)}
-    parts = {
-        "means": [one.means for one in path],
-        "weights": [[[w] for w in one.weights] for one in path],
-        "covariances": [one.covariances for one in path],
+        path += _steps(arb_mat(X.tolist()), start, steps, kind)
+    states = {
+        "means": path_array([one.means for one in path], steps + 1, (K, d)),
+        "weights": path_array([[[w] for w in one.weights] for one in path], steps + 1, (K, 1)),
     }
     if kind == "unit":
-        del parts["covariances"]
-    whole = {name: undefined((steps + 1, *shapes[name])) for name in parts}
-    for name, values in parts.items():
-        whole[name][: len(path)] = array(values, (len(path), *shapes[name]))
-    return whole
-
-
-def _rows(covariances: Tensor, kind: Kind, K: int) -> Tensor:
-    """(K or 1, numbers)."""
-    return covariances.reshape(1 if kind in TIED else K, -1)
+        return states
+    shape = len(rows), len(rows[0])
+    return states | {"covariances": path_array([one.covariances for one in path], steps + 1, shape)}
 
 
 def _is_mixture(weights: Tensor, means: Tensor, rows: list[list[float]], kind: Kind, d: int) -> bool:
-    """Weights above 0, all finite, covariances positive definite and symmetric within ``sqrt(eps)``."""
+    """Weights above 0, all finite, covariances of normal numbers, or symmetric and positive definite."""
     if not bool(((weights > 0) & weights.isfinite()).all() and means.isfinite().all()):
         return False
+    if not all(arb(x).is_finite() for row in rows for x in row):
+        return False
     if kind not in MATRICES:
-        return all(TINY <= arb(x) and arb(x).is_finite() for row in rows for x in row)
+        return all(arb(x) >= TINY for row in rows for x in row)
     for row in rows:
-        if not all(arb(x).is_finite() for x in row):
-            return False
-        gap = max(abs(row[i * d + j] - row[j * d + i]) for i in range(d) for j in range(d))
-        if gap > 2.0**-26 * max(abs(x) for x in row):
+        gap = max(abs(row[i * d + j] - row[j * d + i]) for i in range(d) for j in range(i + 1))
+        if gap > SYMMETRY * max(abs(x) for x in row):
             return False
         if not all(above(pivot, arb(0)) for pivot in pivots(_matrix(balls(row), d))):
             return False
     return True
 
 
-def _matrix(row: Vector, d: int) -> arb_mat:
-    """(d d) -> (d, d), the lower triangle mirrored."""
-    return arb_mat([[row[max(i, j) * d + min(i, j)] for j in range(d)] for i in range(d)])
+def _steps(X: arb_mat, start: State, steps: int, kind: Kind) -> list[State]:
+    """The states after the steps that are defined."""
+    N = X.nrows()
+    centre = [(x / N).mid() for x in (ones(1, N) * X).entries()]
+    rows = X - ones(N, 1) * arb_mat([centre])
+    average = [x / N for x in (ones(1, N) * rows).entries()]
+    points = Points(rows, products(rows, rows) * ones(len(centre), 1), average)
+    state = start._replace(means=[_difference(mean, centre) for mean in start.means])
+    found = []
+    while len(found) < steps and (new := _step(points, state, kind)) is not None:
+        state = new
+        found.append(new._replace(means=[_sum(mean, centre) for mean in new.means]))
+    return found
 
 
-def _step(points: arb_mat, state: State, average: Vector, kind: Kind) -> State | None:
+def _step(points: Points, state: State, kind: Kind) -> State | None:
     """One step; None where a component is empty or singular."""
-    N, d, K = points.nrows(), points.ncols(), len(state.weights)
-    covariances = state.covariances or [[]]
-    each = covariances * K if len(covariances) == 1 else covariances
+    N, d, K = points.rows.nrows(), points.rows.ncols(), len(state.weights)
+    each = state.covariances * (K // len(state.covariances))
     origins = [[m.mid() for m in mean] for mean in state.means]
-    apart = [points - arb_mat([[1]] * N) * arb_mat([origin]) for origin in origins]
-    squares = [D if kind in MATRICES else products(D, D) for D in apart]
-    scores = []
-    for k, origin in enumerate(origins):
-        off = [m - o for m, o in zip(state.means[k], origin, strict=True)]
-        scores.append(_scores(apart[k], squares[k], state.weights[k], off, each[k], kind))
-    shares = []
-    for row in zip(*scores, strict=True):
-        sizes = [score.exp() for score in row]
-        total = sum(sizes, arb(0))
-        shares.append([size / total for size in sizes])
-    columns = list(zip(*shares, strict=True))
-    totals = [sum(column, arb(0)) for column in columns]
+    apart = [points.rows - ones(N, 1) * arb_mat([origin]) for origin in origins]
+    squares = [_squares(points, D, o, kind) for D, o in zip(apart, origins, strict=True)]
+    off = [_difference(mean, origin) for mean, origin in zip(state.means, origins, strict=True)]
+    scores = [_scores(*parts, kind) for parts in zip(apart, squares, state.weights, off, each, strict=True)]
+    shares = arb_mat([_shares(row) for row in zip(*scores, strict=True)]).transpose()
+    totals = (shares * ones(N, 1)).entries()
     weights = [total / N for total in totals]
     if any(not above(weight, TINY) for weight in weights):
         return None
-    means, own = [], []
-    for k, (share, total) in enumerate(zip(columns, totals, strict=True)):
-        row = arb_mat([share])
-        shift = [x / total for x in (row * apart[k]).entries()]
-        means.append([o + x for o, x in zip(origins[k], shift, strict=True)])
+    means, covariances = [], []
+    for share, total, D, S, origin in zip(shares.tolist(), totals, apart, squares, origins, strict=True):
+        shift = [x / total for x in (arb_mat([share]) * D).entries()]
+        means.append(_sum(origin, shift))
         if kind != "unit":
-            second = _second(share, apart[k], squares[k], kind)
-            scale = d if kind in ISOTROPIC else 1
-            own.append([(x / total - y) / scale for x, y in zip(second, _outer(shift, kind), strict=True)])
+            second = [x / total for x in _second(share, D, S, kind)]
+            covariances.append(_difference(second, _outer(shift, kind)))
     if kind == "unit":
-        return State(weights, means, [])
-    around = [_outer([m - c for m, c in zip(mean, average, strict=True)], kind) for mean in means]
+        return State(weights, means, state.covariances)
+    between = [_outer(_difference(mean, points.average), kind) for mean in means]
     if kind in TIED:
-        own, around = (
-            [[dot(weights, column) for column in zip(*rows, strict=True)]] for rows in (own, around)
-        )
-    if any(_is_singular(row, off, d, kind) for row, off in zip(own, around, strict=True)):
+        covariances, between = ([_averaged(weights, rows)] for rows in (covariances, between))
+    if any(_is_singular(row, off, d, kind) for row, off in zip(covariances, between, strict=True)):
         return None
-    return State(weights, means, own)
+    return State(weights, means, covariances)
+
+
+def _squares(points: Points, D: arb_mat, origin: Vector, kind: Kind) -> arb_mat:
+    """Of rows ``x - o``: |x - o|^2 (N, 1), of diagonal kind by coordinates (N, d), of matrices not used."""
+    if kind in MATRICES:
+        return D
+    if kind == "diagonal":
+        return products(D, D)
+    N, d = D.nrows(), D.ncols()
+    along = points.rows * arb_mat(d, 1, [-2 * o for o in origin])
+    return points.norms + along + ones(N, 1) * dot(origin, origin)
 
 
 def _scores(D: arb_mat, squares: arb_mat, weight: arb, off: Vector, covariance: Vector, kind: Kind) -> Vector:
@@ -170,46 +176,70 @@ def _scores(D: arb_mat, squares: arb_mat, weight: arb, off: Vector, covariance: 
     d = D.ncols()
     if kind in MATRICES:
         P, log_det = inverse_and_log_determinant(_matrix(covariance, d))
-        own = products(D, D * P) * arb_mat([[1]] * d)
+        own = products(D, D * P) * ones(d, 1)
         scaled = P * arb_mat(d, 1, off)
     else:
-        variances = [arb(1)] if kind == "unit" else covariance
-        spread = variances * (d // len(variances))
-        log_det = sum((s.log() for s in spread), arb(0))
-        own = squares * arb_mat(d, 1, [1 / s for s in spread])
-        scaled = arb_mat(d, 1, [x / s for x, s in zip(off, spread, strict=True)])
+        repeated = d // len(covariance)
+        own = squares * arb_mat(len(covariance), 1, [1 / s for s in covariance])
+        log_det = repeated * sum((s.log() for s in covariance), arb(0))
+        scaled = arb_mat(d, 1, [x / s for x, s in zip(off, covariance * repeated, strict=True)])
     constant = weight.log() - (log_det + dot(scaled.entries(), off)) / 2
     return [constant + x for x in (D * scaled - own / 2).entries()]
 
 
-def _second(share: Sequence[arb], D: arb_mat, squares: arb_mat, kind: Kind) -> Vector:
-    """``sum_n w_n x_n x_n^T`` over the rows of D: d d numbers, its diagonal, or its trace."""
+def _shares(scores: tuple[arb, ...]) -> Vector:
+    """Softmax; balls have exponents of any size."""
+    sizes = [score.exp() for score in scores]
+    total = sum(sizes, arb(0))
+    return [size / total for size in sizes]
+
+
+def _second(share: Vector, D: arb_mat, squares: arb_mat, kind: Kind) -> Vector:
+    """``sum_n w_n x_n x_n^T`` over the rows of D: d d numbers, its diagonal, or its trace over d."""
     if kind in MATRICES:
-        shared = arb_mat([[w * x for x in row] for w, row in zip(share, D.tolist(), strict=True)])
-        return (shared.transpose() * D).entries()
+        weighed = arb_mat([[w * x for x in row] for w, row in zip(share, D.tolist(), strict=True)])
+        return (weighed.transpose() * D).entries()
     sums = (arb_mat([share]) * squares).entries()
-    return sums if kind == "diagonal" else [sum(sums, arb(0))]
+    return [x / D.ncols() for x in sums] if kind in ISOTROPIC else sums
 
 
 def _outer(x: Vector, kind: Kind) -> Vector:
-    """``x x^T``: d d numbers, its diagonal, or its trace."""
+    """``x x^T``: d d numbers, its diagonal, or its trace over d."""
     if kind in MATRICES:
         return [a * b for a in x for b in x]
-    return [a * a for a in x] if kind == "diagonal" else [dot(x, x)]
+    return [dot(x, x) / len(x)] if kind in ISOTROPIC else [a * a for a in x]
 
 
-def _is_singular(row: Vector, around: Vector, d: int, kind: Kind) -> bool:
+def _is_singular(row: Vector, between: Vector, d: int, kind: Kind) -> bool:
     """Whether float64 cannot tell a covariance from a singular one, by the rules of baselines.em_steps.
 
-    Isotropic: ``s <= 64 eps E|x - c|^2 / d``, c the average of all points. Otherwise a variance
-    ``s_j <= (64 eps)^2 E(x_j - c_j)^2``, or a pivot ``<= 64 d eps s_j``. Or a variance of at most the
-    smallest normal number. ``E|x - c|^2`` is a variance and what ``around`` has: squares of ``mu - c``.
+    A variance ``s <= 64 eps E`` of isotropic kinds, ``s <= (64 eps)^2 E`` of others, E the average square
+    about the average of all points, which is s and the square of ``mu`` less that average. Or an s not above
+    the smallest normal number. Of matrices a pivot ``<= 64 d eps s``.
     """
-    variances, off = (x[:: d + 1] if kind in MATRICES else x for x in (row, around))
-    share, scale = (DIGITS, d) if kind in ISOTROPIC else (DIGITS * DIGITS, 1)
-    for s, square in zip(variances, off, strict=True):
-        if not (above(s, TINY) and above(s, share * (s + square / scale))):
+    variances, around = (x[:: d + 1] if kind in MATRICES else x for x in (row, between))
+    share = DIGITS if kind in ISOTROPIC else DIGITS * DIGITS
+    for s, square in zip(variances, around, strict=True):
+        if not (above(s, TINY) and above(s, share * (s + square))):
             return True
     if kind not in MATRICES:
         return False
-    return any(not above(p, DIGITS * d * s) for p, s in zip(pivots(_matrix(row, d)), variances, strict=True))
+    parts = zip(pivots(_matrix(row, d)), variances, strict=True)
+    return any(not above(pivot, DIGITS * d * s) for pivot, s in parts)
+
+
+def _matrix(row: Vector, d: int) -> arb_mat:
+    """(d d) -> (d, d), the lower triangle mirrored."""
+    return arb_mat([[row[max(i, j) * d + min(i, j)] for j in range(d)] for i in range(d)])
+
+
+def _sum(x: Vector, y: Vector) -> Vector:
+    return [a + b for a, b in zip(x, y, strict=True)]
+
+
+def _difference(x: Vector, y: Vector) -> Vector:
+    return [a - b for a, b in zip(x, y, strict=True)]
+
+
+def _averaged(weights: Vector, rows: list[Vector]) -> Vector:
+    return [dot(weights, column) for column in zip(*rows, strict=True)]

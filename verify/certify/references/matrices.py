@@ -56,6 +56,11 @@ def inverse_and_log_determinant(S: arb_mat) -> tuple[arb_mat, arb]:
     return found, (P * S).det().log() - P.det().log()
 
 
+def ones(height: int, width: int) -> arb_mat:
+    """1 everywhere."""
+    return arb_mat(height, width, [1] * (height * width))
+
+
 def identity(size: int) -> arb_mat:
     """I."""
     return arb_mat(size, size, [int(i == j) for i in range(size) for j in range(size)])

@@ -19,10 +19,9 @@ from verify.certify.references.decisions import (
     Balls,
     Vector,
     above,
-    array,
     balls,
     dot,
-    undefined,
+    path_array,
 )
 
 
@@ -55,8 +54,7 @@ def tensor_power_states(T: Tensor, v: Tensor, steps: int, normalised: bool) -> d
             break
         else:
             path.append([x / size for x in w] if normalised else w)
-    whole = undefined((steps + 1, d))
-    whole[: len(path)] = array(path, (len(path), d))
+    whole = path_array(path, steps + 1, (d,))
     states = {"v": whole[:, None, :]}
     return states if normalised else states | {"entries": whole[:, :, None]}
 
