@@ -118,7 +118,7 @@ def _whitened(second: arb_mat, N: int, K: int, s: arb, error: arb) -> Whitened |
     rounding = ROUNDOFF * ((N + 2) * second.trace() + s * arb(d).sqrt() + 8 * d * norm) + error
     if sum(above(pivot, arb(0)) for pivot in pivots(M2 - identity(d) * rounding)) < K:
         return None
-    U = identity(d) if K == d else leading_space(M2, K)[0]
+    U = identity(d) if d == K else leading_space(M2, K)[0]
     W = U * inverse_root(U.transpose() * M2 * U).transpose()
     return Whitened(W, M2 * W, s)
 
