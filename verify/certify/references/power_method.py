@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from verify.balls.flint import Undecided, arb, arb_mat
 from verify.certify.references.decisions import Vector, above, dot
-from verify.certify.references.tensor_power import contract, length
+from verify.certify.references.tensor_power import contract, directed, length
 
 
 class Term(NamedTuple):
@@ -76,7 +76,7 @@ def _iterated(F: arb_mat, v: Vector, steps: int) -> Vector | None:
         size = length(w)
         if size.is_zero():
             return None
-        v = [x / size for x in w]
+        v = directed(F, v, w, size)
     return v
 
 

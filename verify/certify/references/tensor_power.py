@@ -53,7 +53,7 @@ def tensor_power_states(T: Tensor, v: Tensor, steps: int, normalised: bool) -> d
         elif size.is_zero() or above(TINY, size) or above(size, HUGE):
             break
         else:
-            path.append([x / size for x in w] if normalised else w)
+            path.append(directed(F, path[-1], w, size) if normalised else w)
     whole = path_array(path, steps + 1, (d,))
     states = {"v": whole[:, None, :]}
     return states if normalised else states | {"entries": whole[:, :, None]}
@@ -69,6 +69,35 @@ def contract(F: arb_mat, v: Vector) -> Vector:
     """``T(I, v, v)``."""
     products = [a * b for a, b in combinations_with_replacement(v, 2)]
     return (F * arb_mat(len(products), 1, products)).entries()
+
+
+def directed(F: arb_mat, v: Vector, w: Vector, size: arb) -> Vector:
+    """``f(v) = T(I, v, v) / |T(I, v, v)|``, w and its length given.
+
+    It lies in ``f(m) + J(v) (v - m)`` too, m the midpoint of v, ``J = (I - f f^T) G / |w|`` the derivative and
+    ``G_ij = sum_m (T_ijm + T_imj) v_m``: where the iteration contracts, so do its balls.
+    """
+    whole = [x / size for x in w]
+    middle = [x.mid() for x in v]
+    off = [x - m for x, m in zip(v, middle, strict=True)]
+    centre = contract(F, middle)
+    scale = length(centre)
+    G = _derivative(F, v)
+    f = arb_mat([whole])
+    moved = (G - f.transpose() * (f * G)) * arb_mat(len(v), 1, off) * (1 / size)
+    near = [x / scale + y for x, y in zip(centre, moved.entries(), strict=True)]
+    return [x.intersection(y) for x, y in zip(whole, near, strict=True)]
+
+
+def _derivative(F: arb_mat, v: Vector) -> arb_mat:
+    """G (d, d)."""
+    d = len(v)
+    G = arb_mat(d, d)
+    for n, (j, m) in enumerate(combinations_with_replacement(range(d), 2)):
+        for i in range(d):
+            G[i, j] += F[i, n] * v[m]
+            G[i, m] += F[i, n] * v[j]
+    return G
 
 
 def length(w: Vector) -> arb:
