@@ -1,7 +1,8 @@
 """The robust tensor power method in balls: the components of a symmetric tensor, one after another.
 
 From each start ``steps`` steps ``v <- T(I, v, v) / |T(I, v, v)|``; from the end with the largest
-T(v, v, v) as many again; ``lambda = T(v, v, v)``, ``T <- T - lambda v x v x v``. Tensors are folded as in tensor_power.
+T(v, v, v) as many again; ``lambda = T(v, v, v)``, ``T <- T - lambda v x v x v``. Tensors are folded as in
+tensor_power.
 Source: Anandkumar et al. 2014, Algorithm 1; baselines.robust_tensor_power.
 """
 

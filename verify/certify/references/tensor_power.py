@@ -74,8 +74,8 @@ def contract(F: arb_mat, v: Vector) -> Vector:
 def directed(F: arb_mat, v: Vector, w: Vector, size: arb) -> Vector:
     """``f(v) = T(I, v, v) / |T(I, v, v)|``, w and its length given.
 
-    It lies in ``f(m) + J(v) (v - m)`` too, m the midpoint of v, ``J = (I - f f^T) G / |w|`` the derivative and
-    ``G_ij = sum_m (T_ijm + T_imj) v_m``: where the iteration contracts, so do its balls.
+    It lies in ``f(m) + J(v) (v - m)`` too, m the midpoint of v, ``J = (I - f f^T) G / |w|`` the derivative
+    and ``G_ij = sum_m (T_ijm + T_imj) v_m``: where the iteration contracts, so do its balls.
     """
     whole = [x / size for x in w]
     middle = [x.mid() for x in v]

@@ -17,10 +17,10 @@ def test_a_comparison_is_decided_or_refused():
 
 
 def test_the_constants_are_those_of_float64():
-    assert ROUNDOFF == arb(2) ** -53
-    assert TINY == arb(2) ** -1022
+    assert arb(2) ** -53 == ROUNDOFF
+    assert arb(2) ** -1022 == TINY
     with precision(2048):
-        assert HUGE == arb(2) ** 1024 - arb(2) ** 971
+        assert arb(2) ** 1024 - arb(2) ** 971 == HUGE
 
 
 def test_floats_are_exact_and_zeros_stay_exact():
