@@ -10,7 +10,7 @@ import numpy as np
 from verify.balls.flint import Undecided, arb
 
 Vector = list[arb]
-Balls = np.ndarray[Any, np.dtype[np.object_]]
+Balls = np.ndarray[Any, Any]
 """An object array of arb."""
 
 ROUNDOFF = arb(2.0**-53)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from baselines.em_paths import reference_path
 from baselines.em_rounding import reference_rounding
 from verify.balls.flint import Undecided, arb, precision
 from verify.certify.references.em import em_states
@@ -104,6 +105,21 @@ def test_the_start_is_as_given_and_the_radius_is_small(theorem):
     # Radii of both precisions come from the same operations, 2^-128 apart; both are known to 30 bits.
     assert radii[1] < radii[0] * 2.0**-120
     assert radii[0] < (1e-20 if theorem in (TIED, FULL) else 1e-29)
+
+
+@pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
+def test_few_bits_hold_what_many_bits_find(theorem):
+    """Radii count on the way: after three steps the balls of many bits lie within those of few."""
+    family = "one blob" if theorem is THEOREM_1 else "ordinary"
+    start, options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
+    found = []
+    for bits in (96, 512):
+        with precision(bits):
+            found.append(em_states(*start, 3, **options))
+    wide, narrow = found
+    for name in wide:
+        assert all(x.contains(y) for x, y in zip(wide[name].flat, narrow[name].flat, strict=True))
+    assert radius(wide) > 0
 
 
 def by_mpmath(X, weights, means, covariances):
@@ -215,6 +231,19 @@ def test_points_that_are_one_point_end_the_path_by_a_decision(kind):
     }[kind]
     found = decided((X, HALF, means), 2, {"covariances": start, "kind": kind})
     assert all(not finite(whole[1:]).any() and finite(whole[0]).all() for whole in found.values())
+
+
+@pytest.mark.parametrize(("spread", "kind"), [(1e-8, "spherical"), (1e-6, "spherical"), (1e-8, "diagonal")])
+def test_a_small_variance_beside_a_far_component_is_singular_where_torch_says_so(spread, kind):
+    """Share 1e-16 and 1e-12 of the squares about the average: 64 eps = 1.4e-14 is between."""
+    X = spread * blob(24)
+    X[12:] += 1.0
+    means = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    S = spread**2 * torch.ones((2,) if kind == "spherical" else (2, 2), dtype=torch.float64)
+    expected = reference_path(X[None], HALF[None], means[None], 1, S[None], kind)
+    found = decided((X, HALF, means), 1, {"covariances": S, "kind": kind})
+    assert finite(found["means"][1]).all() == bool(expected.defined[0, 0])
+    assert bool(expected.defined[0, 0]) == (spread == 1e-6 or kind == "diagonal")
 
 
 @pytest.mark.parametrize("kind", ["tied", "full"])

@@ -160,6 +160,20 @@ def test_more_bits_give_smaller_balls_after_many_steps_too():
 
 
 @pytest.mark.parametrize("variance", [1.0, None])
+@pytest.mark.parametrize("K", [2, 3])
+def test_few_bits_hold_what_many_bits_find(variance, K):
+    sizes = {"d": 3, "K": K, "N": 40}
+    instance = SPECTRAL.families["Gaussian means"](sizes, 1, torch.Generator().manual_seed(6))
+    found = []
+    for bits in (192, 1024):
+        with precision(bits):
+            found.append(spectral_states(instance.X[0], instance.directions[0], K, STEPS, variance))
+    wide, narrow = found
+    for name in wide:
+        assert all(x.contains(y) for x, y in zip(wide[name].flat, narrow[name].flat, strict=True))
+
+
+@pytest.mark.parametrize("variance", [1.0, None])
 def test_points_on_a_line_have_no_second_component(variance):
     """Eigenvalues two and three of M2 are the same, but both are decided not to be above 0."""
     g = torch.Generator().manual_seed(0)

@@ -62,7 +62,7 @@ def test_the_plain_iteration_of_dyadic_numbers_holds_the_fractions():
     with precision(128):
         found = tensor_power_states(T, v, 4, normalised=False)
     cube = [[[fmpq(int(4 * x), 4) for x in row] for row in s] for s in T.tolist()]
-    path = exact_path(cube, [fmpq(int(4 * x), 4) for x in v.tolist()], 4)  # pyright: ignore[reportArgumentType]
+    path = exact_path(cube, [fmpq(int(4 * x), 4) for x in v.tolist()], 4)
     with precision(4096):  # of the comparison alone, in which fractions are exact: denominators are 2^k
         for ours, theirs in zip(found["entries"], path, strict=True):
             assert all(x.contains(y) for x, y in zip(ours[:, 0], theirs, strict=True))
@@ -113,6 +113,20 @@ def test_more_bits_give_smaller_balls():
         radii.append(max(float(x.rad()) for x in found.flat))
     assert radii[0] < 1e-25
     assert radii[1] < radii[0] * 2.0**-120
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_few_bits_hold_what_many_bits_find(normalised):
+    g = torch.Generator().manual_seed(5)
+    T = torch.randn(4, 4, 4, generator=g, dtype=torch.float64)
+    v = torch.randn(4, generator=g, dtype=torch.float64)
+    found = []
+    for bits in (64, 1024):
+        with precision(bits):
+            found.append(tensor_power_states(T, v, 5, normalised)["v"])
+    wide, narrow = found
+    assert all(x.contains(y) for x, y in zip(wide.flat, narrow.flat, strict=True))
+    assert all(x.rad() > 0 for x in wide[-1].flat)
 
 
 @settings(max_examples=20)
