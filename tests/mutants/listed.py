@@ -6,6 +6,7 @@ from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
 from .in_em_bounds import EM_BOUNDS
 from .in_em_paths import EM_PATHS
+from .in_references import REFERENCES
 from .in_spectral import SPECTRAL
 from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
@@ -25,4 +26,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *COMPARISON,
     *VERIFY,
     *EM_BOUNDS,
+    *REFERENCES,
 )
