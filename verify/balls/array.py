@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class Balls(Tensor):
     def __repr__(self, **_: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         shown = ", ".join(str(x) for x in self.entries[:6]) + (", ..." if len(self.entries) > 6 else "")
         return f"Balls({tuple(shape_of(self))}: {shown})"
+
+
+def one_task(states: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Balls]:
+    """Object arrays of balls, with a leading dimension of one task."""
+    return {name: Balls.of(x.reshape(-1).tolist(), (1, *x.shape)) for name, x in states.items()}
 
 
 def shape_of(x: Tensor) -> tuple[int, ...]:

@@ -152,6 +152,14 @@ class EMWithCovariances(Theorem[CovarianceTask]):
             "covariances": self._rows(path.covariances).masked_fill(lost, torch.nan),
         }
 
+    def exact(self, instance: CovarianceTask, steps: int) -> States:
+        """EM's formulas in balls, about its own means."""
+        from verify.balls.array import one_task
+        from verify.certify.references.em import em_states
+
+        X, weights, means, covariances = (part[0] for part in self._parts(instance))
+        return {**one_task(em_states(X, weights, means, steps, covariances, self.kind))}
+
     def bounds(
         self, weights: CovarianceEM, instance: CovarianceTask, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:

@@ -86,6 +86,13 @@ class EM(Theorem[Problem]):
             "weights": path.weights[..., None].masked_fill(lost, torch.nan),
         }
 
+    def exact(self, instance: Problem, steps: int) -> States:
+        """EM's formulas in balls, about its own means."""
+        from verify.balls.array import one_task
+        from verify.certify.references.em import em_states
+
+        return {**one_task(em_states(instance.X[0], instance.weights[0], instance.means[0], steps))}
+
     def bounds(
         self, weights: EMConstruction, instance: Problem, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:

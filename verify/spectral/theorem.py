@@ -145,6 +145,16 @@ class Spectral(Theorem[Problem]):
         }
         return _path({name: states[name] for name in self.quantities})
 
+    def exact(self, instance: Problem, steps: int) -> States:
+        """The algorithm in balls."""
+        from verify.balls.array import one_task
+        from verify.certify.references.spectral import spectral_states
+
+        variance = None if self._estimated else float(instance.s[0])
+        parts = instance.X[0], instance.directions[0], instance.n_components
+        found = one_task(spectral_states(*parts, self.options["steps"], variance))
+        return {name: found[name] for name in self.quantities}
+
     def _states(self, found: SpectralRun, instance: Problem) -> States:
         states = {
             "means": found.means,

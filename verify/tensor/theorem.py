@@ -100,6 +100,13 @@ class TensorPower(Theorem[TensorProblem]):
         marked = tensor_power_iteration(instance.T, instance.v, steps, self.normalised, on_failure="mark")
         return marked.path
 
+    def exact(self, instance: TensorProblem, steps: int) -> States:
+        """The iteration in balls, about its own direction."""
+        from verify.balls.array import one_task
+        from verify.certify.references.tensor_power import tensor_power_states
+
+        return {**one_task(tensor_power_states(instance.T[0], instance.v[0], steps, self.normalised))}
+
     def bounds(
         self, weights: PowerIteration, instance: TensorProblem, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:
