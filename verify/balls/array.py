@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,6 +85,9 @@ def broadcast(*arrays: Tensor | float) -> tuple[list[Entries], tuple[int, ...]]:
     """Entries of the arrays in their common shape."""
     parts = [balls(array) for array in arrays]
     shapes = [shape_of(part) for part in parts]
+    first = shapes[0]
+    if all(shape == first for shape in shapes):
+        return [part.entries for part in parts], first
     shape = np.broadcast_shapes(*shapes)
     return [spread(part.entries, own, shape) for part, own in zip(parts, shapes, strict=True)], shape
 
@@ -92,28 +97,34 @@ def spread(entries: list[Any], own: tuple[int, ...], shape: tuple[int, ...]) -> 
     if own == shape:
         return entries
     if len(entries) == 1:
-        return entries * int(np.prod(shape, dtype=np.int64))
-    at = np.broadcast_to(np.arange(len(entries)).reshape(own), shape)
-    return [entries[i] for i in at.ravel().tolist()]
+        return entries * math.prod(shape)
+    return [entries[i] for i in _spread(own, shape)]
 
 
-def rows(
-    x: Tensor, dim: int | Sequence[int] | None
-) -> tuple[list[Entries], tuple[int, ...], tuple[int, ...]]:
+@functools.lru_cache(maxsize=4096)
+def _spread(own: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    return np.broadcast_to(np.arange(math.prod(own)).reshape(own), shape).ravel().tolist()
+
+
+Shape = tuple[int, ...]
+
+
+def rows(x: Tensor, dim: int | Sequence[int] | None) -> tuple[list[Entries], Shape, Shape]:
     """The entries along ``dim`` (all where it is None), the shape that is left, and that with ones kept."""
-    shape = shape_of(x)
-    if dim is None:
-        axes = tuple(range(len(shape)))
-    else:
-        axes = tuple(axis % max(len(shape), 1) for axis in ((dim,) if isinstance(dim, int) else dim))
-    kept = [axis for axis in range(len(shape)) if axis not in axes] if shape else []
-    at = np.arange(len(entries_of(x))).reshape(shape)
-    at = at.transpose(*kept, *axes) if shape else at
+    entries = entries_of(x)
+    lines, left, ones = _rows(shape_of(x), dim if dim is None or isinstance(dim, int) else tuple(dim))
+    return [[entries[i] for i in line] for line in lines], left, ones
+
+
+@functools.lru_cache(maxsize=4096)
+def _rows(shape: Shape, dim: int | Shape | None) -> tuple[list[list[int]], Shape, Shape]:
+    named = tuple(range(len(shape))) if dim is None else (dim,) if isinstance(dim, int) else dim
+    axes = [axis % len(shape) for axis in named] if shape else []
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
     left = tuple(shape[axis] for axis in kept)
     ones = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    entries = entries_of(x)
-    lines = at.reshape(int(np.prod(left, dtype=np.int64)), -1).tolist()
-    return [[entries[i] for i in line] for line in lines], left, ones
+    numbers = np.arange(math.prod(shape)).reshape(shape).transpose(*kept, *axes)
+    return numbers.reshape(math.prod(left), -1).tolist(), left, ones
 
 
 def lower_ends(x: Tensor) -> Tensor:

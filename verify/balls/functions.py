@@ -44,8 +44,11 @@ def evaluated(func: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> An
     name = name_of(func)
     if name in MOVES:
         return moved(func, args, kwargs)
-    whole = name not in MADE and not holds_floats((args, kwargs))
-    if name in PLAIN or whole or (name in EXACT and not holds_balls((args, kwargs))):
+    if name in PLAIN:
+        return plain(func, args, kwargs)
+    kinds: set[type] = set()
+    _collect((*args, *kwargs.values()) if kwargs else args, kinds)
+    if Balls not in kinds and (name in EXACT or (name not in MADE and float not in kinds)):
         return plain(func, args, kwargs)
     if name in TABLE:
         return TABLE[name](*args, **kwargs)
@@ -66,25 +69,19 @@ def name_of(func: Function) -> str:
     return name.strip("_")
 
 
-def holds_balls(value: Any) -> bool:
-    """Whether balls stand anywhere in the arguments."""
-    return _any(value, lambda x: isinstance(x, Balls))
-
-
-def holds_floats(value: Any) -> bool:
-    """Whether a floating-point number, in a tensor or not, stands anywhere in the arguments."""
-    return _any(value, lambda x: isinstance(x, Balls) or x.dtype.is_floating_point, numbers_too=True)
-
-
-def _any(value: Any, wanted: Callable[[Tensor], bool], numbers_too: bool = False) -> bool:
-    if isinstance(value, Tensor):
-        with torch._C.DisableTorchFunction():
-            return wanted(value)
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        return any(_any(part, wanted, numbers_too) for part in value)
-    return numbers_too and isinstance(value, float)
+def _collect(values: Sequence[Any], kinds: set[type]) -> None:
+    """Whether balls stand anywhere in the arguments, or other floating-point numbers, in tensors or not."""
+    for value in values:
+        if isinstance(value, Balls):
+            kinds.add(Balls)
+        elif isinstance(value, Tensor):
+            with torch._C.DisableTorchFunction():
+                if value.dtype.is_floating_point:
+                    kinds.add(float)
+        elif isinstance(value, float):
+            kinds.add(float)
+        elif isinstance(value, (tuple, list)):
+            _collect(value, kinds)
 
 
 # --- entry by entry ------------------------------------------------------------------------------------
@@ -99,8 +96,13 @@ def _one(function: Callable[[arb], arb]) -> Function:
 
 def _two(function: Callable[[arb, arb], arb], swapped: bool = False) -> Function:
     def found(a: Tensor | float, b: Tensor | float) -> Balls:
+        if isinstance(b, (int, float)) and isinstance(a, Balls):
+            c = arb(b)
+            if swapped:
+                return Balls.of([function(c, x) for x in a.entries], shape_of(a))
+            return Balls.of([function(x, c) for x in a.entries], shape_of(a))
         (first, second), shape = broadcast(b, a) if swapped else broadcast(a, b)
-        return Balls.of([function(x, y) for x, y in zip(first, second, strict=True)], shape)
+        return Balls.of(list(map(function, first, second)), shape)
 
     return found
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from verify.balls.arithmetic import ball_arithmetic
 from verify.balls.array import Balls, balls, entries_of, lower_ends, shape_of, upper_ends
 from verify.balls.flint import Undecided
+from verify.balls.functions import plain
 from verify.balls.numbers import less, no_more
 from verify.engine.record import quotient
 from verify.engine.theorem import States, Theorem
@@ -63,72 +64,96 @@ class Certified:
 
 def certify(
     theorem: Theorem[Any], weights: Any, instance: Any, states: States, dtype: torch.dtype
-) -> list[Certified]:
-    """A certificate for every step of one task.
+) -> list[list[Certified]]:
+    """A certificate for every task and step.
 
     Args:
-        instance: of one task. states: of it, as :meth:`Theorem.run` gave them in ``dtype``.
-
-    Raises:
-        ValueError: more than one task.
+        instance: B tasks. states: as :meth:`Theorem.run` gave them in ``dtype``.
     """
-    if len(instance) != 1:
-        raise ValueError(f"a certificate is of one task, got {len(instance)}")
-    steps = next(iter(states.values())).shape[1] - 1
     finite = {
         name: bound.total.isfinite() for name, bound in theorem.bounds(weights, instance, states, dtype).items()
     }
-    found: dict[int, Certified] = {}
-    for bits in BITS:
-        with ball_arithmetic(bits):
-            try:
-                exact = theorem.exact(instance, steps)
-                bounds = {
-                    name: bound.total for name, bound in theorem.bounds(weights, instance, states, dtype).items()
-                }
-                error = {name: _distance(states[name], after) for name, after in exact.items()}
-            except Undecided:
-                continue
-        for step in range(1, steps + 1):
-            if step not in found or found[step].verdict == "unknown":
-                found[step] = _judged(error, bounds, exact, finite, step, bits)
-        if all(one.verdict != "unknown" for one in found.values()):
-            break
-    nothing = Interval(0.0, math.inf)
-    missing = Certified("unknown", nothing, nothing, BITS[-1], next(iter(states)), 0, 0, 0)
-    return [found.get(step, _at(missing, step)) for step in range(1, steps + 1)]
+    tasks = range(len(instance))
+    found = _attempt(theorem, weights, instance, states, dtype, finite, BITS[0])
+    result = [[] if found is None else found[task] for task in tasks]
+    for task in tasks:
+        one = theorem.task(instance, task), {name: x[task : task + 1] for name, x in states.items()}
+        in_floats = {name: x[task : task + 1] for name, x in finite.items()}
+        for bits in BITS if found is None else BITS[1:]:
+            if result[task] and all(step.verdict != "unknown" for step in result[task]):
+                break
+            again = _attempt(theorem, weights, *one, dtype, in_floats, bits)
+            result[task] = result[task] if again is None else again[0]
+    steps = range(1, next(iter(states.values())).shape[1])
+    return [row or [_nothing(next(iter(states)), step) for step in steps] for row in result]
 
 
-def _at(certified: Certified, step: int) -> Certified:
-    return Certified(**{**vars(certified), "step": step})
+def _attempt(
+    theorem: Theorem[Any],
+    weights: Any,
+    instance: Any,
+    states: States,
+    dtype: torch.dtype,
+    finite: dict[str, Tensor],
+    bits: int,
+) -> list[list[Certified]] | None:
+    """With so many bits; None where the evaluation itself has to decide what it cannot."""
+    steps = next(iter(states.values())).shape[1] - 1
+    with ball_arithmetic(bits):
+        try:
+            paths = [theorem.exact(theorem.task(instance, task), steps) for task in range(len(instance))]
+            exact = {name: torch.cat([path[name] for path in paths]) for name in paths[0]}
+            bounds = theorem.bounds(weights, instance, states, dtype)
+            limits = {name: balls(bound.total) for name, bound in bounds.items()}
+            error = {name: _distance(states[name], after) for name, after in exact.items()}
+        except Undecided:
+            return None
+        return [
+            [
+                _judged(
+                    {name: x[task, step - 1] for name, x in error.items()},
+                    {name: x[task, step - 1] for name, x in limits.items()},
+                    {name: x[task, step] for name, x in exact.items()},
+                    {name: x[task, step - 1] for name, x in finite.items()},
+                    step,
+                    bits,
+                )
+                for step in range(1, steps + 1)
+            ]
+            for task in range(len(instance))
+        ]
+
+
+def _nothing(quantity: str, step: int) -> Certified:
+    anything = Interval(0.0, math.inf)
+    return Certified("unknown", anything, anything, BITS[-1], quantity, step, 0, 0)
 
 
 def _distance(state: Tensor, exact: Tensor) -> Balls:
-    """(1, L, items) after each step."""
+    """(B, L, items) after each step."""
     return balls(torch.linalg.vector_norm(state[:, 1:].double() - balls(exact)[:, 1:], dim=-1))
 
 
 def _judged(
-    error: dict[str, Balls],
-    bounds: dict[str, Tensor],
+    error: dict[str, Tensor],
+    limits: dict[str, Tensor],
     exact: dict[str, Tensor],
     finite: dict[str, Tensor],
     step: int,
     bits: int,
 ) -> Certified:
+    """Of one task after one step: errors and bounds (items,), states (items, width)."""
     verdict: Verdict = "held"
     worst: Certified | None = None
     items = claimed = 0
-    for name in error:
-        defined = ~_undefined(exact[name][:, step])
-        off, limit = error[name][:, step - 1], balls(bounds[name])[:, step - 1]
+    for name, off in error.items():
+        defined = ~_undefined(exact[name])
         ends = zip(
             entries_of(off),
-            entries_of(limit),
-            *(part.reshape(-1).tolist() for part in (lower_ends(off), upper_ends(off))),
-            *(part.reshape(-1).tolist() for part in (lower_ends(limit), upper_ends(limit))),
-            defined.reshape(-1).tolist(),
-            finite[name][:, step - 1].reshape(-1).tolist(),
+            entries_of(limits[name]),
+            *(_floats(part) for part in (lower_ends(off), upper_ends(off))),
+            *(_floats(part) for part in (lower_ends(limits[name]), upper_ends(limits[name]))),
+            *(part.tolist() for part in (defined, finite[name])),
             strict=True,
         )
         for e, b, e_low, e_high, b_low, b_high, compared, in_floats in ends:
@@ -143,8 +168,13 @@ def _judged(
             if worst is None or _severity(here) > _severity(worst):
                 worst = here
     if worst is None:
-        return Certified("held", Interval(0, 0), Interval(0, math.inf), bits, next(iter(error)), step, 0, 0)
+        none = Interval(0.0, 0.0), Interval(0.0, math.inf)
+        return Certified("held", *none, bits, next(iter(error)), step, 0, 0)
     return Certified(verdict, worst.error, worst.bound, bits, worst.quantity, step, items, claimed)
+
+
+def _floats(x: Tensor) -> list[float]:
+    return plain(Tensor.tolist, (x,), {})
 
 
 def _decided(error: Any, bound: Any, in_floats: bool) -> Verdict:
@@ -162,6 +192,6 @@ def _severity(one: Certified) -> tuple[int, float]:
 
 
 def _undefined(state: Tensor) -> Tensor:
-    """(1, items) where the algorithm gives no number."""
+    """(items,) where the algorithm gives no number."""
     entries = [entry.is_nan() for entry in entries_of(state)]
     return torch.tensor(entries).reshape(shape_of(state)).any(-1)
