@@ -109,13 +109,13 @@ def test_the_start_is_as_given_and_the_radius_is_small(theorem):
 
 @pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
 def test_few_bits_hold_what_many_bits_find(theorem):
-    """Radii count on the way: after three steps the balls of many bits lie within those of few."""
+    """Radii count on the way: after two steps the balls of many bits lie within those of few."""
     family = "one blob" if theorem is THEOREM_1 else "ordinary"
     start, options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
     found = []
     for bits in (96, 512):
         with precision(bits):
-            found.append(em_states(*start, 3, **options))
+            found.append(em_states(*start, 2, **options))
     wide, narrow = found
     for name in wide:
         assert all(x.contains(y) for x, y in zip(wide[name].flat, narrow[name].flat, strict=True))
