@@ -10,8 +10,8 @@ from torch import Tensor
 
 from baselines.em_paths import reference_path
 from baselines.em_rounding import reference_rounding
-from verify.balls.flint import Undecided, arb, precision
-from verify.certify.references.em import em_states
+from verify.balls.flint import Undecided, arb, arb_mat, precision
+from verify.certify.references.em import Points, State, em_states, step
 from verify.em.covariance_theorem import DIAGONAL, EVERY_KIND, FULL, TIED
 from verify.em.theorem import THEOREM_1
 
@@ -120,6 +120,38 @@ def test_few_bits_hold_what_many_bits_find(theorem):
     for name in wide:
         assert all(x.contains(y) for x, y in zip(wide[name].flat, narrow[name].flat, strict=True))
     assert radius(wide) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", ["weights", "means", "covariances"])
+def test_a_step_from_balls_holds_the_steps_from_what_they_hold(kind, part):
+    """One part of the state is 2^-20 wide: the steps from its midpoints and both ends lie in what comes out."""
+    theorem = THEOREM_1 if kind == "unit" else next(t for t in EVERY_KIND if t.kind == kind)
+    family = "one blob" if kind == "unit" else "ordinary"
+    start, options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
+    with precision(128):
+        rows = arb_mat(start[0].tolist())
+        norms = arb_mat([[x * x + y * y] for x, y in rows.tolist()])
+        points = Points(rows, norms, [sum(column) / 20 for column in zip(*rows.tolist(), strict=True)])
+        states = em_states(*start, 0, **options)
+        covariances = states["covariances"][0].tolist() if kind != "unit" else [[arb(1)]]
+        middle = State(states["weights"][0, :, 0].tolist(), states["means"][0].tolist(), covariances)
+
+        def moved(by: arb) -> State:
+            old = getattr(middle, part)
+            new = [x + by for x in old] if part == "weights" else [[x + by for x in row] for row in old]
+            return middle._replace(**{part: new})
+
+        if kind == "unit" and part == "covariances":
+            return  # always 1
+        width = arb(2) ** -20
+        whole = step(points, moved(arb(0, 2.0**-20)), kind)
+        inside = [step(points, moved(by), kind) for by in (-width, arb(0), width)]
+        for one in inside:
+            for wide, narrow in zip(whole, one, strict=True):
+                ours, theirs = (np.array(x, dtype=object).flat for x in (wide, narrow))
+                assert all(x.contains(y) for x, y in zip(ours, theirs, strict=True))
+        assert max(float(x.rad()) for row in whole.means for x in row) < 1e-2
 
 
 def by_mpmath(X, weights, means, covariances):

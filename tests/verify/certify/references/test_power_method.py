@@ -59,8 +59,8 @@ def test_a_winner_is_decided_shared_or_refused():
     assert largest([other, one], [arb(1), arb(2)]) == one
     with pytest.raises(Undecided):
         largest([one, other], [arb(2, 0.1), arb(2)])
-    near = [arb(1, 0.01), arb(0.005, 0.01)]
-    both = largest([near, one], [arb(2), arb(2)])
+    near = [arb(1.015, 0.02), arb(0.005, 0.01)]
+    both = largest([one, near], [arb(2), arb(2)])
     assert all(x.contains(y) and x.contains(z) for x, y, z in zip(both, near, one, strict=True))
 
 

@@ -1,5 +1,7 @@
 """Tensor power iteration in balls: within the torch reference's rounding bound, and where zeros are exact."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from baselines.robust_tensor_power import tensor_power_iteration
 from constructions.tensor_power.relu_bounds import reference_bound
 from verify.balls.flint import Undecided, arb, fmpq, precision
-from verify.certify.references.tensor_power import tensor_power_states
+from verify.certify.references.tensor_power import contract, directed, folded, length, tensor_power_states
+from verify.certify.references.decisions import balls
 from verify.tensor.exact import exact_path
 from verify.tensor.theorem import RELU, RELU_PIECEWISE, RELU_PLAIN, SOFTMAX
 
@@ -127,6 +130,23 @@ def test_few_bits_hold_what_many_bits_find(normalised):
     wide, narrow = found
     assert all(x.contains(y) for x, y in zip(wide.flat, narrow.flat, strict=True))
     assert all(x.rad() > 0 for x in wide[-1].flat)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_direction_from_balls_holds_those_from_what_they_hold(seed):
+    g = torch.Generator().manual_seed(seed)
+    F = folded(balls(torch.randn(3, 3, 3, generator=g, dtype=torch.float64).tolist()))
+    start = torch.randn(3, generator=g, dtype=torch.float64).tolist()
+
+    def step(v):
+        w = contract(F, v)
+        return directed(F, v, w, length(w))
+
+    with precision(128):
+        whole = step([x + arb(0, 2.0**-12) for x in start])
+        for signs in itertools.product((-1, 0, 1), repeat=3):
+            inside = step([arb(x) + sign * arb(2.0**-12) for x, sign in zip(start, signs, strict=True)])
+            assert all(x.contains(y) for x, y in zip(whole, inside, strict=True))
 
 
 @settings(max_examples=20)
