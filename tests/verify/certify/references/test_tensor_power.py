@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from baselines.robust_tensor_power import tensor_power_iteration
 from constructions.tensor_power.relu_bounds import reference_bound
 from verify.balls.flint import Undecided, arb, fmpq, precision
-from verify.certify.references.tensor_power import contract, directed, folded, length, tensor_power_states
 from verify.certify.references.decisions import balls
+from verify.certify.references.tensor_power import contract, directed, folded, length, tensor_power_states
 from verify.tensor.exact import exact_path
 from verify.tensor.theorem import RELU, RELU_PIECEWISE, RELU_PLAIN, SOFTMAX
 
