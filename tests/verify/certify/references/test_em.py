@@ -125,7 +125,7 @@ def test_few_bits_hold_what_many_bits_find(theorem):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", ["weights", "means", "covariances"])
 def test_a_step_from_balls_holds_the_steps_from_what_they_hold(kind, part):
-    """One part of the state is 2^-20 wide: the steps from its midpoints and both ends lie in what comes out."""
+    """One part of the state is 2^-20 wide: the steps from its middle and ends lie in what comes out."""
     theorem = THEOREM_1 if kind == "unit" else next(t for t in EVERY_KIND if t.kind == kind)
     family = "one blob" if kind == "unit" else "ordinary"
     start, options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
