@@ -44,17 +44,16 @@ def radius(states) -> float:
 
 @pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
 def test_every_family_is_defined_where_the_torch_reference_is(theorem):
-    for sizes in theorem.sizes[:1]:
-        for family in theorem.families:
-            instance = drawn(theorem, family, sizes, 2)
-            expected = theorem.reference(instance, 3)
-            for i in range(2):
-                start, options = arguments(theorem, instance, i)
-                found = decided(em_states, *start, 3, **options)
-                assert found.keys() == expected.keys()
-                for name, whole in found.items():
-                    assert whole.shape == tuple(expected[name][i].shape), (family, name)
-                    assert (finite(whole) == expected[name][i].isfinite().numpy()).all(), (family, name)
+    for family in theorem.families:
+        instance = drawn(theorem, family, theorem.sizes[0], 2)
+        expected = theorem.reference(instance, 3)
+        for i in range(2):
+            start, options = arguments(theorem, instance, i)
+            found = decided(em_states, *start, 3, **options)
+            assert found.keys() == expected.keys()
+            for name, whole in found.items():
+                assert whole.shape == tuple(expected[name][i].shape), (family, name)
+                assert (finite(whole) == expected[name][i].isfinite().numpy()).all(), (family, name)
 
 
 @pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
@@ -113,8 +112,9 @@ def test_few_bits_hold_what_many_bits_find(kind):
     assert radius(wide) > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("part", ["weights", "means", "covariances"])
+@pytest.mark.parametrize(
+    ("kind", "part"), [(k, p) for k in KINDS for p in State._fields if (k, p) != ("unit", "covariances")]
+)
 def test_a_step_from_balls_holds_the_steps_from_what_they_hold(kind, part):
     """One part of the state is 2^-20 wide: the steps from its middle and ends lie in what comes out."""
     start, options = small(kind)
@@ -131,8 +131,6 @@ def test_a_step_from_balls_holds_the_steps_from_what_they_hold(kind, part):
             new = [x + by for x in old] if part == "weights" else [[x + by for x in row] for row in old]
             return middle._replace(**{part: new})
 
-        if kind == "unit" and part == "covariances":
-            return  # always 1
         width = arb(2) ** -20
         whole = step(points, moved(arb(0, 2.0**-20)), kind)
         inside = [step(points, moved(by), kind) for by in (-width, arb(0), width)]
