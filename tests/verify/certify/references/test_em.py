@@ -230,13 +230,9 @@ def test_points_that_are_one_point_end_the_path_by_a_decision(kind):
     X = torch.full((12, 2), 0.1, dtype=torch.float64)
     means = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     eye = torch.eye(2, dtype=torch.float64)
-    start = {
-        "tied_spherical": torch.tensor(1.0).double(),
-        "spherical": torch.ones(2).double(),
-        "diagonal": torch.ones(2, 2).double(),
-        "tied": eye,
-        "full": eye.expand(2, 2, 2),
-    }[kind]
+    shapes = {"tied_spherical": (), "spherical": (2,), "diagonal": (2, 2)}
+    start = torch.ones(shapes[kind]).double() if kind in shapes else eye.expand(2, *eye.shape)
+    start = eye if kind == "tied" else start
     found = decided(em_states, X, HALF, means, 2, start, kind)
     assert all(not finite(whole[1:]).any() and finite(whole[0]).all() for whole in found.values())
 
