@@ -18,7 +18,7 @@ REFERENCES: tuple[Mutant, ...] = (
         "verify/certify/references/em.py",
         "off = [_difference(mean, origin) for",
         "off = [_difference(origin, origin) for",
-        (f"{FOLDER}/test_em.py::test_few_bits_hold_what_many_bits_find",),
+        (f"{FOLDER}/test_em.py::test_a_step_from_balls_holds_the_steps_from_what_they_hold",),
         "a certified path: the error of a step is carried into the next",
     ),
     Mutant(
@@ -55,10 +55,7 @@ REFERENCES: tuple[Mutant, ...] = (
         "verify/certify/references/tensor_power.py",
         "near = [x / scale + y for",
         "near = [x / scale + y.mid() for",
-        (
-            f"{FOLDER}/test_tensor_power.py::test_few_bits_hold_what_many_bits_find",
-            f"{FOLDER}/test_spectral.py::test_few_bits_hold_what_many_bits_find",
-        ),
+        (f"{FOLDER}/test_tensor_power.py::test_a_direction_from_balls_holds_those_from_what_they_hold",),
         "a certified path of a normalised iteration",
     ),
     Mutant(

@@ -123,14 +123,18 @@ def _steps(X: arb_mat, start: State, steps: int, kind: Kind) -> list[State]:
     points = Points(rows, products(rows, rows) * ones(len(centre), 1), average)
     state = start._replace(means=[_difference(mean, centre) for mean in start.means])
     found = []
-    while len(found) < steps and (new := _step(points, state, kind)) is not None:
+    while len(found) < steps and (new := step(points, state, kind)) is not None:
         state = new
         found.append(new._replace(means=[_sum(mean, centre) for mean in new.means]))
     return found
 
 
-def _step(points: Points, state: State, kind: Kind) -> State | None:
-    """One step; None where a component is empty or singular."""
+def step(points: Points, state: State, kind: Kind) -> State | None:
+    """One step from every state in the balls of this one; None where a component is empty or singular.
+
+    Raises:
+        Undecided: as :func:`em_states`.
+    """
     N, d, K = points.rows.nrows(), points.rows.ncols(), len(state.weights)
     each = state.covariances * (K // len(state.covariances))
     origins = [[m.mid() for m in mean] for mean in state.means]

@@ -130,7 +130,8 @@ def leading_space(M: arb_mat, count: int) -> tuple[arb_mat, arb_mat]:
     while _radius(closer := image(X)) < _radius(X) / 2:
         X = closer
     top, others = A11 + A12 * X, A22 - X * A12
-    if not min(c - r for c, r in _discs(top)) > max(c + r for c, r in _discs(others)):
+    # min and max would compare balls that overlap.
+    if not all(c - r > low + reach for c, r in _discs(top) for low, reach in _discs(others)):
         raise Undecided("the groups of eigenvalues cannot be told apart")
     return Q * arb_mat(identity(count).tolist() + X.tolist()), others
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states_in_balls import ball_of, decided, finite
 from torch import Tensor
 
 from baselines.em_paths import reference_path
 from baselines.em_rounding import reference_rounding
-from verify.balls.flint import Undecided, arb, precision
-from verify.certify.references.em import em_states
-from verify.em.covariance_theorem import DIAGONAL, EVERY_KIND, FULL, TIED
+from verify.balls.flint import arb, arb_mat, precision
+from verify.certify.references.em import Points, State, em_states, step
+from verify.em.covariance_theorem import EVERY_KIND, FULL, TIED
 from verify.em.theorem import THEOREM_1
 
 ALL = (THEOREM_1, *EVERY_KIND)
@@ -31,19 +32,10 @@ def arguments(theorem, instance, index=0):
     return start, {"covariances": instance.covariances[index], "kind": theorem.kind}
 
 
-def decided(start, steps, options):
-    """At the first precision that decides."""
-    for bits in (128, 256, 512, 1024, 2048):
-        try:
-            with precision(bits):
-                return em_states(*start, steps, **options)
-        except Undecided:
-            continue
-    raise AssertionError("undecided at 2048 bits")
-
-
-def finite(states) -> np.ndarray:
-    return np.array([x.is_finite() for x in states.flat]).reshape(states.shape)
+def small(kind, seed=0):
+    """The same of a task with d = 2, K = 3, N = 20."""
+    theorem, family = dict(zip(KINDS, ALL, strict=True))[kind], "one blob" if kind == "unit" else "ordinary"
+    return arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}, seed=seed))
 
 
 def radius(states) -> float:
@@ -52,17 +44,16 @@ def radius(states) -> float:
 
 @pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
 def test_every_family_is_defined_where_the_torch_reference_is(theorem):
-    for sizes in theorem.sizes[:1]:
-        for family in theorem.families:
-            instance = drawn(theorem, family, sizes, 2)
-            expected = theorem.reference(instance, 3)
-            for i in range(2):
-                start, options = arguments(theorem, instance, i)
-                found = decided(start, 3, options)
-                assert found.keys() == expected.keys()
-                for name, whole in found.items():
-                    assert whole.shape == tuple(expected[name][i].shape), (family, name)
-                    assert (finite(whole) == expected[name][i].isfinite().numpy()).all(), (family, name)
+    for family in theorem.families:
+        instance = drawn(theorem, family, theorem.sizes[0], 2)
+        expected = theorem.reference(instance, 3)
+        for i in range(2):
+            start, options = arguments(theorem, instance, i)
+            found = decided(em_states, *start, 3, **options)
+            assert found.keys() == expected.keys()
+            for name, whole in found.items():
+                assert whole.shape == tuple(expected[name][i].shape), (family, name)
+                assert (finite(whole) == expected[name][i].isfinite().numpy()).all(), (family, name)
 
 
 @pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
@@ -80,7 +71,7 @@ def test_a_torch_step_is_within_its_rounding_bound(theorem):
             limits = {"means": bound.means, "weights": bound.weights}
             if kind != "unit":
                 limits["covariances"] = bound.covariances
-            found = decided(start, 1, options)
+            found = decided(em_states, *start, 1, **options)
             for name, limit in limits.items():
                 ours, theirs = found[name][1].flat, expected[name][i, 1].flatten().tolist()
                 for x, y, most in zip(ours, theirs, limit.flatten().tolist(), strict=True):
@@ -107,19 +98,47 @@ def test_the_start_is_as_given_and_the_radius_is_small(theorem):
     assert radii[0] < (1e-20 if theorem in (TIED, FULL) else 1e-29)
 
 
-@pytest.mark.parametrize("theorem", ALL, ids=lambda t: t.key)
-def test_few_bits_hold_what_many_bits_find(theorem):
-    """Radii count on the way: after three steps the balls of many bits lie within those of few."""
-    family = "one blob" if theorem is THEOREM_1 else "ordinary"
-    start, options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_bits_hold_what_many_bits_find(kind):
+    """Radii count on the way: after two steps the balls of many bits lie within those of few."""
+    start, options = small(kind)
     found = []
     for bits in (96, 512):
         with precision(bits):
-            found.append(em_states(*start, 3, **options))
+            found.append(em_states(*start, 2, **options))
     wide, narrow = found
     for name in wide:
         assert all(x.contains(y) for x, y in zip(wide[name].flat, narrow[name].flat, strict=True))
     assert radius(wide) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [(k, p) for k in KINDS for p in State._fields if (k, p) != ("unit", "covariances")]
+)
+def test_a_step_from_balls_holds_the_steps_from_what_they_hold(kind, part):
+    """One part of the state is 2^-20 wide: the steps from its middle and ends lie in what comes out."""
+    start, options = small(kind)
+    with precision(128):
+        rows = arb_mat(start[0].tolist())
+        norms = arb_mat([[x * x + y * y] for x, y in rows.tolist()])
+        points = Points(rows, norms, [sum(column) / 20 for column in zip(*rows.tolist(), strict=True)])
+        states = em_states(*start, 0, **options)
+        covariances = states["covariances"][0].tolist() if kind != "unit" else [[arb(1)]]
+        middle = State(states["weights"][0, :, 0].tolist(), states["means"][0].tolist(), covariances)
+
+        def moved(by: arb) -> State:
+            old = getattr(middle, part)
+            new = [x + by for x in old] if part == "weights" else [[x + by for x in row] for row in old]
+            return middle._replace(**{part: new})
+
+        width = arb(2) ** -20
+        whole = step(points, moved(arb(0, 2.0**-20)), kind)
+        inside = [step(points, moved(by), kind) for by in (-width, arb(0), width)]
+        for one in inside:
+            for wide, narrow in zip(whole, one, strict=True):
+                ours, theirs = (np.array(x, dtype=object).flat for x in (wide, narrow))
+                assert all(x.contains(y) for x, y in zip(ours, theirs, strict=True))
+        assert max(float(x.rad()) for row in whole.means for x in row) < 1e-2
 
 
 def by_mpmath(X, weights, means, covariances):
@@ -143,18 +162,10 @@ def by_mpmath(X, weights, means, covariances):
     return found
 
 
-def ball_of(x) -> arb:
-    """A number of mpmath, exactly."""
-    sign, mantissa, exponent, _ = x._mpf_
-    return (-1 if sign else 1) * arb(int(mantissa)) * arb(2) ** exponent
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_mpmath_with_many_digits_lies_in_the_balls(kind):
     """250 digits, of which fewer than 50 are lost: no radius of a 192-bit ball is below 1e-70."""
-    theorem = THEOREM_1 if kind == "unit" else next(t for t in EVERY_KIND if t.kind == kind)
-    family = "one blob" if kind == "unit" else "ordinary"
-    (X, weights, means), options = arguments(theorem, drawn(theorem, family, {"d": 2, "K": 3, "N": 20}))
+    (X, weights, means), options = small(kind)
     S, (K, d) = options.get("covariances"), means.shape
     matrices = torch.eye(d, dtype=torch.float64).expand(K, d, d)
     if kind == "tied_spherical" or kind == "spherical":
@@ -186,15 +197,12 @@ def test_mpmath_with_many_digits_lies_in_the_balls(kind):
 @settings(max_examples=15)
 @given(st.sampled_from(KINDS), st.permutations(range(3)), st.permutations(range(20)), st.integers(0, 99))
 def test_the_order_of_points_and_components_does_not_count(kind, components, points, seed):
-    theorem = THEOREM_1 if kind == "unit" else next(t for t in EVERY_KIND if t.kind == kind)
-    family = "one blob" if kind == "unit" else "ordinary"
-    instance = drawn(theorem, family, {"d": 2, "K": 3, "N": 20}, seed=seed)
-    (X, weights, means), options = arguments(theorem, instance)
+    (X, weights, means), options = small(kind, seed)
     other = dict(options)
     if kind in ("spherical", "diagonal", "full"):
         other["covariances"] = options["covariances"][components]
-    first = decided((X, weights, means), 2, options)
-    again = decided((X[points], weights[components], means[components]), 2, other)
+    first = decided(em_states, X, weights, means, 2, **options)
+    again = decided(em_states, X[points], weights[components], means[components], 2, **other)
     for name, whole in first.items():
         moved = whole[:, components] if whole.shape[1] == 3 else whole
         assert all(x.overlaps(y) for x, y in zip(moved.flat, again[name].flat, strict=True))
@@ -210,7 +218,7 @@ HALF = torch.tensor([0.5, 0.5], dtype=torch.float64)
 def test_an_empty_component_ends_the_path():
     """Its points' shares are exp(-100^2/2) of all."""
     means = torch.tensor([[0.0, 0.0], [100.0, 0.0]], dtype=torch.float64)
-    found = decided((blob(), HALF, means), 3, {})
+    found = decided(em_states, blob(), HALF, means, 3)
     assert finite(found["means"][0]).all()
     assert not finite(found["means"][1:]).any()
     assert not finite(found["weights"][1:]).any()
@@ -222,14 +230,10 @@ def test_points_that_are_one_point_end_the_path_by_a_decision(kind):
     X = torch.full((12, 2), 0.1, dtype=torch.float64)
     means = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     eye = torch.eye(2, dtype=torch.float64)
-    start = {
-        "tied_spherical": torch.tensor(1.0).double(),
-        "spherical": torch.ones(2).double(),
-        "diagonal": torch.ones(2, 2).double(),
-        "tied": eye,
-        "full": eye.expand(2, 2, 2),
-    }[kind]
-    found = decided((X, HALF, means), 2, {"covariances": start, "kind": kind})
+    shapes = {"tied_spherical": (), "spherical": (2,), "diagonal": (2, 2)}
+    start = torch.ones(shapes[kind]).double() if kind in shapes else eye.expand(2, *eye.shape)
+    start = eye if kind == "tied" else start
+    found = decided(em_states, X, HALF, means, 2, start, kind)
     assert all(not finite(whole[1:]).any() and finite(whole[0]).all() for whole in found.values())
 
 
@@ -241,7 +245,7 @@ def test_a_small_variance_beside_a_far_component_is_singular_where_torch_says_so
     means = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     S = spread**2 * torch.ones((2,) if kind == "spherical" else (2, 2), dtype=torch.float64)
     expected = reference_path(X[None], HALF[None], means[None], 1, S[None], kind)
-    found = decided((X, HALF, means), 1, {"covariances": S, "kind": kind})
+    found = decided(em_states, X, HALF, means, 1, S, kind)
     assert finite(found["means"][1]).all() == bool(expected.defined[0, 0])
     assert bool(expected.defined[0, 0]) == (spread == 1e-6 or kind == "diagonal")
 
@@ -253,7 +257,7 @@ def test_points_on_a_line_have_no_matrix(kind):
     eye = torch.eye(2, dtype=torch.float64)
     S = eye if kind == "tied" else eye.expand(2, 2, 2)
     means = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-    found = decided((X, HALF, means), 1, {"covariances": S, "kind": kind})
+    found = decided(em_states, X, HALF, means, 1, S, kind)
     assert not finite(found["means"][1]).any()
 
 
@@ -273,7 +277,7 @@ def test_points_on_a_line_have_no_matrix(kind):
 def test_what_is_no_mixture_has_no_first_step(kind, weights, S):
     means = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     options = {} if S is None else {"covariances": torch.tensor(S).double(), "kind": kind}
-    found = decided((blob(), torch.tensor(weights).double(), means), 1, options)
+    found = decided(em_states, blob(), torch.tensor(weights).double(), means, 1, **options)
     assert not any(finite(whole[1]).any() for whole in found.values())
 
 
@@ -286,11 +290,10 @@ def test_points_that_are_not_finite_are_refused():
 
 def test_a_start_may_miss_one_and_be_far_away():
     """Weights count up to a factor. A shift by 2^20, exact in float64, moves the balls by as much."""
-    instance = drawn(DIAGONAL, "ordinary", {"d": 2, "K": 3, "N": 20})
-    (X, weights, means), options = arguments(DIAGONAL, instance)
+    (X, weights, means), options = small("diagonal")
     X, means = (torch.round(v * 2.0**20) / 2.0**20 for v in (X, means))
-    near = decided((X, weights, means), 2, options)
-    far = decided((X + 2.0**20, 4 * weights, means + 2.0**20), 2, options)
+    near = decided(em_states, X, weights, means, 2, **options)
+    far = decided(em_states, X + 2.0**20, 4 * weights, means + 2.0**20, 2, **options)
     for x, y in zip(near["means"][1:].flat, far["means"][1:].flat, strict=True):
         assert (x + 2**20).overlaps(y)
         assert float(y.rad()) < 1e-25

@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+from states_in_balls import ball_of
 
 from verify.balls.flint import Undecided, arb, arb_mat, precision
 from verify.certify.references.matrices import (
@@ -25,13 +26,6 @@ def symmetric(values, seed=0) -> np.ndarray:
     q = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))[0]
     found = q @ np.diag(values) @ q.T
     return np.tril(found) + np.tril(found, -1).T
-
-
-def ball_of(x) -> arb:
-    """A number of mpmath, exactly."""
-    sign, mantissa, exponent, _ = x._mpf_
-    with precision(2048):
-        return (-1 if sign else 1) * arb(int(mantissa)) * arb(2) ** exponent
 
 
 def holds_zero(A: arb_mat) -> bool:

@@ -6,28 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states_in_balls import ball_of, decided, finite
 
 from constructions.spectral.bounds import spectral_bounds
-from verify.balls.flint import Undecided, arb, precision
+from verify.balls.flint import arb, precision
 from verify.certify.references.spectral import spectral_states
 from verify.spectral.theorem import ESTIMATED, SPECTRAL
 
 STEPS = 6
-
-
-def decided(X, directions, K, steps, variance):
-    """At the first precision that decides."""
-    for bits in (128, 256, 512, 1024, 2048):
-        try:
-            with precision(bits):
-                return spectral_states(X, directions, K, steps, variance)
-        except Undecided:
-            continue
-    raise AssertionError("undecided at 2048 bits")
-
-
-def finite(states) -> np.ndarray:
-    return np.array([x.is_finite() for x in states.flat]).reshape(states.shape)
 
 
 def length_of_difference(x, y) -> arb:
@@ -48,7 +34,7 @@ def test_every_family_is_defined_as_in_torch_and_within_its_bound(theorem):
             bounds = spectral_bounds(instance, weights.plan, torch.float64, weights.square)
             for i in range(2):
                 X, directions = instance.X[i], instance.directions[i]
-                found = decided(X, directions, sizes["K"], STEPS, variance)
+                found = decided(spectral_states, X, directions, sizes["K"], STEPS, variance)
                 assert found.keys() == expected.keys()
                 for name, whole in found.items():
                     assert (finite(whole) == expected[name][i].isfinite().numpy()).all(), (family, name)
@@ -108,13 +94,6 @@ def by_mpmath(X, directions, K, steps, variance):
     return s, [(value**-2 / total, mean) for value, mean in terms]
 
 
-def ball_of(x) -> arb:
-    """A number of mpmath, exactly."""
-    sign, mantissa, exponent, _ = mpmath.mpf(x)._mpf_
-    with precision(2048):
-        return (-1 if sign else 1) * arb(int(mantissa)) * arb(2) ** exponent
-
-
 @pytest.mark.parametrize("variance", [1.0, None])
 @pytest.mark.parametrize("sizes", [{"d": 3, "K": 2, "N": 32}, {"d": 3, "K": 3, "N": 40}])
 def test_mpmath_with_many_digits_lies_in_the_balls(sizes, variance):
@@ -138,9 +117,9 @@ def test_the_order_of_points_coordinates_and_starts_does_not_count(points, coord
         {"d": 3, "K": 2, "N": 32}, 1, torch.Generator().manual_seed(seed)
     )
     X, directions = instance.X[0], instance.directions[0]
-    first = decided(X, directions, 2, STEPS, 1.0)
+    first = decided(spectral_states, X, directions, 2, STEPS, 1.0)
     moved = X[points][:, coordinates], directions[starts][:, coordinates]
-    again = decided(*moved, 2, STEPS, 1.0)
+    again = decided(spectral_states, *moved, 2, STEPS, 1.0)
     ours, theirs = first["means"][..., coordinates].flat, again["means"].flat
     assert all(x.overlaps(y) for x, y in zip(ours, theirs, strict=True))
     assert all(x.overlaps(y) for x, y in zip(first["weights"].flat, again["weights"].flat, strict=True))
@@ -182,7 +161,7 @@ def test_points_on_a_line_have_no_second_component(variance):
     if variance is None:
         X[:, 1] = torch.randn(20, generator=g, dtype=torch.float64)
     directions = torch.randn(2, 3, generator=g, dtype=torch.float64)
-    found = decided(X, directions, 2, 3, variance)
+    found = decided(spectral_states, X, directions, 2, 3, variance)
     assert not finite(found["means"][1]).any()
     assert not finite(found["weights"][1]).any()
     assert finite(found["variance"]).all()
@@ -191,7 +170,7 @@ def test_points_on_a_line_have_no_second_component(variance):
 def test_points_with_no_third_moment_have_no_components():
     """x and -x: T is exactly 0, which its balls do not say; its norm is below what rounding makes of 0."""
     X = torch.randn(10, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = decided(torch.cat([X, -X]), torch.eye(2).double(), 2, 3, 0.01)
+    found = decided(spectral_states, torch.cat([X, -X]), torch.eye(2).double(), 2, 3, 0.01)
     assert not finite(found["means"][1]).any()
     assert finite(found["variance"]).all()
 

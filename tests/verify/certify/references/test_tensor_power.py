@@ -1,32 +1,21 @@
 """Tensor power iteration in balls: within the torch reference's rounding bound, and where zeros are exact."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states_in_balls import decided, finite
 
 from baselines.robust_tensor_power import tensor_power_iteration
 from constructions.tensor_power.relu_bounds import reference_bound
-from verify.balls.flint import Undecided, arb, fmpq, precision
-from verify.certify.references.tensor_power import tensor_power_states
+from verify.balls.flint import arb, fmpq, precision
+from verify.certify.references.decisions import balls
+from verify.certify.references.tensor_power import contract, directed, folded, length, tensor_power_states
 from verify.tensor.exact import exact_path
 from verify.tensor.theorem import RELU, RELU_PIECEWISE, RELU_PLAIN, SOFTMAX
-
-
-def decided(T, v, steps, normalised):
-    """At the first precision that decides."""
-    for bits in (128, 256, 512, 1024, 2048):
-        try:
-            with precision(bits):
-                return tensor_power_states(T, v, steps, normalised)
-        except Undecided:
-            continue
-    raise AssertionError("undecided at 2048 bits")
-
-
-def finite(states) -> np.ndarray:
-    return np.array([x.is_finite() for x in states.flat]).reshape(states.shape)
 
 
 @pytest.mark.parametrize("theorem", [RELU, RELU_PLAIN, RELU_PIECEWISE, SOFTMAX], ids=lambda t: t.key)
@@ -39,7 +28,7 @@ def test_every_family_is_defined_as_in_torch_and_within_its_rounding(theorem):
             usable = torch.where(path.isnan(), path[:, :1], path)
             bound = reference_bound(instance.T, usable, theorem.normalised).error
             for i in range(2):
-                found = decided(instance.T[i], instance.v[i], 3, theorem.normalised)
+                found = decided(tensor_power_states, instance.T[i], instance.v[i], 3, theorem.normalised)
                 assert found.keys() == theorem.reference(instance, 1).keys()
                 v = found["v"]
                 assert v.shape == (4, 1, sizes["d"])
@@ -98,9 +87,9 @@ def test_the_plain_iteration_ends_where_float64_does(scale):
     T, v = scale * torch.ones(2, 2, 2).double(), torch.ones(2).double()
     marked = tensor_power_iteration(T, v, 3, normalise=False, on_failure="mark").path
     assert marked.isfinite().all(-1).tolist() == [True, True, False, False]
-    found = decided(T, v, 3, normalised=False)
+    found = decided(tensor_power_states, T, v, 3, normalised=False)
     assert finite(found["v"]).all((1, 2)).tolist() == [True, True, False, False]
-    assert finite(decided(T, v, 3, normalised=True)["v"]).all()
+    assert finite(decided(tensor_power_states, T, v, 3, normalised=True)["v"]).all()
 
 
 def test_more_bits_give_smaller_balls():
@@ -129,14 +118,31 @@ def test_few_bits_hold_what_many_bits_find(normalised):
     assert all(x.rad() > 0 for x in wide[-1].flat)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_direction_from_balls_holds_those_from_what_they_hold(seed):
+    g = torch.Generator().manual_seed(seed)
+    F = folded(balls(torch.randn(3, 3, 3, generator=g, dtype=torch.float64).tolist()))
+    start = torch.randn(3, generator=g, dtype=torch.float64).tolist()
+
+    def step(v):
+        w = contract(F, v)
+        return directed(F, v, w, length(w))
+
+    with precision(128):
+        whole = step([x + arb(0, 2.0**-12) for x in start])
+        for signs in itertools.product((-1, 0, 1), repeat=3):
+            inside = step([arb(x) + sign * arb(2.0**-12) for x, sign in zip(start, signs, strict=True)])
+            assert all(x.contains(y) for x, y in zip(whole, inside, strict=True))
+
+
 @settings(max_examples=20)
 @given(st.permutations(range(4)), st.integers(0, 99), st.booleans())
 def test_the_names_of_coordinates_do_not_count(order, seed, normalised):
     g = torch.Generator().manual_seed(seed)
     T = torch.randn(4, 4, 4, generator=g, dtype=torch.float64)
     v = torch.randn(4, generator=g, dtype=torch.float64)
-    first = decided(T, v, 3, normalised)["v"]
-    again = decided(T[order][:, order][:, :, order], v[order], 3, normalised)["v"]
+    first = decided(tensor_power_states, T, v, 3, normalised)["v"]
+    again = decided(tensor_power_states, T[order][:, order][:, :, order], v[order], 3, normalised)["v"]
     assert all(x.overlaps(y) for x, y in zip(first[..., order].flat, again.flat, strict=True))
 
 
