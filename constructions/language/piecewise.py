@@ -76,8 +76,8 @@ class PiecewiseLinear:
     def error(self) -> torch.Tensor:
         """``max |f - curve|`` on the domain, in real arithmetic: a number as tensor, for bounds.
 
-        On every piece ``f - curve`` is largest in size at the point whose tangent is parallel to the chord, or
-        at an end, where it is what rounding made of the curve's value.
+        On every piece ``f - curve`` is largest in size where the tangent is parallel to the chord, or at an
+        end, where it is what rounding made of the curve's value.
         """
         return remembered(self, "error", PiecewiseLinear._largest_error)
 

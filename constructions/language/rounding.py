@@ -2,9 +2,9 @@
 
 A bound's formula is written once, in torch, and evaluated twice: in float64, and in ball arithmetic
 (verify.balls), where each torch function encloses its own rounding. What Python computes from floats is
-rounded out of sight of both, so a formula starts its constants with :func:`number`, and says with
-:func:`above`, :func:`below` and :func:`approximately` where one end of a ball, or any number near it, will do.
-In float64 these give back what they are given.
+rounded out of sight of both, so a formula starts its constants with :func:`number`. With :func:`above`,
+:func:`below` and :func:`approximately` it says where one end of a ball, or any number near it, will do. In
+float64 these give back what they are given.
 """
 
 from __future__ import annotations

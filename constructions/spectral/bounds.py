@@ -147,7 +147,7 @@ def spectral_bounds(
     u = 0.0 if dtype is None else unit_roundoff(dtype)
     off = None
     if square is not None:
-        off = square.approximation_error + (0.0 if dtype is None else 2 * square.rounding_error(dtype))
+        off = square.approximation_error + (0.0 if dtype is None else 2 * float(square.rounding_error(dtype)))
     ref_variance = reference_variance_error(problem, plan)
     variance = variance_error(problem, plan, u) + (0.0 if dtype is None else ref_variance)
     own = constructed_whitening(found, plan, u, variance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -147,11 +148,11 @@ def _power(x: Tensor | float, exponent: Tensor | float) -> Balls:
     return _two(lambda a, b: a**b)(x, exponent)
 
 
-def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Balls:
-    found = balls(x)
-    if min is not None:
-        found = TABLE["maximum"](found, min)
-    return found if max is None else TABLE["minimum"](found, max)
+def _clamp(x: Tensor, low: Any = None, high: Any = None, **named: Any) -> Balls:
+    found, low, high = balls(x), named.get("min", low), named.get("max", high)
+    if low is not None:
+        found = TABLE["maximum"](found, low)
+    return found if high is None else TABLE["minimum"](found, high)
 
 
 def _where(condition: Tensor, a: Any = None, b: Any = None) -> Any:
@@ -212,7 +213,7 @@ def _created(func: Function, value: arb) -> Function:
     def found(*size: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
         if dtype is not None and not dtype.is_floating_point:
             return plain(func, size, {"dtype": dtype, **kwargs})
-        return _filled(_size(kwargs.get("size", size) if not size else size), value)
+        return _filled(_size(size), value)
 
     return found
 
@@ -256,9 +257,9 @@ def _length(v: Tensor) -> Balls:
     return Balls.of([numbers.root(sum(map(numbers.square, line), ZERO)) for line in lines], left)
 
 
-def _vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Balls:
-    if ord != 2:
-        raise NotInBallsError(f"a norm of order {ord}")
+def _vector_norm(x: Tensor, order: Any = 2, dim: Any = None, keepdim: bool = False, **named: Any) -> Balls:
+    if (order := named.get("ord", order)) not in (2, None):
+        raise NotInBallsError(f"a norm of order {order}")
     lines, left, ones = rows(x, dim)
     found = [numbers.root(sum(map(numbers.square, line), ZERO)) for line in lines]
     return Balls.of(found, ones if keepdim else left)
@@ -278,7 +279,7 @@ def _sort_key(x: Tensor) -> Tensor:
     """Floats in the same order, where the order is decided."""
     entries = entries_of(x)
     order = sorted(range(len(entries)), key=lambda i: float(entries[i].mid()))
-    for i, j in zip(order, order[1:], strict=False):
+    for i, j in itertools.pairwise(order):
         numbers.no_more(entries[i], entries[j])
     key = [0.0] * len(entries)
     place = 0.0
@@ -341,8 +342,8 @@ TABLE: dict[str, Function] = {
     "maximum": _two(numbers.larger),
     "minimum": _two(numbers.smaller),
     "clamp": _clamp,
-    "clamp_min": lambda x, min: _clamp(x, min),
-    "clamp_max": lambda x, max: _clamp(x, None, max),
+    "clamp_min": _clamp,
+    "clamp_max": lambda x, high=None, **named: _clamp(x, None, high, **named),
     "nan_to_num": _nan_to_num,
     "where": _where,
     "masked_fill": _masked_fill,
@@ -408,7 +409,10 @@ EXACT = {
 }
 """Functions that torch evaluates without rounding, so that ordinary tensors stay what they are."""
 
-MADE = {"number", "zeros", "ones", "zeros_like", "ones_like", "div", "truediv", "rdiv", "rtruediv", "sqrt", "log"}
+MADE = {
+    *("number", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones"),
+    *("div", "truediv", "rdiv", "rtruediv", "sqrt", "log"),
+}
 """Functions that make floating-point numbers out of none."""
 
 PLAIN = {

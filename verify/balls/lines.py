@@ -24,10 +24,10 @@ def _along(function: Callable[[Entries], arb]) -> Callable[..., Balls]:
     return found
 
 
-def _in_place_of(function: Callable[[Entries], Entries]) -> Callable[..., Balls]:
+def _in_place_of(function: Callable[[Entries], Entries]) -> Callable[..., Tensor]:
     """A line of results for each line, which stands where that stood."""
 
-    def found(x: Tensor, dim: int, **_: Any) -> Balls:
+    def found(x: Tensor, dim: int, **_: Any) -> Tensor:
         shape = shape_of(x)
         axis = dim % len(shape)
         lines, left, _ones = rows(x, axis)
@@ -78,7 +78,7 @@ def _running(line: Entries) -> Entries:
 def _log_sum(line: Entries) -> arb:
     """``log sum exp``, over the exponential of an exact number near the largest."""
     finite = [entry for entry in line if entry.is_finite()]
-    if len(finite) < len(line) and any(not (e == -numbers.INFINITY) for e in line if not e.is_finite()):
+    if len(finite) < len(line) and any(e != -numbers.INFINITY for e in line if not e.is_finite()):
         return NOT_A_NUMBER
     if not finite:
         return -numbers.INFINITY
@@ -123,15 +123,16 @@ SQUARINGS = 24
 """After s of them the trace of the power gives the norm within a factor n^(2^-(s+2))."""
 
 
-def matrix_norm(x: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False) -> Balls:
+def matrix_norm(x: Tensor, order: Any = "fro", **named: Any) -> Balls:
     """The spectral or Frobenius norm of the matrices in the last two dimensions."""
-    if tuple(dim) != (-2, -1) or keepdim:
-        raise NotImplementedError(f"a norm of matrices over dimensions {dim}")
-    if ord == "fro":
+    order = named.pop("ord", order)
+    if named:
+        raise NotImplementedError(f"a norm of matrices with {named}")
+    if order == "fro":
         lines, left, _ = rows(x, (-2, -1))
         return Balls.of([numbers.root(total(list(map(numbers.square, line)))) for line in lines], left)
-    if ord != 2:
-        raise NotImplementedError(f"a norm of order {ord} of matrices")
+    if order != 2:
+        raise NotImplementedError(f"a norm of order {order} of matrices")
     return Balls.of([_spectral(matrix) for matrix in _matrices(x)], shape_of(x)[:-2])
 
 

@@ -70,9 +70,8 @@ def certify(
     Args:
         instance: B tasks. states: as :meth:`Theorem.run` gave them in ``dtype``.
     """
-    finite = {
-        name: bound.total.isfinite() for name, bound in theorem.bounds(weights, instance, states, dtype).items()
-    }
+    bounds = theorem.bounds(weights, instance, states, dtype)
+    finite = {name: bound.total.isfinite() for name, bound in bounds.items()}
     tasks = range(len(instance))
     found = _attempt(theorem, weights, instance, states, dtype, finite, BITS[0])
     result = [[] if found is None else found[task] for task in tasks]

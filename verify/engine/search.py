@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,19 +50,19 @@ class Found:
             self.broken.append(f"broken in {wrong} of {tasks} tasks: {where or family}")
 
 
-def search(
-    theorem: Theorem[Any],
-    instances: int,
-    dtype: torch.dtype,
-    seed: int,
-    device: str = "cpu",
-    evaluation: Evaluation = "dense",
-) -> Found:
-    """At least so many instances, every family with every size, accuracy and number of steps in turn.
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Tasks that a search draws: the weights that run them for so many steps, and where they come from."""
 
-    Raises:
-        RuntimeError: nearly all that the families draw is refused; they do not keep the hypotheses.
-    """
+    family: str
+    weights: Any
+    instance: Any
+    steps: int
+    where: str
+
+
+def draws(theorem: Theorem[Any], dtype: torch.dtype, seed: int) -> Iterator[Draw]:
+    """Without end: every family with every size, accuracy and number of steps in turn."""
     places = [
         (sizes, accuracy, steps, family)
         for sizes, accuracy, steps in itertools.product(
@@ -75,28 +76,50 @@ def search(
         s for s in range(len(places) // 3 + 1, 2 * len(places) + 2) if math.gcd(s, len(places)) == 1
     )
     made: dict[tuple[int, float | None, int], Any] = {}
-    found = Found()
     for turn in itertools.count():
-        if found.instances >= instances:
-            break
-        if found.refused > 10 * max(instances, TASKS):
-            raise RuntimeError(
-                f"{theorem.key}: {found.refused} instances were refused, {found.instances} were not"
-            )
         sizes, accuracy, steps, family = places[turn * stride % len(places)]
         key = (theorem.sizes.index(sizes), accuracy, steps)
         if key not in made:
             made[key] = theorem.construct(sizes, steps, accuracy)
-        instance = drawn(theorem, family, sizes, TASKS, dtype, generator)
+        at = "" if theorem.accuracy is None else f" {accuracy:g} {theorem.accuracy.name},"
+        where = f"{family}, {described(sizes)},{at} {steps} steps, {dtype}, draw {turn} of seed {seed}"
+        yield Draw(family, made[key], drawn(theorem, family, sizes, TASKS, dtype, generator), steps, where)
+
+
+def search(
+    theorem: Theorem[Any],
+    instances: int,
+    dtype: torch.dtype,
+    seed: int,
+    device: str = "cpu",
+    evaluation: Evaluation = "dense",
+) -> Found:
+    """At least so many instances of :func:`draws`, measured.
+
+    Raises:
+        RuntimeError: nearly all that the families draw is refused; they do not keep the hypotheses.
+    """
+    found, drawing = Found(), draws(theorem, dtype, seed)
+    while found.instances < instances:
+        check_refused(theorem, found.refused, found.instances, instances)
+        draw = next(drawing)
         try:
-            measured = measure(theorem, made[key], instance, dtype, device, steps, evaluation)
+            measured = measure(theorem, draw.weights, draw.instance, dtype, device, draw.steps, evaluation)
         except HypothesisError:
             found.refused += TASKS
             continue
-        at = "" if theorem.accuracy is None else f" {accuracy:g} {theorem.accuracy.name},"
-        where = f"{family}, {described(sizes)},{at} {steps} steps, {dtype}, draw {turn} of seed {seed}"
-        found.add(measured, family, where)
+        found.add(measured, draw.family, draw.where)
     return found
+
+
+def check_refused(theorem: Theorem[Any], refused: int, taken: int, wanted: int) -> None:
+    """Refuse to go on where nearly nothing is within the hypotheses.
+
+    Raises:
+        RuntimeError: ten times as many were refused as are wanted.
+    """
+    if refused > 10 * max(wanted, TASKS):
+        raise RuntimeError(f"{theorem.key}: {refused} instances were refused, {taken} were not")
 
 
 def described(sizes: Sizes) -> str:
