@@ -8,17 +8,21 @@ difference of two equal balls.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from verify.balls.flint import arb, fmpq
 from verify.certify.network.hinges import Hinge, Table, table
 from verify.certify.network.reading import Form, LayerWeights
 from verify.certify.network.rows import Name, Pool, Rows, name
 
-Direction = tuple[tuple[int, fmpq], ...]
-"""A linear form whose first coefficient is 1: (column, coefficient)."""
+Direction = tuple[tuple[int, tuple[int, int]], ...]
+"""A linear form whose first coefficient is 1: (column, coefficient as a ratio of integers)."""
+
+ONE = (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,7 @@ def _argument(row: list[arb], direction: Direction) -> arb:
     (first, _), *others = direction
     x = row[first]
     for column, coefficient in others:
-        x = x + arb(coefficient) * row[column]
+        x = x + arb(fmpq(*coefficient)) * row[column]
     return x
 
 
@@ -81,21 +85,20 @@ def feed_forward(weights: LayerWeights) -> FeedForward | None:
     """The tables of a layer's MLP; None without one."""
     if not weights.units and not weights.offsets:
         return None
-    exact = _Exact()
-    offsets = defaultdict(fmpq, {column: exact(x) for column, x in weights.offsets})
+    offsets = defaultdict(fmpq, {column: _exact(x) for column, x in weights.offsets})
     hinges: dict[int, dict[Direction, list[Hinge]]] = defaultdict(lambda: defaultdict(list))
-    directions: dict[Form, tuple[Direction, fmpq]] = {}
-    for unit in weights.units:
-        if not unit.reads:
-            for column, x in unit.writes:
-                offsets[column] += exact(max(unit.bias, 0.0)) * exact(x)
+    directions: dict[Form, tuple[Direction, float]] = {}
+    for reads, bias, writes in weights.units:
+        if not reads:
+            for column, x in writes:
+                offsets[column] += _exact(max(bias, 0.0)) * _exact(x)
             continue
-        if unit.reads not in directions:
-            directions[unit.reads] = _direction(unit.reads, exact)
-        direction, gain = directions[unit.reads]
-        for column, x in unit.writes:
-            hinges[column][direction].append((gain, exact(unit.bias), exact(x)))
-    make = _tables()
+        if reads not in directions:
+            directions[reads] = _direction(reads)
+        direction, gain = directions[reads]
+        for column, x in writes:
+            hinges[column][direction].append((gain, bias, x))
+    make = functools.cache(table)  # columns often share a function
     targets = (
         _target(column, hinges.get(column, {}), offsets[column], make)
         for column in sorted(hinges.keys() | offsets.keys())
@@ -103,45 +106,26 @@ def feed_forward(weights: LayerWeights) -> FeedForward | None:
     return FeedForward(tuple(targets))
 
 
-Make = Callable[[tuple[Hinge, ...], fmpq], Table]
-
-
-def _target(column: int, hinges: dict[Direction, list[Hinge]], offset: fmpq, make: Make) -> Target:
-    own: Direction = ((column, fmpq(1)),)
-    terms = [
-        (direction, make(tuple(of_it), fmpq(1 if direction == own else 0)))
-        for direction, of_it in hinges.items()
-    ]
-    terms = [(direction, function) for direction, function in terms if not function.is_zero]
+def _target(
+    column: int,
+    hinges: dict[Direction, list[Hinge]],
+    offset: fmpq,
+    make: Callable[[tuple[Hinge, ...], int], Table],
+) -> Target:
+    own: Direction = ((column, ONE),)
+    terms = [(form, make(tuple(of_it), 1 if form == own else 0)) for form, of_it in hinges.items()]
+    terms = [(form, function) for form, function in terms if not function.is_zero]
     kept = own not in hinges
-    reads = {c for direction, _ in terms for c, _ in direction} | ({column} if kept else set())
+    reads = {c for form, _ in terms for c, _ in form} | ({column} if kept else set())
     return Target(column, kept, offset, tuple(terms), tuple(sorted(reads)))
 
 
-def _tables() -> Make:
-    """Tables of hinges of one argument, each made once: columns often share a function."""
-    known: dict[tuple[tuple[Hinge, ...], fmpq], Table] = {}
-
-    def make(hinges: tuple[Hinge, ...], slope: fmpq) -> Table:
-        if (hinges, slope) not in known:
-            known[hinges, slope] = table(hinges, slope, fmpq(0))
-        return known[hinges, slope]
-
-    return make
-
-
-def _direction(reads: Form, exact: _Exact) -> tuple[Direction, fmpq]:
+def _direction(reads: Form) -> tuple[Direction, float]:
     """The form with the first coefficient 1, and what it is multiplied by."""
-    gain = exact(reads[0][1])
-    return tuple((column, exact(x) / gain) for column, x in reads), gain
+    gain = reads[0][1]
+    ratios = ((column, (Fraction(x) / Fraction(gain)).as_integer_ratio()) for column, x in reads)
+    return tuple(ratios), gain
 
 
-class _Exact(dict[float, fmpq]):
-    """Floats as rationals, each made once."""
-
-    def __call__(self, x: float) -> fmpq:
-        return self[x]
-
-    def __missing__(self, x: float) -> fmpq:
-        made = self[x] = fmpq(*x.as_integer_ratio())
-        return made
+def _exact(x: float) -> fmpq:
+    return fmpq(*x.as_integer_ratio())

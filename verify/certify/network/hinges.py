@@ -1,6 +1,6 @@
 """A sum of hinges of one number as a table: knot, value, slope of each piece, all exact rationals.
 
-    F(x) = offset + slope x + sum_m c_m relu(a_m x + b_m),      kinks t_m = -b_m / a_m
+    F(x) = slope x + sum_m c_m relu(a_m x + b_m),      kinks t_m = -b_m / a_m
 
 Between two kinks the same hinges are open, so that F is there exactly ``A x + B`` with A, B the sums of
 ``c_m a_m`` and ``c_m b_m`` over these: an identity of rationals, with nothing left to estimate. Of a ball the
@@ -10,14 +10,14 @@ range is that of the two ends and of the knots in between, since F is linear els
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from verify.balls.flint import arb, fmpq
 
-Hinge = tuple[fmpq, fmpq, fmpq]
-"""(a, b, c) of ``c relu(a x + b)``, with a not 0."""
+Hinge = tuple[float, float, float]
+"""(a, b, c) of ``c relu(a x + b)``, with a not 0; each number is read exactly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,36 +74,40 @@ class Table:
         return arb(value) + arb(slope) * (x - arb(knot))
 
 
-def table(hinges: Sequence[Hinge], slope: fmpq, offset: fmpq) -> Table:
-    """The table of ``offset + slope x + sum c relu(a x + b)``.
+def table(hinges: Sequence[Hinge], slope: int = 0) -> Table:
+    """The table of ``slope x + sum c relu(a x + b)``.
 
     Raises:
         ArithmeticError: two neighbouring lines that do not meet at the knot between them: the sweep over the
             kinks is wrong, and so no table is given.
     """
-    # As x passes a kink, a hinge with a > 0 opens and one with a < 0 closes.
-    turns: dict[fmpq, tuple[fmpq, fmpq]] = defaultdict(lambda: (fmpq(0), fmpq(0)))
-    a_sum, b_sum = slope, offset
-    for a, b, c in hinges:
+    a_sum, b_sum = fmpq(slope), fmpq(0)
+    turns: list[tuple[fmpq, fmpq, fmpq]] = []
+    for hinge in hinges:
+        a, b, c = (fmpq(*x.as_integer_ratio()) for x in hinge)
+        steeper, higher = c * a, c * b
+        # As x passes its kink, a hinge with a > 0 opens and one with a < 0 closes.
         if a < 0:
-            a_sum, b_sum = a_sum + c * a, b_sum + c * b
-        sign = -1 if a < 0 else 1
-        kink, (steeper, higher) = -b / a, turns[-b / a]
-        turns[kink] = steeper + sign * c * a, higher + sign * c * b
+            a_sum, b_sum = a_sum + steeper, b_sum + higher
+            steeper, higher = -steeper, -higher
+        turns.append((-b / a, steeper, higher))
     knots, values, slopes = [], [], [a_sum]
-    for kink in sorted(turns):
-        steeper, higher = turns[kink]
-        if not steeper and not higher:
-            continue
+    for kink, group in groupby(sorted(turns, key=_kink), _kink):
         before = a_sum * kink + b_sum
-        a_sum, b_sum = a_sum + steeper, b_sum + higher
+        for _, steeper, higher in group:
+            a_sum, b_sum = a_sum + steeper, b_sum + higher
         if a_sum * kink + b_sum != before:
             raise ArithmeticError(f"the lines left and right of the knot {kink} do not meet there")
-        knots.append(kink)
-        values.append(before)
-        slopes.append(a_sum)
+        if a_sum != slopes[-1]:
+            knots.append(kink)
+            values.append(before)
+            slopes.append(a_sum)
     marks = tuple(_mark(knot) for knot in knots)
     return Table(tuple(knots), tuple(values) or (b_sum,), tuple(slopes), marks)
+
+
+def _kink(turn: tuple[fmpq, fmpq, fmpq]) -> fmpq:
+    return turn[0]
 
 
 def _mark(knot: fmpq) -> arb:

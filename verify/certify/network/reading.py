@@ -8,7 +8,7 @@ A form is a sparse vector over the columns of the stream. Weights are floats, so
 
 from __future__ import annotations
 
-from collections import defaultdict
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,13 +127,12 @@ def _mlp(mlp: MLP) -> tuple[tuple[Unit, ...], Form]:
 
 def _rows(weight: Tensor) -> dict[int, Form]:
     """Each row of a matrix that is not 0, by its number."""
-    weight = weight.detach().contiguous()
-    places = weight.nonzero()
-    found: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    numbers = weight[places[:, 0], places[:, 1]].double().tolist()
-    for (row, column), number in zip(places.tolist(), numbers, strict=True):
-        found[row].append((column, number))
-    return {row: tuple(entries) for row, entries in found.items()}
+    weight = weight.detach()
+    rows, columns = weight.nonzero(as_tuple=True)
+    entries = list(zip(columns.tolist(), weight[rows, columns].double().tolist(), strict=True))
+    found, sizes = (x.tolist() for x in rows.unique_consecutive(return_counts=True))
+    ends = itertools.accumulate(sizes)
+    return {row: tuple(entries[end - size : end]) for row, size, end in zip(found, sizes, ends, strict=True)}
 
 
 def _vector(weight: Tensor) -> Form:
