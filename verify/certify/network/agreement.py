@@ -8,7 +8,7 @@ exact; what the runtime makes of it may differ from the ball by the rounding of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,51 +18,62 @@ from constructions.language.transformer import Transformer, TransformerLayer
 from verify.balls.flint import FIRST_BITS, precision
 from verify.certify.network.interpreter import Interpreter, interpreter
 from verify.certify.network.reading import read_weights
-from verify.certify.network.rounding import attended_within, fed_within
+from verify.certify.network.rounding import attended_within, fed_within, normed_within, written_within
 from verify.certify.network.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the runtime held around one layer, each (B, N, D); ``middle`` stands between its sub-layers."""
+    """What the runtime held around one layer, each (B, N, D).
+
+    Attributes:
+        number: of the layer. before, after: it. middle: between its sub-layers.
+        written: what its attention wrote, where a norm reads that.
+    """
 
     number: int
     before: Tensor
+    written: Tensor | None
     middle: Tensor
     after: Tensor
 
 
-@dataclass(eq=False)
-class _Recorder:
-    """Hooks on a transformer that note the states of each layer as it is applied."""
+def _run(transformer: Transformer, h: Tensor, mask: Tensor | None) -> list[Seen]:
+    """One pass, with hooks that note the states."""
+    seen: list[Seen] = []
+    inner: dict[str, Tensor] = {}
 
-    transformer: Transformer
-    seen: list[Seen] = field(default_factory=list)
-    _fed: list[Tensor] = field(default_factory=list)
+    def keep(key: str) -> Any:
+        def hook(module: Any, arguments: tuple[Tensor, ...]) -> None:
+            inner[key] = arguments[0]
 
-    def run(self, h: Tensor, mask: Tensor | None) -> list[Seen]:
-        handles = []
-        for number, layer in enumerate(self.transformer.layers):
-            handles.append(layer.register_forward_hook(self._layer(number)))
-            if layer.mlp is not None:
-                handles.append(layer.mlp.register_forward_pre_hook(self._mlp))  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-        try:
-            with torch.no_grad():
-                self.transformer.block(h, mask)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return self.seen
+        return hook
 
-    def _mlp(self, module: Any, arguments: tuple[Tensor, ...]) -> None:
-        self._fed.append(arguments[0])
+    def note(number: int) -> Any:
+        def hook(module: Any, arguments: tuple[Tensor, ...], after: Tensor) -> None:
+            written, middle = inner.pop("norm", None), inner.pop("mlp", after)
+            seen.append(Seen(number, arguments[0], written, middle, after))
 
-    def _layer(self, number: int) -> Any:
-        def note(module: Any, arguments: tuple[Tensor, ...], after: Tensor) -> None:
-            middle = self._fed.pop() if self._fed else after
-            self.seen.append(Seen(number, arguments[0], middle, after))
+        return hook
 
-        return note
+    handles = []
+    for number, layer in enumerate(_layers(transformer)):
+        handles.append(layer.register_forward_hook(note(number)))
+        if layer.mlp is not None:
+            handles.append(layer.mlp.register_forward_pre_hook(keep("mlp")))
+        if layer.attention is not None and layer.attention.layer.output_norm:
+            handles.append(layer.attention.norm.register_forward_pre_hook(keep("norm")))
+    try:
+        with torch.no_grad():
+            transformer.block(h, mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _layers(transformer: Transformer) -> list[TransformerLayer]:
+    return list(transformer.layers)  # pyright: ignore[reportReturnType]
 
 
 def disagreements(
@@ -79,7 +90,7 @@ def disagreements(
         ValueError: a transformer that :func:`verify.certify.network.reading.read_weights` refuses, a dtype
             whose exp nothing is assumed of, or a sub-layer whose rounding has no finite bound.
     """
-    seen = _Recorder(transformer).run(h, mask)
+    seen = _run(transformer, h, mask)
     real = torch.ones(h.shape[:2], dtype=torch.bool) if mask is None else mask
     lines = []
     order = tuple(state.number for state in seen)
@@ -103,22 +114,33 @@ def disagreements(
 def _sublayers(
     network: Interpreter, transformer: Transformer, state: Seen, task: int, real: Tensor
 ) -> Iterator[str]:
+    number, layer = state.number, _layers(transformer)[state.number]
     before, middle, after = (x[task][real] for x in (state.before, state.middle, state.after))
-    layer: TransformerLayer = transformer.layers[state.number]  # pyright: ignore[reportAssignmentType]
-    if layer.attention is not None:
-        found = network.attended(state.number, network.rows(before))
+    rows = network.rows(before)
+    if layer.attention is None:
+        if not torch.equal(before, middle):
+            yield "there is no attention, and the state is another one before the MLP"
+    elif state.written is None:
+        found = network.attended(number, rows)
         yield from _outside("attention", found, before, middle, attended_within(layer.attention, before))
-    elif not torch.equal(before, middle):
-        yield "there is no attention, and the state is another one before the MLP"
+    else:
+        written, nothing = state.written[task][real], torch.zeros_like(before)
+        found = network.written(number, rows)
+        yield from _outside("attention", found, nothing, written, written_within(layer.attention, before))
+        found = network.normed(number, rows, network.rows(written))
+        allowed = normed_within(layer.attention, before, written)
+        yield from _outside("the norm", found, before, middle, allowed)
     if layer.mlp is not None:
-        found = network.fed(state.number, network.rows(middle))
+        found = network.fed(number, network.rows(middle))
         yield from _outside("the MLP", found, middle, after, fed_within(layer.mlp, middle))
 
 
 def _outside(what: str, found: Rows, before: Tensor, after: Tensor, allowed: Tensor) -> Iterator[str]:
     """At most one line: how many numbers are not certainly within, and the first."""
     if not bool(allowed.isfinite().all()):
-        raise ValueError(f"{what}: no finite bound on the rounding of {int((~allowed.isfinite()).sum())} numbers")
+        raise ValueError(
+            f"{what}: no finite bound on the rounding of {int((~allowed.isfinite()).sum())} numbers"
+        )
     numbers = zip(found, before.tolist(), after.tolist(), allowed.tolist(), strict=True)
     wrong = []
     for token, (balls, old, new, within) in enumerate(numbers):

@@ -47,17 +47,39 @@ class Attend:
 
     def __call__(self, rows: Rows, pool: Pool) -> Rows:
         """The tokens after it."""
-        if not rows:
-            return []
-        reads = [self._read(head, rows) for head in self.weights.heads]
+        if self.weights.gain is None:
+            return self._added(rows, rows, pool)
+        return self.normed(rows, self.written(rows, pool), pool)
+
+    def written(self, rows: Rows, pool: Pool) -> Rows:
+        """What the heads write together, before any norm."""
+        zero = pool.number(0.0)
+        return self._added(rows, [[zero] * len(row) for row in rows], pool)
+
+    def normed(self, rows: Rows, written: Rows, pool: Pool) -> Rows:
+        """``rows + gain sqrt(D) written / |written|``, not finite where ``written`` may be 0."""
+        gain = dict(self.weights.gain or ())
+        known: dict[Name, dict[int, arb]] = {}
         after = [list(row) for row in rows]
-        if self.weights.gain is not None:
-            self._add_normed(reads, rows, after, pool)
-            return after
+        for out, row in zip(after, written, strict=True):
+            key = name(row, range(len(row)))
+            if key not in known:
+                square = sum((ball * ball for ball in row), start=ZERO)
+                length = (square / len(row)).sqrt()
+                parts = ((c, row[c] / length * arb(weight)) for c, weight in gain.items())
+                known[key] = {c: ball for c, ball in parts if not ball.is_zero()}
+            for column, ball in known[key].items():
+                out[column] = pool.keep(out[column] + ball)
+        return after
+
+    def _added(self, rows: Rows, start: Rows, pool: Pool) -> Rows:
+        """``start`` and what the heads read from ``rows``."""
+        reads = [self._read(head, rows) for head in self.weights.heads] if rows else []
+        after = [list(row) for row in start]
         for column in self.targets:
             known: dict[tuple[int, ...], arb] = {}
             heads = [read for read in reads if any(column in written for written in read.written)]
-            for i, (row, out) in enumerate(zip(rows, after, strict=True)):
+            for i, (row, out) in enumerate(zip(start, after, strict=True)):
                 labels = [read.labels[i] for read in heads]
                 key = (id(row[column]), *labels)
                 if key not in known:
@@ -68,22 +90,6 @@ class Attend:
                     known[key] = pool.keep(sum(parts, start=row[column]))
                 out[column] = known[key]
         return after
-
-    def _add_normed(self, reads: list[Read], rows: Rows, after: Rows, pool: Pool) -> None:
-        gain, width = dict(self.weights.gain or ()), len(rows[0])
-        known: dict[tuple[int, ...], dict[int, arb]] = {}
-        for i, (row, out) in enumerate(zip(rows, after, strict=True)):
-            key = tuple(read.labels[i] for read in reads)
-            if key not in known:
-                total: dict[int, arb] = {}
-                for read in reads:
-                    for column, ball in read.written[read.labels[i]].items():
-                        total[column] = total[column] + ball if column in total else ball
-                square = sum((ball * ball for ball in total.values()), start=ZERO)
-                length = (square / width).sqrt()
-                known[key] = {c: ball / length * arb(gain[c]) for c, ball in total.items() if c in gain}
-            for column, ball in known[key].items():
-                out[column] = pool.keep(row[column] + ball)
 
     def _read(self, head: HeadWeights, rows: Rows) -> Read:
         labels, queries = _distinct(rows, [query for query, _ in head.scores])

@@ -49,6 +49,20 @@ class Interpreter:
         attention = self.attention[number]
         return rows if attention is None else attention(rows, self.pool)
 
+    def written(self, number: int, rows: Rows) -> Rows:
+        """What the attention of layer ``number`` writes, before its norm."""
+        return self._heads(number).written(rows, self.pool)
+
+    def normed(self, number: int, rows: Rows, written: Rows) -> Rows:
+        """The tokens after the norm of what the attention of layer ``number`` writes is added to them."""
+        return self._heads(number).normed(rows, written, self.pool)
+
+    def _heads(self, number: int) -> Attend:
+        attention = self.attention[number]
+        if attention is None:
+            raise ValueError(f"layer {number} has no attention")
+        return attention
+
     def fed(self, number: int, rows: Rows) -> Rows:
         """The tokens after the MLP of layer ``number``, from 0 on."""
         feed = self.feed[number]

@@ -41,11 +41,6 @@ class Near:
         """What bounds the absolute value of the exact and of the computed number."""
         return self.value.abs() + 2 * self.error
 
-    @property
-    def mT(self) -> Near:
-        """Transposed."""
-        return Near(self.value.mT, self.error.mT)
-
 
 @dataclass(frozen=True)
 class Format:
@@ -107,35 +102,61 @@ def fed_within(mlp: MLP, h: Tensor) -> Tensor:
     stream = exactly(h)
     one = exactly(torch.ones(len(h), 1))
     before = form.product(_beside(stream, one), _below(w1, b1))
-    return form.total([stream, form.product(_relu(before), w2), Near(*(x.expand_as(h) for x in _both(b2)))]).error
+    return form.total(
+        [stream, form.product(_relu(before), w2), Near(*(x.expand_as(h) for x in _both(b2)))]
+    ).error
 
 
 def attended_within(attention: SelfAttention, h: Tensor) -> Tensor:
-    """(N, D) bound on the rounding of ``h + norm(sum_heads A h W_V W_O)``; h (N, D) holds real tokens.
+    """(N, D) bound on the rounding of ``h + sum_heads A h W_V W_O``; h (N, D) holds real tokens.
 
-    inf where nothing is known: a norm of what may be 0, scores that are nothing but rounding.
+    inf where nothing is known: scores that are nothing but rounding.
     """
     form = Format.of(h.dtype)
+    return form.total([exactly(h), _written(form, attention, h)]).error
+
+
+def written_within(attention: SelfAttention, h: Tensor) -> Tensor:
+    """(N, D) bound on the rounding of ``sum_heads A h W_V W_O`` alone, which a norm then reads."""
+    return _written(Format.of(h.dtype), attention, h).error
+
+
+def normed_within(attention: SelfAttention, h: Tensor, written: Tensor) -> Tensor:
+    """(N, D) bound on the rounding of ``h + gain sqrt(D) w / |w|`` of w = ``written`` as it stands.
+
+    The squares, their sum and mean, the root (2 ulp), the gain and the products are gamma_(D + 10). Squares
+    of entries below ``sqrt(2 tiny)`` may be lost, 2 tiny each: where these are a share x of ``|w|^2``, at most
+    1/2, the quotient is off by a factor up to ``(1 - x) ** -(1/2) <= 1 + x``. inf where they are more, or the
+    mean underflows.
+    """
+    form, w, width = Format.of(h.dtype), written.double(), h.shape[1]
+    squares = w.square()
+    total = squares.sum(1, keepdim=True)
+    lost = ((w != 0) & (squares < 2 * form.tiny)).sum(1, keepdim=True) * 2 * form.tiny / total
+    value = w / total.sqrt() * width**0.5 * attention.norm.weight.detach().double()  # pyright: ignore[reportCallIssue]
+    operations = form.gamma(torch.tensor(width + 10.0, dtype=torch.float64))
+    error = SAFE * (operations + (1 + operations) * lost) * value.abs() + form.tiny
+    resolved = (lost <= 0.5) & (total >= 2 * width * form.tiny)
+    return form.total([exactly(h), Near(value, torch.where(resolved, error, torch.inf))]).error
+
+
+def _written(form: Format, attention: SelfAttention, h: Tensor) -> Near:
     stream, reads = exactly(h), []
     for head in range(attention.layer.heads):
         weights = (attention.query, attention.key, attention.value)
         q, k, v = (form.product(stream, exactly(weight[head])) for weight in weights)
         # A scale other than 1 is rounded, and so is a product with it or with its root on either side.
         c = attention.shape.score_scale
-        scores = form.product(q, Near(c * k.value, abs(c) * k.error).mT, 0 if c == 1 else 6)
+        scores = form.product(q, Near(c * k.value.mT, abs(c) * k.error.mT), 0 if c == 1 else 6)
         if attention.kind == "softmax":
-            read = _averaged(form, scores, v)
-        else:
-            if attention.shape.divide_by_tokens:
-                tokens = len(h)
-                v = Near(v.value / tokens, SAFE * (v.error + form.u * v.size) / tokens + form.tiny)
-            read = form.product(_relu(scores), v)
-        reads.append(read)
+            reads.append(_averaged(form, scores, v))
+            continue
+        if attention.shape.divide_by_tokens:
+            tokens = len(h)
+            v = Near(v.value / tokens, SAFE * (v.error + form.u * v.size) / tokens + form.tiny)
+        reads.append(form.product(_relu(scores), v))
     joined = Near(*(torch.cat([getattr(x, part) for x in reads], 1) for part in ("value", "error")))
-    written = form.product(joined, exactly(attention.output.flatten(0, 1)))
-    if isinstance(attention.norm, torch.nn.RMSNorm):
-        written = _normed(form, written, attention.norm.weight)
-    return form.total([stream, written]).error
+    return form.product(joined, exactly(attention.output.flatten(0, 1)))
 
 
 def _averaged(form: Format, scores: Near, v: Near) -> Near:
@@ -166,23 +187,6 @@ def _averaged(form: Format, scores: Near, v: Near) -> Near:
     most = p * (1 + off(p)) + lost
     shares = Near(p, SAFE * (most * off(most) + lost))
     return form.product(shares, v, 2)
-
-
-def _normed(form: Format, w: Near, gain: Tensor) -> Near:
-    """``gain sqrt(D) w / |w|``.
-
-    Of vectors w and w' within e, ``|w_c/|w| - w'_c/|w'|| <= (e_c + |w_c| |e| / |w|) / |w'|``. The squares,
-    their sum and mean, the root (2 ulp), the gain and the products are gamma_(D + 10); no square may be lost.
-    """
-    width = w.value.shape[1]
-    away = w.error.norm(dim=1, keepdim=True)
-    least = w.value.norm(dim=1, keepdim=True) - 3 * away
-    resolved = (least > 0) & (least.square() >= 2 * width * form.tiny / form.u)
-    scale = width**0.5 * gain.detach().double()
-    value = w.value / w.value.norm(dim=1, keepdim=True) * scale
-    turned = (w.error + w.size * away / least) / least * scale.abs()
-    operations = form.gamma(torch.tensor(width + 10.0, dtype=torch.float64)) * (value.abs() + 2 * turned)
-    return Near(value, torch.where(resolved, SAFE * (turned + operations) + form.tiny, torch.inf))
 
 
 def _beside(one: Near, other: Near) -> Near:
