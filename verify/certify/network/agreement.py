@@ -83,8 +83,8 @@ def disagreements(
 
     Args:
         transformer: float64 or float32. h: tokens (B, N, D) in its dtype. mask: (B, N) True at real tokens.
-        bits: of the balls. Their radius only widens what is allowed by nothing: a number is within the bound
-            where this is certain.
+        bits: of the balls. What is not certainly within the bound counts as outside: too few bits never hide
+            a disagreement.
 
     Raises:
         ValueError: a transformer that :func:`verify.certify.network.reading.read_weights` refuses, a dtype
@@ -105,7 +105,7 @@ def disagreements(
     with precision(bits):
         network = interpreter(weights)
         for place, state in enumerate(seen, 1):
-            for task in range(len(h)):
+            for task in real.any(1).nonzero()[:, 0].tolist():
                 for line in _sublayers(network, transformer, state, task, real[task]):
                     lines.append(f"place {place}, layer {state.number + 1}, task {task}: {line}")
     return lines
@@ -116,42 +116,49 @@ def _sublayers(
 ) -> Iterator[str]:
     number, layer = state.number, _layers(transformer)[state.number]
     before, middle, after = (x[task][real] for x in (state.before, state.middle, state.after))
-    rows = network.rows(before)
     if layer.attention is None:
         if not torch.equal(before, middle):
             yield "there is no attention, and the state is another one before the MLP"
     elif state.written is None:
-        found = network.attended(number, rows)
-        yield from _outside("attention", found, before, middle, attended_within(layer.attention, before))
+        found = network.attended(number, network.rows(before))
+        allowed = attended_within(layer.attention, before)
+        yield from _outside("attention", found, network.attention_writes(number), before, middle, allowed)
     else:
-        written, nothing = state.written[task][real], torch.zeros_like(before)
-        found = network.written(number, rows)
-        yield from _outside("attention", found, nothing, written, written_within(layer.attention, before))
-        found = network.normed(number, rows, network.rows(written))
+        rows, written = network.rows(before), state.written[task][real]
+        columns, nothing = network.attention_writes(number), torch.zeros_like(before)
+        allowed = written_within(layer.attention, before)
+        yield from _outside("attention", network.written(number, rows), columns, nothing, written, allowed)
         allowed = normed_within(layer.attention, before, written)
-        yield from _outside("the norm", found, before, middle, allowed)
+        found = network.normed(number, rows, network.rows(written))
+        yield from _outside("the norm", found, columns, before, middle, allowed)
     if layer.mlp is not None:
         found = network.fed(number, network.rows(middle))
-        yield from _outside("the MLP", found, middle, after, fed_within(layer.mlp, middle))
+        allowed = fed_within(layer.mlp, middle)
+        yield from _outside("the MLP", found, network.feed_writes(number), middle, after, allowed)
 
 
-def _outside(what: str, found: Rows, before: Tensor, after: Tensor, allowed: Tensor) -> Iterator[str]:
-    """At most one line: how many numbers are not certainly within, and the first."""
+def _outside(
+    what: str, found: Rows, columns: tuple[int, ...], before: Tensor, after: Tensor, allowed: Tensor
+) -> Iterator[str]:
+    """At most one line: how many numbers are not certainly within, and the first.
+
+    Looked at are the columns that are written, and every number that the runtime changed.
+    """
     if not bool(allowed.isfinite().all()):
-        raise ValueError(
-            f"{what}: no finite bound on the rounding of {int((~allowed.isfinite()).sum())} numbers"
-        )
-    numbers = zip(found, before.tolist(), after.tolist(), allowed.tolist(), strict=True)
-    wrong = []
-    for token, (balls, old, new, within) in enumerate(numbers):
-        for column, ball in enumerate(balls):
-            kept = new[column] == old[column] == ball
-            if not kept and not abs(ball - new[column]) <= within[column]:
-                wrong.append((token, column))
+        unbounded = int((~allowed.isfinite()).sum())
+        raise ValueError(f"{what}: no finite bound on the rounding of {unbounded} numbers")
+    looked_at = before != after
+    looked_at[:, list(columns)] = True
+    numbers, bounds = after.tolist(), allowed.tolist()
+    wrong = [
+        (token, column)
+        for token, column in looked_at.nonzero().tolist()
+        if not abs(found[token][column] - numbers[token][column]) <= bounds[token][column]
+    ]
     if wrong:
         token, column = wrong[0]
         yield (
             f"{what}: {len(wrong)} numbers are off; token {token}, column {column} is "
-            f"{float(after[token, column])!r}, in balls {found[token][column].str(25)}, "
-            f"allowed {float(allowed[token, column]):.3g}"
+            f"{numbers[token][column]!r}, in balls {found[token][column].str(25)}, "
+            f"allowed {bounds[token][column]:.3g}"
         )

@@ -57,6 +57,15 @@ class Interpreter:
         """The tokens after the norm of what the attention of layer ``number`` writes is added to them."""
         return self._heads(number).normed(rows, written, self.pool)
 
+    def attention_writes(self, number: int) -> tuple[int, ...]:
+        """Columns that the attention of layer ``number`` may change."""
+        return self._heads(number).targets
+
+    def feed_writes(self, number: int) -> tuple[int, ...]:
+        """Columns that the MLP of layer ``number`` may change."""
+        feed = self.feed[number]
+        return () if feed is None else tuple(target.column for target in feed.targets)
+
     def _heads(self, number: int) -> Attend:
         attention = self.attention[number]
         if attention is None:

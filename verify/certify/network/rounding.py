@@ -78,10 +78,10 @@ class Format:
         return Near(x.value @ y.value, SAFE * error)
 
     def total(self, summands: list[Near]) -> Near:
-        """The sum, each summand with its own error."""
+        """The sum, each summand with its own error; of n that are not 0, each is added n - 1 times."""
         n = torch.stack([(x.size > 0).double() for x in summands]).sum(0)
         size = torch.stack([x.size for x in summands]).sum(0)
-        error = torch.stack([x.error for x in summands]).sum(0) + self.gamma(n) * size
+        error = torch.stack([x.error for x in summands]).sum(0) + self.gamma((n - 1).clamp_min(0)) * size
         return Near(torch.stack([x.value for x in summands]).sum(0), SAFE * error)
 
 
@@ -125,9 +125,9 @@ def normed_within(attention: SelfAttention, h: Tensor, written: Tensor) -> Tenso
     """(N, D) bound on the rounding of ``h + gain sqrt(D) w / |w|`` of w = ``written`` as it stands.
 
     The squares, their sum and mean, the root (2 ulp), the gain and the products are gamma_(D + 10). Squares
-    of entries below ``sqrt(2 tiny)`` may be lost, 2 tiny each: where these are a share x of ``|w|^2``, at most
-    1/2, the quotient is off by a factor up to ``(1 - x) ** -(1/2) <= 1 + x``. inf where they are more, or the
-    mean underflows.
+    of entries below ``sqrt(2 tiny)`` may be lost, 2 tiny each: where these are a share x of ``|w|^2``, at
+    most 1/2, the quotient is off by a factor up to ``(1 - x) ** -(1/2) <= 1 + x``. inf where they are more,
+    or the mean underflows.
     """
     form, w, width = Format.of(h.dtype), written.double(), h.shape[1]
     squares = w.square()
@@ -141,21 +141,20 @@ def normed_within(attention: SelfAttention, h: Tensor, written: Tensor) -> Tenso
 
 
 def _written(form: Format, attention: SelfAttention, h: Tensor) -> Near:
-    stream, reads = exactly(h), []
-    for head in range(attention.layer.heads):
-        weights = (attention.query, attention.key, attention.value)
-        q, k, v = (form.product(stream, exactly(weight[head])) for weight in weights)
-        # A scale other than 1 is rounded, and so is a product with it or with its root on either side.
-        c = attention.shape.score_scale
-        scores = form.product(q, Near(c * k.value.mT, abs(c) * k.error.mT), 0 if c == 1 else 6)
-        if attention.kind == "softmax":
-            reads.append(_averaged(form, scores, v))
-            continue
+    """(N, D) ``sum_heads A h W_V W_O``; on the way the heads are the first axis."""
+    weights = attention.query, attention.key, attention.value
+    q, k, v = (form.product(exactly(h), exactly(weight)) for weight in weights)
+    # A scale other than 1 is rounded, and so is a product with it or with its root on either side.
+    c = attention.shape.score_scale
+    scores = form.product(q, Near(c * k.value.mT, abs(c) * k.error.mT), 0 if c == 1 else 6)
+    if attention.kind == "softmax":
+        read = _averaged(form, scores, v)
+    else:
         if attention.shape.divide_by_tokens:
             tokens = len(h)
             v = Near(v.value / tokens, SAFE * (v.error + form.u * v.size) / tokens + form.tiny)
-        reads.append(form.product(_relu(scores), v))
-    joined = Near(*(torch.cat([getattr(x, part) for x in reads], 1) for part in ("value", "error")))
+        read = form.product(_relu(scores), v)
+    joined = Near(*(x.transpose(0, 1).flatten(1) for x in _both(read)))
     return form.product(joined, exactly(attention.output.flatten(0, 1)))
 
 
@@ -170,18 +169,18 @@ def _averaged(form: Format, scores: Near, v: Near) -> Near:
     and the share p_j by one within ``(exp(t_j) / (1 - delta)) ** +-1``.
     """
     value, error = scores.value, scores.error
-    N = value.shape[1]
-    largest = error.amax(1, keepdim=True)
-    gap = value.amax(1, keepdim=True) - value + 2 * (error + largest)
+    N = value.shape[-1]
+    largest = error.amax(-1, keepdim=True)
+    gap = value.amax(-1, keepdim=True) - value + 2 * (error + largest)
     steps = (N + 1) * (form.exp + form.u) / (1 - form.exp - form.u)
     # expm1 and softmax are those of float64, whose exp is assumed no worse than the format's.
     growth = SAFE * torch.expm1(error + form.u * gap + steps)
     lost = 2 * (N + 2) * form.tiny
     summed = float(form.gamma(torch.tensor(N + 3.0, dtype=torch.float64))) + N * lost
-    p = value.softmax(1)
+    p = value.softmax(-1)
 
     def off(p: Tensor) -> Tensor:
-        delta = SAFE * ((p * growth).sum(1, keepdim=True) + summed)
+        delta = SAFE * ((p * growth).sum(-1, keepdim=True) + summed)
         return torch.where(delta < 1, (growth + delta) / (1 - delta), torch.inf)
 
     most = p * (1 + off(p)) + lost

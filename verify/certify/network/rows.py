@@ -24,13 +24,11 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._floats: dict[float, arb] = {}
+        self._floats = _Floats(self)
         self._balls: dict[tuple[object, ...], arb] = {}
 
     def number(self, x: float) -> arb:
         """A float, exactly."""
-        if x not in self._floats:
-            self._floats[x] = self.keep(arb(x))
         return self._floats[x]
 
     def keep(self, ball: arb) -> arb:
@@ -49,7 +47,20 @@ class Pool:
         if h.ndim != 2:
             raise ValueError(f"tokens of one task are (N, D), got {tuple(h.shape)}")
         numbers = (h if mask is None else h[mask]).detach().double().tolist()
-        return [[self.number(x) for x in row] for row in numbers]
+        known = self._floats
+        return [[known[x] for x in row] for row in numbers]
+
+
+class _Floats(dict[float, arb]):
+    """The balls of floats that were met."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def __missing__(self, x: float) -> arb:
+        ball = self[x] = self.pool.keep(arb(x))
+        return ball
 
 
 def name(row: Sequence[arb], columns: Sequence[int]) -> Name:
