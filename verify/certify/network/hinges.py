@@ -20,36 +20,41 @@ Hinge = tuple[float, float, float]
 """(a, b, c) of ``c relu(a x + b)``, with a not 0; each number is read exactly."""
 
 
+Line = tuple[arb, arb, arb]
+"""(x, F, slope): a point of a line and its slope. Dyadic numbers all, and so exact as balls."""
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """F by pieces; piece i lies between knots i - 1 and i.
 
     Attributes:
-        knots: where the slope changes, increasing. values: F there, or at 0 where there is no knot.
-        slopes: one more than knots.
+        knots: where the slope changes, increasing. values: F there.
         marks: balls that hold the knots.
+        slopes, offsets: F is ``slope x + offset`` on a piece; one more than knots.
+        lines: the same from a point near the piece, where little cancels.
     """
 
     knots: tuple[fmpq, ...]
     values: tuple[fmpq, ...]
-    slopes: tuple[fmpq, ...]
     marks: tuple[arb, ...]
+    slopes: tuple[fmpq, ...]
+    offsets: tuple[fmpq, ...]
+    lines: tuple[Line, ...]
 
     @property
     def is_zero(self) -> bool:
         """Whether F is 0 everywhere."""
-        return not any(self.slopes) and not any(self.values)
+        return not any(self.slopes) and not any(self.offsets)
 
     def __call__(self, x: arb) -> arb:
         """A ball that holds F of every number in x."""
         lowest, highest = x.lower(), x.upper()
         first = bisect_left(self.marks, lowest)
         last = bisect_right(self.marks, highest, lo=first)
-        if first == last:
-            return self._on(first, x)
-        if self.marks[first] == x:  # both are exact
-            return arb(self.values[first])
-        found = self._on(first, lowest).union(self._on(last, highest))
+        if first == last or self.marks[first] == x:  # the latter are both exact: a knot ends its piece
+            return _on(self.lines[first], x)
+        found = _on(self.lines[first], lowest).union(_on(self.lines[last], highest))
         for value in self.values[first:last]:
             found = found.union(arb(value))
         return found
@@ -57,21 +62,13 @@ class Table:
     def exact(self, x: fmpq) -> fmpq:
         """F of a rational."""
         piece = bisect_left(self.knots, x)
-        knot, value = self._start(piece)
-        return value + self.slopes[piece] * (x - knot)
+        return self.slopes[piece] * x + self.offsets[piece]
 
-    def _start(self, piece: int) -> tuple[fmpq, fmpq]:
-        """A knot at an end of the piece, and F there."""
-        at = max(piece - 1, 0)
-        return (self.knots[at] if self.knots else fmpq(0)), self.values[at]
 
-    def _on(self, piece: int, x: arb) -> arb:
-        """The line of a piece at x, which may reach beyond the piece by the rounding of its ends alone."""
-        knot, value = self._start(piece)
-        slope = self.slopes[piece]
-        if not slope:
-            return arb(value)
-        return arb(value) + arb(slope) * (x - arb(knot))
+def _on(line: Line, x: arb) -> arb:
+    """A line at x, which may reach beyond the piece by the rounding of its ends alone."""
+    start, value, slope = line
+    return value + slope * (x - start)
 
 
 def table(hinges: Sequence[Hinge], slope: int = 0) -> Table:
@@ -91,7 +88,7 @@ def table(hinges: Sequence[Hinge], slope: int = 0) -> Table:
             a_sum, b_sum = a_sum + steeper, b_sum + higher
             steeper, higher = -steeper, -higher
         turns.append((-b / a, steeper, higher))
-    knots, values, slopes = [], [], [a_sum]
+    knots, values, slopes, offsets = [], [], [a_sum], [b_sum]
     for kink, group in groupby(sorted(turns, key=_kink), _kink):
         before = a_sum * kink + b_sum
         for _, steeper, higher in group:
@@ -102,8 +99,11 @@ def table(hinges: Sequence[Hinge], slope: int = 0) -> Table:
             knots.append(kink)
             values.append(before)
             slopes.append(a_sum)
-    marks = tuple(_mark(knot) for knot in knots)
-    return Table(tuple(knots), tuple(values) or (b_sum,), tuple(slopes), marks)
+            offsets.append(b_sum)
+    marks = [_mark(knot) for knot in knots]
+    starts = [marks[0], *marks] if marks else [arb(0)]
+    lines = tuple(_line(start.mid(), a, b) for start, a, b in zip(starts, slopes, offsets, strict=True))
+    return Table(tuple(knots), tuple(values), tuple(marks), tuple(slopes), tuple(offsets), lines)
 
 
 def _kink(turn: tuple[fmpq, fmpq, fmpq]) -> fmpq:
@@ -113,6 +113,15 @@ def _kink(turn: tuple[fmpq, fmpq, fmpq]) -> fmpq:
 def _mark(knot: fmpq) -> arb:
     """The knot itself where it is dyadic, or a ball around it."""
     denominator = int(knot.q)
-    if denominator & (denominator - 1) == 0:
-        return arb((int(knot.p), 1 - denominator.bit_length()))
-    return arb(knot)
+    return arb(knot) if denominator & (denominator - 1) else _dyadic(knot)
+
+
+def _line(start: arb, slope: fmpq, offset: fmpq) -> Line:
+    power, exponent = start.man_exp()
+    x = fmpq(power) * fmpq(2) ** int(exponent)
+    return start, _dyadic(slope * x + offset), _dyadic(slope)
+
+
+def _dyadic(x: fmpq) -> arb:
+    """A rational whose denominator is a power of 2, exactly."""
+    return arb((int(x.p), 1 - int(x.q).bit_length()))

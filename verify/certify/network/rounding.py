@@ -110,7 +110,7 @@ def fed_within(mlp: MLP, h: Tensor) -> Tensor:
 def attended_within(attention: SelfAttention, h: Tensor) -> Tensor:
     """(N, D) bound on the rounding of ``h + sum_heads A h W_V W_O``; h (N, D) holds real tokens.
 
-    inf where nothing is known: scores that are nothing but rounding.
+    Not finite where nothing is known: scores that are nothing but rounding.
     """
     form = Format.of(h.dtype)
     return form.total([exactly(h), _written(form, attention, h)]).error
@@ -126,8 +126,8 @@ def normed_within(attention: SelfAttention, h: Tensor, written: Tensor) -> Tenso
 
     The squares, their sum and mean, the root (2 ulp), the gain and the products are gamma_(D + 10). Squares
     of entries below ``sqrt(2 tiny)`` may be lost, 2 tiny each: where these are a share x of ``|w|^2``, at
-    most 1/2, the quotient is off by a factor up to ``(1 - x) ** -(1/2) <= 1 + x``. inf where they are more,
-    or the mean underflows.
+    most 1/2, the quotient is off by a factor up to ``(1 - x) ** -(1/2) <= 1 + x``. Not finite where they
+    are more, or the mean underflows.
     """
     form, w, width = Format.of(h.dtype), written.double(), h.shape[1]
     squares = w.square()

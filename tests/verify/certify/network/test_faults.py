@@ -52,8 +52,8 @@ def test_the_line_says_where() -> None:
     with torch.no_grad():
         transformer.layers[1].attention.query[1, 0, 0] = 2.0  # pyright: ignore
     first, second = faults(construction, transformer)
-    assert first == "layer 2: head 2, (query, key) (((0, 1.0),), ((16, -0.2),)) is not there"
-    assert second == "layer 2: head 2, (query, key) (((0, 2.0),), ((16, -0.2),)) is in no formula"
+    assert first == "layer 2: head 2, (query, key) (((0, 1.0),), ((14, -0.2),)) is not there"
+    assert second == "layer 2: head 2, (query, key) (((0, 2.0),), ((14, -0.2),)) is in no formula"
 
 
 def test_other_layers_orders_and_loops_are_faults() -> None:

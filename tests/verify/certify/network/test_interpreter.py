@@ -1,5 +1,6 @@
 """Whole transformers in balls: beside 60 digits, beside fractions, and one EM step of the size promised."""
 
+import itertools
 import time
 from fractions import Fraction
 
@@ -11,13 +12,13 @@ from networks import TOKENS, holds, plainly, random_tokens, random_transformer
 from constructions.em.weights import em_construction
 from constructions.language.heads import Attention
 from constructions.language.rational import ExactTransformer
+from constructions.language.transformer import LayerShape, Transformer, TransformerShape
 from verify.balls.flint import fmpq, precision
 from verify.certify.network.formulas import read_formulas
 from verify.certify.network.interpreter import interpreter
 from verify.certify.network.reading import read_weights
 from verify.em.theorem import THEOREM_1
 from verify.engine.measure import drawn
-from verify.engine.theorem import formulas
 from verify.registry import THEOREMS
 
 MASK = torch.tensor([True] * (TOKENS - 2) + [False] * 2)
@@ -42,29 +43,23 @@ def exact(row: list[Fraction]) -> list[fmpq]:
     return [fmpq(x.numerator, x.denominator) for x in map(Fraction, row)]
 
 
-@pytest.mark.parametrize("key", ["tensor-power", "least-squares", "ridge"])
+@pytest.mark.parametrize("key", ["least-squares", "ridge"])
 def test_relu_constructions_are_those_of_fractions(key: str) -> None:
-    """Dyadic numbers: with bits enough nothing is rounded where no norm is, and the balls are points."""
+    """Dyadic numbers: with bits enough nothing is rounded, and the balls are points."""
     theorem = THEOREMS[key]
-    sizes = theorem.sizes[0]
-    weights = formulas(theorem.construct(sizes, 1, theorem.accuracies[0]))
-    if any(layer.unit_output for layer in weights.layers):
-        pytest.skip("a root is no fraction")
-    instance = drawn(
-        theorem, next(iter(theorem.families)), sizes, 1, torch.float64, torch.Generator().manual_seed(2)
-    )
-    h, mask = theorem.embed(theorem.construct(sizes, 1, theorem.accuracies[0]), instance, torch.float64)
+    sizes, family = theorem.sizes[0], next(iter(theorem.families))
+    weights = theorem.construct(sizes, 1)
+    instance = drawn(theorem, family, sizes, 1, torch.float64, torch.Generator().manual_seed(2))
+    (h,), (mask,) = theorem.embed(weights, instance, torch.float64)
     transformer = weights.to_transformer()
-    tokens = [[Fraction(x) for x in row] for row in h[0].tolist()]
-    wanted = next(ExactTransformer(transformer).passes(tokens, mask[0].tolist()))
+    tokens = [[Fraction(x) for x in row] for row in h.tolist()]
+    wanted = next(ExactTransformer(transformer).passes(tokens, mask.tolist()))
     with precision(4096):
         network = interpreter(read_weights(transformer))
-        *_, found = network.block(network.rows(h[0], mask[0]))
-        real = [row for row, kept in zip(wanted, mask[0].tolist(), strict=True) if kept]
-        for balls, row in zip(found, real, strict=True):
-            for ball, number in zip(balls, exact(row), strict=True):
-                assert ball.is_exact()
-                assert ball == number
+        *_, found = network.block(network.rows(h, mask))
+        for balls, row in zip(found, itertools.compress(wanted, mask.tolist()), strict=True):
+            assert all(ball.is_exact() for ball in balls)
+            assert balls == exact(row)
 
 
 @pytest.mark.parametrize("divide", [False, True])
@@ -119,9 +114,17 @@ def test_one_step_of_em_at_the_size_promised() -> None:
         assert all(abs(ball - x) < 1e-10 for ball, x in zip(row, numbers, strict=True))
 
 
-def test_other_widths_and_layers_without_heads_are_refused() -> None:
+def test_tokens_of_another_width_are_refused() -> None:
     network = interpreter(read_weights(random_transformer(0, ("relu",))))
     with pytest.raises(ValueError, match="tokens are 3 wide; the stream is 5"):
         network.rows(torch.zeros(2, 3))
-    plain = interpreter(read_formulas(every_part()))
-    assert plain.attention_writes(0)
+
+
+def test_a_layer_without_heads_or_hidden_units_passes_on() -> None:
+    transformer = Transformer(TransformerShape(2, (LayerShape(0, 0, 0),)))
+    network = interpreter(read_weights(transformer))
+    rows = network.rows(torch.ones(3, 2))
+    assert list(network.block(rows)) == [rows]
+    assert network.feed_writes(0) == ()
+    with pytest.raises(ValueError, match="layer 0 has no attention"):
+        network.attention_writes(0)
