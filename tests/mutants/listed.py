@@ -1,6 +1,7 @@
 """All mutants, in the order in which they are planted."""
 
 from .in_baselines import BASELINES
+from .in_certified_network import CERTIFIED_NETWORK
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
@@ -25,4 +26,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *COMPARISON,
     *VERIFY,
     *EM_BOUNDS,
+    *CERTIFIED_NETWORK,
 )

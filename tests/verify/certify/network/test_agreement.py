@@ -78,6 +78,16 @@ def test_what_the_runtime_adds_is_noticed(monkeypatch) -> None:
     ]
 
 
+def test_a_column_that_nothing_writes_is_looked_at(monkeypatch) -> None:
+    transformer, forward = network(("softmax",)), MLP.forward
+    with torch.no_grad():
+        transformer.layers[0].mlp.w2[:, 3], transformer.layers[0].mlp.b2[3] = 0.0, 0.0  # pyright: ignore
+    assert disagreements(transformer, random_tokens(0)) == []
+    monkeypatch.setattr(MLP, "forward", lambda self, h: forward(self, h) + 1e-12 * torch.eye(5).double()[3])
+    (line,) = disagreements(transformer, random_tokens(0))
+    assert "the MLP: 6 numbers are off; token 0, column 3" in line
+
+
 def test_attention_to_padding_is_noticed(monkeypatch) -> None:
     softmax = SelfAttention._softmax_attention
     monkeypatch.setattr(

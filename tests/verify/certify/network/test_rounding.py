@@ -97,6 +97,14 @@ def test_softmax_however_it_is_cut_into_blocks(parts: list[tuple[float, float]])
             assert abs(float(found.value) - exact) <= float(found.error)
 
 
+def test_what_scores_are_off_is_carried() -> None:
+    """Two keys of values 0 and 1: scores that are off by e, either way, move the share by tanh(e) / 2."""
+    e = 1e-3
+    scores = Near(torch.zeros(1, 2).double(), torch.full((1, 2), e).double())
+    found = _averaged(F32, scores, exactly(torch.tensor([[0.0], [1.0]])))
+    assert 0.5 * np.tanh(e) <= float(found.error) <= 4 * e
+
+
 def test_scores_that_are_nothing_but_rounding_have_no_bound() -> None:
     scores = Near(torch.zeros(1, 2).double(), torch.full((1, 2), 3.0).double())
     found = _averaged(F32, scores, exactly(torch.ones(2, 1)))
