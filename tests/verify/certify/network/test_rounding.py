@@ -105,6 +105,14 @@ def test_what_scores_are_off_is_carried() -> None:
     assert 0.5 * np.tanh(e) <= float(found.error) <= 4 * e
 
 
+def test_what_an_exp_may_be_off_is_allowed() -> None:
+    """Weights 1 + x and 1 - x instead of 1 and 1, x the error assumed of exp: the share moves by x / 2."""
+    scores = exactly(torch.zeros(1, 2))
+    found = _averaged(F32, scores, exactly(torch.tensor([[0.0], [1.0]])))
+    assert F32.exp == 40 * 2.0**-24
+    assert F32.exp / 2 <= float(found.error) <= 10 * F32.exp
+
+
 def test_scores_that_are_nothing_but_rounding_have_no_bound() -> None:
     scores = Near(torch.zeros(1, 2).double(), torch.full((1, 2), 3.0).double())
     found = _averaged(F32, scores, exactly(torch.ones(2, 1)))
