@@ -1,6 +1,7 @@
 """All mutants, in the order in which they are planted."""
 
 from .in_baselines import BASELINES
+from .in_certified_network import CERTIFIED_NETWORK
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
@@ -27,4 +28,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *VERIFY,
     *EM_BOUNDS,
     *REFERENCES,
+    *CERTIFIED_NETWORK,
 )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from constructions.language.counts import count
 from constructions.language.hypotheses import HypothesisError
+from verify.certify.network.faults import faults
 from verify.engine.measure import Measured, drawn, every_path, measure
 from verify.engine.theorem import Theorem, formulas
 
@@ -215,6 +216,31 @@ def one_figure_a_layer(theorem: Theorem[Any]) -> None:
     _require(drawn_layers == layers, f"{drawn_layers} figures of {layers} layers")
 
 
+def every_weight_is_what_the_formulas_say(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """Each number of the dense weights beside a second reading of heads and MLP parts, exactly."""
+    weights = _coarsest(theorem)
+    found = faults(formulas(weights), weights.to_transformer(dtype))
+    _require(not found, f"{len(found)} weights; first: {'; '.join(found[:2])}")
+
+
+def the_runtime_agrees_with_a_second_implementation(theorem: Theorem[Any], dtype: torch.dtype) -> None:
+    """One task through one pass: each sub-layer within its rounding of an interpreter in balls."""
+    try:
+        from verify.certify.network.agreement import disagreements
+    except ImportError as missing:
+        raise SkipTest(f"{theorem.key}: {missing}") from missing
+    weights, sizes = _coarsest(theorem), theorem.sizes[0]
+    family = next(iter(theorem.families))
+    instance = drawn(theorem, family, sizes, 1, dtype, torch.Generator().manual_seed(0))
+    tokens, mask = theorem.embed(weights, instance, dtype)
+    found = disagreements(weights.to_transformer(dtype), tokens, None if bool(mask.all()) else mask)
+    _require(not found, f"{len(found)} sub-layers; first: {'; '.join(found[:2])}")
+
+
+def _coarsest(theorem: Theorem[Any]) -> Any:
+    return theorem.construct(theorem.sizes[0], 1, theorem.accuracies[0])
+
+
 def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
     """From the coarsest to the finest accuracy the bound on approximation of an item falls as claimed.
 
@@ -256,6 +282,8 @@ PROPERTIES: dict[str, Callable[..., None]] = {
         weights_survive_copying,
         the_layer_table_names_every_block_that_is_read,
         counts_from_the_formulas_are_those_of_the_weights,
+        every_weight_is_what_the_formulas_say,
+        the_runtime_agrees_with_a_second_implementation,
         one_figure_a_layer,
         the_error_falls_at_the_order_claimed,
     )

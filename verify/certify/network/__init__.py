@@ -1,0 +1,1 @@
+"""Compiled transformers in ball arithmetic: a second implementation that knows no theorem."""
