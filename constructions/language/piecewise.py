@@ -217,6 +217,15 @@ def interpolated(function: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:
     return function.interpolate(x)
 
 
+def knot_ratio(function: PiecewiseLinear, first: int = 0) -> torch.Tensor:
+    """The largest quotient of a knot and the one before it, from knot ``first`` on, all positive: a number."""
+    return remembered(function, f"ratio from {first}", lambda f: _knot_ratio(torch.as_tensor(f.knots[first:])))
+
+
+def _knot_ratio(knots: torch.Tensor) -> torch.Tensor:
+    return (knots[1:] / knots[:-1]).amax()
+
+
 def geometric(low: float, high: float, pieces: int) -> Array:
     """(pieces + 1,) knots ``low (high/low)^(m/pieces)``.
 

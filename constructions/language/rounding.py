@@ -45,6 +45,11 @@ def approximately(x: Tensor) -> Tensor:
     return handle_torch_function(approximately, (x,), x) if has_torch_function_unary(x) else x
 
 
+def or_infinity(x: Tensor) -> Tensor:
+    """x, and infinity in place of what is no number: nothing is claimed there."""
+    return x.nan_to_num(math.inf, math.inf)
+
+
 def rounded_to(x: Tensor, dtype: torch.dtype) -> Tensor:
     """What rounding x to ``dtype`` gives, in float64; of a ball, what rounding any number in it may give."""
     if has_torch_function_unary(x):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import above, approximately, gamma, number, rounded_to, unit_roundoff
+from constructions.language.rounding import above, approximately, gamma, number, or_infinity, rounded_to, unit_roundoff
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
 
 EXP_ULPS = {torch.float64: 2, torch.float32: 20}
@@ -90,16 +90,12 @@ def step_bound(
     approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)
     moved = gap[:, :, None] * v.abs()[:, None, :]
     reach = (a.abs() + moved).amax((1, 2))
+    # Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed.
     return SoftmaxError(
-        _or_inf(approximation),
-        _or_inf(_leakage(T, a, tokens(v, dims), heads)),
-        _or_inf(_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)),
+        or_infinity(approximation),
+        or_infinity(_leakage(T, a, tokens(v, dims), heads)),
+        or_infinity(_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)),
     )
-
-
-def _or_inf(bound: Tensor) -> Tensor:
-    """Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed."""
-    return torch.where(bound.isnan(), math.inf, bound)
 
 
 def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tensor:
