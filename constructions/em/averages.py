@@ -38,7 +38,7 @@ def responsibility_range(log_resp: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]
     At points where one of them may move by more than ``MOST_MOVED``, which is as good as infinitely far,
     nothing is known: 0 and 1.
     """
-    unknown = ~(eta <= MOST_MOVED).all(1, keepdim=True)
+    unknown = ~(above(eta) <= MOST_MOVED).all(1, keepdim=True)
     eta = torch.where(unknown, 0.0, eta)
     low, high = [], []
     for k in range(log_resp.shape[1]):

@@ -51,7 +51,7 @@ from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import StepData, box_diagonal
 from constructions.em.variances import VarianceEM
-from constructions.language.rounding import gamma, length, unit_roundoff
+from constructions.language.rounding import above, below, gamma, length, number, or_infinity, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 TINY = torch.finfo(torch.float64).tiny
@@ -121,10 +121,10 @@ class _Step:
         real = data.token_mask[:, None]
         most = most_terms(em, data)
         u = 0.0 if dtype is None else unit_roundoff(dtype)
-        soft = 0.0 if dtype is None else gamma(most, u) + gamma(most, U64)
+        soft = number(0.0) if dtype is None else number(gamma(most, u)) + gamma(most, U64)
         self.underflow = underflow(em, data, dtype)
         self.pooling = average_rounding(em, data, dtype)
-        self.function = 0.0 if dtype is None else em.log_resp.rounding_error(dtype)
+        self.function = number(0.0) if dtype is None else em.log_resp.rounding_error(dtype)
         # Relative error of the exact responsibilities as float64 has them, and of what follows from them.
         relative = logits.reference + torch.log1p(
             (self._w() * torch.expm1(logits.reference)).sum(1, keepdim=True)
@@ -137,8 +137,8 @@ class _Step:
         log_aimed = torch.log_softmax(logits.aimed, dim=1)
         low, high = responsibility_range(log_aimed, eta)
         flushed = self.underflow[:, None]
-        self.low = torch.where(real, (low * math.exp(-soft) - flushed).clamp_min(0), 0.0)
-        self.high = torch.where(real, high * math.exp(soft) + flushed, 0.0)
+        self.low = torch.where(real, (low * (-soft).exp() - flushed).clamp_min(0), 0.0)
+        self.high = torch.where(real, high * soft.exp() + flushed, 0.0)
         log_high = em.log_resp(self.high)
         self.top = log_high.masked_fill(~real, -math.inf).amax(-1, keepdim=True)
         self.u_low = torch.where(real, (em.log_resp(self.low) - self.top - self.function).exp(), 0.0)
@@ -148,7 +148,7 @@ class _Step:
         # The mean of e^delta is over responsibilities that the constants have moved, each by e^S at most.
         lifted = log_aimed.exp() * logits.constant.clamp_max(MOST_MOVED).exp()
         moved = delta + torch.log1p((lifted * torch.expm1(delta.clamp_max(MOST_MOVED))).sum(1, keepdim=True))
-        moved = torch.where((delta <= MOST_MOVED).all(1, keepdim=True), moved, math.inf)
+        moved = torch.where((above(delta) <= MOST_MOVED).all(1, keepdim=True), moved, math.inf)
         log_underflow = torch.log1p(self.underflow / em.floor)[:, :, None]
         self.own_rounding = moved + soft + log_underflow
         self.centre = self._centre()
@@ -170,7 +170,7 @@ class _Step:
         shares = self.exact.shares
         total = torch.where(shares.sum(-1) > 0, shares.sum(-1), 1.0)
         off, far = ((shares * self.share_error * v).sum(-1) / total for v in (1.0, distance))
-        return torch.where(off < 1, far / (1 - off), math.inf)
+        return torch.where(above(off) < 1, far / (1 - off), math.inf)
 
     def _distance(self, offsets: Callable[[int], Tensor]) -> Tensor:
         """(B, K, N) lengths of the offsets of every component, 0 at padding."""
@@ -205,7 +205,7 @@ class _Step:
         mass = self.u_low.sum(-1)
         pointwise = (pointwise + self.u_high.sum(-1) * off) / mass + extra
         found = torch.minimum(pointwise, expanded / mass)
-        return torch.minimum(torch.where(found.isnan(), math.inf, found), distance.amax(-1))
+        return torch.minimum(or_infinity(found), distance.amax(-1))
 
     def instance(self) -> tuple[Tensor, Tensor, Tensor]:
         """Means, weights, covariances of the components: (B, K) each."""
@@ -225,11 +225,11 @@ class _Step:
     def weight_bound(self) -> Tensor:
         """(B, K) of ``|pi_hat_k - pi_k|``."""
         samples, exact = self.data.samples, self.exact
-        above = self.high.sum(-1) / samples - exact.weights
-        below = exact.weights - self.low.sum(-1) / samples
+        over = self.high.sum(-1) / samples - exact.weights
+        under = exact.weights - self.low.sum(-1) / samples
         own = (self._w() * self.share_error * self.data.token_mask[:, None]).sum(-1) / samples
         pooled = self.pooling * self.high.sum(-1) / samples
-        return torch.maximum(above, below) + pooled + 2 * own + 2 * self.underflow
+        return torch.maximum(over, under) + pooled + 2 * own + 2 * self.underflow
 
     def _lost(self, size: Tensor) -> Tensor:
         return lost(self.em, self.data, self.dtype, size)
@@ -279,8 +279,8 @@ class _Step:
         if not isinstance(em, VarianceEM):
             return torch.zeros_like(mean)
         t = length(self.exact.means - self.data.means) + mean
-        knots = em.functions.square.function.knots[em.functions.square.function.anchor + 1 :]
-        ratio, least = float((knots[1:] / knots[:-1]).max()), float(knots[0])
+        function, ratio = em.functions.square.function, em.functions.square.ratio
+        least = float(function.knots[function.anchor + 1])
         lipschitz = 2 * (ratio - 1) * t + 2 * least
         width = 1.0 if em.covariance_type == "diagonal" else self.data.dims.rsqrt()
         return (
@@ -308,24 +308,26 @@ class _Step:
         wrong = (self.logits.aimed - self.logits.exact).abs()
         wrong = torch.where(data.component_mask[:, :, None], wrong + self.logits.delta, 0.0)
         wrong = wrong + self.logits.constant / 2
-        unknown = ~(wrong <= MOST_MOVED).all(1, keepdim=True)
+        unknown = ~(above(wrong) <= MOST_MOVED).all(1, keepdim=True)
         at_points = torch.log((w * wrong.clamp_max(MOST_MOVED).exp()).sum(1, keepdim=True))
         at_points = torch.where(unknown, math.inf, at_points)
-        counts = real & (w >= em.floor)
-        e = em.log_resp.approximation_error + 2 * (self.function + self.soft)
+        counts = real & (below(w) >= em.floor)
+        e = em.log_resp.error + 2 * (self.function + self.soft)
         each = torch.where(counts, wrong + at_points, 0.0).amax(-1)
         rho = 2 * (each + torch.where(real, at_points, 0.0).amax(-1)) + e
         rho = rho + 2 * torch.log1p(self.underflow / em.floor)
-        below = torch.where(
+        lifted = torch.where(
             real & ~counts, (w * (wrong + at_points).clamp_max(MOST_MOVED).exp()).clamp_max(1.0), 0.0
         )
-        below = torch.where(real & ~counts & unknown, 1.0, below)
-        below = (
-            torch.where(real & ~counts, below.clamp_min(em.floor), 0.0).sum(-1)
+        lifted = torch.where(real & ~counts & unknown, 1.0, lifted)
+        lifted = (
+            torch.where(real & ~counts, lifted.clamp_min(em.floor), 0.0).sum(-1)
             + data.samples * self.underflow
         )
-        misplaced = below * rho.clamp_max(MOST_MOVED).exp() / exact.mass
-        share = torch.where(misplaced.isfinite() & (rho <= MOST_MOVED), misplaced / (1 + misplaced), 1.0)
+        misplaced = lifted * rho.clamp_max(MOST_MOVED).exp() / exact.mass
+        share = torch.where(
+            misplaced.isfinite() & (above(rho) <= MOST_MOVED), misplaced / (1 + misplaced), 1.0
+        )
         moved = torch.tanh(rho / 4) + share
         X, D = largest_norm(data), box_diagonal(data)
         mean = D * moved + 2 * self.pooling * X + 2 * self.centre + self._lost(X) + self._replaced()
@@ -359,16 +361,16 @@ class _Step:
             gates = em.max_dim * gate_error(em.bounds.second, self.dtype)
             gates = gates + gate_error(1.0, self.dtype) * sizes.sum(1, keepdim=True)
         elif self.dtype is not None:  # the arguments of softmax
-            reach = data.samples.log() - math.log(em.floor)
+            reach = data.samples.log() - number(em.floor).log()
             gates = 4 * unit_roundoff(self.dtype) * reach * (length(S) + terms.sum(1, keepdim=True))
         return (terms + weight * spread).sum(1, keepdim=True) + rounding * length(S) + gates
 
     def _softmax_of_logs(self, em: VarianceEM, weight: Tensor) -> Tensor:
         """(B, K) of ``|softmax(f(pi_hat))_k - pi_k|``, f the chords of log, off by at most e; floored weights
         add to the sum what they are lifted by."""
-        e = em.log_pi.approximation_error
+        e = em.log_pi.error
         e = e if self.dtype is None else e + 2 * em.log_pi.rounding_error(self.dtype)
         present = self.data.component_mask
         lifted = torch.where(present, (em.floor - self.exact.weights + weight).clamp_min(0), 0.0)
-        factor = math.expm1(2 * e) + lifted.sum(1, keepdim=True)
+        factor = torch.expm1(2 * e) + lifted.sum(1, keepdim=True)
         return weight + factor * (self.exact.weights + weight + em.floor) + lifted

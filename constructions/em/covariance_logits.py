@@ -26,12 +26,14 @@ from constructions.em.covariance_rounding import (
     square_rounding,
     summed,
     variance_rounding,
+    weight_rounding,
 )
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_rounding import StepData, sum_underflow
 from constructions.em.tasks import COVARIANCE_SHAPES
 from constructions.em.variances import VarianceEM
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.piecewise import knot_ratio
+from constructions.language.rounding import gamma, number, unit_roundoff
 from constructions.matrices.newton_error import reciprocal_error
 from constructions.matrices.sweep_error import sweep_gaps
 
@@ -77,7 +79,7 @@ def variance_logits(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -
     log_det = (log_s.sum(-1, keepdim=True) * per) if s.shape[-1] == 1 else log_s.sum(-1, keepdim=True)
     log_pi, floored = data.weights.log()[:, :, None], data.weights.clamp_min(em.floor).log()[:, :, None]
     tied = em.covariance_type == "tied_spherical"
-    chords = 0.0 if tied else data.dims[:, :, None] * f.log_variance.approximation_error / 2
+    chords = 0.0 if tied else data.dims[:, :, None] * f.log_variance.error / 2
     constant = _constant(em, data, chords)
 
     log_size = log_s.abs().sum(-1, keepdim=True) * (1.0 if s.shape[-1] > 1 else per)
@@ -86,16 +88,16 @@ def variance_logits(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -
     if dtype is not None:
         delta = _variance_rounding(em, data, dtype, difference, held, own, aimed_form)
         # log v of absent coordinates is that of the least variance.
-        absent = (em.max_dim - data.dims[:, :, None]) * abs(math.log(em.eigenvalues.low))
+        absent = (em.max_dim - data.dims[:, :, None]) * number(em.eigenvalues.low).log().abs()
         if em.covariance_type != "diagonal":  # v is d s
             absent = data.dims[:, :, None] * data.dims[:, :, None].log()
         most = data.X.shape[1] + em.stream.width
         delta = delta + rounded_sum(8 + em.stream.squares.width + em.max_dim, dtype) * (
-            aimed_form / 2 + sizes + absent + math.log(most)
+            aimed_form / 2 + sizes + absent + number(most).log()
         )
         count = em.max_dim if em.covariance_type == "diagonal" else 1  # logs that one sum of hinges adds up
         terms = f.log_variance.units + 4
-        longer = gamma(count * terms, u) / gamma(terms, u)
+        longer = number(gamma(count * terms, u)) / gamma(terms, u)
         delta = delta + em.max_dim * longer * f.log_variance.rounding_error(dtype) / 2
         delta = delta + _refreshed(em, data, dtype)
     reference = gamma(2 * em.max_dim + 12, U64) * (exact_form / 2 + sizes)
@@ -118,7 +120,7 @@ def variances(em: VarianceEM, data: StepData) -> Tensor:
 
 def _constant(em: VarianceEM | MatrixEM, data: StepData, chords: Tensor | float) -> Tensor:
     """(B, 1, 1) S: one-sided chord errors of log det, and of log pi after an M layer."""
-    pi = em.log_pi.approximation_error if data.refreshed else 0.0
+    pi = em.log_pi.error if data.refreshed else 0.0
     return data.X.new_zeros(len(data.X), 1, 1) + pi + chords
 
 
@@ -127,11 +129,11 @@ def _refreshed(em: VarianceEM | MatrixEM, data: StepData, dtype: torch.dtype) ->
     if not data.refreshed:
         return 0.0
     tokens = data.X.shape[1] + em.max_dim * em.max_components
-    z = -math.log(em.floor) / em.log_pi.pieces
-    steepest = z / -math.expm1(-z)
+    z = -number(em.floor).log() / em.log_pi.pieces
+    steepest = z / -torch.expm1(-z)
     apart = rounded_sum(4 * tokens + 10, dtype)
     apart = apart + torch.log1p(sum_underflow(data.samples + tokens, dtype) / em.floor)[..., None]
-    return 2 * em.log_pi.rounding_error(dtype) + 4 * max(steepest, 1.0) * apart
+    return 2 * em.log_pi.rounding_error(dtype) + 4 * steepest.clamp_min(1.0) * apart
 
 
 def _variance_rounding(
@@ -146,7 +148,7 @@ def _variance_rounding(
     """(B, K, N) rounding of squares, centres, reciprocals, and of the copies of variances."""
     f, u = em.functions, unit_roundoff(dtype)
     n = data.X.shape[1]
-    average = gamma(4 * n + 10, u) + 2 * u * (math.log(n) + -math.log(em.floor))
+    average = weight_rounding(em.floor, 4 * n + 10, dtype) + 2 * u * number(n).log()
     size = torch.maximum(data.X.abs().amax((1, 2)), data.means.abs().amax((1, 2)))[:, None, None]
     # A centre: K mu averaged over all tokens, behind a gate; after an M layer every copy is rounded apart.
     gate = centre_gate(em, dtype) / data.components[:, :, None]
@@ -158,15 +160,14 @@ def _variance_rounding(
     found = (squares * data.feature_mask[:, None, None] * own).sum(-1) / 2
     # 1/v: every hinge is shut by its own knot, so its bias is 0 and v - t is rounded as without a gate. Open
     # ones lie above v: sum c (t - v) <= 1/v and sum c t <= (1 + ratio) / v.
-    ratio = float((f.reciprocal.function.knots[1:] / f.reciprocal.function.knots[:-1]).max())
+    ratio = f.reciprocal.ratio
     stored = 4 * f.reciprocal.function.pieces * U64 * ratio
     relative = torch.zeros_like(held) + 2 * u + gamma(f.reciprocal.function.units + 8, u) * 4 * ratio + stored
     if data.refreshed:
         relative = relative + 4 * ratio * _copies(em, data, dtype) / held
     relative = relative.amax(-1)[:, :, None]
     found = found * (1 + relative) + aimed_form / 2 * relative
-    log_knots = f.log_variance.knots
-    log_ratio = float((log_knots[1:] / log_knots[:-1]).max())
+    log_ratio = knot_ratio(f.log_variance)
     return found + (em.max_dim * log_ratio * relative / 2 if data.refreshed else 0.0)
 
 
@@ -176,8 +177,7 @@ def _copies(em: VarianceEM, data: StepData, dtype: torch.dtype) -> Tensor:
     Their averages of squares round apart, and so do the means in ``(mu' - mu)^2``, old and new: by at most
     ``6 average X``, times the slope of the square.
     """
-    u, n = unit_roundoff(dtype), data.X.shape[1]
-    average = gamma(4 * n + 10, u) + 2 * u * -math.log(em.floor)
+    average = weight_rounding(em.floor, 4 * data.X.shape[1] + 10, dtype)
     X = data.X.abs().amax((1, 2))
     slope = slope_bound(em.functions.square, 2 * X * (1 + 6 * average))
     return variance_rounding(em, data, dtype) + (3 * slope * average * X * summed(em))[:, None, None]
@@ -196,7 +196,7 @@ def matrix_logits(em: MatrixEM, data: StepData, dtype: torch.dtype | None) -> Lo
     log_pi, floored = data.weights.log()[:, :, None], data.weights.clamp_min(em.floor).log()[:, :, None]
     chords = 0.0
     if em.covariance_type == "full":
-        chords = data.dims[:, :, None] * em.log_pivot.approximation_error / 2
+        chords = data.dims[:, :, None] * em.log_pivot.error / 2
     constant = _constant(em, data, chords)
 
     gap = torch.zeros_like(S)
@@ -285,11 +285,11 @@ def _matrix_rounding(
     of_mean = (P @ mu[..., None])[..., 0]
     mean_gate = gate_error(bounds.mean, dtype)
     eta = gate_error(bounds.eta, dtype) + mean_gate * P.sum(-1)
-    norm = 2 * mean_gate * of_mean.sum(-1) + mean_gate**2 * P.sum((-1, -2))
+    norm = 2 * mean_gate * of_mean.sum(-1) + mean_gate.square() * P.sum((-1, -2))
     first = (x[:, None] @ of_mean[..., None])[..., 0]
     second = ((x[:, None] @ P) * x[:, None]).sum(-1) / 2
     third = ((mu * of_mean).sum(-1) / 2)[..., None]
-    largest = max(abs(math.log(em.start.low)), abs(math.log(em.start.high)))
+    largest = torch.maximum(number(em.start.low).log().abs(), number(em.start.high).log().abs())
     pivots = d * (em.log_pivot.rounding_error(dtype) + gamma(d + 8, u) * 2 * largest)
     total = first + second + third + log_pi.abs() + log_det.abs() / 2 + pivots
     gates = (x[:, None] @ eta[..., None])[..., 0] + norm[..., None] / 2
@@ -313,7 +313,7 @@ def _logits(
     exact = (log_pi - (exact_form + log_det) / 2).masked_fill(~present, -math.inf)
     aimed = (floored - (aimed_form + log_det) / 2).masked_fill(~present, -math.inf)
     # The softmax rounds score - max relative to its size.
-    below = torch.where(present, aimed.amax(1, keepdim=True) - aimed, 0.0) + math.log(2)
+    below = torch.where(present, aimed.amax(1, keepdim=True) - aimed, 0.0) + number(2.0).log()
     delta = delta + 2 * (u + U64) * below + (reference if u else 0.0)
     delta = torch.where(present, delta, 0.0)
     return Logits(exact, aimed, constant, delta, torch.where(present, reference + 2 * U64 * below, 0.0))

@@ -29,7 +29,7 @@ from constructions.em.covariance_step import CovarianceEM, exact_step, statistic
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
-from constructions.language.rounding import length, unit_roundoff
+from constructions.language.rounding import above, below, length, or_infinity, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
         found = best_scaled_distance(
             low, high, exact.shares, distance, torch.zeros_like(exact.mass)[..., None]
         )
-        found = torch.where(mass > 0, found / mass, math.inf)
-        return torch.minimum(torch.where(found.isnan(), math.inf, found), distance.amax(-1))
+        found = torch.where(below(mass) > 0, found / mass, math.inf)
+        return torch.minimum(or_infinity(found), distance.amax(-1))
 
     count = range(means.shape[1])
     mean = averaged([data.X - means[:, k, None] for k in count])
@@ -70,7 +70,7 @@ def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
         S = (exact.weights[..., None] * exact.own).sum(1, keepdim=True)
         terms = (exact.weights + weight) * covariance + weight * length(exact.own - S)
         covariance = torch.where(data.component_mask, terms, 0.0).sum(1, keepdim=True).expand_as(mean)
-    nothing = off.weight.amax(-1) + off.mean.amax(-1) + off.covariance.amax(-1) == 0
+    nothing = above(off.weight.amax(-1) + off.mean.amax(-1) + off.covariance.amax(-1)) == 0
     found = (torch.where(known[:, None], part, math.inf) for part in (weight, mean, covariance))
     return Off(*(torch.where(nothing[:, None], 0.0, part) for part in found))
 
@@ -90,12 +90,12 @@ def _moved_logits(em: CovarianceEM, data: StepData, off: Off) -> Tensor:
         s = torch.where(data.feature_mask[:, None], variances(em, data), math.inf)
         least, form = s.amin(-1), (difference.square() / s[:, :, None]).sum(-1)
     share = off.weight / data.weights
-    log_weight = torch.where(share < 1, -torch.log1p(-share), math.inf)[..., None]
+    log_weight = torch.where(above(share) < 1, -torch.log1p(-share), math.inf)[..., None]
     # Every coordinate has the variance of a spherical kind: a matrix, whose largest eigenvalue moves so much.
     r = (off.covariance / least)[..., None]
     m = (off.mean / least.sqrt())[..., None]
     moved = (form.sqrt() + m).square() / (1 - r) - form - data.dims[..., None] * torch.log1p(-r)
-    return torch.where(r < 1, log_weight + moved / 2, math.inf)
+    return torch.where(above(r) < 1, log_weight + moved / 2, math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def covariance_path(
         alive = alive & above_floor & ~bound.undefined.any(-1) & ~outside.bool().any(-1)
         for kept, new in ((total, whole), (plain, exact)):
             parts = (new.weight, new.mean, new.covariance)
-            kept.append(Off(*(torch.where(alive[:, None], part, math.inf) for part in parts)))
+            kept.append(Off(*(torch.where(alive[:, None], above(part), math.inf) for part in parts)))
         steps.append(bound)
         holds.append(alive)
     return CovariancePath(steps, total[1:], plain[1:], torch.stack(holds, 1))

@@ -6,8 +6,6 @@ paper_notes/theorem_1_covariances.md, lemma F.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -15,19 +13,19 @@ from constructions.em.covariance_step import CovarianceEM
 from constructions.em.scale_free import ScaleFree
 from constructions.em.step_rounding import StepData, sum_underflow
 from constructions.em.variances import VarianceEM
-from constructions.language.rounding import gamma, length, unit_roundoff
+from constructions.language.rounding import gamma, length, number, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
 
-def gate_error(bound: float, dtype: torch.dtype | None) -> float:
+def gate_error(bound: Tensor | float, dtype: torch.dtype | None) -> Tensor:
     """``6 gamma_4 B``: of a number read behind a gate, ``relu(x + B e - B) - relu(-x + B e - B)``."""
-    return 0.0 if dtype is None else 6 * gamma(4, unit_roundoff(dtype)) * bound
+    return number(0.0) if dtype is None else 6 * number(gamma(4, unit_roundoff(dtype))) * bound
 
 
-def rounded_sum(n: float, dtype: torch.dtype | None) -> float:
+def rounded_sum(n: float, dtype: torch.dtype | None) -> Tensor:
     """``gamma_n`` of the dtype, 0 of exact arithmetic."""
-    return 0.0 if dtype is None else gamma(n, unit_roundoff(dtype))
+    return number(0.0 if dtype is None else gamma(n, unit_roundoff(dtype)))
 
 
 def summed(em: VarianceEM) -> int:
@@ -47,40 +45,44 @@ def square_rounding(
     if dtype is None:
         return torch.zeros_like(difference)
     f = square.function
-    factor = gamma(count * (f.units + 8), unit_roundoff(dtype)) + 4 * f.pieces * U64
+    factor = rounded_sum(count * (f.units + 8), dtype) + 4 * f.pieces * U64
     return factor * difference.abs() * slope_bound(square, difference)
 
 
 def slope_bound(square: ScaleFree, difference: Tensor) -> Tensor:
     """The steepest that ``square`` is up to ``difference``."""
     least, ratio = _first_and_ratio(square)
-    return torch.clamp(2 * ratio * difference.abs(), min=least)
+    return (2 * ratio * difference.abs()).clamp_min(least)
 
 
 def square_error(square: ScaleFree, reach: Tensor) -> Tensor:
     """The largest ``|square(t) - t^2|`` for ``|t| <= reach``, exact arithmetic."""
     least, _ = _first_and_ratio(square)
     low, high = square.relative_error
-    first = torch.minimum(least * reach, torch.full_like(reach, least**2 / 4 + abs(low) * least**2))
-    return max(-low, high) * reach.square() + first
+    first = torch.minimum(least * reach, (1 + 4 * low.abs()) * number(least).square() / 4)
+    return torch.maximum(-low, high) * reach.square() + first
 
 
-def _first_and_ratio(square: ScaleFree) -> tuple[float, float]:
-    knots = square.function.knots[square.function.anchor + 1 :]
-    return float(knots[0]), float((knots[1:] / knots[:-1]).max())
+def _first_and_ratio(square: ScaleFree) -> tuple[float, Tensor]:
+    return float(square.function.knots[square.function.anchor + 1]), square.ratio
 
 
-def centre_gate(em: VarianceEM, dtype: torch.dtype) -> float:
+def centre_gate(em: VarianceEM, dtype: torch.dtype) -> Tensor:
     """Of K mu behind a gate whose bound is a power of two, at most twice ``1.0625 K0 R``."""
-    return gate_error(2 * 1.0625 * em.max_components * em.radius, dtype)
+    return gate_error(2 * 1.0625 * em.max_components * number(em.radius), dtype)
 
 
-def average_rounding(em: CovarianceEM, data: StepData, dtype: torch.dtype | None) -> float:
+def average_rounding(em: CovarianceEM, data: StepData, dtype: torch.dtype | None) -> Tensor:
     """Relative, of the weights of the M layer's average: ``gamma_{4n + 10} + 2 u log(1/floor)``, n tokens."""
+    return weight_rounding(em.floor, most_terms(em, data), dtype)
+
+
+def weight_rounding(floor: float, terms: int, dtype: torch.dtype | None) -> Tensor:
+    """``gamma_terms + 2 u log(1/floor)``."""
     if dtype is None:
-        return 0.0
+        return number(0.0)
     u = unit_roundoff(dtype)
-    return gamma(most_terms(em, data), u) + 2 * u * -math.log(em.floor)
+    return gamma(terms, u) - 2 * u * number(floor).log()
 
 
 def most_terms(em: CovarianceEM, data: StepData) -> int:
@@ -108,14 +110,14 @@ def variance_rounding(em: VarianceEM, data: StepData, dtype: torch.dtype | None)
     if dtype is None:
         return data.X.new_zeros(len(data.X), 1, 1)
     u, n = unit_roundoff(dtype), data.X.shape[1]
-    average = gamma(4 * n + 10, u) + 2 * u * -math.log(em.floor)
+    average = weight_rounding(em.floor, 4 * n + 10, dtype)
     span = data.X.abs().amax((1, 2)) + data.means.abs().amax((1, 2))
     width = 1.0 if em.covariance_type == "diagonal" else float(em.max_dim)
-    largest = 2 * width * 1.0625 * em.max_dim * (2 * em.radius) ** 2
+    largest = 2 * width * 1.0625 * em.max_dim * number(2 * em.radius).square()
     square = em.functions.square
-    moving = gamma(summed(em) * (square.function.units + 20), u) * 8
-    moving = moving * max(1.0, slope_bound(square, span.new_ones(1)).item() / 4)
-    average = average * (1 + max(square.relative_error[1], 0.0))
+    moving = number(gamma(summed(em) * (square.function.units + 20), u)) * 8
+    moving = moving * (slope_bound(square, number(1.0)) / 4).clamp_min(1.0)
+    average = average * (1 + square.relative_error[1].clamp_min(0.0))
     return ((average + moving) * width * span.square() + gate_error(largest, dtype))[:, None, None]
 
 
@@ -137,7 +139,7 @@ def covariance_rounding(em: CovarianceEM, data: StepData, dtype: torch.dtype | N
     gates = d * (gate_error(em.bounds.second, dtype) + 2 * em.radius * gate_error(em.bounds.mean, dtype))
     # E[x x^T] once, and mu mu^T twice and to second order; then its products and sums.
     factor = (3 + pooling) * pooling + 4 * rounded_sum(d * d + 20, dtype)
-    gates = 2 * gates + d * gate_error(em.bounds.mean, dtype) ** 2
+    gates = 2 * gates + d * gate_error(em.bounds.mean, dtype).square()
     return factor * X.square() + gates + lost(em, data, dtype, X.square())
 
 
@@ -145,7 +147,7 @@ def _differences(em: VarianceEM, data: StepData, dtype: torch.dtype) -> Tensor:
     """(B, 1) of the squares ``(x - mu)^2``: their hinges, and x and mu rounded beside each other."""
     u, n = unit_roundoff(dtype), data.X.shape[1]
     span = (data.X.abs().amax((1, 2)) + data.means.abs().amax((1, 2)))[:, None]
-    average = gamma(4 * n + 10, u) + 2 * u * (math.log(n) - math.log(em.floor))
+    average = weight_rounding(em.floor, 4 * n + 10, dtype) + 2 * u * number(n).log()
     moved = 8 * average * span + centre_gate(em, dtype) + gamma(4, u) * span
     slope = slope_bound(em.functions.square, span + moved)
     one = square_rounding(em.functions.square, span, dtype, summed(em)) + slope * moved

@@ -11,6 +11,7 @@ from torch import Tensor
 from constructions.em.matrices import MatrixEM
 from constructions.em.step_rounding import StepData
 from constructions.em.variances import VarianceEM
+from constructions.language.rounding import above, below
 
 CovarianceEM = VarianceEM | MatrixEM
 
@@ -119,8 +120,8 @@ def inside(em: CovarianceEM, data: StepData, covariances: Tensor) -> Tensor:
         held = span.holds(found[..., 0], found[..., -1]) & known
     elif em.covariance_type == "diagonal":
         values = covariances.masked_fill(~features[:, None], between)
-        held = span.holds(values.amin(-1), values.amax(-1))
+        held = span.holds(below(values.amin(-1)), above(values.amax(-1)))
     else:
         values = covariances if em.covariance_type == "spherical" else covariances[:, None]
-        held = span.holds(values, values)
+        held = span.holds(below(values), above(values))
     return held.expand(present.shape) | ~present

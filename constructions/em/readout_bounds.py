@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from constructions.em.unit import EMConstruction
 from constructions.language.readout import SHARPNESS
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import gamma, number, unit_roundoff
 
 
 class ReadOutBound(NamedTuple):
     """On every coordinate of a mean, and on every weight."""
 
-    mean: float
-    weight: float
+    mean: Tensor
+    weight: Tensor
 
 
 def read_out_bound(
@@ -28,8 +28,8 @@ def read_out_bound(
     is pooled too, to l, with ``log floor`` the largest value; e is the error of its chords. softmax turns an
     error x of its logits into ``tanh(x / 2)``.
     """
-    u, leaked = unit_roundoff(dtype), samples * math.exp(-SHARPNESS)
+    u, leaked = unit_roundoff(dtype), samples * number(-SHARPNESS).exp()
     mean = 2 * em.radius * (leaked + gamma(4 * samples + 10, u))
-    chord = em.log_pi.approximation_error + 2 * em.log_pi.rounding_error(dtype)
-    logs = 2 * -math.log(em.floor) * (leaked + gamma(4 * samples + 10 + components, u))
-    return ReadOutBound(mean, math.tanh((chord + 2 * logs) / 4) + gamma(4 * components + 10, u))
+    chord = em.log_pi.error + 2 * em.log_pi.rounding_error(dtype)
+    logs = -2 * number(em.floor).log() * (leaked + gamma(4 * samples + 10 + components, u))
+    return ReadOutBound(mean, torch.tanh((chord + 2 * logs) / 4) + gamma(4 * components + 10, u))

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from constructions.language import curves
-from constructions.language.piecewise import PiecewiseLinear, chords, geometric
-from constructions.language.rounding import unit_roundoff
+from constructions.language.piecewise import PiecewiseLinear, chords, geometric, knot_ratio
+from constructions.language.rounding import number, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,16 @@ class ScaleFree:
         return self.scale * self.function(x)
 
     @property
-    def relative_error(self) -> tuple[float, float]:
+    def ratio(self) -> Tensor:
+        """The largest quotient of two knots, of the positive ones for squares: a number."""
+        return knot_ratio(self.function, int(np.searchsorted(self.function.knots, 0.0, side="right")))
+
+    @property
+    def relative_error(self) -> tuple[Tensor, Tensor]:
         """Least and largest of ``f / curve - 1`` in exact arithmetic; beyond the first piece for squares."""
-        u = unit_roundoff(torch.float64)  # of the stored scale
-        return self.scale * (1 - u) - 1, self.scale * (1 + self.excess) * (1 + u) - 1
+        u = 2 * unit_roundoff(torch.float64)  # of the stored scale, and of the values at the knots
+        q, scale = self.ratio, number(self.scale)
+        return scale * (1 - u) - 1, scale * (1 + (q - 1).square() / (4 * q)) * (1 + u) - 1
 
 
 def squares(least: float, reach: float, pieces: int) -> ScaleFree:

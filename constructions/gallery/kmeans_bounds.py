@@ -20,7 +20,7 @@ Let a(i) be the nearest centre of point i at the state c of the layers, ``gap_il
 Rounding, u the unit roundoff: R_ik = gamma_{d0+8} (logit size) + beta (copies and the rounding of the
 square); a softmax over N tokens gamma_{4N+10} and 2 u times its argument; 2 (N + 1) tiny where weights are
 flushed. Tokens with one slot hold copies of one centre, apart by their rounding.
-All values are evaluated in float64 without directed rounding.
+All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ import torch
 from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    or_infinity,
+    unit_roundoff,
+)
 
 U64 = unit_roundoff(torch.float64)
 
@@ -88,16 +96,19 @@ class Assigned:
 
     @classmethod
     def at(cls, data: LloydData, centres: Tensor) -> Assigned:
-        """The first of several nearest centres."""
+        """Of the centres nearest up to rounding one is taken; if another is nearer, its gap is negative."""
         half = centres.square().sum(-1)[..., None] / 2
         scores = (centres @ data.X.mT - half).masked_fill(
             ~data.present(centres.shape[1])[..., None], -math.inf
         )
-        best = scores.max(1, keepdim=True)
-        nearest = torch.zeros_like(scores).scatter(1, best.indices, 1.0) * data.real[:, None]
+        best = approximately(scores).argmax(1, keepdim=True)
+        slots = torch.arange(centres.shape[1])[:, None]
+        nearest = ((slots == best) & data.real[:, None]).to(torch.float64)
         sizes = nearest.sum(-1)
         means = nearest @ data.X / sizes.clamp_min(1)[..., None]
-        return cls(nearest, best.values - scores, centres.abs() @ data.X.abs().mT + half, means, sizes)
+        return cls(
+            nearest, scores.gather(1, best) - scores, centres.abs() @ data.X.abs().mT + half, means, sizes
+        )
 
 
 def lloyd_bound(
@@ -116,7 +127,7 @@ def lloyd_bound(
         moved = distance * radius[..., None] + radius.square()[..., None] / 2
         moved = moved + 2 * gamma(path.shape[-1] + 6, U64) * at.size
         own = (moved * at.nearest).sum(1, keepdim=True)
-        same = torch.where(others, at.gap > moved + own, True).flatten(1).all(1)
+        same = torch.where(others, below(at.gap) > above(moved + own), True).flatten(1).all(1)
         alive = alive & same & ((at.sizes > 0) | ~present).all(1)
         offset = torch.cdist(at.means, data.X, compute_mode="donot_use_mm_for_euclid_dist")
         offset = torch.where(real[:, None], offset + mean_error[..., None], 0.0)
@@ -127,7 +138,7 @@ def lloyd_bound(
         margin.append(at.gap.masked_fill(~others, math.inf).flatten(1).amin(1))
         known = alive[:, None] & present
         radius, exact = (
-            torch.where(known, part, torch.where(present, math.inf, 0.0))
+            torch.where(known, above(part), torch.where(present, math.inf, 0.0))
             for part in (parts[0] + mean_error, parts[1])
         )
         total.append(radius)
@@ -146,9 +157,9 @@ class _Errors:
     gain: float
     chords: Tensor
     logits: Tensor
-    soft: float
-    scores: float
-    flushed: float
+    soft: Tensor
+    scores: Tensor
+    flushed: Tensor
 
     @classmethod
     def of(
@@ -164,25 +175,26 @@ class _Errors:
         """Of layers in ``dtype``, or in real arithmetic (None); ``refreshed``: after the first step."""
         _, K, N = at.size.shape
         d = data.dims.double()[:, None, None]
-        chord = square.approximation_error * d / 2 if refreshed else torch.zeros_like(d)
+        chord = square.error * d / 2 if refreshed else torch.zeros_like(d)
         if dtype is None:
-            return cls(beta, gain, beta * chord, torch.zeros_like(at.size), 0.0, 0.0, 0.0)
+            return cls(beta, gain, beta * chord, torch.zeros_like(at.size), *[number(0.0)] * 3)
         u, d0, tiny = unit_roundoff(dtype), data.X.shape[2], torch.finfo(dtype).tiny
-        soft, scores = gamma(4 * N + 10, u), gain * (gamma(K + 4, u) + 4 * u)
-        flushed, farthest = 2 * (N + 1) * tiny, data.X.norm(dim=-1)
+        soft, scores = (number(gamma(n, u)) for n in (4 * N + 10, K + 4))
+        scores = gain * (scores + 4 * u)
+        flushed, farthest = number(2 * (N + 1) * tiny), data.X.norm(dim=-1)
         largest = farthest.amax(1)[:, None, None]
         stored = torch.zeros_like(at.size)
         if refreshed:
             reach = float(square.domain[1])
-            copies = 4 * (math.expm1(2 * scores) + soft) * largest + 4 * flushed * (largest + d.sqrt())
+            copies = 4 * (torch.expm1(2 * scores) + soft) * largest + 4 * flushed * (largest + d.sqrt())
             units = d0 * (square.units + 4)
-            own = d * square.rounding_error(dtype) / 2 + gamma(units, u) * d * reach**2 / 2
+            own = d * square.rounding_error(dtype) / 2 + gamma(units, u) * d * number(reach).square() / 2
             stored = own + copies * (farthest[:, None] + reach * d.sqrt())
-        logits = beta * (at.size + chord + stored) + math.log(N)
+        logits = beta * (at.size + chord + stored) + number(N).log()
         logits = (
-            (gamma(d0 + 8, u) + gamma(d0 + 8, U64)) * logits
+            (number(gamma(d0 + 8, u)) + gamma(d0 + 8, U64)) * logits
             + beta * stored
-            + (2 * d0 + 10) * tiny * (1 + beta)
+            + (2 * d0 + 10) * tiny * (1 + number(beta))
         )
         # A softmax rounds its argument, at most the gap and all errors: 2 u of it.
         return cls(beta, gain, beta * chord, logits + 4 * u * (beta * at.gap + logits), soft, scores, flushed)
@@ -200,6 +212,6 @@ def _step(data: LloydData, at: Assigned, others: Tensor, offset: Tensor, errors:
     kept = (at.nearest * torch.exp(-lam)[:, None]).sum(-1)
     found = (inside.sum(-1) + outside.sum(-1)) / kept
     most = offset.amax(-1)
-    found = torch.where(found <= most, found, most)
+    found = torch.minimum(or_infinity(found), most)
     largest = data.X.norm(dim=-1).amax(1)[:, None]
     return found + 2 * errors.soft * largest + errors.flushed * (largest + data.dims.sqrt()[:, None])

@@ -26,7 +26,7 @@ from constructions.language.arguments import check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import HeadSum, ReluHead, linear_pair
 from constructions.language.mlp import clear, move
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import above, gamma, number, unit_roundoff
 from constructions.language.scores import dot
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
@@ -204,9 +204,9 @@ class LeastSquaresConstruction(ConstructedAlgorithm):
             # new is then off by the MLP's rounding: |new| <= |then| + mlp, solved for mlp.
             mlp = (2 * u * then.abs() + u * w.abs()) / (1 - 2 * u)
             flushed = 2 * tiny * ((d0 + 2) * size + T + 8)
-            error = (factor @ error[..., None])[..., 0] + heads + mlp + flushed
+            error = above((factor @ error[..., None])[..., 0] + heads + mlp + flushed)
             bounds.append(error)
-        return torch.stack(bounds, 1) * (1 + gamma(len(bounds) * (2 * T + 2 * d + 30), u64))
+        return torch.stack(bounds, 1) * (1 + number(gamma(len(bounds) * (2 * T + 2 * d + 30), u64)))
 
     def resource_table(self) -> str:
         """What the weights take, the formula for it, and what earlier work states."""

@@ -20,7 +20,8 @@ Theorem 1: logits gamma_{K+8} of the size of their terms, a softmax gamma_{4N+14
 its argument; f is steeper than log by at most s = z / (1 - e^-z), z the log of the ratio of its knots. Tokens
 of one slot hold copies, apart by twice the rounding of the step before. The chord of 1/x moves by at most
 q |1/a' - 1/a|.
-All values are evaluated in float64 without directed rounding; its own rounding counts as a second u.
+All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it;
+the rounding of the former counts as a second u.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.piecewise import PiecewiseLinear, knot_ratio
+from constructions.language.rounding import above, below, gamma, number, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
@@ -47,25 +48,25 @@ class Functions:
     floor: float
 
     @property
-    def deepest(self) -> float:
+    def deepest(self) -> Tensor:
         """-log floor."""
-        return -math.log(self.floor)
+        return -number(self.floor).log()
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> Tensor:
         """q, between two knots of 1/x."""
-        return float(self.reciprocal.knots[1] / self.reciprocal.knots[0])
+        return knot_ratio(self.reciprocal)
 
     @property
-    def reciprocal_error(self) -> float:
+    def reciprocal_error(self) -> Tensor:
         """``(q - 1)^2 / (4 q)``."""
-        return (self.ratio - 1) ** 2 / (4 * self.ratio)
+        return (self.ratio - 1).square() / (4 * self.ratio)
 
     @property
-    def steepest(self) -> float:
+    def steepest(self) -> Tensor:
         """s: the largest slope of the chords against log."""
-        z = self.deepest / self.log.pieces
-        return z / -math.expm1(-z)
+        z = knot_ratio(self.log).log()
+        return z / -torch.expm1(-z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,18 +101,20 @@ def mirror_bound(
     for t in range(logits.shape[1] - 1):
         step = _Step.at(loglik, real, present, logits[:, t], functions)
         rounded, own, copies = step.rounding(loglik, logits[:, t], copies, functions, dtype)
-        alive = alive & ((step.pi > functions.floor * step.guard.exp()[:, None]) | ~present).all(1)
+        alive = alive & (
+            (below(step.pi) > above(functions.floor * step.guard.exp()[:, None])) | ~present
+        ).all(1)
         g = step.g.masked_fill(~present, 0.0).amax(1)
         local = step.chords(functions)
-        exact = exact + 2 * eta * g * torch.expm1(exact) + local
-        sigma = sigma + 2 * eta * g * torch.expm1(sigma) + local + 2 * rounded + 2 * own
+        exact = above(exact + 2 * eta * g * torch.expm1(exact) + local)
+        sigma = above(sigma + 2 * eta * g * torch.expm1(sigma) + local + 2 * rounded + 2 * own)
         log_then = torch.log_softmax(logits[:, t + 1].masked_fill(~present, -math.inf), -1)
         read = logits[:, t + 1].abs().masked_fill(~present, 0.0).amax(1)
         decoded = gamma(loglik.shape[2] + 8, U64) + 8 * U64 * read
         for found, range_ in ((total, sigma + decoded), (approximation, exact)):
             # pi' (e^sigma - 1) in logs: a weight that is 0 in float64 is not 0.
             value = torch.exp(log_then + (range_ + torch.log(-torch.expm1(-range_)))[:, None])
-            known = alive[:, None] & (value <= 1)
+            known = alive[:, None] & (above(value) <= 1)
             found.append(torch.where(present, torch.where(known, value + flushed, math.inf), 0.0))
     return MirrorBound(torch.stack(total, 1), torch.stack(approximation, 1))
 
@@ -142,20 +145,20 @@ class _Step:
         held = t.abs().masked_fill(~present, 0.0).amax(1)
         guard = gamma(4 * t.shape[1] + 16, U64) * (1 + functions.deepest + largest + held)
         # A point whose responsibility is within rounding of the floor counts as below it.
-        low = there & (log_resp < guard[:, None, None] - functions.deepest)
+        low = there & (below(log_resp) < above(guard[:, None, None] - functions.deepest))
         return cls(log_pi.exp(), terms.sum(1) / counts, low.sum(1) / counts, log_resp, real, present, guard)
 
     def spread(self, functions: Functions) -> Tensor:
         """(B, K) b_k."""
-        e = functions.log.approximation_error
-        low = math.exp(e) * functions.floor / self.pi.clamp_min(functions.floor) * self.below
-        moved = math.expm1(e) * self.g + low
+        e = functions.log.error
+        low = torch.exp(e) * functions.floor / self.pi.clamp_min(functions.floor) * self.below
+        moved = torch.expm1(e) * self.g + low
         return moved + functions.reciprocal_error * (1 + self.g + moved)
 
     def chords(self, functions: Functions) -> Tensor:
         """(B,) the range of the error of one step in real arithmetic."""
         most = self.spread(functions).masked_fill(~self.present, 0.0).amax(1)
-        return functions.log.approximation_error + 2 * functions.rate * most
+        return functions.log.error + 2 * functions.rate * most
 
     def rounding(
         self, loglik: Tensor, t: Tensor, copies: Tensor, functions: Functions, dtype: torch.dtype
@@ -168,36 +171,36 @@ class _Step:
         there = self.real[..., None] & self.present[:, None]
         held = t.abs().masked_fill(~self.present, 0.0).amax(1)
         largest = loglik.abs().masked_fill(~there, 0.0).flatten(1).amax(1)
-        terms = largest + 2 * held + 2 * deep + math.log(N + 1)
+        terms = largest + 2 * held + 2 * deep + number(N + 1).log()
 
         def softmax_error(unit: float) -> Tensor:
-            logit = (gamma(K + 8, unit) + gamma(K + 8, U64)) * terms
+            logit = (number(gamma(K + 8, unit)) + gamma(K + 8, U64)) * terms
             return 2 * logit + gamma(4 * N + 14, unit) + gamma(4 * N + 14, U64) + 4 * (unit + U64) * terms
 
         def log_error(exact: Tensor) -> Tensor:
             """Of f at a softmax weight of which the value in real arithmetic is given."""
             least = exact * torch.exp(-soft.reshape(-1, *[1] * (exact.ndim - 1)))
-            at = torch.as_tensor(functions.log.rounding_error_at(dtype, least.numpy()))
+            at = functions.log.rounding_error_at(dtype, least)
             return functions.steepest * soft.reshape(-1, *[1] * (exact.ndim - 1)) + at
 
-        flushed = 2 * (N + 2) * tiny / functions.floor
-        soft = softmax_error(u) + 2 * copies + math.log1p(flushed)
+        flushed = number(2 * (N + 2) * tiny) / functions.floor
+        soft = softmax_error(u) + 2 * copies + torch.log1p(flushed)
         resp = torch.where(there, self.log_resp.exp(), 1.0)
         pi = torch.where(self.present, self.pi, 1.0)
-        of_pi, of_score = log_error(pi), gamma(2 * K + 8, u) * (2 * deep + math.log(N + 1))
+        of_pi, of_score = log_error(pi), gamma(2 * K + 8, u) * (2 * deep + number(N + 1).log())
         score = log_error(resp) + of_score
         # The log of a sum is off by that of the average of e^error, weighted by its terms. These are e^f(r),
         # within e^-e of max(r, floor); the other side is no larger (harmonic and arithmetic mean).
         terms_of = torch.where(there, resp.clamp_min(functions.floor), 0.0)
         mean = (terms_of * torch.expm1(score)).sum(1) / terms_of.sum(1).clamp_min(functions.floor)
-        mean = math.exp(functions.log.approximation_error) * mean
-        reach = 2 * deep + math.log(N + 1) + 2 * score.amax((1, 2))[:, None]
+        mean = torch.exp(functions.log.error) * mean
+        reach = 2 * deep + number(N + 1).log() + 2 * score.amax((1, 2))[:, None]
         share = torch.log1p(mean) + of_pi + of_score + gamma(4 * N + 14, u) + 4 * u * reach
-        share = share + math.log1p(2 * flushed)
+        share = share + torch.log1p(2 * flushed)
         G = (self.g + self.spread(functions)).masked_fill(~self.present, 0.0)
         inverse = functions.ratio * (1 + G) * torch.expm1(share)
         least = torch.exp(-share) / (1 + G)
-        inverse = inverse + torch.as_tensor(functions.reciprocal.rounding_error_at(dtype, least.numpy()))
+        inverse = inverse + functions.reciprocal.rounding_error_at(dtype, least)
         picked = gamma(6, u) * (3 * deep + 2)
         rounded = (of_pi + eta * inverse).masked_fill(~self.present, 0.0).amax(1) + picked
         own = softmax_error(U64) * (1 + eta * self.g.masked_fill(~self.present, 0.0).amax(1)) + 8 * U64 * (

@@ -28,7 +28,8 @@ matrix, which projections do not enlarge:
     E_{p+1}  = E_p + H + 3 u / (1 - 3 u) (2 F + H),   H = F ||v'|^2 - 1| + gamma_{T+d0+8} F (|v'|^2 + 1)
 
 The belt and the new start are moved by the MLP as well: 4 u a component, and 7 u of direction at a start.
-All values are evaluated in float64 without directed rounding; what this file itself rounds is in `_own`.
+All values are evaluated in float64 without directed rounding, what this file itself rounds being in `_own`; or
+in balls (verify.balls), which enclose it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import above, below, gamma, number, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
@@ -89,8 +90,8 @@ def pca_bound(
             apart = _quotient(2 * written, step.size + kept) + _quotient(step.off + own, step.kept - own)
             short = 0.5 * (rest / norm).square()
             eta = 2 * post / after + apart
-            known = (kept > 0) & (eta < 1)
-            eta = torch.where(known, eta, math.inf)
+            known = (below(kept) > 0) & (above(eta) < 1)
+            eta = torch.where(known, above(eta), math.inf)
             belt = 4 * u * path.shape[2]
             total.append(torch.where(known, post + short + apart + belt, math.inf))
             approximation.append(torch.where(known, short, math.inf))
@@ -100,7 +101,7 @@ def pca_bound(
         largest = frobenius + matrix
         longer = (length.square() - 1).abs() + gamma(path.shape[-1] + 4, U64)
         deflated = largest * longer + gamma(T + d0 + 8, u) * largest * (length.square() + 1) + flushed
-        matrix = matrix + deflated + 3 * u / (1 - 3 * u) * (2 * largest + deflated)
+        matrix = matrix + deflated + number(3 * u) / (1 - 3 * u) * (2 * largest + deflated)
     shape = path.shape[2], path.shape[1] - 1
     found = (torch.stack(part, 1).unflatten(1, shape).transpose(1, 2) for part in (total, approximation))
     return PCABound(*(torch.where(part.isfinite(), part, math.inf) for part in found))
@@ -126,21 +127,21 @@ class _Step:
             x = x - axis * along[:, None]
             M = M - axis[..., None] * (axis[:, None] @ M)
         size = x.norm(dim=-1)
-        unit = x / torch.where(size > 0, size, 1.0)[:, None]
+        unit = x / torch.where(below(size) > 0, size, 1.0)[:, None]
         along = (unit[:, None] @ M)[:, 0]
         off = torch.linalg.matrix_norm(M - unit[..., None] * along[:, None], ord=2)
         eps = moved + norm * spread * eta
         # eta = 0 says that both start alike, whatever is unknown elsewhere.
-        carried, lost = (torch.where(eta > 0, part * eta, 0.0) for part in (off, along.norm(dim=-1)))
+        carried, lost = (torch.where(above(eta) > 0, part * eta, 0.0) for part in (off, along.norm(dim=-1)))
         return cls(size, carried + eps, size - lost - eps)
 
 
-def _own(X: Tensor, found: int) -> float:
+def _own(X: Tensor, found: int) -> Tensor:
     """What evaluating x and M in float64 rounds, over the sum of squares, after so many projections."""
     n, d = X.shape[1:]
-    return gamma(n + 2 * d + 16, U64) + 6 * found * gamma(2 * d + 8, U64)
+    return gamma(n + 2 * d + 16, U64) + 6 * found * number(gamma(2 * d + 8, U64))
 
 
 def _quotient(top: Tensor, bottom: Tensor) -> Tensor:
     """inf where the bottom is not positive: nothing is claimed there."""
-    return torch.where(bottom > 0, top / bottom, math.inf)
+    return torch.where(below(bottom) > 0, top / bottom, math.inf)

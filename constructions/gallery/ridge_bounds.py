@@ -20,7 +20,7 @@ computed eigenvectors V and eigenvalues: for F = A - V diag V^T and E = V^T V - 
 
     z^T A z >= min diag |V^T z|^2 - |F| |z|^2 >= (min diag (1 - |E|) - |F|) |z|^2.
 
-All values are evaluated in float64 without directed rounding.
+All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    unit_roundoff,
+    unrounded,
+)
 
 U64 = unit_roundoff(torch.float64)
 
@@ -56,11 +64,12 @@ def least_eigenvalue(X: Tensor, penalty: Tensor) -> Tensor:
     """(B,) a lower bound of the least eigenvalue of ``X^T X + penalty I``."""
     (n, d), one = X.shape[1:], torch.eye(X.shape[2], dtype=X.dtype)
     A = X.mT @ X + penalty[:, None, None] * one
-    values, V = torch.linalg.eigh(A)
+    computed = approximately(A)
+    values, V = unrounded(lambda: torch.linalg.eigh(computed))  # whatever they are, the bound holds
     scaled = V * values[:, None]
     left = torch.linalg.matrix_norm(A - scaled @ V.mT)
     left = left + gamma(d + 4, U64) * torch.linalg.matrix_norm(A.abs() + scaled.abs() @ V.abs().mT)
-    formed = gamma(n + 4, U64) * (X.square().sum((1, 2)) + penalty * math.sqrt(d))
+    formed = gamma(n + 4, U64) * (X.square().sum((1, 2)) + penalty * number(d).sqrt())
     apart = torch.linalg.matrix_norm(V.mT @ V - one) + gamma(d + 4, U64) * d
     return torch.maximum(values[:, 0] * (1 - apart) - left - formed, penalty)
 
@@ -75,7 +84,12 @@ def solution_error(X: Tensor, y: Tensor, penalty: Tensor, w: Tensor) -> Tensor:
     sizes = (X.abs().mT @ sizes[..., None])[..., 0] + penalty[:, None] * w.abs()
     off = residual.norm(dim=-1) + gamma(n + d + 8, U64) * sizes.norm(dim=-1)
     least = least_eigenvalue(X, penalty)
-    return torch.where(least > 0, off / least, math.inf)
+    return torch.where(below(least) > 0, off / least, math.inf)
+
+
+def solution(A: Tensor, b: Tensor) -> Tensor:
+    """(B, d) near ``A^-1 b``; how near, its residual says."""
+    return unrounded(lambda: torch.linalg.lstsq(A, b).solution[..., 0])
 
 
 def ridge_bound(
@@ -88,17 +102,17 @@ def ridge_bound(
         steps: L. tokens: T. dtype: in which the layers run.
     """
     u, d = unit_roundoff(dtype), X.shape[2]
-    root, total = math.sqrt(d), X.square().sum((1, 2))
+    root, total = number(d).sqrt(), X.square().sum((1, 2))
     least = least_eigenvalue(X, penalty)
     rate = torch.maximum(1 - scale * least, scale * (total + penalty) - 1).clamp_min(0) + 8 * U64
     A = X.mT @ X + penalty[:, None, None] * torch.eye(d, dtype=X.dtype)
-    solved = torch.linalg.lstsq(A, (X.mT @ y[..., None])).solution[..., 0]
+    solved = solution(approximately(A), approximately(X.mT @ y[..., None]))
     size = solved.norm(dim=-1) + solution_error(X, y, penalty, solved)
     lengths = (X.norm(dim=-1) * y.abs()).sum(1)
     flushed = 2 * torch.finfo(dtype).tiny * (tokens + 8) * (d + 1)
     e = gamma(tokens + 6, u) * (scale * total + root) + flushed
     f = gamma(tokens + 6, u) * scale * lengths + flushed
-    g, m = gamma(tokens + 4, u), 3 * u / (1 - 3 * u)
+    g, m = gamma(tokens + 4, u), number(3 * u) / (1 - 3 * u)
     rho, approximation, rounding = rate, [rate * size], [f]
     for _ in range(steps):
         then = rho.square() * (1 + 4 * U64)
@@ -107,10 +121,10 @@ def ridge_bound(
         new_f = (1 + rho) * f + e * (w + f) + g * (root * rho + e + 1) * (w + f) + flushed
         f = new_f + m * (w_then + new_f + w + f)
         e = new_e + m * (root * then + new_e + root * rho + e)
-        rho = then
+        rho, e, f = above(then), above(e), above(f)
         approximation.append(rho * size)
         rounding.append(f)
-    known = (least > 0)[:, None]
+    known = (below(least) > 0)[:, None]
 
     def claimed(parts: list[Tensor]) -> Tensor:
         values = torch.stack(parts, 1)

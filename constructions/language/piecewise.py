@@ -17,7 +17,15 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from constructions.language.curves import Array, Curve
-from constructions.language.rounding import gamma, number, remembered, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    remembered,
+    unit_roundoff,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,36 +131,73 @@ class PiecewiseLinear:
         )
         operations = number(gamma(self.units + 4, u))
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
-        low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
-        masses = weights.sum() + self.units * (1 + number(high) - low)
-        return rounding + torch.finfo(dtype).tiny * masses
+        return rounding + self._flushed(dtype)
 
-    def rounding_error_at(self, dtype: torch.dtype, x: Array) -> Array:
+    def rounding_error_at(self, dtype: torch.dtype, x: torch.Tensor) -> torch.Tensor:
         """The bound of :meth:`rounding_error` at each x alone, a number of ``dtype``.
 
         Open hinges lie between the anchor and x, so the sums V and T run over these, and the slopes that
         matter are those of the pieces between the anchor and x. A hinge that is closed at x adds nothing: its
         knot is not before x, and rounding is monotone, so the rounded knot is not before x either.
+
+        Each of these parts only grows as x moves away from the anchor. So of all numbers between two that
+        enclose x, the bound is largest at one of the two.
         """
+        low, high = below(x), above(x)
+        at_low = self._rounding_at(dtype, low)
+        return at_low if high is low else torch.maximum(at_low, self._rounding_at(dtype, high))
+
+    def _rounding_at(self, dtype: torch.dtype, x: torch.Tensor) -> torch.Tensor:
+        """The same at floats."""
         u = unit_roundoff(dtype)
-        distance = self.hinge_signs * (x[..., None] - self.hinge_knots)
-        reach = (np.abs(self.hinge_weights) * np.maximum(distance, 0.0)).sum(-1)
-        knot_mass = np.where(distance > 0, np.abs(self.hinge_weights * self.hinge_knots), 0.0).sum(-1)
-        sizes, at = np.abs(self.values), self.anchor
-        outward = np.concatenate(
-            [np.maximum.accumulate(sizes[at::-1])[::-1], np.maximum.accumulate(sizes[at:])[1:]]
-        )
-        left = np.searchsorted(self.knots, x, side="right") - 1
-        beyond = np.clip(np.where(x < self.knots[at], left, left + 1), 0, self.pieces)
-        largest = outward[beyond]
+        left, right = (self._open_hinges(sign, x) for sign in (-1.0, 1.0))
+        reach, knot_mass, largest = left[0] + right[0], left[1] + right[1], torch.maximum(left[2], right[2])
         slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
-        operations = gamma(self.units + 4, u)
+        operations = number(gamma(self.units + 4, u))
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
 
-    def _flushed(self, dtype: torch.dtype) -> float:
+    def _open_hinges(self, sign: float, x: torch.Tensor) -> torch.Tensor:
+        """(3, *x.shape): on one side of the anchor ``sum |c_m| (s_m (x - t_m))`` and ``sum |c_m t_m|`` of the
+        hinges that are open at x, and the largest ``|value|`` from the anchor to the first knot from x on.
+        """
+        opens, knots, values = self._side(sign)
+        sums = remembered(self, f"hinges {sign:+}", lambda f: f._sums(sign))
+        place = approximately(sign * x)
+        many = torch.searchsorted(opens, place)
+        slope, mass, reach = sums[:, many]
+        before = opens[(many - 1).clamp_min(0)] if len(opens) else torch.zeros_like(x)
+        opened = torch.where(many > 0, reach + slope * (sign * x - before), 0.0)
+        outward = values.abs().cummax(0).values
+        until = torch.searchsorted(knots, place, right=sign > 0).clamp_max(len(knots) - 1)
+        return torch.stack([opened, mass, outward[until]])
+
+    def _side(self, sign: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of one side, outward from the anchor as if to the right: where hinges open; knots and values."""
+        order, at = slice(None, None, int(sign)), self.anchor
+        side = slice(at, None) if sign > 0 else slice(at, None, -1)
+        of = self.hinge_signs == sign
+        exact = sign * self.hinge_knots[of][order], sign * self.knots[side], self.values[side]
+        opens, knots, values = (torch.from_numpy(np.ascontiguousarray(part)) for part in exact)
+        return opens, knots, values
+
+    def _sums(self, sign: float) -> torch.Tensor:
+        """(3, hinges of the side + 1): after so many of them, ``sum |c_m|``, ``sum |c_m t_m|``, and V at the last.
+
+        V grows by the slope before it from each hinge to the next, so that no terms cancel.
+        """
+        opens, _, _ = self._side(sign)
+        weights = torch.as_tensor(self.hinge_weights[self.hinge_signs == sign]).abs()
+        weights = weights if sign > 0 else weights.flip(0)
+        slope, mass = weights.cumsum(0), (weights * opens.abs()).cumsum(0)
+        reach = (slope[:-1] * (opens[1:] - opens[:-1])).cumsum(0)
+        none = torch.zeros(1, dtype=torch.float64)
+        before = [none, none] if len(opens) else [none]
+        return torch.stack([torch.cat([none, slope]), torch.cat([none, mass]), torch.cat([*before, reach])])
+
+    def _flushed(self, dtype: torch.dtype) -> torch.Tensor:
         low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
-        masses = float(np.abs(self.hinge_weights).sum()) + self.units * (1 + high - low)
+        masses = torch.as_tensor(self.hinge_weights).abs().sum() + self.units * (1 + number(high) - low)
         return torch.finfo(dtype).tiny * masses
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -178,6 +223,17 @@ def interpolated(function: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:
     if has_torch_function_unary(x):
         return handle_torch_function(interpolated, (x,), function, x)
     return function.interpolate(x)
+
+
+def knot_ratio(function: PiecewiseLinear, first: int = 0) -> torch.Tensor:
+    """The largest quotient of a knot and the one before it, from knot ``first`` on, all positive: a number."""
+    return remembered(
+        function, f"ratio from {first}", lambda f: _knot_ratio(torch.as_tensor(f.knots[first:]))
+    )
+
+
+def _knot_ratio(knots: torch.Tensor) -> torch.Tensor:
+    return (knots[1:] / knots[:-1]).amax()
 
 
 def geometric(low: float, high: float, pieces: int) -> Array:

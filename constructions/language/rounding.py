@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,13 +20,14 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 Owner = TypeVar("Owner")
+Made = TypeVar("Made")
 
 
-def number(x: float) -> Tensor:
-    """A float as a tensor without dimensions, so that what is computed from it is computed by torch."""
+def number(x: float | Fraction) -> Tensor:
+    """A float, or a fraction rounded to one, as a tensor without dimensions: torch computes what follows."""
     if has_torch_function_unary(x):
         return handle_torch_function(number, (), x)
-    return torch.tensor(x, dtype=torch.float64)
+    return torch.tensor(float(x), dtype=torch.float64)
 
 
 def above(x: Tensor) -> Tensor:
@@ -41,6 +43,25 @@ def below(x: Tensor) -> Tensor:
 def approximately(x: Tensor) -> Tensor:
     """A number of float64 near x, where the formula holds with any."""
     return handle_torch_function(approximately, (x,), x) if has_torch_function_unary(x) else x
+
+
+def or_infinity(x: Tensor) -> Tensor:
+    """x, and infinity in place of what is no number: nothing is claimed there."""
+    return x.nan_to_num(math.inf, math.inf)
+
+
+def rounded_to(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What rounding x to ``dtype`` gives, in float64; of a ball, what rounding any number in it may give."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(rounded_to, (x,), x, dtype)
+    return x.to(dtype).to(torch.float64)
+
+
+def unrounded(compute: Callable[[], Made]) -> Made:
+    """``compute()`` in torch's own floats, in ball arithmetic too: of data, and of runs that a bound is about."""
+    if has_torch_function_unary(compute):
+        return handle_torch_function(unrounded, (), compute)
+    return compute()
 
 
 def remembered(owner: Owner, name: str, compute: Callable[[Owner], Tensor]) -> Tensor:

@@ -85,7 +85,8 @@ def start_interval(
     if not d < 1:
         return 0.0, math.inf
     exact = function.curve.value(function.knots)
-    rounded = function.rounding_error_at(dtype, np.append(low * (1 - d) * (1 - beyond), function.knots[1:]))
+    at = np.append(low * (1 - d) * (1 - beyond), function.knots[1:])
+    rounded = function.rounding_error_at(dtype, torch.from_numpy(at)).numpy()
     # Within a piece the rounding is largest at the left end, the value least at the right one.
     own = float((rounded[:-1] / exact[1:]).max()) + float(rounded[-1] / exact[-1])
     put = 2 * gamma(3, u) * (2 * bound / float(exact[-1]) + 2 * top)

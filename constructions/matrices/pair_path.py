@@ -208,7 +208,7 @@ def _function_radius(f: PiecewiseLinear, x: Tensor, r: Tensor) -> tuple[Tensor, 
         raise ValueError(f"{f} is not monotone")
     middle, ends = f(x), (x - r, x + r)
     moved = torch.stack([(f(end) - middle).abs() for end in ends]).amax(0)
-    rounded = [torch.from_numpy(f.rounding_error_at(F64, end.numpy())) for end in ends]
+    rounded = [f.rounding_error_at(F64, end) for end in ends]
     return moved + 2 * torch.stack(rounded).amax(0), middle.abs() + moved
 
 

@@ -44,7 +44,7 @@ from constructions.language.assembly import Construction, Layer
 from constructions.language.gates import Gated
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
 from constructions.language.mlp import MLPPart
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import gamma, number, unit_roundoff
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.partitions import Places, Tokens, Value
@@ -220,7 +220,7 @@ def pair_error(
     approximation = (series @ values).abs() + tail @ size
     a = scores.abs()
     reach = a.amax(-1, keepdim=True)
-    decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)
+    decay = torch.exp(2 * p * number(heads.epsilon) * reach - heads.sink)
     leakage = weight_moment(p, 1) * decay * ((n * a + a @ counts[..., None]) @ size)
     rounding = torch.zeros_like(leakage)
     if dtype is not None:
@@ -242,12 +242,12 @@ def _rounding(
     after = gamma(2 * n + in_layer + 20, u)
     total = torch.zeros_like(top * mass)
     for k, alpha in enumerate(pair_weights(heads.pairs), 1):
-        x = k * heads.epsilon * top
-        beside = score_rounding(heads.sink, float(x.max()), dtype)
+        x = k * number(heads.epsilon) * top
+        beside = score_rounding(heads.sink, x.amax(), dtype)
         w = gamma(rank + 4, u) * x + beside + 2 * EXP_ULPS[dtype] * u
         weight = x.exp() * (torch.expm1(2 * w) + after)
-        lost = (n + 2) * torch.finfo(dtype).tiny * math.exp(heads.sink)
-        total = total + abs(float(alpha)) / heads.epsilon * (weight * mass + lost * (1 + mass))
+        lost = (n + 2) * torch.finfo(dtype).tiny * number(heads.sink).exp()
+        total = total + number(abs(alpha)) / heads.epsilon * (weight * mass + lost * (1 + mass))
     return total
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from constructions.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
 from constructions.language.hypotheses import HypothesisError, LostDirectionError
-from constructions.language.rounding import unit_roundoff
+from constructions.language.rounding import unit_roundoff, unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation, Evaluator, State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
@@ -93,11 +93,11 @@ class PowerIteration(ConstructedAlgorithm, ABC):
         Raises:
             ValueError: a run that started from other vectors.
         """
-        batch = self.gather(T, v, dtype, "cpu")
+        batch = unrounded(lambda: self.gather(T, v, dtype, "cpu"))
         d = batch.tokens
         start = run.path[..., 0, :].cpu()
-        if start.numel() != len(batch.v) * d or not torch.equal(
-            start.reshape(-1, d).to(dtype), batch.v[:, :d]
+        if start.numel() != len(batch.v) * d or not unrounded(
+            lambda: torch.equal(start.reshape(-1, d).to(dtype), batch.v[:, :d])
         ):
             raise ValueError(
                 f"the run, of shape {tuple(run.path.shape)}, did not start from these v in {dtype}"

@@ -247,7 +247,7 @@ class TensorPowerConstruction(PowerIteration):
     def step_approximation(self, T: Tensor, v: Tensor, dims: Tensor | None = None) -> StepError:
         """Nothing but the chords of the piecewise norm, which lengthen v and leave its direction."""
         chord = 0.0 if self.inverse_sqrt is None else relative_chord_error(self.inverse_sqrt)
-        return StepError(torch.zeros_like(v), 0.0, torch.full_like(v[:, 0], chord))
+        return StepError(torch.zeros_like(v), 0.0, torch.zeros_like(v[:, 0]) + chord)
 
     def _promises(self) -> dict[str, tuple[str, str]]:
         piecewise = self.inverse_sqrt

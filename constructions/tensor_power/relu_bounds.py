@@ -16,7 +16,7 @@ heads, approximation as well for softmax heads). From there:
 
 Proofs: paper_notes/theorem_2_tensor_power.md, lemmas 1 to 5.
 
-All values are evaluated in float64 without directed rounding.
+All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    remembered,
+    unit_roundoff,
+)
 
 OFFSET_ROUNDS = 60
 """How often :func:`required_offset` raises an offset before it gives up."""
@@ -43,7 +50,7 @@ def contract(T: Tensor, v: Tensor) -> Tensor:
 
 def euclidean(x: Tensor) -> Tensor:
     """Euclidean length over the last dimension, scaled so that no square under- or overflows."""
-    largest = x.abs().amax(-1, keepdim=True)
+    largest = approximately(x.abs().amax(-1, keepdim=True))
     scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
     return scale[..., 0] * (x / scale).norm(dim=-1)
 
@@ -111,7 +118,7 @@ def offset_rounding(
     """
     u = unit_roundoff(dtype)
     scale = natural_scale(T, v) + 2 * offset * T.abs().sum((2, 3))
-    return gamma(tokens + 2 * max_dim + 12, u) * scale + (1 + offset) * _underflow(T, v, dtype)
+    return gamma(tokens + 2 * max_dim + 12, u) * scale + (1 + number(offset)) * _underflow(T, v, dtype)
 
 
 def _underflow(T: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
@@ -127,7 +134,7 @@ def _underflow(T: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
 
 def norm_resolved(norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """Whether ``|w|^2`` is so large that squares which underflow stay below its rounding, (B,)."""
-    return norm.square() >= dim * torch.finfo(dtype).tiny / unit_roundoff(dtype)
+    return below(norm.square()) >= dim * torch.finfo(dtype).tiny / unit_roundoff(dtype)
 
 
 def rms_entries(dim: int, dtype: torch.dtype) -> float:
@@ -139,16 +146,31 @@ def rms_entries(dim: int, dtype: torch.dtype) -> float:
     return gamma(dim + 10, unit_roundoff(dtype))
 
 
-def relative_chord_error(f: PiecewiseLinear) -> float:
+def relative_chord_error(f: PiecewiseLinear) -> Tensor:
     """``max_x f(x) sqrt(x) - 1`` over the domain, for f the chords of 1/sqrt: at least 0, since it is convex.
 
     On a chord ``alpha + beta x`` the product's derivative ``alpha/(2 sqrt x) + 3/2 beta sqrt x`` vanishes at
     ``x = -alpha / (3 beta)``, where it is largest.
     """
-    beta = f.slopes
-    alpha = f.values[:-1] - beta * f.knots[:-1]
-    at = np.clip(-alpha / (3 * beta), f.knots[:-1], f.knots[1:])
-    return float(((alpha + beta * at) * np.sqrt(at)).max() - 1)
+    return remembered(f, "relative error", _relative_chord_error)
+
+
+def _relative_chord_error(f: PiecewiseLinear) -> Tensor:
+    knots, values, beta = _chords(f)
+    alpha = values[:-1] - beta * knots[:-1]
+    at = torch.minimum(torch.maximum(-alpha / (3 * beta), knots[:-1]), knots[1:])
+    return ((alpha + beta * at) * at.sqrt()).amax() - 1
+
+
+def _chords(f: PiecewiseLinear) -> tuple[Tensor, Tensor, Tensor]:
+    """Knots, values and slopes."""
+    knots, values = torch.as_tensor(f.knots), torch.as_tensor(f.values)
+    return knots, values, (values[1:] - values[:-1]) / (knots[1:] - knots[:-1])
+
+
+def _steepest(f: PiecewiseLinear) -> Tensor:
+    knots, values, slopes = _chords(f)
+    return (-slopes * knots[1:] / values[1:]).amax()
 
 
 def piecewise_length_error(
@@ -164,13 +186,13 @@ def piecewise_length_error(
     """
     u = unit_roundoff(dtype)
     chord = relative_chord_error(f)
-    steepest = float(np.max(-f.slopes * f.knots[1:] / f.values[1:]))
+    steepest = remembered(f, "steepest", _steepest)
     least, most = f.domain
     smallest = torch.maximum(norm - error, torch.zeros_like(norm)).square().clamp(least, most)
-    rounding = torch.as_tensor(f.rounding_error_at(dtype, smallest.numpy()))
+    rounding = f.rounding_error_at(dtype, smallest)
     argument = gamma(dim + 6, u)
     largest = norm + error
-    return chord + (1 + chord) * math.expm1(2 * steepest * argument) + rounding * largest + gamma(6, u)
+    return chord + (1 + chord) * torch.expm1(2 * steepest * argument) + rounding * largest + gamma(6, u)
 
 
 def path_bound(T: Tensor, path: Tensor, steps: list[StepError], normalised: bool) -> PathBound:
@@ -198,8 +220,8 @@ def _plain_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
         steepness = torch.linalg.matrix_norm(derivative(T, v), ord=2)
         together = alone[-1] + steepness * distance + tau * distance.square()
         # Either recursion bounds the error, so the smaller one does, and each entry is below the length.
-        error.append(torch.minimum(together, euclidean(own + carried)))
-        entries.append(torch.minimum(own + carried, error[-1][:, None]))
+        error.append(above(torch.minimum(together, euclidean(own + carried))))
+        entries.append(above(torch.minimum(own + carried, error[-1][:, None])))
     return PathBound(torch.stack(error, 1), torch.stack(entries, 1), torch.stack(alone, 1))
 
 
@@ -214,16 +236,16 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
         size = euclidean(x)
         heads = euclidean(step.heads) / scale[:, 0].square()
         own = _ratio(2 * heads, 2 * size - heads)
-        own = own + _ratio(torch.full_like(size, 2 * step.entries), torch.full_like(size, 2 - step.entries))
+        own = own + _ratio(number(2 * step.entries), 2 - number(step.entries))
         alone.append(own + step.length)
         eta = direction[-1]
         A = derivative(T, v)
-        unit = torch.where(size[:, None] > 0, x / size[:, None], 0.0)
+        unit = torch.where(below(size)[:, None] > 0, x / size[:, None], 0.0)
         along = torch.einsum("bi,bij->bj", unit, A)
         across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
         curved = tau * eta.square()
         carried = _ratio(across * eta + curved, size - euclidean(along) * eta - curved)
-        direction.append(own + carried)
+        direction.append(above(own + carried))
         error.append(direction[-1] + step.length)
     whole = torch.stack(error, 1)
     return PathBound(whole, whole[:, :, None].expand_as(path), torch.stack(alone, 1))
@@ -231,7 +253,7 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
 
 def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
     """top / bottom, and inf where the bottom is not positive: nothing is claimed there."""
-    return torch.where(bottom > 0, top / bottom, math.inf)
+    return torch.where(below(bottom) > 0, top / bottom, math.inf)
 
 
 def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError]:

@@ -18,6 +18,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from constructions.language.rounding import number
+
 SERIES_TERMS = 12
 """Terms of the error series that are summed; what is left out is bounded and added."""
 
@@ -41,9 +43,9 @@ def pair_weights(pairs: int) -> list[Fraction]:
     ]
 
 
-def weight_moment(pairs: int, power: int) -> float:
+def weight_moment(pairs: int, power: int) -> Tensor:
     """``sum_k |alpha_k| k^power``: power 0 multiplies rounding, power 1 the leakage to the sink."""
-    return float(sum(abs(alpha) * k**power for k, alpha in enumerate(pair_weights(pairs), 1)))
+    return number(sum((abs(alpha) * k**power for k, alpha in enumerate(pair_weights(pairs), 1)), Fraction(0)))
 
 
 def leading_constant(pairs: int) -> float:
@@ -66,11 +68,11 @@ def product_error(a: Tensor, epsilon: float, pairs: int) -> tuple[Tensor, Tensor
     stop = pairs + SERIES_TERMS
     total = torch.zeros_like(a)
     for r in reversed(range(pairs, stop)):
-        moment = sum(alpha * k ** (2 * r + 1) for k, alpha in enumerate(alphas, 1))
-        total = total + float(moment / math.factorial(2 * r + 1)) * (epsilon * a) ** (2 * r) * a
+        moment = sum((alpha * k ** (2 * r + 1) for k, alpha in enumerate(alphas, 1)), Fraction(0))
+        total = total + number(moment / math.factorial(2 * r + 1)) * (epsilon * a) ** (2 * r) * a
     tail = torch.zeros_like(a)
     for k, alpha in enumerate(alphas, 1):
-        x = k * epsilon * a.abs()
-        power = x ** (2 * stop + 1) * float(Fraction(1, math.factorial(2 * stop + 1)))
-        tail = tail + abs(float(alpha)) / epsilon * power * torch.cosh(x)
+        x = k * number(epsilon) * a.abs()
+        power = x ** (2 * stop + 1) * number(Fraction(1, math.factorial(2 * stop + 1)))
+        tail = tail + number(abs(alpha)) / epsilon * power * torch.cosh(x)
     return total, tail

@@ -8,7 +8,8 @@ the p pairs (constructions/tensor_power/sinh_pairs.py), what the heads write is 
                     or its signed first order and a remainder, where that is smaller
     rounding        of the order of u c sum_k |alpha_k| / eps sum_jm |T_ijm|
 
-Lemmas 1 to 4 of paper_notes/softmax_is_enough.md. Values are evaluated in float64 without directed rounding.
+Lemmas 1 to 4 of paper_notes/softmax_is_enough.md. Values are evaluated in float64 without directed rounding,
+or in balls (verify.balls), which enclose it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    gamma,
+    number,
+    or_infinity,
+    rounded_to,
+    unit_roundoff,
+)
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
 
 EXP_ULPS = {torch.float64: 2, torch.float32: 20}
@@ -49,7 +58,7 @@ class Heads:
     sink: float
 
 
-def score_rounding(sink: float, amplitude: float, dtype: torch.dtype) -> float:
+def score_rounding(sink: float, amplitude: Tensor, dtype: torch.dtype) -> Tensor:
     """Absolute rounding of ``score_j - max score``: half a unit in the last place of a number near c.
 
     ``u 2^floor(log2 x)`` for the largest x that occurs: c + amplitude, or twice the amplitude where that is
@@ -57,8 +66,9 @@ def score_rounding(sink: float, amplitude: float, dtype: torch.dtype) -> float:
     stand beside c and lose the digits below it.
     """
     u = unit_roundoff(dtype)
-    largest = max(sink + amplitude, 2 * amplitude, 2.0**-1000) * (1 + 8 * u)
-    return u * 2.0 ** math.floor(math.log2(largest))
+    largest = torch.maximum(sink + amplitude, 2 * amplitude).clamp_min(2.0**-1000) * (1 + 8 * u)
+    largest = approximately(above(largest))
+    return u * (largest / (2 * torch.frexp(largest).mantissa))  # the mantissa is from 1/2 to below 1
 
 
 def step_bound(
@@ -88,16 +98,14 @@ def step_bound(
     approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)
     moved = gap[:, :, None] * v.abs()[:, None, :]
     reach = (a.abs() + moved).amax((1, 2))
+    # Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed.
     return SoftmaxError(
-        _or_inf(approximation),
-        _or_inf(_leakage(T, a, tokens(v, dims), heads)),
-        _or_inf(_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)),
+        or_infinity(approximation),
+        or_infinity(_leakage(T, a, tokens(v, dims), heads)),
+        or_infinity(
+            _rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)
+        ),
     )
-
-
-def _or_inf(bound: Tensor) -> Tensor:
-    """Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed."""
-    return torch.where(bound.isnan(), math.inf, bound)
 
 
 def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tensor:
@@ -106,8 +114,8 @@ def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tenso
     ``kappa e^(p eps A) sum_jm |T_ijm| (moved_jm + e^(p eps A - c) sum_l moved_lm)``,
     ``kappa = sum_k |alpha_k| k``.
     """
-    steep = torch.exp(heads.pairs * heads.epsilon * reach)[:, None, None]
-    spread = moved + steep * math.exp(-heads.sink) * moved.sum(1, keepdim=True)
+    steep = torch.exp(heads.pairs * number(heads.epsilon) * reach)[:, None, None]
+    spread = moved + steep * number(-heads.sink).exp() * moved.sum(1, keepdim=True)
     return weight_moment(heads.pairs, 1) * torch.einsum("bijm,bjm->bi", size, steep * spread)
 
 
@@ -121,11 +129,11 @@ def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
     """
     p, size = heads.pairs, T.abs()
     reach = a.abs().amax((1, 2))
-    decay = torch.exp(2 * p * heads.epsilon * reach - heads.sink)[:, None]
+    decay = torch.exp(2 * p * number(heads.epsilon) * reach - heads.sink)[:, None]
     terms = n[:, None, None] * a.abs() + a.abs().sum(1, keepdim=True)
     uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
     first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, n, heads.sink)).abs()
-    third = 9 / 6 * weight_moment(p, 3) * heads.epsilon**2 * reach**3 * n
+    third = 9 / 6 * weight_moment(p, 3) * number(heads.epsilon).square() * reach**3 * n
     return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
 
 
@@ -136,7 +144,7 @@ def tokens(v: Tensor, dims: Tensor | None) -> Tensor:
 
 def _lost_slope(a: Tensor, n: Tensor, sink: float) -> Tensor:
     """``g'(0)`` of :func:`_leakage`, what is missing from ``a_jm`` to first order, (B, d, d)."""
-    unit = math.exp(-sink)
+    unit = number(-sink).exp()
     mass = (n * unit)[:, None, None]
     return a * mass / (1 + mass) + a.sum(1, keepdim=True) * unit / (1 + mass) ** 2
 
@@ -160,29 +168,30 @@ def _rounding(
     n = a.shape[1]
     separate, common = size.sum((2, 3)), T.sum(2).abs().sum(2)
     exp_error = 2 * EXP_ULPS[dtype] * u
-    together = gamma(n + 5, u) + gamma(2 * p * max_dim + 4, u)
+    together = number(gamma(n + 5, u)) + gamma(2 * p * max_dim + 4, u)
     blind, known, signed = (torch.zeros_like(separate) for _ in range(3))
     for k, alpha in enumerate(pair_weights(p), 1):
-        x = k * heads.epsilon * reach
-        grow, scale = torch.exp(x)[:, None], abs(float(alpha)) / heads.epsilon
-        h = torch.tensor(score_rounding(heads.sink, float(x.max()), dtype), dtype=torch.float64)
+        x = k * number(heads.epsilon) * reach
+        grow, scale = torch.exp(x)[:, None], number(abs(alpha)) / heads.epsilon
+        h = score_rounding(heads.sink, x.amax(), dtype)
         off = gamma(4, u) * x + h + exp_error
         share = (n * torch.exp(x - heads.sink + off)).clamp(max=1.0)[:, None]
         spread_all = common + torch.expm1(x)[:, None] * separate
         own = torch.expm1(off) + gamma(n + 3, u)
         blind = blind + scale * grow * (own[:, None] * separate + together * spread_all)
         shift, width = _rounded_scores(a, moved, k, heads, dtype)
-        signed = signed + float(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
+        signed = signed + number(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
         loose = torch.einsum("bijm,bjm->bi", size, width + share[:, :, None] * shift.abs()) / 2
-        own_exp = h.exp() * (math.expm1(exp_error) + gamma(n + 3, u))
+        own_exp = h.exp() * (number(exp_error).expm1() + gamma(n + 3, u))
         jointly = (together + share * off.expm1()[:, None]) * spread_all
         known = known + scale * (loose + grow * (own_exp * separate + jointly))
     # A weight, or its product with T_ijm, may lose less than the smallest normal number.
     lost = (1 + size).sum((2, 3)) * torch.finfo(dtype).tiny
-    lost = math.exp(heads.sink) * weight_moment(p, 0) / heads.epsilon * lost
-    highest = (p * heads.epsilon * reach * (1 + gamma(8, u)))[:, None]
-    usable = (highest < heads.sink) & (known + signed.abs() < blind)
-    return torch.where(usable, known + signed.abs(), blind) + lost
+    lost = number(heads.sink).exp() * weight_moment(p, 0) / heads.epsilon * lost
+    highest = (p * number(heads.epsilon) * reach * (1 + number(gamma(8, u))))[:, None]
+    known = known + signed.abs()
+    usable = (above(highest) < heads.sink) & (approximately(known) < approximately(blind))
+    return torch.where(usable, known, blind) + lost
 
 
 def _rounded_scores(
@@ -196,11 +205,11 @@ def _rounded_scores(
     c, u64 = heads.sink, unit_roundoff(torch.float64)
     middle, width = torch.zeros_like(a), torch.zeros_like(a)
     for sign in (1.0, -1.0):
-        s = sign * k * heads.epsilon * a
-        reach = gamma(6, unit_roundoff(dtype)) * s.abs() + 2 * k * heads.epsilon * moved
+        s = sign * k * number(heads.epsilon) * a
+        reach = gamma(6, unit_roundoff(dtype)) * s.abs() + 2 * k * number(heads.epsilon) * moved
         if dtype != torch.float64:
             reach = reach + 2 * u64 * (c + s.abs())  # the ends are formed in float64 first
-        low, high = (((s + end - c).to(dtype).to(torch.float64) + c) - s for end in (-reach, reach))
+        low, high = ((rounded_to(s + end - c, dtype) + c) - s for end in (-reach, reach))
         middle = middle + sign * torch.exp(s) * torch.expm1((low + high) / 2)
         spread = (high - low) / 2 + 4 * u64 * s.abs()
         width = width + torch.exp(s + high.abs()) * torch.expm1(spread)
@@ -227,7 +236,7 @@ def product_rounding(heads: Heads, dtype: torch.dtype) -> float:
     not a bound.
     """
     alphas = math.sqrt(sum(float(alpha) ** 2 for alpha in pair_weights(heads.pairs)))
-    return alphas * score_rounding(heads.sink, 0.0, dtype) / (math.sqrt(3) * heads.epsilon)
+    return alphas * float(score_rounding(heads.sink, number(0.0), dtype)) / (math.sqrt(3) * heads.epsilon)
 
 
 def expected_rounding(T: Tensor, heads: Heads, dtype: torch.dtype) -> Tensor:
@@ -296,5 +305,5 @@ def heads_for(error: float, dim: int, pairs: int) -> Heads:
     epsilon = min(1.0, (error / (2 * leading_constant(pairs))) ** (1 / (2 * pairs)))
     while leading_constant(pairs) * epsilon ** (2 * pairs) * math.cosh(pairs * epsilon) > error / 2:
         epsilon *= 0.99
-    leak = 4 * dim * weight_moment(pairs, 1) / error
+    leak = 4 * dim * float(weight_moment(pairs, 1)) / error
     return Heads(epsilon, pairs, math.log(leak) + 2 * pairs * epsilon)

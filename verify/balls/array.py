@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from verify.balls.flint import arb
+from verify.balls.flint import arb, fmpq
 from verify.balls.numbers import ends
 
 Entries = list[arb]
@@ -72,12 +73,14 @@ def entries_of(x: Tensor) -> Entries:
         ]
 
 
-def balls(x: Tensor | float) -> Balls:
+def balls(x: Tensor | float | Fraction) -> Balls:
     """The same numbers as balls."""
     if isinstance(x, Balls):
         return x
     if isinstance(x, Tensor):
         return Balls.of(entries_of(x), shape_of(x))
+    if isinstance(x, Fraction):
+        return Balls.of([arb(fmpq(x.numerator, x.denominator))], ())
     return Balls.of([x if isinstance(x, arb) else arb(x)], ())
 
 

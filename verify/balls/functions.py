@@ -24,9 +24,9 @@ from verify.balls.array import (
     upper_ends,
 )
 from verify.balls.flint import arb
-from verify.balls.lines import LINES, matrix_norm, product
+from verify.balls.lines import LINES, contraction, matrix_norm, product
 from verify.balls.movement import MOVES, moved, placed
-from verify.balls.numbers import ONE, ZERO
+from verify.balls.numbers import ONE, ZERO, ends
 
 Function = Callable[..., Any]
 
@@ -191,6 +191,32 @@ def _double(x: Tensor) -> Any:
 
 def _leaves(x: Tensor, *_: Any, **__: Any) -> Any:
     raise NotInBallsError("a ball is no Python number; say above, below or approximately first")
+
+
+def _some(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    return plain(torch.any, (_nonzero(x), *(() if dim is None else (dim, keepdim))), {})
+
+
+def _every(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    return plain(torch.all, (_nonzero(x), *(() if dim is None else (dim, keepdim))), {})
+
+
+def _nonzero(x: Tensor) -> Tensor:
+    return truths([not numbers.same(entry, ZERO) for entry in entries_of(x)], shape_of(x))
+
+
+def _rounded(x: Tensor, dtype: torch.dtype) -> Balls:
+    """Rounding is monotone: what it makes of the ends of a ball encloses what it makes of the ball."""
+    nearest = [[float(end.mid()) for end in (entry.lower(), entry.upper())] for entry in entries_of(x)]
+    with torch._C.DisableTorchFunction():
+        both = torch.tensor(nearest, dtype=torch.float64)
+        if dtype != torch.float64:  # by way of float64 numbers on either side of the ends
+            outer = [ends(entry) for entry in entries_of(x)]
+            both = torch.tensor(outer, dtype=torch.float64).to(dtype).to(torch.float64)
+        both = both.reshape(-1, 2).tolist()
+    return Balls.of(
+        [arb(low) if low == high else arb(low).union(arb(high)) for low, high in both], shape_of(x)
+    )
 
 
 def _full_like(x: Tensor, value: float, **_: Any) -> Balls:
@@ -391,6 +417,11 @@ TABLE: dict[str, Function] = {
     "new_ones": _new(ONE),
     "full_like": _full_like,
     "new_full": _new_full,
+    "rounded_to": _rounded,
+    "unrounded": lambda compute: plain(compute, (), {}),
+    "any": _some,
+    "all": _every,
+    "einsum": contraction,
     "above": lambda x: balls(upper_ends(x)),
     "below": lambda x: balls(lower_ends(x)),
     "approximately": middles,
@@ -406,11 +437,12 @@ EXACT = {
     *("lt", "le", "gt", "ge", "eq", "ne", "isfinite", "isinf", "isnan", "amax", "amin", "max", "min"),
     *("argsort", "argmax", "argmin", "sort", "setitem", "to", "type", "double", "float", "item", "tolist"),
     *("numpy", "array", "bool", "int", "ceil", "relu", "approximately", "above", "below", "nan_to_num"),
+    *("searchsorted", "cummax", "frexp", "any", "all"),
 }
 """Functions that torch evaluates without rounding, so that ordinary tensors stay what they are."""
 
 MADE = {
-    *("number", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones"),
+    *("number", "unrounded", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones"),
     *("div", "truediv", "rdiv", "rtruediv", "sqrt", "log"),
 }
 """Functions that make floating-point numbers out of none."""

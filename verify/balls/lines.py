@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,6 +118,34 @@ def _matrices(x: Tensor) -> list[arb_mat]:
     n, m = shape_of(x)[-2:]
     entries = entries_of(x)
     return [arb_mat(n, m, entries[i : i + n * m]) for i in range(0, len(entries), n * m)]
+
+
+def contraction(equation: str, *operands: Tensor) -> Balls:
+    """``einsum`` of letters that stand once in an operand, from left to right by products of matrices."""
+    given, wanted = equation.split("->")
+    names = given.split(",")
+    found, have = balls(operands[0]), names[0]
+    for place, (other, name) in enumerate(zip(operands[1:], names[1:], strict=True), 1):
+        later = set(wanted).union(*names[place + 1 :])
+        both = [letter for letter in have if letter in name]
+        shared, gone = ([x for x in both if (x in later) == kept] for kept in (True, False))
+        left, right = ([x for x in side if x not in both] for side in (have, name))
+        sizes = dict(zip(have + name, shape_of(found) + shape_of(other), strict=True))
+
+        def as_matrices(x: Tensor, now: str, order: list[list[str]], sizes: dict[str, int] = sizes) -> Tensor:
+            whole = [math.prod(sizes[letter] for letter in part) for part in order]
+            moved = balls(x).permute([now.index(letter) for part in order for letter in part])
+            return moved.reshape(whole)
+
+        found = product(
+            as_matrices(found, have, [shared, left, gone]), as_matrices(other, name, [shared, gone, right])
+        )
+        have = "".join((*shared, *left, *right))
+        found = found.reshape([sizes[letter] for letter in have])
+    summed = [place for place, letter in enumerate(have) if letter not in wanted]
+    found = LINES["sum"](found, summed) if summed else found
+    have = "".join(letter for letter in have if letter in wanted)
+    return found.permute([have.index(letter) for letter in wanted])
 
 
 SQUARINGS = 24

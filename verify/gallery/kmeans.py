@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from constructions.gallery.kmeans import SOURCE, KMeansConstruction, kmeans_construction
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation
 from verify.engine.record import Check, Record
 from verify.engine.theorem import Bound, Family, Sizes, States, Theorem
@@ -113,7 +114,7 @@ class KMeans(Theorem[Clusters]):
         self, weights: KMeansConstruction, instance: Clusters, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:
         """The bound of the construction, which holds against Lloyd's algorithm in float64."""
-        tasks = weights.check(instance.X, instance.centres, torch.float64)
+        tasks = unrounded(lambda: weights.check(instance.X, instance.centres, torch.float64))
         found = weights.error_bounds(tasks, states["centres"], dtype)
         return {"centres": Bound.split(found.total, found.approximation)}
 

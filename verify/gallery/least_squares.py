@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from constructions.gallery.least_squares import SOURCE, LeastSquaresConstruction, least_squares_construction
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation
 from verify.engine.theorem import Bound, Family, Sizes, States, Theorem
 from verify.gallery.points import CLOUDS, normal, uniform
@@ -93,8 +94,8 @@ class LeastSquares(Theorem[Descent]):
         self, weights: LeastSquaresConstruction, instance: Descent, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:
         """That of the layers, and of the reference: its sums are shorter than those of layers in float64."""
-        tasks = weights.check(*instance.parts, torch.float64)
-        reference = self.reference(instance, states["w"].shape[1] - 1)
+        tasks = unrounded(lambda: weights.check(*instance.parts, torch.float64))
+        reference = unrounded(lambda: self.reference(instance, states["w"].shape[1] - 1))
         entries = [
             weights.error_bounds(tasks, path["w"][:, :, 0], kind)
             for path, kind in ((states, dtype), (reference, torch.float64))

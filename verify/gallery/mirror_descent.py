@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from constructions.gallery.mirror_descent import SOURCE, MirrorConstruction, mirror_descent_construction
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation
 from verify.engine.theorem import Accuracy, Bound, Family, Sizes, States, Theorem
 from verify.gallery.points import normal
@@ -100,7 +101,7 @@ class MirrorDescent(Theorem[Mixture]):
         self, weights: MirrorConstruction, instance: Mixture, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:
         """The bound of the construction, which holds against the reference in float64."""
-        tasks = weights.check(instance.loglik, instance.weights, torch.float64)
+        tasks = unrounded(lambda: weights.check(instance.loglik, instance.weights, torch.float64))
         found = weights.error_bounds(tasks, states["logits"][..., 0].double(), dtype)
         return {"weights": Bound.split(found.total, found.approximation)}
 

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from constructions.gallery.pca import SOURCE, PCAConstruction, pca_construction
 from constructions.gallery.pca_bounds import pca_bound
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation
 from verify.engine.theorem import Bound, Family, Sizes, States, Theorem
 from verify.gallery.points import CLOUDS, normal
@@ -101,9 +102,9 @@ class PCA(Theorem[Cloud]):
     ) -> dict[str, Bound]:
         """That of the layers, and of the reference: the same iteration with shorter sums and no rest."""
         X, steps = instance.X, states["axes"].shape[1] - 1
-        tasks = weights.check(X, instance.start, torch.float64)
+        tasks = unrounded(lambda: weights.check(X, instance.start, torch.float64))
         found = weights.error_bounds(tasks, states["axes"], dtype)
-        reference = self.reference(instance, steps)["axes"].nan_to_num(1.0)
+        reference = unrounded(lambda: self.reference(instance, steps)["axes"].nan_to_num(1.0))
         d = X.shape[2]
         own = pca_bound(X, reference, torch.float64, (X.shape[1] + d, d, d), 0.0)
         return {"axes": Bound.split(found.total, found.approximation, own.total)}

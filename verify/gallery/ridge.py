@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from constructions.gallery.ridge import SOURCE, RidgeConstruction, ridge_construction
 from constructions.gallery.ridge_bounds import ridge_bound, solution_error
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import DenseState, Evaluation
 from verify.engine.theorem import Bound, Family, Sizes, States, Theorem
 from verify.gallery.points import CLOUDS, normal, uniform
@@ -114,10 +115,11 @@ class Ridge(Theorem[RidgeProblem]):
     ) -> dict[str, Bound]:
         """That of the layers; of the reference its residual, and the same recursion with its shorter sums."""
         steps, (X, y, penalty, _) = states["w"].shape[1] - 1, instance.parts
-        found = weights.error_bounds(weights.check(*instance.parts, torch.float64), dtype)
+        tasks = unrounded(lambda: weights.check(*instance.parts, torch.float64))
+        found = weights.error_bounds(tasks, dtype)
         own = ridge_bound(*instance.parts, steps, sum(X.shape[1:]) + 2, torch.float64)
         approximation, rounding = (x[:, 1 : steps + 1, None] for x in (found.approximation, found.rounding))
-        solved = self.reference(instance, 0)["w"][:, 0, 0].nan_to_num()
+        solved = unrounded(lambda: self.reference(instance, 0)["w"][:, 0, 0].nan_to_num())
         off = solution_error(X, y, penalty, solved)[:, None, None]
         return {
             "w": Bound(approximation, rounding + off),

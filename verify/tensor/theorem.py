@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.robust_tensor_power import tensor_power_iteration
+from constructions.language.rounding import unrounded
 from constructions.language.structured.evaluation import Evaluation
 from constructions.tensor_power import relu, softmax
 from constructions.tensor_power.iteration import PowerIteration
@@ -116,7 +117,7 @@ class TensorPower(Theorem[TensorProblem]):
         whole, exact = (
             weights.error_bounds(instance.T, instance.v, run, dtype, rounding) for rounding in (True, False)
         )
-        reference = self._path(instance, run.steps)
+        reference = unrounded(lambda: self._path(instance, run.steps))
         # Where the iteration is not defined nothing is compared: any vector serves.
         reference = torch.where(reference.isnan(), path[:, :1].double(), reference)
         own = reference_bound(instance.T, reference, self.normalised)
