@@ -9,7 +9,7 @@ INTERPRETER, ROUNDING, AGREEMENT = (
     TESTS + f"test_{name}.py" for name in ("interpreter", "rounding", "agreement")
 )
 FORMULAS, FAULTS = (TESTS + f"test_{name}.py" for name in ("formulas", "faults"))
-CONFORMANCE = "tests/verify/engine/test_conformance.py"
+SECOND_READINGS = "tests/verify/engine/test_second_readings.py"
 
 CERTIFIED_NETWORK: tuple[Mutant, ...] = (
     Mutant(
@@ -134,10 +134,10 @@ CERTIFIED_NETWORK: tuple[Mutant, ...] = (
     ),
     Mutant(
         "weights are not compared with the formulas",
-        "verify/engine/conformance.py",
+        "verify/engine/second_readings.py",
         "    found = faults(formulas(weights), weights.to_transformer(dtype))",
         "    found = []",
-        (CONFORMANCE,),
+        (SECOND_READINGS,),
         "a compile fault of 1e-9",
     ),
 )

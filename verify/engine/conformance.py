@@ -20,21 +20,16 @@ from torch import Tensor
 
 from constructions.language.counts import count
 from constructions.language.hypotheses import HypothesisError
-from verify.certify.network.faults import faults
 from verify.engine.measure import Measured, drawn, every_path, measure
+from verify.engine.requirement import PropertyError, require
+from verify.engine.second_readings import (
+    every_weight_is_what_the_formulas_say,
+    the_runtime_agrees_with_a_second_implementation,
+)
 from verify.engine.theorem import Theorem, formulas
 
 DTYPES = (torch.float64, torch.float32)
 TASKS, STEPS = 3, 2
-
-
-class PropertyError(AssertionError):
-    """A property that the theorem has not got, though it does not say so."""
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise PropertyError(what)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,17 +74,17 @@ def every_family_and_size_is_within_its_bounds(theorem: Theorem[Any], dtype: tor
     steps, claimed = 0, 0
     for _, at, found in every_path(theorem, TASKS, STEPS, dtype, torch.Generator().manual_seed(1)):
         if found is not None:
-            _require(not bool(found.broken().any()), f"{at}: bound / error is {found.margin():.3g}")
+            require(not bool(found.broken().any()), f"{at}: bound / error is {found.margin():.3g}")
             steps, claimed = steps + found.claimed().numel(), claimed + int(found.claimed().sum())
-    _require(steps > 0, "every family was refused")
-    _require(claimed >= steps / 2, f"{claimed} of {steps} bounds are finite")
+    require(steps > 0, "every family was refused")
+    require(claimed >= steps / 2, f"{claimed} of {steps} bounds are finite")
 
 
 def a_task_alone_is_within_the_bounds_of_the_batch(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     case = Case.of(theorem, dtype)
     for index in range(TASKS):
         alone = dataclasses.replace(case, instance=theorem.task(case.instance, index))
-        _require(not bool(alone.measured().broken().any()), f"task {index} alone leaves its bound")
+        require(not bool(alone.measured().broken().any()), f"task {index} alone leaves its bound")
 
 
 def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -99,7 +94,7 @@ def looped_and_unrolled_weights_are_within_the_bounds(theorem: Theorem[Any], dty
         transformer = case.weights.to_transformer(dtype, "cpu", looped)
         with torch.no_grad():
             off = case.outside(transformer(tokens, mask))
-        _require(not any(off.values()), f"items outside their bounds: {off}")
+        require(not any(off.values()), f"items outside their bounds: {off}")
 
 
 def the_structured_evaluation_is_within_the_bounds(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -113,9 +108,9 @@ def the_structured_evaluation_is_within_the_bounds(theorem: Theorem[Any], dtype:
                 found = measure(theorem, case.weights, instance, dtype, "cpu", steps, "structured")
             except HypothesisError:
                 continue
-            _require(not bool(found.broken().any()), f"{name}: bound / error is {found.margin():.3g}")
+            require(not bool(found.broken().any()), f"{name}: bound / error is {found.margin():.3g}")
             compared += sum(int(where.sum()) for where in found.compared.values())
-    _require(compared > 0, "every family was refused")
+    require(compared > 0, "every family was refused")
 
 
 def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
@@ -126,14 +121,14 @@ def padding_changes_nothing(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     behind = torch.cat([mask, torch.zeros_like(mask[:, :2])], 1)
     with torch.no_grad():
         off = case.outside(case.weights.to_transformer(dtype)(padded, behind)[:, : tokens.shape[1]])
-    _require(not any(off.values()), f"items outside their bounds: {off}")
+    require(not any(off.values()), f"items outside their bounds: {off}")
 
 
 def the_bounds_tell_a_missing_head(theorem: Theorem[Any], dtype: torch.dtype) -> None:
     """Each head in turn writes nothing: some family leaves its bounds, or is no number any more."""
     for layer, index in _heads(Case.of(theorem, dtype).weights):
         noticed = any(_without_head(Case.of(theorem, dtype, f), layer, index) for f in theorem.families)
-        _require(noticed, f"head {index + 1} of layer {layer + 1} is not needed by any family")
+        require(noticed, f"head {index + 1} of layer {layer + 1} is not needed by any family")
 
 
 def _heads(weights: Any) -> list[tuple[int, int]]:
@@ -168,13 +163,13 @@ def a_run_leaves_the_instance_as_it_was(theorem: Theorem[Any], dtype: torch.dtyp
     case = Case.of(theorem, dtype)
     before = copy.deepcopy(case.instance)
     case.measured()
-    _require(not _changed(case.instance, before), f"changed: {_changed(case.instance, before)}")
+    require(not _changed(case.instance, before), f"changed: {_changed(case.instance, before)}")
 
 
 def a_seed_decides_every_number(theorem: Theorem[Any]) -> None:
     for name in theorem.families:
         one, again = (Case.of(theorem, family=name).instance for _ in range(2))
-        _require(not _changed(one, again), f"{name} drew others of the same seed: {_changed(one, again)}")
+        require(not _changed(one, again), f"{name} drew others of the same seed: {_changed(one, again)}")
 
 
 def _changed(one: Any, other: Any) -> list[str]:
@@ -187,7 +182,7 @@ def weights_survive_copying(theorem: Theorem[Any]) -> None:
     case = Case.of(theorem)
     state = case.weights.to_transformer().state_dict()
     for name, value in copy.deepcopy(case.weights).to_transformer().state_dict().items():
-        _require(torch.equal(value, state[name]), f"{name} of a copy is another one")
+        require(torch.equal(value, state[name]), f"{name} of a copy is another one")
 
 
 def the_layer_table_names_every_block_that_is_read(theorem: Theorem[Any]) -> None:
@@ -196,8 +191,8 @@ def the_layer_table_names_every_block_that_is_read(theorem: Theorem[Any]) -> Non
     heads = [head for layer in formulas(weights).layers for head in layer.all_heads]
     read = {block.whole.name for head in heads for block in (head.read, *head.score.reads)}
     missing = sorted(name for name in read if name not in text)
-    _require(not missing, f"the table does not name {missing}")
-    _require(theorem.source.split(",")[0] in text, "the table does not name the source")
+    require(not missing, f"the table does not name {missing}")
+    require(theorem.source.split(",")[0] in text, "the table does not name the source")
 
 
 def counts_from_the_formulas_are_those_of_the_weights(theorem: Theorem[Any]) -> None:
@@ -205,40 +200,15 @@ def counts_from_the_formulas_are_those_of_the_weights(theorem: Theorem[Any]) -> 
     counted, measured = count(formulas(weights)), weights.resources()
     for name in ("layers", "heads", "head_dim", "width", "hidden", "parameters", "nonzeros"):
         ours, theirs = getattr(counted, name), getattr(measured, name)
-        _require(ours == theirs, f"{name}: {ours} by the formulas, {theirs} of the weights")
+        require(ours == theirs, f"{name}: {ours} by the formulas, {theirs} of the weights")
     in_table = f"{measured.layers:,}" in theorem.resource_table(weights)
-    _require(in_table, f"the resource table does not say {measured.layers} layers")
+    require(in_table, f"the resource table does not say {measured.layers} layers")
 
 
 def one_figure_a_layer(theorem: Theorem[Any]) -> None:
     weights = Case.of(theorem).weights
     drawn_layers, layers = len(weights.plot_weights()), len(formulas(weights).layers)
-    _require(drawn_layers == layers, f"{drawn_layers} figures of {layers} layers")
-
-
-def every_weight_is_what_the_formulas_say(theorem: Theorem[Any], dtype: torch.dtype) -> None:
-    """Each number of the dense weights beside a second reading of heads and MLP parts, exactly."""
-    weights = _coarsest(theorem)
-    found = faults(formulas(weights), weights.to_transformer(dtype))
-    _require(not found, f"{len(found)} weights; first: {'; '.join(found[:2])}")
-
-
-def the_runtime_agrees_with_a_second_implementation(theorem: Theorem[Any], dtype: torch.dtype) -> None:
-    """One task through one pass: each sub-layer within its rounding of an interpreter in balls."""
-    try:
-        from verify.certify.network.agreement import disagreements
-    except ImportError as missing:
-        raise SkipTest(f"{theorem.key}: {missing}") from missing
-    weights, sizes = _coarsest(theorem), theorem.sizes[0]
-    family = next(iter(theorem.families))
-    instance = drawn(theorem, family, sizes, 1, dtype, torch.Generator().manual_seed(0))
-    tokens, mask = theorem.embed(weights, instance, dtype)
-    found = disagreements(weights.to_transformer(dtype), tokens, None if bool(mask.all()) else mask)
-    _require(not found, f"{len(found)} sub-layers; first: {'; '.join(found[:2])}")
-
-
-def _coarsest(theorem: Theorem[Any]) -> Any:
-    return theorem.construct(theorem.sizes[0], 1, theorem.accuracies[0])
+    require(drawn_layers == layers, f"{drawn_layers} figures of {layers} layers")
 
 
 def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
@@ -264,7 +234,7 @@ def the_error_falls_at_the_order_claimed(theorem: Theorem[Any]) -> None:
         ends.append(torch.cat([bound.approximation[:, 0].flatten() for bound in found.bound.values()]))
     fallen = float((ends[1] / ends[0])[(ends[0] > 0) & (ends[1] > 0)].median())
     wanted = (accuracy.values[-1] / accuracy.values[0]) ** -accuracy.order
-    _require(wanted / 2 <= fallen <= wanted * 2, f"falls to {fallen:.3g}, claimed {wanted:.3g}")
+    require(wanted / 2 <= fallen <= wanted * 2, f"falls to {fallen:.3g}, claimed {wanted:.3g}")
 
 
 PROPERTIES: dict[str, Callable[..., None]] = {

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from constructions.language.assembly import Construction
-from verify.engine.conformance import (
-    PropertyError,
+from verify.engine.requirement import PropertyError
+from verify.engine.second_readings import (
     every_weight_is_what_the_formulas_say,
     the_runtime_agrees_with_a_second_implementation,
 )
@@ -37,11 +37,11 @@ import sys
 sys.modules["flint"] = None
 import torch
 from unittest import SkipTest
-from verify.engine import conformance
+from verify.engine import conformance, second_readings
 from verify.gallery.ridge import RIDGE
-conformance.{every_weight_is_what_the_formulas_say.__name__}(RIDGE, torch.float64)
+second_readings.{every_weight_is_what_the_formulas_say.__name__}(RIDGE, torch.float64)
 try:
-    conformance.{the_runtime_agrees_with_a_second_implementation.__name__}(RIDGE, torch.float64)
+    second_readings.{the_runtime_agrees_with_a_second_implementation.__name__}(RIDGE, torch.float64)
 except SkipTest as skipped:
     print(skipped)
 """
