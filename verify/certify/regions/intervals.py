@@ -1,9 +1,8 @@
 """Arrays of real intervals in float64, every rounding enclosed: ``lo <= x <= hi`` for what they stand for.
 
-A sum keeps an end that is exact (two-sum says so) and moves one that is not to the next float outward; so do
-products and quotients, whose rounding is to nearest, off by less than one float. exp and log are those of
-balls (verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is
-real, so 0 times it is 0. Needed of the machine: rounding to nearest, subnormal numbers kept
+The end of a sum, product or quotient is rounded to nearest, off by less than one float, and moved to the next
+float outward; where a term or a factor is 0 it is exact and stays. exp and log are those of balls (verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is
+real, so 0 times it is 0. Inside :func:`quietly` numpy does not warn of these. Needed of the machine: rounding to nearest, subnormal numbers kept
 (:func:`check_arithmetic`).
 """
 
@@ -42,6 +41,11 @@ def check_arithmetic() -> None:
         raise ArithmeticModeError("floats are flushed to 0 or not rounded to nearest: nothing is certified")
 
 
+def quietly() -> np.errstate:
+    """Infinite ends are meant: within it, or in a function that it decorates, numpy is silent about them."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
+
+
 @dataclass(frozen=True, eq=False)
 class Interval:
     """``[lo, hi]``, number by number, of arrays of one shape."""
@@ -74,8 +78,7 @@ class Interval:
     def middle(self) -> Array:
         """A float near the middle, finite; where no end is known, 0."""
         known = np.isfinite(self.lo) & np.isfinite(self.hi)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(known, np.where(known, self.lo / 2, 0.0) + np.where(known, self.hi / 2, 0.0), 0.0)
+        return np.where(known, np.where(known, self.lo / 2, 0.0) + np.where(known, self.hi / 2, 0.0), 0.0)
 
     def radius(self) -> Array:
         """At least the distance of both ends from :attr:`middle`."""
@@ -177,25 +180,19 @@ def length(x: Interval, axis: int = -1) -> Array:
 
 
 def _added(a: Array, b: Array, outward: float) -> Array:
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = a + b
-        part = total - a
-        lost = (a - (total - part)) + (b - part)  # exact: a + b = total + lost
-        inside = lost >= 0 if outward < 0 else lost <= 0
-        moved = np.where(inside, total, np.nextafter(total, outward))
+    total = a + b
+    moved = np.where((a == 0) | (b == 0), total, np.nextafter(total, outward))
     # Of opposite infinities nothing is known.
     return np.where(np.isnan(total), outward, moved)
 
 
 def _multiplied(a: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
     """The product as it is rounded, and where it is 0 exactly."""
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        return a * b, (a == 0) | (b == 0)
+    return a * b, (a == 0) | (b == 0)
 
 
 def _divided(a: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        quotient = a / b
+    quotient = a / b
     # Of two unbounded numbers the quotient can be anything of its sign; 0 is among the other ends.
     quotient = np.where(np.isinf(a) & np.isinf(b), np.copysign(math.inf, a) * np.sign(b), quotient)
     return quotient, (a == 0) | (np.isinf(b) & ~np.isinf(a))

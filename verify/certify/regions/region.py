@@ -12,7 +12,7 @@ import numpy as np
 from constructions.em.constructed import ConstructedEM
 from constructions.language.arguments import check_whole
 from verify.certify.regions.box import Box
-from verify.certify.regions.intervals import Array, check_arithmetic
+from verify.certify.regions.intervals import Array, check_arithmetic, quietly
 from verify.certify.regions.path import RegionPath, region_path
 
 
@@ -37,6 +37,7 @@ class RegionCertificate:
     boxes: int
 
 
+@quietly()
 def certify_region(
     em: ConstructedEM, box: Box, steps: int, target: float | None = None, budget: int = 1
 ) -> RegionCertificate:

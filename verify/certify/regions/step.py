@@ -101,8 +101,7 @@ class Step:
 def _best_scale(weight: Array, ratio: Array) -> Array:
     """(K,) c for which ``1 - c w/u`` is 0 on average; any number is allowed, this one is near the best."""
     weighted = (weight * np.minimum(ratio, 1e300)).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = weight.sum(1) / weighted
+    found = weight.sum(1) / weighted
     return np.where(np.isfinite(found), found, 1.0)
 
 
