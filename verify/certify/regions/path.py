@@ -14,7 +14,8 @@ a constructed step is EM from ``theta + e'``, ``e' = e + (d, 0)``, whose average
 
 which bounds the distance itself: EM contracts the part that it inherits, and no two enclosures of nearly equal
 things are subtracted. ``Z_{t+1} in EM(centre) + J (Z_t - centre) + J_x (x - centre)``, or the optimum over the
-boxes of scores, coordinate by coordinate where that is narrower. A number common to all d_l changes no
+boxes of scores, coordinate by coordinate where that is narrower. On boxes so large that J says nothing, the
+distance is that of two such optima, of EM's weights and of the construction's. A number common to all d_l changes no
 responsibility and is left out.
 """
 
@@ -76,6 +77,7 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
         chords = over.chord_errors(log_resp)
         new = concatenate([Interval.exact(np.zeros((K, 1))), chords], 1)
         apart = apart.mapped(by_state, box=new.ravel())
+        apart = apart.within((over.constructed(log_resp) - reachable).ravel())
         found = _rows(apart.hull(), K)
         means.append(length(found[:, 1:]))
         weights.append(_weight_distance(reachable[:, 0], found[:, 0]))

@@ -83,6 +83,13 @@ class Step:
         flat = [np.swapaxes(end, 1, 2).reshape(K * width, -1) for end in (found.lo, found.hi)]
         return Interval(*flat)
 
+    def constructed(self, log_resp: Hinges) -> Interval:
+        """(K, 1 + d) the states that the construction makes of these: the same weights, averages by exp f."""
+        u = log_resp.values_on(self.resp).exp()
+        columns = Interval(self.points.lo.T[None], self.points.hi.T[None])
+        means = average(Interval(u.lo[:, None], u.hi[:, None]), columns)
+        return concatenate([self.after[:, :1], means], 1)
+
     def chord_errors(self, log_resp: Hinges) -> Interval:
         """(K, d) the mean that weights ``u_i = exp f(w_ik)`` make, minus the one that w_ik make.
 
