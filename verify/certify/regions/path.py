@@ -80,7 +80,7 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
         apart = apart.within((over.constructed(log_resp) - reachable).ravel())
         found = _rows(apart.hull(), K)
         means.append(length(found[:, 1:]))
-        weights.append(_weight_distance(reachable[:, 0], found[:, 0]))
+        weights.append(_weight_distance(reachable[:, 0], found[:, 0], over.after[:, 0]))
     constructed = reachable + _rows(apart.hull(), K)
     influence = np.abs(exact.generators).sum(0)
     return RegionPath(np.stack(means), np.stack(weights), reachable, constructed, _of_box(influence, N * d, K, d))
@@ -105,10 +105,12 @@ def _logit_errors(state: Interval, log_pi: Hinges, square: Hinges) -> Interval:
     return errors - Interval.exact(np.full(len(errors.lo), errors.middle.mean()))
 
 
-def _weight_distance(log_weight: Interval, moved: Interval) -> Array:
-    """``|pi (e^l - 1)| <= pi |l| e^|l|``, l the change of log pi."""
+def _weight_distance(exact: Interval, moved: Interval, either: Interval) -> Array:
+    """``|pi (e^l - 1)| <= pi |l| e^|l|``, l the change of log pi; or the length of what holds both weights."""
     size = Interval.exact(moved.size)
-    return (Interval.exact(np.minimum(log_weight.exp().hi, 1.0)) * (size * size.exp())).hi
+    weights, both = exact.exp(), either.exp()
+    near = (Interval.exact(np.minimum(weights.hi, 1.0)) * (size * size.exp())).hi
+    return np.minimum(near, np.minimum((Interval.exact(both.hi) - Interval.exact(both.lo)).hi, 1.0))
 
 
 def _of_box(influence: Array, shared: int, K: int, d: int) -> Array:
