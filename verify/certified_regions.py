@@ -41,7 +41,10 @@ def main(
     out: Out = None,
 ) -> int:
     """See the module's docstring."""
-    sizes, counts = sorted(whole_numbers("dims", dims) or []), sorted(whole_numbers("components", components) or [])
+    sizes, counts = (
+        sorted(whole_numbers("dims", dims) or []),
+        sorted(whole_numbers("components", components) or []),
+    )
     found = _radii(radii)
     for name, value in (("samples", samples), ("steps", steps), ("pieces", pieces), ("tasks", tasks)):
         at_least_one(name, value)
@@ -74,7 +77,9 @@ def _radii(text: str) -> list[float]:
         ) from None
     for value in values:
         if not 0 < value <= MOST_RADIUS:
-            raise BadInputError(f"--radii {as_typed(values)}: {value:g} must lie above 0, up to {MOST_RADIUS:g}")
+            raise BadInputError(
+                f"--radii {as_typed(values)}: {value:g} must lie above 0, up to {MOST_RADIUS:g}"
+            )
     return sorted(set(values))
 
 

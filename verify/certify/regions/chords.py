@@ -158,6 +158,8 @@ def _hinges(f: PiecewiseLinear) -> Hinges:
             for i in range(1, len(knots))
         ]
         floor, ceiling = [float(v.lower()) for v in values], [float(v.upper()) for v in values]
-    outward = (np.nextafter(np.array([r[i] for r in ranges]), far) for i, far in ((0, -math.inf), (1, math.inf)))
+    outward = (
+        np.nextafter(np.array([r[i] for r in ranges]), far) for i, far in ((0, -math.inf), (1, math.inf))
+    )
     ends = np.nextafter(np.array(floor), -math.inf), np.nextafter(np.array(ceiling), math.inf)
     return Hinges(f.curve.name, knots, slopes, values, *outward, *ends)

@@ -31,7 +31,9 @@ def certified_regions(asked: Asked, out: Path) -> int:
     """
     K, width = max(asked.components), 1 + max(asked.dims)
     check_fits("samples", asked.samples, 16 * 8 * (K * width) ** 2)
-    settings = {name: list(value) if isinstance(value, list) else value for name, value in vars(asked).items()}
+    settings = {
+        name: list(value) if isinstance(value, list) else value for name, value in vars(asked).items()
+    }
     report = Report(out, COMMAND, NAMES, settings, Path(__file__).parents[1] / "regions_report.html")
     console = Console()
     with progress(len(asked.dims) * len(asked.components)) as start:

@@ -21,13 +21,7 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
             curve(axes, radii, (row.largest for row in line), "o-", color, f"K = {count}: largest B")
             unknown = [row for row in line if row.verdict != "certified"]
             curve(
-                axes,
-                [row.radius for row in unknown],
-                (row.largest for row in unknown),
-                "kx",
-                0,
-                f"above {factor:g} point bounds: unknown" if color == 0 else "",
-                9,
+                axes, [row.radius for row in unknown], (row.largest for row in unknown), "x", color, size=12
             )
         axes.set_xscale("log")
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")

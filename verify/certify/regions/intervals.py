@@ -34,7 +34,7 @@ def check_arithmetic() -> None:
         ArithmeticModeError: another mode is set, as torch.set_flush_denormal(True) does.
     """
     tiny, one = np.array([2.0**-1022]), np.array([1.0])
-    kept = float((tiny * 0.5)[0]) == 2.0**-1023
+    kept = int((tiny * 0.5).view(np.int64)[0]) == 1 << 51  # by its bits: a comparison may flush as well
     nearest = float((one + 2.0**-54)[0]) == 1.0 and float((-one - 2.0**-54)[0]) == -1.0
     nearest = nearest and float((one + 1.5 * 2.0**-53)[0]) == 1.0 + 2.0**-52
     if not (kept and nearest):

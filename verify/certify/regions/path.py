@@ -64,7 +64,9 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
     for step in range(steps):
         if step:
             errors = _logit_errors(reachable + _rows(apart.hull(), K), log_pi, square)
-            apart = apart.plus_box(concatenate([errors[:, None], Interval.exact(np.zeros((K, d)))], 1).ravel())
+            apart = apart.plus_box(
+                concatenate([errors[:, None], Interval.exact(np.zeros((K, d)))], 1).ravel()
+            )
         drift = _rows(apart.hull(), K)
         between = reachable + drift.hull(Interval.exact(np.zeros(drift.shape)))
         over = Step.over(box.points, between)
@@ -83,7 +85,9 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
         weights.append(_weight_distance(reachable[:, 0], found[:, 0], over.after[:, 0]))
     constructed = reachable + _rows(apart.hull(), K)
     influence = np.abs(exact.generators).sum(0)
-    return RegionPath(np.stack(means), np.stack(weights), reachable, constructed, _of_box(influence, N * d, K, d))
+    return RegionPath(
+        np.stack(means), np.stack(weights), reachable, constructed, _of_box(influence, N * d, K, d)
+    )
 
 
 def _start(start: Interval, shared: int) -> Zonotope:

@@ -128,5 +128,3 @@ def _score_differences(points: Interval, state: Interval, k: int) -> Interval:
     apart = rest[:, 1:] - own[None, 1:]
     inner = ((points[:, None] - centre[None]) * apart[None]).sum(-1)
     return inner + (rest[:, 0] - own[None, 0])[None]
-
-

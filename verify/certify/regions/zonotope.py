@@ -40,7 +40,9 @@ class Zonotope:
         """The sums with the numbers of a box (n,), whose coordinates get a symbol each where they move."""
         return _of(Interval.exact(self.centre) + box, Interval.exact(self.generators))
 
-    def mapped(self, matrix: Interval, moved: Interval | None = None, box: Interval | None = None) -> Zonotope:
+    def mapped(
+        self, matrix: Interval, moved: Interval | None = None, box: Interval | None = None
+    ) -> Zonotope:
         """``M z + sum_j xi_j moved_j + b`` for one M of ``matrix``, b of ``box``, z of this set.
 
         Args:

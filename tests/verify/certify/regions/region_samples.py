@@ -91,7 +91,10 @@ def _ball_distances(em, X, weights, means, steps):
             new.append(
                 (
                     [sum(row[k] for row in w) / N for k in range(K)],
-                    [[sum(u[i][k] * X[i][j] for i in range(N)) / mass[k] for j in range(d)] for k in range(K)],
+                    [
+                        [sum(u[i][k] * X[i][j] for i in range(N)) / mass[k] for j in range(d)]
+                        for k in range(K)
+                    ],
                 )
             )
         exact, made = new
