@@ -18,7 +18,7 @@ class Box:
     """All tasks with points, weights and means in these intervals; each number moves by itself.
 
     Attributes:
-        points: (N, d). weights: (K,), above 0. means: (K, d).
+        points: (N, d). weights: (K,), above 0, of any sum. means: (K, d).
     """
 
     points: Interval
@@ -69,13 +69,15 @@ class Box:
     @property
     def shape(self) -> tuple[int, int, int]:
         """N, d, K."""
-        return *self.points.shape, len(self.weights.lo)
+        (N, d), K = self.points.shape, len(self.weights.lo)
+        return N, d, K
 
     def check(self, em: ConstructedEM) -> EMConstruction:
         """The construction, if the box lies within its hypotheses.
 
         Raises:
-            TypeError: not a construction of unit covariances. ValueError: d, K or a coordinate too large.
+            TypeError: not a construction of unit covariances. ValueError: d, K or a coordinate too large, a
+                weight that may be at the floor.
         """
         if not isinstance(em, EMConstruction):
             raise TypeError(f"em is a {type(em).__name__}; a construction of unit covariances is needed")
@@ -83,6 +85,10 @@ class Box:
         for name, value, most in (("d", d, em.max_dim), ("K", K, em.max_components)):
             if value > most:
                 raise ValueError(f"{name} is {value}; {em.construction.name} takes at most {most}")
+        total = Interval.exact(self.weights.hi).sum(0).hi
+        if not (self.weights.lo > (Interval.exact(em.floor) * Interval.exact(total)).hi).all():
+            least = float(self.weights.lo.min() / total)
+            raise ValueError(f"a share of weights reaches {least:g}; above the floor {em.floor:g} is needed")
         reach = max(float(self.points.size.max()), float(self.means.size.max()))
         if reach > em.radius:
             raise ValueError(f"a coordinate reaches {reach:g}; the construction's radius is {em.radius:g}")

@@ -2,14 +2,14 @@
 
     f(x) = offset + sum_m c_m relu(s_m (x - t_m))
 
-is linear between its knots, with slopes and values that are sums of floats: exact numbers, here in balls. On a
-piece ``[a, b]`` with slope s the distance from the curve is convex or concave:
+is linear between its knots, with slopes and values that are sums of floats: exact numbers, here in balls. On
+a piece ``[a, b]`` with slope s the distance from the curve is convex or concave:
 
     log:     f(x) - log x    is convex, so at most its ends, at least its value at 1/s
     square:  f(x) - x^2      is concave, so at least its ends, at most its value at s/2
 
-which is what lemma 1 of theorem_1_em.md says of chords whose ends lie on the curve; here the ends are where the
-rounded weights put them.
+which is what lemma 1 of theorem_1_em.md says of chords whose ends lie on the curve; here the ends are where
+the rounded weights put them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Hinges:
     """The function between its knots; ``curve`` is "log" or "square".
 
     Attributes:
-        knots: where the slope changes, increasing. slopes: balls, of the pieces left of each knot and right of
-            the last. values: balls, at the knots.
+        knots: where the slope changes, increasing. slopes: balls, of the pieces left of each knot and of
+            that right of the last. values: balls, at the knots.
         low, high: (pieces,) floats, range of ``f - curve`` on each piece between two knots.
         floor, ceiling: (knots,) floats around the values.
     """
@@ -158,8 +158,13 @@ def _hinges(f: PiecewiseLinear) -> Hinges:
             for i in range(1, len(knots))
         ]
         floor, ceiling = [float(v.lower()) for v in values], [float(v.upper()) for v in values]
-    outward = (
-        np.nextafter(np.array([r[i] for r in ranges]), far) for i, far in ((0, -math.inf), (1, math.inf))
-    )
-    ends = np.nextafter(np.array(floor), -math.inf), np.nextafter(np.array(ceiling), math.inf)
-    return Hinges(f.curve.name, knots, slopes, values, *outward, *ends)
+    low, high = ([r[i] for r in ranges] for i in (0, 1))
+    return Hinges(f.curve.name, knots, slopes, values, _down(low), _up(high), _down(floor), _up(ceiling))
+
+
+def _down(values: list[float]) -> Array:
+    return np.nextafter(np.array(values, dtype=np.float64), -math.inf)
+
+
+def _up(values: list[float]) -> Array:
+    return np.nextafter(np.array(values, dtype=np.float64), math.inf)

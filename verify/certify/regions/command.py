@@ -44,8 +44,8 @@ def certified_regions(asked: Asked, out: Path) -> int:
     print_table(console, title, HEADER, cells)
     certified = sum(row.certified for row in rows)
     console.print(
-        f"{certified} of {sum(row.tasks for row in rows)} boxes certified: B at most {asked.factor:g} times the "
-        "point bound",
+        f"{certified} of {sum(row.tasks for row in rows)} boxes certified: B at most {asked.factor:g} times "
+        "the point bound",
         markup=False,
     )
     results: dict[str, Any] = {

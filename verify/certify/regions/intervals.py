@@ -1,9 +1,10 @@
 """Arrays of real intervals in float64, every rounding enclosed: ``lo <= x <= hi`` for what they stand for.
 
 The end of a sum, product or quotient is rounded to nearest, off by less than one float, and moved to the next
-float outward; where a term or a factor is 0 it is exact and stays. exp and log are those of balls (verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is
-real, so 0 times it is 0. Inside :func:`quietly` numpy does not warn of these. Needed of the machine: rounding to nearest, subnormal numbers kept
-(:func:`check_arithmetic`).
+float outward; where a term or a factor is 0 it is exact and stays. exp and log are those of balls
+(verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is real, so 0
+times it is 0; inside :func:`quietly` numpy does not warn of that. Needed of the machine: rounding to nearest,
+subnormal numbers kept (:func:`check_arithmetic`).
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ class Interval:
 
     @property
     def middle(self) -> Array:
-        """A float near the middle, finite; where no end is known, 0."""
+        """A float near the middle, between both ends; where one of them is not known, 0."""
         known = np.isfinite(self.lo) & np.isfinite(self.hi)
-        return np.where(known, np.where(known, self.lo / 2, 0.0) + np.where(known, self.hi / 2, 0.0), 0.0)
+        lo, hi = np.where(known, self.lo, 0.0), np.where(known, self.hi, 0.0)
+        return np.clip(lo / 2 + hi / 2, lo, hi)  # halves of subnormal numbers are rounded
 
     def radius(self) -> Array:
         """At least the distance of both ends from :attr:`middle`."""

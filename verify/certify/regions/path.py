@@ -12,11 +12,11 @@ a constructed step is EM from ``theta + e'``, ``e' = e + (d, 0)``, whose average
     e_{t+1} = EM(theta_t + e'_t) - EM(theta_t) + b_t,       b_t = Step.chord_errors
     EM(theta + e') - EM(theta) in J e',                     J over all states between (mean value theorem)
 
-which bounds the distance itself: EM contracts the part that it inherits, and no two enclosures of nearly equal
-things are subtracted. ``Z_{t+1} in EM(centre) + J (Z_t - centre) + J_x (x - centre)``, or the optimum over the
-boxes of scores, coordinate by coordinate where that is narrower. On boxes so large that J says nothing, the
-distance is that of two such optima, of EM's weights and of the construction's. A number common to all d_l changes no
-responsibility and is left out.
+which bounds the distance itself: EM contracts the part that it inherits, and no two enclosures of nearly
+equal things are subtracted. ``Z_{t+1} in EM(centre) + J (Z_t - centre) + J_x (x - centre)``, or the optimum
+over the boxes of scores, coordinate by coordinate where that is narrower. On boxes so large that J says
+nothing, the distance is that of two such optima, of EM's weights and of the construction's. A number common to
+all d_l changes no responsibility and is left out.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
     """Bounds for every task of ``box``, which is within the hypotheses, after each of ``steps`` steps."""
     N, d, K = box.shape
     log_resp, log_pi, square = (Hinges.of(f) for f in (em.log_resp, em.log_pi, em.square))
-    middle, radius = Interval.exact(box.points.middle), box.points.radius()
+    centres, radius = Interval.exact(box.points.middle), box.points.radius()
     start = concatenate([box.weights.log()[:, None], box.means], 1)
     exact = _start(start, N * d)
     reachable = start
@@ -68,11 +68,13 @@ def region_path(em: EMConstruction, box: Box, steps: int) -> RegionPath:
                 concatenate([errors[:, None], Interval.exact(np.zeros((K, d)))], 1).ravel()
             )
         drift = _rows(apart.hull(), K)
-        between = reachable + drift.hull(Interval.exact(np.zeros(drift.shape)))
+        middle = Interval.exact(exact.centre.reshape(K, 1 + d))
+        # All on the segments from the middle to an exact state, and from there to the construction's.
+        between = (reachable + drift.hull(Interval.exact(np.zeros(drift.shape)))).hull(middle)
         over = Step.over(box.points, between)
         by_state = over.by_state()
         by_points = over.by_points() * Interval.exact(radius.ravel()[None])
-        centre = Step.over(middle, Interval.exact(exact.centre.reshape(K, 1 + d))).after
+        centre = Step.over(centres, middle).after
         shifts = Zonotope(np.zeros(K * (1 + d)), exact.generators)
         exact = shifts.mapped(by_state, by_points, centre.ravel()).within(over.after.ravel())
         reachable = _rows(exact.hull(), K).intersect(over.after)
@@ -110,7 +112,7 @@ def _logit_errors(state: Interval, log_pi: Hinges, square: Hinges) -> Interval:
 
 
 def _weight_distance(exact: Interval, moved: Interval, either: Interval) -> Array:
-    """``|pi (e^l - 1)| <= pi |l| e^|l|``, l the change of log pi; or the length of what holds both weights."""
+    """``|pi (e^l - 1)| <= pi |l| e^|l|``, l the change of log pi; or the length of what holds both."""
     size = Interval.exact(moved.size)
     weights, both = exact.exp(), either.exp()
     near = (Interval.exact(np.minimum(weights.hi, 1.0)) * (size * size.exp())).hi

@@ -20,7 +20,7 @@ from verify.certify.regions.intervals import Array
 from verify.certify.regions.region import certify_region
 
 SPREAD, LARGEST = 2.0, 11.0
-"""Of the centres of random tasks, in standard deviations; coordinates of points, whose boxes stay within 12."""
+"""Of the centres of random tasks, in standard deviations; coordinates of points: boxes stay within 12."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Task:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, samples: int, dim: int, components: int) -> Task:
-        """Clusters of standard deviation 1 about random centres; the start: points of them, weights from 0.05 up."""
+        """Clusters of standard deviation 1 about random centres; a start at points, weights from 0.05 up."""
         centres = SPREAD * rng.standard_normal((components, dim))
         points = centres[np.arange(samples) % components] + rng.standard_normal((samples, dim))
         points = points.clip(-LARGEST, LARGEST)
@@ -101,7 +101,7 @@ class Asked:
 
 
 def point_bound(em: EMConstruction, task: Task, steps: int) -> float:
-    """The largest bound of Theorem 1 on a mean or weight after L steps at the task itself, without rounding."""
+    """The largest bound of Theorem 1 on a mean or weight after L steps at the task, without rounding."""
     X, weights, means = (torch.as_tensor(v) for v in (task.points, task.weights, task.means))
     run = em.run(X, weights, means, evaluation="structured")
     N, d = X.shape

@@ -21,9 +21,11 @@ class RegionCertificate:
     """What is known of every task of a box.
 
     Attributes:
-        verdict: "certified": after the last step no mean (Euclidean) and no weight of the construction, in real
-            arithmetic, is farther than ``bound`` from EM's; "unknown": that was not shown within the budget.
-        bound: B, the largest of the last row of ``mean`` and ``weight``; infinite where nothing is known.
+        verdict: "certified": after the last step no mean (Euclidean) and no weight of the construction, in
+            real arithmetic, is farther from EM's than ``bound``, which is at most ``target``; "unknown": that
+            was not shown within the budget.
+        bound: B, the largest of the last row of ``mean`` and ``weight``; infinite where nothing is known. It
+            holds whatever the verdict.
         target: the B that was asked for; None where the least one was.
         mean, weight: (L, K) bounds after each step.
         boxes: how many boxes were evaluated.

@@ -1,7 +1,7 @@
 """One step of EM over a box of data and states: responsibilities, new state, derivatives, and the chords.
 
 Arrays over components and points are (K, N). A state is (K, 1 + d): a row ``(log pi_k, mu_k)`` a component.
-With ``p_ik = w_ik / W_k``, ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)`` and mu^+ the new means,
+With ``p_ik = w_ik / W_k``, ``phi_ij = (1, x_i - mu_j)``, ``psi_ik = (1, x_i - mu_k^+)``, mu^+ the new means,
 
     d(new state)_k / d(state)_j = sum_i p_ik (delta_kj - w_ij) psi_ik phi_ij^T
     d(new state)_k / d x_i      = p_ik (psi_ik g_ik^T + (0, I)),      g_ik = sum_l w_il (mu_k - mu_l)
@@ -11,7 +11,6 @@ The first is J of theorem_1_em.md, lemma 7; the second follows from ``dw_ik = w_
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +94,7 @@ class Step:
 
             sum_i u_i x_i / sum_i u_i - mu_k = sum_i (u_i / sum_j u_j) (1 - c w_ik / u_i) (x_i - mu_k)
 
-        for every c, since ``sum_i w_ik (x_i - mu_k) = 0``. ``w / u = exp(log w - f(w))`` is the chord's error.
+        for every c, since ``sum_i w_ik (x_i - mu_k) = 0``. ``w / u = exp(log w - f(w))``: the chord's.
         """
         ratio = (-log_resp.errors_on(self.resp)).exp()
         weight = shares(log_resp.values_on(self.resp).exp(), 1)

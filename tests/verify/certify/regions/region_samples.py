@@ -19,7 +19,7 @@ def drawn(rng, N, d, K, spread=2.0):
 
 
 def members(rng, box, count):
-    """(count, ...) points, weights and means in the box: at random, at vertices, at vertices of one sign a point."""
+    """(count, ...) points, weights and means in the box: at random, at vertices, moved as one."""
     found = []
     for part in (box.points, box.weights, box.means):
         shape = (count, *part.shape)

@@ -23,7 +23,7 @@ def state_of(box):
 
 
 @pytest.mark.parametrize(("d", "K"), [(1, 1), (1, 3), (2, 2), (3, 3)])
-def test_derivatives_at_a_point_are_those_of_autograd(d, K):  # noqa: N803
+def test_derivatives_at_a_point_are_those_of_autograd(d, K):
     rng = np.random.default_rng(d * 10 + K)
     X, weights, means = drawn(rng, 7, d, K)
     box = Box.around(X, weights, means)
