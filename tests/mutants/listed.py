@@ -6,6 +6,7 @@ from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
 from .in_em_bounds import EM_BOUNDS
 from .in_em_paths import EM_PATHS
+from .in_regions import REGIONS
 from .in_spectral import SPECTRAL
 from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
@@ -24,5 +25,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *TRAINING,
     *COMPARISON,
     *VERIFY,
+    *REGIONS,
     *EM_BOUNDS,
 )

@@ -2,9 +2,9 @@
 
 The end of a sum, product or quotient is rounded to nearest, off by less than one float, and moved to the next
 float outward; where a term or a factor is 0 it is exact and stays. exp and log are those of balls
-(verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is real, so 0
-times it is 0; inside :func:`quietly` numpy does not warn of that. Needed of the machine: rounding to nearest,
-subnormal numbers kept (:func:`check_arithmetic`).
+(verify.balls.flint), number by number. An infinite end means "no bound known": the number itself is real, so
+0 times it is 0; inside :func:`quietly` numpy does not warn of that. Needed of the machine: rounding to
+nearest, subnormal numbers kept (:func:`check_arithmetic`).
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ a constructed step is EM from ``theta + e'``, ``e' = e + (d, 0)``, whose average
 which bounds the distance itself: EM contracts the part that it inherits, and no two enclosures of nearly
 equal things are subtracted. ``Z_{t+1} in EM(centre) + J (Z_t - centre) + J_x (x - centre)``, or the optimum
 over the boxes of scores, coordinate by coordinate where that is narrower. On boxes so large that J says
-nothing, the distance is that of two such optima, of EM's weights and of the construction's. A number common to
-all d_l changes no responsibility and is left out.
+nothing, the distance is that of two such optima, of EM's weights and of the construction's. A number common
+to all d_l changes no responsibility and is left out.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ way about.
 *An average.* For values ``v_1 <= .. <= v_n`` and ``u_i in [low_i, high_i]``, positive, the largest of
 ``m(u) = sum_i u_i v_i / sum_i u_i`` is reached at a threshold: for some t, ``u_i = low_i`` for i < t and
 ``high_i`` for i >= t. Proof: m is continuous on a compact box; let it be largest at u, with ``m = m(u)``.
-Raising the u_i of every ``v_i > m`` and lowering that of every ``v_i <= m`` to the end of its interval makes no
-term of ``sum_i u_i (v_i - m) = 0`` smaller, so the vertex that is reached has ``sum_i u_i (v_i - m) >= 0``, that
-is, an average of at least m; and in the order of the values it is a threshold. Hence n + 1 candidates, by two
-running sums. The least is minus the largest of the negated values. Where the values are intervals, m grows with
-each v_i: upper ends for the largest, lower ends for the least.
+Raising the u_i of every ``v_i > m`` and lowering that of every ``v_i <= m`` to the end of its interval makes
+no term of ``sum_i u_i (v_i - m) = 0`` smaller, so at the vertex that is reached the sum is at least 0, that
+is, the average at least m; and in the order of the values it is a threshold. Hence n + 1 candidates, by two
+running sums. The least is minus the largest of the negated values. Where the values are intervals, m grows with each
+v_i: upper ends for the largest, lower ends for the least.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Zonotope:
         return _of(centre if box is None else centre + box, generators)
 
     def within(self, box: Interval) -> Zonotope:
-        """The same set, or one around its part in ``box``: a row with a hull wider than the box takes that."""
+        """The same set, or one around its part in ``box``: a row that is wider than the box takes it."""
         hull = self.hull()
         wider = (hull.hi - hull.lo) > (box.hi - box.lo)
         if not wider.any():

@@ -59,7 +59,7 @@ def test_hypotheses_of_the_construction_are_checked():
         box.check(em_construction(1, 2, 1, 8))
     with pytest.raises(ValueError, match="K is 2"):
         box.check(em_construction(2, 1, 1, 8))
-    with pytest.raises(ValueError, match="above the floor 0.5 is needed"):
+    with pytest.raises(ValueError, match=r"above the floor 0\.5 is needed"):
         box.check(em_construction(2, 2, 1, 8, floor=0.5))
     with pytest.raises(ValueError, match="radius is 1"):
         box.check(em_construction(2, 2, 1, 8, radius=1.0))

@@ -60,6 +60,15 @@ def test_weights_that_may_be_0():
     assert (share.hi == 1).all()
 
 
+def test_a_weight_of_small_scores_is_not_cut():
+    """A score in [-90, 0] beside one of -36, as in certified_regions.md: the weight can be 1."""
+    u = Interval(np.array([-90.0, -36.0]), np.array([0.0, -36.0])).exp()
+    share = shares(u, 0)
+    assert share.hi[1] >= 1 / (1 + np.exp(-54.0))
+    assert share.lo[1] <= np.exp(-36.0)
+    assert np.allclose(share.lo[1], np.exp(-36.0) / (1 + np.exp(-36.0)), rtol=1e-12)
+
+
 def test_others_leave_out_one():
     found = others(Interval.exact([[1.0, 2.0, 4.0]]), 1)
     assert np.allclose(found.lo, [[6.0, 5.0, 3.0]])
