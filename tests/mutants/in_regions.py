@@ -12,7 +12,9 @@ REGIONS: tuple[Mutant, ...] = (
         FOLDER + "intervals.py",
         "moved = np.where((a == 0) | (b == 0), total, np.nextafter(total, outward))",
         "moved = total",
-        ("tests/verify/certify/regions/test_intervals.py::test_operations_hold_the_exact_results_at_all_ends",),
+        (
+            "tests/verify/certify/regions/test_intervals.py::test_operations_hold_the_exact_results_at_all_ends",
+        ),
         "every rounding is enclosed",
     ),
     Mutant(

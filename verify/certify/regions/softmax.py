@@ -10,8 +10,8 @@ way about.
 Raising the u_i of every ``v_i > m`` and lowering that of every ``v_i <= m`` to the end of its interval makes
 no term of ``sum_i u_i (v_i - m) = 0`` smaller, so at the vertex that is reached the sum is at least 0, that
 is, the average at least m; and in the order of the values it is a threshold. Hence n + 1 candidates, by two
-running sums. The least is minus the largest of the negated values. Where the values are intervals, m grows with each
-v_i: upper ends for the largest, lower ends for the least.
+running sums. The least is minus the largest of the negated values. Where values are intervals, m grows with
+each v_i: upper ends for the largest, lower ends for the least.
 """
 
 from __future__ import annotations
