@@ -32,7 +32,7 @@ def main(
     samples: Annotated[int, typer.Option(parser=whole, help="points")] = 20,
     steps: Annotated[int, typer.Option(parser=whole, help="EM steps")] = 3,
     pieces: Annotated[int, typer.Option(parser=whole, help="linear pieces a function")] = 512,
-    tasks: Annotated[int, typer.Option(parser=whole, help="random tasks of each size")] = 3,
+    tasks: Annotated[int, typer.Option(parser=whole, help="random tasks of each size")] = 2,
     factor: Annotated[
         float, typer.Option(parser=real, help="certified: the bound is at most so many point bounds")
     ] = 10.0,
