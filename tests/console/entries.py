@@ -7,6 +7,7 @@ ENTRIES = {
     "verify.em_construction": "",
     "verify.spectral_construction": "",
     "verify.resources": "",
+    "verify.certified_regions": "",
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",

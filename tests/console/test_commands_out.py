@@ -20,6 +20,7 @@ COMMANDS = {
     "verify.tensor_power": (),
     "verify.softmax_tensor_power": (),
     "verify.resources": (),
+    "verify.certified_regions": (),
 }
 
 

@@ -8,6 +8,7 @@ from .in_covariances import COVARIANCES
 from .in_em_bounds import EM_BOUNDS
 from .in_em_paths import EM_PATHS
 from .in_references import REFERENCES
+from .in_regions import REGIONS
 from .in_spectral import SPECTRAL
 from .in_structured import STRUCTURED
 from .in_tensor_power import TENSOR_POWER
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *TRAINING,
     *COMPARISON,
     *VERIFY,
+    *REGIONS,
     *EM_BOUNDS,
     *REFERENCES,
     *CERTIFIED_NETWORK,

@@ -1,0 +1,1 @@
+"""Boxes of data and starts on which the construction is certified to be near EM."""
