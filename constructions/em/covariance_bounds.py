@@ -325,7 +325,9 @@ class _Step:
             + data.samples * self.underflow
         )
         misplaced = lifted * rho.clamp_max(MOST_MOVED).exp() / exact.mass
-        share = torch.where(misplaced.isfinite() & (above(rho) <= MOST_MOVED), misplaced / (1 + misplaced), 1.0)
+        share = torch.where(
+            misplaced.isfinite() & (above(rho) <= MOST_MOVED), misplaced / (1 + misplaced), 1.0
+        )
         moved = torch.tanh(rho / 4) + share
         X, D = largest_norm(data), box_diagonal(data)
         mean = D * moved + 2 * self.pooling * X + 2 * self.centre + self._lost(X) + self._replaced()

@@ -32,7 +32,15 @@ import torch
 from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import above, approximately, below, gamma, number, or_infinity, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    or_infinity,
+    unit_roundoff,
+)
 
 U64 = unit_roundoff(torch.float64)
 
@@ -98,7 +106,9 @@ class Assigned:
         nearest = ((slots == best) & data.real[:, None]).to(torch.float64)
         sizes = nearest.sum(-1)
         means = nearest @ data.X / sizes.clamp_min(1)[..., None]
-        return cls(nearest, scores.gather(1, best) - scores, centres.abs() @ data.X.abs().mT + half, means, sizes)
+        return cls(
+            nearest, scores.gather(1, best) - scores, centres.abs() @ data.X.abs().mT + half, means, sizes
+        )
 
 
 def lloyd_bound(

@@ -101,7 +101,9 @@ def mirror_bound(
     for t in range(logits.shape[1] - 1):
         step = _Step.at(loglik, real, present, logits[:, t], functions)
         rounded, own, copies = step.rounding(loglik, logits[:, t], copies, functions, dtype)
-        alive = alive & ((below(step.pi) > above(functions.floor * step.guard.exp()[:, None])) | ~present).all(1)
+        alive = alive & (
+            (below(step.pi) > above(functions.floor * step.guard.exp()[:, None])) | ~present
+        ).all(1)
         g = step.g.masked_fill(~present, 0.0).amax(1)
         local = step.chords(functions)
         exact = above(exact + 2 * eta * g * torch.expm1(exact) + local)

@@ -31,7 +31,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import above, approximately, below, gamma, number, unit_roundoff, unrounded
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    unit_roundoff,
+    unrounded,
+)
 
 U64 = unit_roundoff(torch.float64)
 

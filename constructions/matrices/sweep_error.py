@@ -141,7 +141,7 @@ def sweep_error(
         nothing = torch.full_like(A, math.inf)
         return SweepError(nothing, math.inf, nothing[0])
     u = 0.0 if dtype is None else unit_roundoff(dtype)
-    each = log.approximation_error + (0.0 if dtype is None else log.rounding_error(dtype))
+    each = log.approximation_error + (0.0 if dtype is None else float(log.rounding_error(dtype)))
     shifts = found.log_shifts
     sizes = float((found.pivots.log().abs() + shifts).sum()) + n * each
     summed = gamma(size + 4, u) * sizes if u else 0.0

@@ -29,7 +29,15 @@ from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import above, approximately, below, gamma, number, remembered, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    below,
+    gamma,
+    number,
+    remembered,
+    unit_roundoff,
+)
 
 OFFSET_ROUNDS = 60
 """How often :func:`required_offset` raises an offset before it gives up."""

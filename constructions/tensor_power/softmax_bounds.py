@@ -20,7 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import above, approximately, gamma, number, or_infinity, rounded_to, unit_roundoff
+from constructions.language.rounding import (
+    above,
+    approximately,
+    gamma,
+    number,
+    or_infinity,
+    rounded_to,
+    unit_roundoff,
+)
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
 
 EXP_ULPS = {torch.float64: 2, torch.float32: 20}
@@ -94,7 +102,9 @@ def step_bound(
     return SoftmaxError(
         or_infinity(approximation),
         or_infinity(_leakage(T, a, tokens(v, dims), heads)),
-        or_infinity(_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)),
+        or_infinity(
+            _rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)
+        ),
     )
 
 

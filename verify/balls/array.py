@@ -44,7 +44,7 @@ class Balls(Tensor):
 
         return evaluated(func, args, kwargs or {})
 
-    def __repr__(self, **_: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __repr__(self, **_: Any) -> str:
         shown = ", ".join(str(x) for x in self.entries[:6]) + (", ..." if len(self.entries) > 6 else "")
         return f"Balls({tuple(shape_of(self))}: {shown})"
 

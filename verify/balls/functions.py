@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -145,7 +146,7 @@ def _power(x: Tensor | float, exponent: Tensor | float) -> Balls:
     return _two(lambda a, b: a**b)(x, exponent)
 
 
-def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Balls:
+def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Balls:  # noqa: A002 - torch's names
     found = balls(x)
     if min is not None:
         found = TABLE["maximum"](found, min)
@@ -211,7 +212,9 @@ def _rounded(x: Tensor, dtype: torch.dtype) -> Balls:
             outer = [ends(entry) for entry in entries_of(x)]
             both = torch.tensor(outer, dtype=torch.float64).to(dtype).to(torch.float64)
         both = both.reshape(-1, 2).tolist()
-    return Balls.of([arb(low) if low == high else arb(low).union(arb(high)) for low, high in both], shape_of(x))
+    return Balls.of(
+        [arb(low) if low == high else arb(low).union(arb(high)) for low, high in both], shape_of(x)
+    )
 
 
 def _full_like(x: Tensor, value: float, **_: Any) -> Balls:
@@ -234,7 +237,7 @@ def _created(func: Function, value: arb) -> Function:
     def found(*size: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
         if dtype is not None and not dtype.is_floating_point:
             return plain(func, size, {"dtype": dtype, **kwargs})
-        return _filled(_size(kwargs.get("size", size) if not size else size), value)
+        return _filled(_size(size if size else kwargs.get("size", size)), value)
 
     return found
 
@@ -278,7 +281,13 @@ def _length(v: Tensor) -> Balls:
     return Balls.of([numbers.root(sum(map(numbers.square, line), ZERO)) for line in lines], left)
 
 
-def _vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Balls:
+def _vector_norm(
+    x: Tensor,
+    ord: float = 2,  # noqa: A002 - torch's name
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Balls:
     if ord != 2:
         raise NotInBallsError(f"a norm of order {ord}")
     lines, left, ones = rows(x, dim)
@@ -300,7 +309,7 @@ def _sort_key(x: Tensor) -> Tensor:
     """Floats in the same order, where the order is decided."""
     entries = entries_of(x)
     order = sorted(range(len(entries)), key=lambda i: float(entries[i].mid()))
-    for i, j in zip(order, order[1:], strict=False):
+    for i, j in itertools.pairwise(order):
         numbers.no_more(entries[i], entries[j])
     key = [0.0] * len(entries)
     place = 0.0
@@ -363,8 +372,8 @@ TABLE: dict[str, Function] = {
     "maximum": _two(numbers.larger),
     "minimum": _two(numbers.smaller),
     "clamp": _clamp,
-    "clamp_min": lambda x, min: _clamp(x, min),
-    "clamp_max": lambda x, max: _clamp(x, None, max),
+    "clamp_min": lambda x, min: _clamp(x, min),  # noqa: A006
+    "clamp_max": lambda x, max: _clamp(x, None, max),  # noqa: A006
     "nan_to_num": _nan_to_num,
     "where": _where,
     "masked_fill": _masked_fill,
@@ -436,7 +445,20 @@ EXACT = {
 }
 """Functions that torch evaluates without rounding, so that ordinary tensors stay what they are."""
 
-MADE = {"number", "unrounded", "zeros", "ones", "zeros_like", "ones_like", "div", "truediv", "rdiv", "rtruediv", "sqrt", "log"}
+MADE = {
+    "number",
+    "unrounded",
+    "zeros",
+    "ones",
+    "zeros_like",
+    "ones_like",
+    "div",
+    "truediv",
+    "rdiv",
+    "rtruediv",
+    "sqrt",
+    "log",
+}
 """Functions that make floating-point numbers out of none."""
 
 PLAIN = {
