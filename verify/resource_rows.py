@@ -80,7 +80,7 @@ def _piecewise_row(dim: int, steps: int, pieces: int) -> list[str]:
 
 def _length_error(pieces: int) -> float:
     made = tensor_power_construction(1, 1, normalise="piecewise", pieces=pieces, norm_range=NORM_RANGE)
-    return 0.0 if made.inverse_sqrt is None else relative_chord_error(made.inverse_sqrt)
+    return 0.0 if made.inverse_sqrt is None else float(relative_chord_error(made.inverse_sqrt))
 
 
 def piecewise_resources(dims: list[int], steps: int, errors: list[float]) -> list[list[str]]:

@@ -20,7 +20,7 @@ from constructions.em.covariance_step import CovarianceEM
 from constructions.em.step_bound import DYING_FRACTION, StepBound
 from constructions.em.step_rounding import Rounding, StepData, box_diagonal, step_rounding
 from constructions.em.unit import EMConstruction
-from constructions.language.rounding import gamma, length, unit_roundoff
+from constructions.language.rounding import gamma, length, number, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
@@ -171,7 +171,7 @@ def _instance_bound(
 
 def reach_of_points(distance: Tensor, centre_error: Tensor, data: StepData) -> Tensor:
     """(B, K, N) at least ``|x_i - mu_k|`` for the exact mean, from the distance to the computed one."""
-    return distance * (1 + gamma(float(data.dims.max()) + 8, U64)) + centre_error[:, :, None]
+    return distance * (1 + number(gamma(float(data.dims.max()) + 8, U64))) + centre_error[:, :, None]
 
 
 def _lost_to_underflow(data: StepData, geometry: _Geometry, rounding: Rounding) -> Tensor:

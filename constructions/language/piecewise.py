@@ -84,8 +84,8 @@ class PiecewiseLinear:
     def error(self) -> torch.Tensor:
         """``max |f - curve|`` on the domain, in real arithmetic: a number as tensor, for bounds.
 
-        On every piece ``f - curve`` is largest in size where the tangent is parallel to the chord, or at an
-        end, where it is what rounding made of the curve's value.
+        On every piece ``f - curve`` is largest in size at the point whose tangent is parallel to the chord,
+        or at an end, where it is what rounding made of the curve's value.
         """
         return remembered(self, "error", PiecewiseLinear._largest_error)
 
@@ -126,9 +126,8 @@ class PiecewiseLinear:
         signs, ends = torch.as_tensor(self.hinge_signs), torch.tensor(self.inputs, dtype=torch.float64)
         opened = (signs * (ends[:, None] - knots)).clamp_min(0)
         reach, knot_mass = (weights * opened).sum(-1).amax(), (weights * knots.abs()).sum()
-        slopes_part = (
-            4 * self.pieces * unit_roundoff(torch.float64) * torch.as_tensor(self.values).abs().amax()
-        )
+        largest = torch.as_tensor(self.values).abs().amax()
+        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
         operations = number(gamma(self.units + 4, u))
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
@@ -152,7 +151,7 @@ class PiecewiseLinear:
         u = unit_roundoff(dtype)
         left, right = (self._open_hinges(sign, x) for sign in (-1.0, 1.0))
         reach, knot_mass, largest = left[0] + right[0], left[1] + right[1], torch.maximum(left[2], right[2])
-        slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * largest
+        slopes_part = largest * 4 * self.pieces * unit_roundoff(torch.float64)
         operations = number(gamma(self.units + 4, u))
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
         return rounding + self._flushed(dtype)
@@ -178,11 +177,11 @@ class PiecewiseLinear:
         side = slice(at, None) if sign > 0 else slice(at, None, -1)
         of = self.hinge_signs == sign
         exact = sign * self.hinge_knots[of][order], sign * self.knots[side], self.values[side]
-        opens, knots, values = (torch.from_numpy(np.ascontiguousarray(part)) for part in exact)
+        opens, knots, values = (torch.from_numpy(part.copy()) for part in exact)
         return opens, knots, values
 
     def _sums(self, sign: float) -> torch.Tensor:
-        """(3, hinges of the side + 1): after so many of them, ``sum |c_m|``, ``sum |c_m t_m|``, and V at the last.
+        """(3, hinges of the side + 1): after so many, ``sum |c_m|``, ``sum |c_m t_m|``, and V at the last.
 
         V grows by the slope before it from each hinge to the next, so that no terms cancel.
         """
@@ -226,7 +225,7 @@ def interpolated(function: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:
 
 
 def knot_ratio(function: PiecewiseLinear, first: int = 0) -> torch.Tensor:
-    """The largest quotient of a knot and the one before it, from knot ``first`` on, all positive: a number."""
+    """The largest quotient of a knot and the one before it, from knot ``first`` on: a number."""
     return remembered(
         function, f"ratio from {first}", lambda f: _knot_ratio(torch.as_tensor(f.knots[first:]))
     )

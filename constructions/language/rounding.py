@@ -2,9 +2,9 @@
 
 A bound's formula is written once, in torch, and evaluated twice: in float64, and in ball arithmetic
 (verify.balls), where each torch function encloses its own rounding. What Python computes from floats is
-rounded out of sight of both, so a formula starts its constants with :func:`number`. With :func:`above`,
-:func:`below` and :func:`approximately` it says where one end of a ball, or any number near it, will do. In
-float64 these give back what they are given.
+rounded out of sight of both, so a formula starts its constants with :func:`number`, and says with
+:func:`above`, :func:`below` and :func:`approximately` where one end of a ball, or any number near, will do.
+In float64 these give back what they are given.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def rounded_to(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def unrounded(compute: Callable[[], Made]) -> Made:
-    """``compute()`` in torch's own floats, in ball arithmetic too: of data, and of runs that a bound is about."""
+    """``compute()`` in torch's own floats, in ball arithmetic too: data, and runs that a bound is about."""
     if has_torch_function_unary(compute):
         return handle_torch_function(unrounded, (), compute)
     return compute()

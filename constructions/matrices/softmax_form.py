@@ -319,12 +319,12 @@ def _check_sink(construction: Construction) -> None:
     left: dict[Block, str] = {}
     for _ in range(construction.loops):
         before = dict(left)
-        for number in construction.sequence:
-            layer = construction.layers[number]
+        for place in construction.sequence:
+            layer = construction.layers[place]
             left |= dict.fromkeys(_written_at_sink(layer, left), layer.name)
             after = {
                 block: layer.name
-                for part, always in zip(layer.mlp, constant[number], strict=True)
+                for part, always in zip(layer.mlp, constant[place], strict=True)
                 if always or any(block.whole in left for block in _moved_by(part))
                 for block in part.writes
             }

@@ -43,7 +43,7 @@ class SpectralBound:
 
 
 def moment_shift(
-    found: Exact, error: WhiteningError, plan: Plan, u: float, variance: Tensor, square: float | None
+    found: Exact, error: WhiteningError, plan: Plan, u: float, variance: Tensor, square: Tensor | float | None
 ) -> Tensor:
     """|T_c - T|_F up to the rotation, T_c made symmetric: of W_c in M3(W_c, W_c, W_c), and of rounding.
 

@@ -6,8 +6,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "rounding of a sum of hinges without its knots",
         "constructions/language/piecewise.py",
-        "knot_mass = float(np.abs(self.hinge_weights * self.hinge_knots).sum())",
-        "knot_mass = 0.0",
+        "(weights * knots.abs()).sum()",
+        "0 * knots.sum()",
         (
             "tests/constructions/language/test_piecewise.py::test_a_knot_that_is_large_beside_its_values_is_stored_with_its_own_rounding",
         ),
@@ -16,8 +16,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "rounding of a sum of hinges without its slopes",
         "constructions/language/piecewise.py",
-        "slopes_part = 4 * self.pieces * unit_roundoff(torch.float64) * float(np.abs(self.values).max())",
-        "slopes_part = 0.0",
+        "slopes_part = largest * 4 * self.pieces * unit_roundoff(torch.float64)",
+        "slopes_part = 0.0 * largest",
         (
             "tests/constructions/language/test_language_parts.py::test_the_compiled_sum_is_within_its_rounding_at_every_point",
         ),
@@ -26,8 +26,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "rounding of hinges at one end only",
         "constructions/language/piecewise.py",
-        "reach = max(self._hinge_mass(x) for x in self.inputs)",
-        "reach = min(self._hinge_mass(x) for x in self.inputs)",
+        "(weights * opened).sum(-1).amax()",
+        "(weights * opened).sum(-1).amin()",
         (
             "tests/constructions/language/test_piecewise.py::test_the_compiled_log_is_within_its_rounding_also_below_the_floor",
         ),
@@ -36,8 +36,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "error of a curve from its other side",
         "constructions/language/piecewise.py",
-        "return max(-low, high)",
-        "return high",
+        "self.curve.formula(knots)]).abs().amax()",
+        "self.curve.formula(knots)]).amax()",
         ("tests/constructions/language/test_piecewise.py::test_no_error_is_above_the_bound",),
         "the approximation error of log is below it",
     ),

@@ -56,7 +56,7 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "normalised path without the rounding of its norm",
         "constructions/tensor_power/relu_bounds.py",
-        "_ratio(torch.full_like(size, 2 * step.entries), torch.full_like(size, 2 - step.entries))",
+        "_ratio(number(2 * step.entries), 2 - number(step.entries))",
         "0.0 * size",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_normalised_step_adds_its_terms",
@@ -86,8 +86,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "chord error at the wrong place",
         "constructions/tensor_power/relu_bounds.py",
-        "at = np.clip(-alpha / (3 * beta), f.knots[:-1], f.knots[1:])",
-        "at = np.clip(-alpha / (2 * beta), f.knots[:-1], f.knots[1:])",
+        "torch.maximum(-alpha / (3 * beta), knots[:-1])",
+        "torch.maximum(-alpha / (2 * beta), knots[:-1])",
         (
             "tests/constructions/tensor_power/test_constructed_tensor_bounds.py::test_the_relative_error_of_the_chords_is_their_largest",
         ),
@@ -166,8 +166,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "half of the rounding of a score",
         "constructions/tensor_power/softmax_bounds.py",
-        "return u * 2.0 ** math.floor(math.log2(largest))",
-        "return u / 2 * 2.0 ** math.floor(math.log2(largest))",
+        "return u * (largest / (2 * torch.frexp(largest).mantissa))",
+        "return u * (largest / (4 * torch.frexp(largest).mantissa))",
         (
             "tests/constructions/tensor_power/test_constructed_tensor_bounds.py::test_the_rounding_of_a_score_is_half_a_unit_of_the_largest",
         ),
@@ -236,7 +236,7 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "length of the piecewise norm without its argument",
         "constructions/tensor_power/relu_bounds.py",
-        "(1 + chord) * math.expm1(2 * steepest * argument)",
+        "(1 + chord) * torch.expm1(2 * steepest * argument)",
         "0.0",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_the_length_of_a_piecewise_norm_includes_the_rounding_of_the_square",

@@ -254,8 +254,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "half of the leakage",
         "constructions/tensor_power/softmax_bounds.py",
-        "leak = 4 * dim * weight_moment(pairs, 1) / error",
-        "leak = 2 * dim * weight_moment(pairs, 1) / error",
+        "leak = 4 * dim * float(weight_moment(pairs, 1)) / error",
+        "leak = 2 * dim * float(weight_moment(pairs, 1)) / error",
         (
             "tests/constructions/tensor_power/test_heads_for.py::test_the_heads_for_an_error_give_each_part_half_the_error",
         ),

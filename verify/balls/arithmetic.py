@@ -1,4 +1,4 @@
-"""Within ``ball_arithmetic(bits)`` torch formulas are evaluated in balls: none of their roundings is lost."""
+"""Within ``ball_arithmetic(bits)`` every torch formula is evaluated in balls: no rounding is lost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from verify.balls.functions import evaluated
 class BallArithmetic(TorchFunctionMode):
     """Each torch function of floating-point numbers, ordinary or balls, gives balls.
 
-    A number that a formula takes from Python, as in ``2 * x``, is the exact double that it is. What Python
-    computed before stays rounded, so formulas start with :func:`constructions.language.rounding.number`.
+    A number that a formula takes from Python, as in ``2 * x``, is the exact double that it is: what Python
+    itself computed before stays rounded, so formulas compute with ``number``
+    (constructions.language.rounding).
     """
 
     def __init__(self) -> None:

@@ -148,11 +148,11 @@ def _power(x: Tensor | float, exponent: Tensor | float) -> Balls:
     return _two(lambda a, b: a**b)(x, exponent)
 
 
-def _clamp(x: Tensor, low: Any = None, high: Any = None, **named: Any) -> Balls:
-    found, low, high = balls(x), named.get("min", low), named.get("max", high)
-    if low is not None:
-        found = TABLE["maximum"](found, low)
-    return found if high is None else TABLE["minimum"](found, high)
+def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Balls:  # noqa: A002 - torch's names
+    found = balls(x)
+    if min is not None:
+        found = TABLE["maximum"](found, min)
+    return found if max is None else TABLE["minimum"](found, max)
 
 
 def _where(condition: Tensor, a: Any = None, b: Any = None) -> Any:
@@ -239,7 +239,7 @@ def _created(func: Function, value: arb) -> Function:
     def found(*size: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
         if dtype is not None and not dtype.is_floating_point:
             return plain(func, size, {"dtype": dtype, **kwargs})
-        return _filled(_size(size), value)
+        return _filled(_size(size if size else kwargs.get("size", size)), value)
 
     return found
 
@@ -283,9 +283,15 @@ def _length(v: Tensor) -> Balls:
     return Balls.of([numbers.root(sum(map(numbers.square, line), ZERO)) for line in lines], left)
 
 
-def _vector_norm(x: Tensor, order: Any = 2, dim: Any = None, keepdim: bool = False, **named: Any) -> Balls:
-    if (order := named.get("ord", order)) not in (2, None):
-        raise NotInBallsError(f"a norm of order {order}")
+def _vector_norm(
+    x: Tensor,
+    ord: float = 2,  # noqa: A002 - torch's name
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Balls:
+    if ord != 2:
+        raise NotInBallsError(f"a norm of order {ord}")
     lines, left, ones = rows(x, dim)
     found = [numbers.root(sum(map(numbers.square, line), ZERO)) for line in lines]
     return Balls.of(found, ones if keepdim else left)
@@ -368,8 +374,8 @@ TABLE: dict[str, Function] = {
     "maximum": _two(numbers.larger),
     "minimum": _two(numbers.smaller),
     "clamp": _clamp,
-    "clamp_min": _clamp,
-    "clamp_max": lambda x, high=None, **named: _clamp(x, None, high, **named),
+    "clamp_min": lambda x, min: _clamp(x, min),  # noqa: A006
+    "clamp_max": lambda x, max: _clamp(x, None, max),  # noqa: A006
     "nan_to_num": _nan_to_num,
     "where": _where,
     "masked_fill": _masked_fill,
@@ -442,8 +448,18 @@ EXACT = {
 """Functions that torch evaluates without rounding, so that ordinary tensors stay what they are."""
 
 MADE = {
-    *("number", "unrounded", "zeros", "ones", "zeros_like", "ones_like", "new_zeros", "new_ones"),
-    *("div", "truediv", "rdiv", "rtruediv", "sqrt", "log"),
+    "number",
+    "unrounded",
+    "zeros",
+    "ones",
+    "zeros_like",
+    "ones_like",
+    "div",
+    "truediv",
+    "rdiv",
+    "rtruediv",
+    "sqrt",
+    "log",
 }
 """Functions that make floating-point numbers out of none."""
 

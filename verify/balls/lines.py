@@ -33,7 +33,7 @@ def _in_place_of(function: Callable[[Entries], Entries]) -> Callable[..., Tensor
         axis = dim % len(shape)
         lines, left, _ones = rows(x, axis)
         results = Balls.of([entry for line in lines for entry in function(line)], (*left, shape[axis]))
-        return results.movedim(-1, axis)
+        return balls(results.movedim(-1, axis))
 
     return found
 
@@ -79,7 +79,8 @@ def _running(line: Entries) -> Entries:
 def _log_sum(line: Entries) -> arb:
     """``log sum exp``, over the exponential of an exact number near the largest."""
     finite = [entry for entry in line if entry.is_finite()]
-    if len(finite) < len(line) and any(e != -numbers.INFINITY for e in line if not e.is_finite()):
+    unknown = [e for e in line if not e.is_finite() and not bool(e == -numbers.INFINITY)]
+    if unknown:
         return NOT_A_NUMBER
     if not finite:
         return -numbers.INFINITY
@@ -131,28 +132,33 @@ def contraction(equation: str, *operands: Tensor) -> Balls:
         shared, gone = ([x for x in both if (x in later) == kept] for kept in (True, False))
         left, right = ([x for x in side if x not in both] for side in (have, name))
         sizes = dict(zip(have + name, shape_of(found) + shape_of(other), strict=True))
-
-        def as_matrices(x: Tensor, now: str, order: list[list[str]], sizes: dict[str, int] = sizes) -> Tensor:
-            whole = [math.prod(sizes[letter] for letter in part) for part in order]
-            moved = balls(x).permute([now.index(letter) for part in order for letter in part])
-            return moved.reshape(whole)
-
-        found = product(
-            as_matrices(found, have, [shared, left, gone]), as_matrices(other, name, [shared, gone, right])
-        )
+        first = _grouped(found, have, [shared, left, gone])
+        found = product(first, _grouped(other, name, [shared, gone, right]))
         have = "".join((*shared, *left, *right))
         found = found.reshape([sizes[letter] for letter in have])
     summed = [place for place, letter in enumerate(have) if letter not in wanted]
     found = LINES["sum"](found, summed) if summed else found
     have = "".join(letter for letter in have if letter in wanted)
-    return found.permute([have.index(letter) for letter in wanted])
+    return balls(found.permute([have.index(letter) for letter in wanted]))
+
+
+def _grouped(x: Tensor, names: str, order: list[list[str]]) -> Tensor:
+    """x with the dimensions of these letters, each group as one."""
+    sizes = dict(zip(names, shape_of(x), strict=True))
+    moved = balls(x).permute([names.index(letter) for part in order for letter in part])
+    return moved.reshape([math.prod(sizes[letter] for letter in part) for part in order])
 
 
 SQUARINGS = 24
 """After s of them the trace of the power gives the norm within a factor n^(2^-(s+2))."""
 
 
-def matrix_norm(x: Tensor, order: Any = "fro", **named: Any) -> Balls:
+def matrix_norm(
+    x: Tensor,
+    ord: Any = "fro",  # noqa: A002 - torch's name
+    dim: Any = (-2, -1),
+    keepdim: bool = False,
+) -> Balls:
     """The spectral or Frobenius norm of the matrices in the last two dimensions."""
     order = named.pop("ord", order)
     if named:

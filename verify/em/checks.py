@@ -184,7 +184,7 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
         run = em.run(problem.X, problem.weights, problem.means, evaluation="dense")
         tasks += len(problem)
         off = (run.means - run.path_means[:, -1], run.weights - run.path_weights[:, -1])
-        for bound, difference in zip(read_out_bound(em, samples, components), off, strict=True):
+        for bound, difference in zip(map(float, read_out_bound(em, samples, components)), off, strict=True):
             error = float(difference.abs().max())
             if error / bound > worst[1] / worst[0]:
                 worst = (bound, error)

@@ -60,7 +60,7 @@ def normalised_construction(
         return tensor_power_construction(max_dim, steps, normalise="rms")
     covered = float(norms.min()) / NORM_MARGIN, float(norms.max()) * NORM_MARGIN
     made = tensor_power_construction(max_dim, steps, normalise="piecewise", pieces=pieces, norm_range=covered)
-    longest = 1.0 if made.inverse_sqrt is None else 1 + relative_chord_error(made.inverse_sqrt)
+    longest = 1.0 if made.inverse_sqrt is None else 1 + float(relative_chord_error(made.inverse_sqrt))
     if longest**2 > NORM_MARGIN:
         raise BadInputError(
             f"--pieces {pieces}: |v| would reach {longest:.3g} instead of 1, since |T(I, v, v)| covers "

@@ -119,7 +119,7 @@ def broken(error: Step, limit: Step) -> list[str]:
 
 def _rounding(f: PiecewiseLinear, dtype: torch.dtype, x: Tensor) -> Tensor:
     """Of a function in either evaluation, with two operations more for a second column that is read."""
-    found = torch.from_numpy(f.rounding_error_at(dtype, x.numpy()))
+    found = f.rounding_error_at(dtype, x)
     return (1 + 2 / f.units) * found + 2 * unit_roundoff(dtype) * f.lipschitz * x.abs()
 
 

@@ -30,8 +30,9 @@ from constructions.matrices.products import score, times, total
 EM = VarianceEM | MatrixEM
 Mutant = Callable[[EM], EM]
 PIECES = 1024
-LINE = Curve("x", np.positive, torch.positive, torch.zeros_like)
-IDENTITY = chords(LINE, uniform(0.0, 600.0, 1), inputs=(0.0, 1200.0))
+IDENTITY = chords(
+    Curve("x", np.positive, torch.positive, torch.zeros_like), uniform(0.0, 600.0, 1), inputs=(0.0, 1200.0)
+)
 
 
 def right(kind: CovarianceType) -> EM:

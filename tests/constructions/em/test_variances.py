@@ -121,7 +121,7 @@ def test_gates_cost_no_digits_in_float32(kind: CovarianceType) -> None:
     found = states(em, task, "dense", dtype)["P"].read(em.stream.precision)[0, 0].double()
     held, times = (0.01, 1.0) if kind == "diagonal" else (0.03, 3.0)
     x = torch.tensor([held], dtype=dtype).double()
-    rounding = float(f.function.rounding_error_at(dtype, x.numpy())[0]) + 3 * unit_roundoff(dtype) / held
+    rounding = float(f.function.rounding_error_at(dtype, x)[0]) + 3 * unit_roundoff(dtype) / held
     slack = times * (f.scale * rounding + gamma(4, unit_roundoff(dtype)) / held)
     assert abs(float(found[0]) - times * float(f(x)[0])) <= slack < 0.01 * times / held
 

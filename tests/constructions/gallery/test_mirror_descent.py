@@ -67,9 +67,9 @@ def test_many_steps_reach_the_most_likely_weights() -> None:
     for _ in range(2000):
         weights = weights * (p / (p @ weights)[:, None]).mean(0)
     functions = Functions(made.log, made.reciprocal, made.rate, made.floor)
-    g, e = (p / (p @ last)[:, None]).mean(0), made.log.approximation_error
+    g, e = (p / (p @ last)[:, None]).mean(0), made.log.error
     assert float(last.min()) > 0.01  # far above the floor, whose share is then below 1e-6 of g
-    moved = torch.expm1(torch.tensor(e, dtype=torch.float64)) * g + 1e-6
+    moved = torch.expm1(e) * g + 1e-6
     local = e + 2 * RATE * (moved + functions.reciprocal_error * (1 + g + moved)).max()
     move = (found / last).log()
     r = float((move.max() - move.min() + local) / RATE)
@@ -85,7 +85,7 @@ def test_the_chords_of_the_reciprocal_are_as_near_as_said() -> None:
     functions = Functions(made.log, made.reciprocal, made.rate, made.floor)
     x = torch.logspace(-8, 0, 4001, dtype=torch.float64)
     off = made.reciprocal(x) * x - 1
-    own = torch.as_tensor(made.reciprocal.rounding_error_at(torch.float64, x.numpy())) * x + 2 * U64
+    own = made.reciprocal.rounding_error_at(torch.float64, x) * x + 2 * U64
     assert bool((off >= -own).all())
     assert bool((off <= functions.reciprocal_error + own).all())
     assert float(off.max()) > 0.99 * functions.reciprocal_error

@@ -364,13 +364,13 @@ def test_the_compiled_sum_is_within_its_rounding_at_every_point(
     x = arguments(f, dtype)
     error = (hinge_sum(f, x).double() - f(x)).abs().numpy()
     at = x.double().numpy()
-    bound = f.rounding_error_at(dtype, at)
+    bound = f.rounding_error_at(dtype, x.double()).numpy()
     # f is interpolated here in float64 between two knots: gamma_11 of the larger of their values.
     right = np.clip(np.searchsorted(f.knots, at), 1, f.pieces)
     local = np.maximum(np.abs(f.values[right - 1]), np.abs(f.values[right]))
     assert (error <= bound + gamma(11, U) * local).all(), (error / bound).max()
     # The sums of either bound have the same positive terms or fewer, added in some order: gamma_{2 H}.
-    assert (bound <= f.rounding_error(dtype) * (1 + gamma(2 * f.units + 10, U))).all()
+    assert (bound <= float(f.rounding_error(dtype)) * (1 + gamma(2 * f.units + 10, U))).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -378,7 +378,7 @@ def test_the_compiled_sum_is_within_its_rounding_at_every_point(
 def test_near_the_anchor_the_rounding_is_that_of_the_value_there(dtype: torch.dtype, pieces: int) -> None:
     """1/sqrt on twelve decades is 1e4 at one end and 1e-2 at the other: one number for all is useless."""
     f = chords(curves.inverse_sqrt, geometric(1e-8, 1e4, pieces))
-    at_anchor = float(f.rounding_error_at(dtype, np.array(1e4)))
+    at_anchor = float(f.rounding_error_at(dtype, torch.tensor(1e4, dtype=torch.float64)))
     u = unit_roundoff(dtype)
     # At the anchor: the offset 0.01, gamma_{H+4} of it, the one knot there u |c t|, |c t| <= 0.01 M (the last
     # slope times 1e4: a chord falls by at most the value over its length), and 4 M u_64 0.01.
@@ -387,7 +387,8 @@ def test_near_the_anchor_the_rounding_is_that_of_the_value_there(dtype: torch.dt
     # Elsewhere: in proportion to the value, times the condition of the sum (measured below 4).
     x = np.geomspace(1e-8, 1e4, 200)
     assert (
-        f.rounding_error_at(dtype, x) <= 8 * (gamma(f.units + 4, u) + 4 * pieces * U) * f.curve.value(x)
+        f.rounding_error_at(dtype, torch.from_numpy(x)).numpy()
+        <= 8 * (gamma(f.units + 4, u) + 4 * pieces * U) * f.curve.value(x)
     ).all()
 
 
@@ -399,7 +400,7 @@ def test_a_hinge_whose_knot_rounds_onto_the_argument_adds_nothing() -> None:
         for anchor in (0, 2):
             f = chords(curves.square, np.array([0.0, knot, 1.0]), anchor=anchor)
             error = abs(float(hinge_sum(f, x32[None])) - float(f(x32)))
-            assert error <= float(f.rounding_error_at(torch.float32, np.array(x))) + gamma(11, U)
+            assert error <= float(f.rounding_error_at(torch.float32, x32.double())) + gamma(11, U)
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 64])
@@ -413,4 +414,3 @@ def test_the_chords_of_the_inverse_root_are_convex_and_their_error_is_known(piec
     expected = (1 + s - 1.5 * (2 * s) ** (1 / 3)) / 1e-2**0.5
     # Values of at most 10 with a few roundings each, and the powers of the knots: relative 12 u.
     assert abs(f.approximation_error - expected) <= 64 * U * 10
-    assert f.error_interval[0] == 0

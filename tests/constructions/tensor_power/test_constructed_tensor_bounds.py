@@ -38,7 +38,7 @@ from constructions import (
     tensor_power_construction,
 )
 from constructions.language import curves
-from constructions.language.rounding import gamma
+from constructions.language.rounding import gamma, number
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import (
     natural_scale,
@@ -350,17 +350,17 @@ def test_the_rounding_of_a_score_is_half_a_unit_of_the_largest(dtype: torch.dtyp
     for size in (0.3, 1.0, 1.5, 16.0, 31.99, 32.0, 36.0, 63.99, 64.0):
         x = torch.tensor(size, dtype=dtype)
         unit_in_the_last_place = float(torch.nextafter(x, torch.tensor(torch.inf, dtype=dtype)) - x)
-        assert score_rounding(size, 0.0, dtype) == unit_in_the_last_place / 2
-        assert score_rounding(size, 40.0, dtype) >= score_rounding(size, 0.0, dtype)
+        assert score_rounding(size, number(0.0), dtype) == unit_in_the_last_place / 2
+        assert score_rounding(size, number(40.0), dtype) >= score_rounding(size, number(0.0), dtype)
     # A score just below 32 with an amplitude above what is missing rounds as one beyond it.
-    assert score_rounding(31.99, 0.02, dtype) == 2 * score_rounding(31.99, 0.0, dtype)
-    assert score_rounding(0.0, 0.0, dtype) >= 0
+    assert score_rounding(31.99, number(0.02), dtype) == 2 * score_rounding(31.99, number(0.0), dtype)
+    assert score_rounding(0.0, number(0.0), dtype) >= 0
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7, 64, 1024])
 def test_the_relative_error_of_the_chords_is_their_largest(pieces: int) -> None:
     f = chords(curves.inverse_sqrt, geometric(1e-8, 1e4, pieces))
-    stated = relative_chord_error(f)
+    stated = float(relative_chord_error(f))
     t = np.linspace(0, 1, 513)
     x = f.knots[:-1, None] * (f.knots[1:] / f.knots[:-1])[:, None] ** t
     relative = f(torch.as_tensor(x)).numpy() * np.sqrt(x) - 1

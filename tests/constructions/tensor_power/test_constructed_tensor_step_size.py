@@ -8,6 +8,7 @@ import torch
 from tensor_power_instances import DTYPES, contraction, instances, softmax_form
 
 from constructions import best_epsilon
+from constructions.language.rounding import number
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights
 from constructions.tensor_power.softmax_bounds import score_rounding
 
@@ -51,7 +52,7 @@ def test_the_predicted_step_is_where_the_model_is_least(pairs: int, dtype: torch
         epsilon = best_epsilon(dtype, pairs, sink, amplitude, terms)
         assert 0 < epsilon <= 1
         alphas = math.sqrt(sum(float(a) ** 2 for a in pair_weights(pairs)))
-        rounding = alphas * score_rounding(sink, 0.0, dtype) / math.sqrt(3 * terms)
+        rounding = alphas * float(score_rounding(sink, number(0.0), dtype)) / math.sqrt(3 * terms)
 
         def model(e: float, rounding: float = rounding, amplitude: float = amplitude) -> float:
             return rounding / e + leading_constant(pairs) * e ** (2 * pairs) * amplitude ** (2 * pairs + 1)

@@ -56,7 +56,7 @@ def test_rounding_stays_within_that_of_the_hinges_at_every_point(name: str, dtyp
     x = hostile_points(f, dtype)
     computed = PieceTable(f, dtype, "cpu")(x).double().numpy()
     off = [abs(float(Fraction(float(y)) - z)) for y, z in zip(computed, exact(f, x), strict=True)]
-    assert (np.array(off) <= f.rounding_error_at(dtype, x.double().numpy())).all()
+    assert (np.array(off) <= f.rounding_error_at(dtype, x.double()).numpy()).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -94,7 +94,7 @@ def test_knots_that_one_dtype_cannot_tell_apart_are_bisected() -> None:
     assert table.buckets is None
     x = torch.linspace(0.1, 1.0, 50)
     off = [abs(float(Fraction(float(y)) - z)) for y, z in zip(table(x), exact(f, x), strict=True)]
-    assert (np.array(off) <= f.rounding_error_at(torch.float32, x.double().numpy())).all()
+    assert (np.array(off) <= f.rounding_error_at(torch.float32, x.double()).numpy()).all()
 
 
 def test_hinges_and_pieces_are_one_function_in_fractions() -> None:
