@@ -153,12 +153,7 @@ SQUARINGS = 24
 """After s of them the trace of the power gives the norm within a factor n^(2^-(s+2))."""
 
 
-def matrix_norm(
-    x: Tensor,
-    ord: Any = "fro",  # noqa: A002 - torch's name
-    dim: Any = (-2, -1),
-    keepdim: bool = False,
-) -> Balls:
+def matrix_norm(x: Tensor, order: Any = "fro", **named: Any) -> Balls:
     """The spectral or Frobenius norm of the matrices in the last two dimensions."""
     order = named.pop("ord", order)
     if named:
