@@ -68,6 +68,22 @@ def checks_of(theorem: Theorem[Any]) -> dict[str, Check]:
     }
 
 
+CERTIFIED = (
+    *("em", "em-tied-spherical", "em-spherical", "em-diagonal", "tensor-power", "softmax-tensor-power"),
+    *GALLERY,
+)
+"""Keys of the theorems whose bounds are evaluated in balls; their searches have a certified line too."""
+
+
+def _certified(key: str) -> Check:
+    def check(seed: int, instances: int) -> list[Record]:
+        from verify.certify.checks import check_certified  # python-flint, which not everybody has
+
+        return check_certified(THEOREMS[key], seed, instances)
+
+    return check
+
+
 CHECKS: dict[str, Check] = {
     "em-exact": em_checks.check_exactness,
     "em-search": em_checks.check_search,
@@ -101,6 +117,7 @@ CHECKS: dict[str, Check] = {
     "spectral-failures": spectral_checks.check_failures,
     **{name: check for theorem in GALLERY.values() for name, check in checks_of(theorem).items()},
     "kmeans-hard-limit": check_hard_limit,
+    **{f"{key}-certified": _certified(key) for key in CERTIFIED},
     "reference-levels": _later("verify.levels.check", "check_reference_levels"),
     "learned-copies": _later("verify.learned.weights", "check_copies"),
     "learned-staying": _later("verify.learned.weights", "check_staying"),

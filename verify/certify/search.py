@@ -69,8 +69,9 @@ def certified_search(theorem: Theorem[Any], instances: int, dtype: torch.dtype, 
         if id(draw.weights) not in checked:
             checked.add(id(draw.weights))
             off = faults(formulas(draw.weights), draw.weights.to_transformer(dtype))
-            found.lines += [f"broken: weights, {draw.where}: {line}" for line in off[:1]]
-            found.verdicts["broken"] += bool(off)
+            if off:
+                found.lines.append(f"broken: weights, {draw.where}: {off[0]}")
+                found.verdicts["broken"] += 1
         try:
             states = theorem.run(draw.weights, draw.instance, dtype, steps=draw.steps)
         except HypothesisError:

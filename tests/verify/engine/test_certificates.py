@@ -1,0 +1,48 @@
+"""Without python-flint everything else works, and what needs it says in one line what to install."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from console.errors import BadInputError
+from verify.engine import certificates
+
+WITHOUT_FLINT = """
+import sys
+sys.modules["flint"] = None
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "flint" else found(name, *rest)
+import runpy
+sys.argv = {argv!r}
+runpy.run_module({module!r}, run_name="__main__")
+"""
+
+
+def without_flint(module: str, *options: str) -> subprocess.CompletedProcess[str]:
+    code = WITHOUT_FLINT.format(argv=[module, *options], module=module)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_a_certified_line_that_is_asked_for_says_what_to_install(tmp_path: Path) -> None:
+    ended = without_flint("verify", "--only", "em-certified", "--out", str(tmp_path / "out"))
+    assert ended.returncode == 2
+    assert ended.stderr.strip().splitlines() == [
+        "error: em-certified: certificates need python-flint: pip install 'gmm-theory-toolkit[certify]'"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_lines_work_without_it(tmp_path: Path) -> None:
+    ended = without_flint("verify", "--only", "em-slope", "--instances", "8", "--out", str(tmp_path / "out"))
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_refusal_names_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    certificates.check_certificates(["--certify"])
+    monkeypatch.setattr(certificates, "can_certify", lambda: False)
+    certificates.check_certificates([])
+    with pytest.raises(BadInputError, match=r"--certify: .*pip install"):
+        certificates.check_certificates(["--certify"])
