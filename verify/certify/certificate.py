@@ -10,8 +10,8 @@ bound's formula are evaluated in balls of more and more bits until every compari
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,7 @@ BITS = (128, 256, 512, 1024)
 """Precisions tried, one after another."""
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Floats at most and at least a real number."""
 
     low: float
@@ -39,12 +38,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Certified:
-    """What is certified of one step of one task.
+    """What is certified of one quantity of one task after one step.
 
     Attributes:
-        error, bound: of the item with the least margin, in ``quantity``. bits: that decided it.
-        items: compared. claimed: of them with a finite bound; where none is, nothing is claimed of the step,
-            and "held" says no more than that.
+        error, bound: of the item with the least margin. bits: that decided it.
+        items: compared. claimed: of them with a finite bound; where none is, nothing is claimed, and "held"
+            says no more than that.
     """
 
     verdict: Verdict
@@ -65,13 +64,13 @@ class Certified:
 def certify(
     theorem: Theorem[Any], weights: Any, instance: Any, states: States, dtype: torch.dtype
 ) -> list[list[Certified]]:
-    """A certificate for every task and step.
+    """For every task its certificates, step by step and quantity by quantity.
 
     Args:
         instance: B tasks. states: as :meth:`Theorem.run` gave them in ``dtype``.
     """
-    bounds = theorem.bounds(weights, instance, states, dtype)
-    finite = {name: bound.total.isfinite() for name, bound in bounds.items()}
+    claims = theorem.bounds(weights, instance, states, dtype)
+    finite = {name: bound.total.isfinite() for name, bound in claims.items()}
     tasks = range(len(instance))
     found = _attempt(theorem, weights, instance, states, dtype, finite, BITS[0])
     result = [[] if found is None else found[task] for task in tasks]
@@ -79,12 +78,12 @@ def certify(
         one = theorem.task(instance, task), {name: x[task : task + 1] for name, x in states.items()}
         in_floats = {name: x[task : task + 1] for name, x in finite.items()}
         for bits in BITS if found is None else BITS[1:]:
-            if result[task] and all(step.verdict != "unknown" for step in result[task]):
+            if result[task] and all(one.verdict != "unknown" for one in result[task]):
                 break
             again = _attempt(theorem, weights, *one, dtype, in_floats, bits)
             result[task] = result[task] if again is None else again[0]
     steps = range(1, next(iter(states.values())).shape[1])
-    return [row or [_nothing(next(iter(states)), step) for step in steps] for row in result]
+    return [row or [_nothing(name, step) for step in steps for name in finite] for row in result]
 
 
 def _attempt(
@@ -110,22 +109,24 @@ def _attempt(
         return [
             [
                 _judged(
-                    {name: x[task, step - 1] for name, x in error.items()},
-                    {name: x[task, step - 1] for name, x in limits.items()},
-                    {name: x[task, step] for name, x in exact.items()},
-                    {name: x[task, step - 1] for name, x in finite.items()},
-                    step,
-                    bits,
+                    error[name][task, step - 1],
+                    limits[name][task, step - 1],
+                    exact[name][task, step],
+                    finite[name][task, step - 1],
+                    Certified("held", NO_ERROR, NO_CLAIM, bits, name, step, 0, 0),
                 )
                 for step in range(1, steps + 1)
+                for name in error
             ]
             for task in range(len(instance))
         ]
 
 
+NO_ERROR, NO_CLAIM = Interval(0.0, 0.0), Interval(0.0, math.inf)
+
+
 def _nothing(quantity: str, step: int) -> Certified:
-    anything = Interval(0.0, math.inf)
-    return Certified("unknown", anything, anything, BITS[-1], quantity, step, 0, 0)
+    return Certified("unknown", NO_CLAIM, NO_CLAIM, BITS[-1], quantity, step, 0, 0)
 
 
 def _distance(state: Tensor, exact: Tensor) -> Balls:
@@ -133,43 +134,28 @@ def _distance(state: Tensor, exact: Tensor) -> Balls:
     return balls(torch.linalg.vector_norm(state[:, 1:].double() - balls(exact)[:, 1:], dim=-1))
 
 
-def _judged(
-    error: dict[str, Tensor],
-    limits: dict[str, Tensor],
-    exact: dict[str, Tensor],
-    finite: dict[str, Tensor],
-    step: int,
-    bits: int,
-) -> Certified:
-    """Of one task after one step: errors and bounds (items,), states (items, width)."""
-    verdict: Verdict = "held"
-    worst: Certified | None = None
+def _judged(error: Tensor, limit: Tensor, exact: Tensor, finite: Tensor, nothing: Certified) -> Certified:
+    """Of errors and bounds (items,) and states (items, width); ``nothing`` if none is compared."""
+    worst = nothing
+    ends = zip(
+        entries_of(error),
+        entries_of(limit),
+        *(_floats(part) for part in (lower_ends(error), upper_ends(error))),
+        *(_floats(part) for part in (lower_ends(limit), upper_ends(limit))),
+        *(part.tolist() for part in (~_undefined(exact), finite)),
+        strict=True,
+    )
     items = claimed = 0
-    for name, off in error.items():
-        defined = ~_undefined(exact[name])
-        ends = zip(
-            entries_of(off),
-            entries_of(limits[name]),
-            *(_floats(part) for part in (lower_ends(off), upper_ends(off))),
-            *(_floats(part) for part in (lower_ends(limits[name]), upper_ends(limits[name]))),
-            *(part.tolist() for part in (defined, finite[name])),
-            strict=True,
-        )
-        for e, b, e_low, e_high, b_low, b_high, compared, in_floats in ends:
-            if not compared:
-                continue
-            items += 1
-            claimed += in_floats
-            one = _decided(e, b, in_floats)
-            here = Certified(one, Interval(e_low, e_high), Interval(b_low, b_high), bits, name, step, 0, 0)
-            if one == "broken" or (one == "unknown" and verdict == "held"):
-                verdict = one
-            if worst is None or _severity(here) > _severity(worst):
-                worst = here
-    if worst is None:
-        none = Interval(0.0, 0.0), Interval(0.0, math.inf)
-        return Certified("held", *none, bits, next(iter(error)), step, 0, 0)
-    return Certified(verdict, worst.error, worst.bound, bits, worst.quantity, step, items, claimed)
+    for e, b, e_low, e_high, b_low, b_high, compared, in_floats in ends:
+        if not compared:
+            continue
+        items += 1
+        claimed += in_floats
+        verdict = _decided(e, b, in_floats)
+        here = replace(nothing, verdict=verdict, error=Interval(e_low, e_high), bound=Interval(b_low, b_high))
+        if worst is nothing or severity(here) > severity(worst):
+            worst = here
+    return replace(worst, items=items, claimed=claimed)
 
 
 def _floats(x: Tensor) -> list[float]:
@@ -186,7 +172,8 @@ def _decided(error: Any, bound: Any, in_floats: bool) -> Verdict:
         return "unknown"
 
 
-def _severity(one: Certified) -> tuple[int, float]:
+def severity(one: Certified) -> tuple[int, float]:
+    """Larger where it is worse: broken above unknown above held, then by the margin."""
     return ("held", "unknown", "broken").index(one.verdict), -one.margin
 
 

@@ -22,7 +22,7 @@ class Decided:
 
     Attributes:
         verdicts: tasks of each; a task is broken where a step of it is, else unknown where one is.
-        refused: tasks outside the hypotheses. steps: of tasks; claimed: of them with a finite bound.
+        refused: tasks outside the hypotheses. steps: of tasks; claimed: of them with finite bounds alone.
         margin: the least of bound / error that is certified. bits: steps that were decided with so many.
         lines: a line for each task that is not held, or for weights that are not what the formulas say.
     """
@@ -40,15 +40,17 @@ class Decided:
         """Tasks that a verdict was given on."""
         return self.verdicts.total()
 
-    def add(self, steps: list[Certified], where: str) -> None:
-        """The certificates of one task."""
-        found = {step.verdict for step in steps}
+    def add(self, certificates: list[Certified], where: str) -> None:
+        """Of one task."""
+        found = {one.verdict for one in certificates}
         verdict = next(v for v in ("broken", "unknown", "held") if v in found)
         self.verdicts[verdict] += 1
-        self.steps += len(steps)
-        self.claimed += sum(step.claimed > 0 for step in steps)
-        self.margin = min([self.margin, *(step.margin for step in steps)])
-        self.bits.update(step.bits for step in steps)
+        for step in {one.step for one in certificates}:
+            of_step = [one for one in certificates if one.step == step]
+            self.steps += 1
+            self.claimed += any(one.items for one in of_step) and all(o.claimed == o.items for o in of_step)
+            self.bits[max(one.bits for one in of_step)] += 1
+        self.margin = min([self.margin, *(one.margin for one in certificates)])
         if verdict != "held":
             self.lines.append(f"{verdict}: {where}")
 
@@ -77,6 +79,6 @@ def certified_search(theorem: Theorem[Any], instances: int, dtype: torch.dtype, 
         except HypothesisError:
             found.refused += TASKS
             continue
-        for task, steps in enumerate(certify(theorem, draw.weights, draw.instance, states, dtype)):
-            found.add(steps, f"task {task} of {draw.where}")
+        for task, of_task in enumerate(certify(theorem, draw.weights, draw.instance, states, dtype)):
+            found.add(of_task, f"task {task} of {draw.where}")
     return found
