@@ -23,7 +23,9 @@ runpy.run_module({module!r}, run_name="__main__")
 
 def without_flint(module: str, *options: str) -> subprocess.CompletedProcess[str]:
     code = WITHOUT_FLINT.format(argv=[module, *options], module=module)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
 
 
 def test_a_certified_line_that_is_asked_for_says_what_to_install(tmp_path: Path) -> None:
