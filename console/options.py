@@ -158,6 +158,14 @@ EvaluationName = Annotated[
         help="dense weights, or structured: from the formulas, for any size",
     ),
 ]
+Certify = Annotated[
+    bool | None,
+    typer.Option(
+        "--certify/--no-certify",
+        help="certificates in ball arithmetic of every task, about 0.1 s a task, step and 1,000 numbers; "
+        "default: of the first task of small records",
+    ),
+]
 DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
 Out = Annotated[

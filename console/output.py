@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import decimal
 import functools
 import io
 import json
@@ -108,6 +109,7 @@ def _templates(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["sig"] = significant
+    environment.filters["interval"] = interval
     return environment
 
 
@@ -167,6 +169,23 @@ def significant(value: float | None, digits: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.{digits}g}" if 0.01 <= abs(value) < 10000 or value == 0 else f"{value:.{digits - 1}e}"
+
+
+def outward(value: float, up: bool, digits: int = 3) -> str:
+    """A number at least (``up``) or at most ``value``, with so many digits: an end of an interval."""
+    if not math.isfinite(value):
+        return f"{value:g}"
+    rounding = decimal.ROUND_CEILING if up else decimal.ROUND_FLOOR
+    found = decimal.Context(prec=digits, rounding=rounding).create_decimal(decimal.Decimal(value))
+    if 0.01 <= abs(value) < 10000 or value == 0:
+        return f"{found.normalize():f}"
+    return f"{found:.{digits - 1}e}"
+
+
+def interval(ends: Sequence[float], digits: int = 3) -> str:
+    """As in [0.0131, 0.0132], rounded outward."""
+    low, high = ends
+    return f"[{outward(low, False, digits)}, {outward(high, True, digits)}]"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
+from console.options import Certify, DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -84,6 +84,7 @@ def main(
             "covariances, else structured"
         ),
     ] = None,
+    certify: Certify = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

@@ -13,7 +13,7 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole_numbers
+from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole_numbers
 from console.starting import loading
 from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
 
@@ -41,6 +41,7 @@ def main(
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
     evaluation: EvaluationName = "dense",
+    certify: Certify = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

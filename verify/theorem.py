@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, whole
+from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -29,6 +29,7 @@ def main(
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
     evaluation: EvaluationName = "dense",
+    certify: Certify = None,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:

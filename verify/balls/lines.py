@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from verify.balls import numbers
@@ -149,6 +150,23 @@ def _grouped(x: Tensor, names: str, order: list[list[str]]) -> Tensor:
     return moved.reshape([math.prod(sizes[letter] for letter in part) for part in order])
 
 
+def solved(A: Tensor, b: Tensor) -> tuple[Balls, Tensor]:
+    """``(A^-1 b, 0)`` as torch.linalg.solve_ex: 0 says that A is not singular.
+
+    Raises:
+        Undecided: an A that may be singular at this precision.
+    """
+    entries: Entries = []
+    for left, right in zip(_matrices(A), _matrices(b), strict=True):
+        try:
+            entries += left.solve(right).entries()
+        except ZeroDivisionError as singular:
+            raise numbers.Undecided(f"{left} may be singular") from singular
+    with torch._C.DisableTorchFunction():
+        regular = torch.zeros(shape_of(A)[:-2], dtype=torch.int32)
+    return Balls.of(entries, shape_of(b)), regular
+
+
 SQUARINGS = 24
 """After s of them the trace of the power gives the norm within a factor n^(2^-(s+2))."""
 
@@ -193,6 +211,7 @@ def _spectral(matrix: arb_mat) -> arb:
 
 
 LINES: dict[str, Callable[..., Any]] = {
+    "linalg_solve_ex": solved,
     "sum": _along(total),
     "mean": _along(_mean),
     "prod": _along(_product),

@@ -58,7 +58,7 @@ class Certified:
     @property
     def margin(self) -> float:
         """At most bound / error; inf where nothing was off."""
-        return math.inf if self.error.high == 0 else quotient(self.bound.low, self.error.high)
+        return margin(self.error, self.bound)
 
 
 def certify(
@@ -146,6 +146,10 @@ def _judged(error: Tensor, limit: Tensor, exact: Tensor, finite: Tensor, nothing
         strict=True,
     )
     items = claimed = 0
+
+    def of(one: Certified) -> tuple[int, float]:
+        return severity(one.verdict, one.error, one.bound)
+
     for e, b, e_low, e_high, b_low, b_high, compared, in_floats in ends:
         if not compared:
             continue
@@ -153,7 +157,7 @@ def _judged(error: Tensor, limit: Tensor, exact: Tensor, finite: Tensor, nothing
         claimed += in_floats
         verdict = _decided(e, b, in_floats)
         here = replace(nothing, verdict=verdict, error=Interval(e_low, e_high), bound=Interval(b_low, b_high))
-        if worst is nothing or severity(here) > severity(worst):
+        if worst is nothing or of(here) > of(worst):
             worst = here
     return replace(worst, items=items, claimed=claimed)
 
@@ -172,9 +176,14 @@ def _decided(error: Any, bound: Any, in_floats: bool) -> Verdict:
         return "unknown"
 
 
-def severity(one: Certified) -> tuple[int, float]:
+def severity(verdict: Verdict, error: tuple[float, float], bound: tuple[float, float]) -> tuple[int, float]:
     """Larger where it is worse: broken above unknown above held, then by the margin."""
-    return ("held", "unknown", "broken").index(one.verdict), -one.margin
+    return ("held", "unknown", "broken").index(verdict), -margin(error, bound)
+
+
+def margin(error: tuple[float, float], bound: tuple[float, float]) -> float:
+    """At most bound / error; inf where nothing was off."""
+    return math.inf if error[1] == 0 else quotient(bound[0], error[1])
 
 
 def _undefined(state: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from console.terminal import progress
 from console.typed_json import to_plain
 from constructions.em.shared import SOURCE
 from verify.em.asked import construction_of, problems_of, range_of
+from verify.em.certified import with_certificates
 from verify.em.estimates import as_estimates, best_estimate
 from verify.em.measure import Measurement, measure
 from verify.em.options import Options
@@ -28,6 +29,7 @@ from verify.em.records import pieces_mean
 from verify.em.scale import scale_remark
 from verify.em.sweep import SweepPoint, slopes, sweep
 from verify.em.table import print_results
+from verify.engine.certificates import broken_in, summary
 from verify.engine.report import Report
 from verify.engine.theorem import rounded
 
@@ -63,10 +65,19 @@ def check(options: Options, out: Path, console: Console) -> int:
             for em in constructions[problem.label]:
                 start(f"{problem.label}, {pieces_mean(em)} pieces")
                 on = options.dtype, options.device, options.seed, options.evaluation
-                measurements.append(measure(em, problem, *on))
+                finest = em is constructions[problem.label][-1]
+                measured = measure(em, problem, *on)
+                measurements.append(with_certificates(measured, options, finest))
         best, equal = _sweeps(options, swept, generator if user is None else None, start)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, best, equal)
+    certified = [
+        (f"{r.setting.name}, {r.setting.pieces_mean} pieces", r.step, r.certified)
+        for m in measurements
+        for r in m.records
+        if r.certified
+    ]
+    console.print(summary([certificate for _, _, certificate in certified]), markup=False)
     if results["scale"]:
         _warn(results["scale"])
     page = {
@@ -75,6 +86,7 @@ def check(options: Options, out: Path, console: Console) -> int:
         "norms": measurements[-1].em.resources().table(),
         "last": [to_plain(m.records[-1]) for m in measurements],
         "kind": options.covariance,
+        "certified": certified,
         "ranges": {m.problem.name: m.em.eigenvalues for m in measurements},
     }
     return report.write(console, results, pictures(measurements, best, equal), page)
@@ -125,7 +137,8 @@ def _results(
     centre: Tensor | None,
 ) -> dict[str, Any]:
     records = [record for m in measurements for record in m.records]
-    broken, unit = sum(record.broken.total for record in records), options.covariance == "unit"
+    unit = options.covariance == "unit"
+    broken = sum(record.broken.total + broken_in(record.certified) for record in records)
     results: dict[str, Any] = {
         "source": SOURCE if unit else measurements[-1].em.construction.source,
         "passed": broken == 0,

@@ -16,6 +16,7 @@ from constructions.em.step_rounding import StepData
 from constructions.em.tasks import CovarianceType
 from constructions.em.unit import EMConstruction
 from constructions.em.variances import VarianceEM, VariancePieces
+from verify.engine.certificates import Certificate
 from verify.engine.record import Record
 
 AnyEM = EMConstruction | VarianceEM | MatrixEM
@@ -157,6 +158,7 @@ class StepRecord:
         undefined_components, singular_components, outside_components: in how many EM from the layers' state
             is 0/0, has a singular covariance, or one with an eigenvalue outside the range; none is compared.
             Of kinds other than unit nor is anything else of such a task.
+        certified: of the path up to this step.
         dying_components: where the floor can decide the error.
     """
 
@@ -170,6 +172,7 @@ class StepRecord:
     dying_components: int
     singular_components: int = 0
     outside_components: int = 0
+    certified: Annotated[Certificate | None, Absent()] = None
 
     @property
     def said(self) -> str:

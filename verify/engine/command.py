@@ -10,19 +10,20 @@ import torch
 import typer
 from rich.console import Console
 
-from console.errors import checking_input
+from console.errors import BadInputError, checking_input
 from console.folder import default_out, file_digest
 from console.memory import check_fits
 from console.output import significant
 from console.terminal import print_verdict, progress, widen
 from verify.engine import options
+from verify.engine.certificates import broken_in, summary, tasks_certified
 from verify.engine.loading import load_theorem
-from verify.engine.measure import Measured, drawn, measure
+from verify.engine.measure import Largest, Measured, drawn, measure
 from verify.engine.report import Report
 from verify.engine.search import Found, described, search
 from verify.engine.sweep import swept
 from verify.engine.tables import print_rows
-from verify.engine.theorem import Theorem
+from verify.engine.theorem import Theorem, numbers_of
 
 COMMAND = "verify.theorem"
 MOST_LAYERS = 12
@@ -78,6 +79,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     generator = torch.Generator().manual_seed(options.seed)
     finest = theorem.accuracies[-1]
     paths: dict[str, Measured] = {}
+    rows: list[Largest] = []
     with checking_input(theorem.key), progress(len(theorem.sizes) + 2) as start:
         for sizes in theorem.sizes:
             start(described(sizes))
@@ -85,23 +87,17 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
             for family in theorem.families:
                 instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
                 name = f"{described(sizes)}, {family}"
-                paths[name] = measure(
-                    theorem,
-                    weights,
-                    instance,
-                    options.dtype,
-                    options.device,
-                    options.steps,
-                    options.evaluation,
-                )
+                run = theorem, weights, instance, options.dtype
+                paths[name] = measure(*run, options.device, options.steps, options.evaluation)
+                rows += _with_certificates(paths[name].largest(name), *run, options)
         start("accuracy")
         sweep = swept(theorem, options, generator)
         start("search")
         found = search(
             theorem, options.instances, options.dtype, options.seed, options.device, options.evaluation
         )
-    rows = [row for name, measured in paths.items() for row in measured.largest(name)]
     broken = sum(int(measured.broken().sum()) for measured in paths.values())
+    broken += sum(broken_in(row.certified) for row in rows)
     shown = theorem.construct(theorem.sizes[0], options.steps, finest)
     results = {
         "theorem": theorem.name,
@@ -123,6 +119,8 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     if theorem.accuracy is not None:
         print_rows(console, "One step, medians", ((theorem.accuracy.name, "shown"), *SWEEP), sweep)
     _print_search(console, found)
+    certified = [(f"{r.instance}, {r.quantity}", r.step, r.certified) for r in rows if r.certified]
+    console.print(summary([one for _, _, one in certified]), markup=False)
     console.print(theorem.resource_table(shown), markup=False, highlight=False)
     print_verdict(console, broken == 0 and not found.broken)
     pictures = [against_steps(dict(list(paths.items())[-6:])), bound_against_error(paths.values())]
@@ -131,10 +129,40 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     pictures += weight_pictures(shown.plot_weights()[:MOST_LAYERS], what)
     page = {
         "theorem": theorem,
+        "certified": certified,
         "explanation": shown.explain(),
         "resources": theorem.resource_table(shown),
     }
     return report.write(console, results, pictures, page)
+
+
+def _with_certificates(
+    rows: list[Largest],
+    theorem: Theorem[Any],
+    weights: Any,
+    instance: Any,
+    dtype: torch.dtype,
+    options: Options,
+) -> list[Largest]:
+    """Those of the first tasks, where the theorem's formulas can be evaluated in balls.
+
+    Raises:
+        BadInputError: certificates are asked for, and a formula cannot.
+    """
+    tasks = tasks_certified(options.certify, len(instance), numbers_of(instance), options.steps)
+    if not tasks:
+        return rows
+    from verify.balls.functions import NotInBallsError  # python-flint, which not everybody has
+    from verify.certify.rows import certificates
+
+    run = theorem, weights, instance, dtype, options.steps, tasks, options.evaluation
+    try:
+        places = certificates(*run, approximation=bool(options.certify))
+    except NotInBallsError as problem:
+        if options.certify:
+            raise BadInputError(f"--certify: {theorem.key}: {problem}") from problem
+        return rows
+    return [replace(row, certified=places.get((row.step, row.quantity))) for row in rows]
 
 
 def _print_search(console: Console, found: Found) -> None:

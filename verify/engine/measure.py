@@ -6,13 +6,15 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
+from console.typed_json import Absent
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.structured.evaluation import Evaluation
+from verify.engine.certificates import Certificate
 from verify.engine.theorem import Bound, Sizes, States, Theorem
 
 
@@ -22,7 +24,7 @@ class Largest:
 
     Attributes:
         instance: what was run. tasks, compared, claimed, broken: tasks; items compared, with a finite bound,
-            and above it. margin: least bound / error.
+            and above it. margin: least bound / error. certified: of the first of the tasks.
     """
 
     instance: str
@@ -36,6 +38,7 @@ class Largest:
     margin: float | None = None
     claimed: int | None = None
     broken: int | None = None
+    certified: Annotated[Certificate | None, Absent()] = None
 
     @property
     def bound(self) -> float | None:

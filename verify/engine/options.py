@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self, get_args
 
 import torch
@@ -18,6 +18,7 @@ from console.options import (
     whole_numbers,
 )
 from constructions.language.structured.evaluation import Evaluation
+from verify.engine.certificates import check_certificates
 
 CHECKED: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("dims", "components", "samples"), whole_numbers),
@@ -28,6 +29,7 @@ CHECKED: dict[str, Callable[[str, Any], Any]] = {
     "device": lambda _, value: usable_device(value),
     "evaluation": lambda _, value: usable_evaluation(value),
     "seed": lambda _, value: usable_seed(value),
+    "certify": lambda _, value: usable_certify(value),
 }
 """How an option is checked, by its name; others are taken as they are."""
 
@@ -42,6 +44,7 @@ class Options:
     device: str
     evaluation: Evaluation
     seed: int
+    certify: bool | None = field(default=None, kw_only=True)
 
     @classmethod
     def checked(cls, typed: Mapping[str, Any], **others: Any) -> Self:
@@ -67,6 +70,17 @@ def usable_evaluation(name: str) -> Evaluation:
     if name not in get_args(Evaluation):
         raise BadInputError(f"--evaluation {name}: it is {' or '.join(get_args(Evaluation))}")
     return name  # pyright: ignore[reportReturnType]
+
+
+def usable_certify(asked: bool | None) -> bool | None:
+    """Certificates as asked for.
+
+    Raises:
+        BadInputError: they are asked for and python-flint is not installed.
+    """
+    if asked:
+        check_certificates(["--certify"])
+    return asked
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -124,6 +124,7 @@ class Theorem(ABC, Generic[Instance]):
         accuracy: what makes the construction more exact; None where it is exact in real arithmetic.
         sizes: what a check runs at, from small to large.
         most_steps: of a path; None where any number will do. 1 for an algorithm that ends with its result.
+        a_step_is_a_pass: whether one pass of the layers takes each state of the path to the next.
         without: properties of the conformance suite (verify.engine.conformance) that the theorem has not
             got, each with the reason.
     """
@@ -135,6 +136,7 @@ class Theorem(ABC, Generic[Instance]):
     accuracy: ClassVar[Accuracy | None] = None
     sizes: ClassVar[tuple[Sizes, ...]]
     most_steps: ClassVar[int | None] = None
+    a_step_is_a_pass: ClassVar[bool] = True
     without: ClassVar[Mapping[str, str]] = {}
 
     # --- what a theorem brings -------------------------------------------------------------------------
@@ -255,6 +257,17 @@ Numbers = TypeVar("Numbers")
 def rounded(instance: Numbers, dtype: torch.dtype) -> Numbers:
     """A dataclass of tensors in numbers that ``dtype`` holds, in float64: such rounding is no error."""
     return _with_tensors(instance, lambda x: x.to(dtype).to(torch.float64) if x.is_floating_point() else x)
+
+
+def first_tasks(instance: Numbers, tasks: int) -> Numbers:
+    """The first ``tasks`` tasks of an instance."""
+    return _with_tensors(instance, lambda x: x[:tasks])
+
+
+def numbers_of(instance: Any) -> int:
+    """How many numbers one of its tasks is given by."""
+    values = (getattr(instance, field.name) for field in fields(instance))
+    return sum(x[0].numel() for x in values if isinstance(x, Tensor) and x.is_floating_point() and x.dim())
 
 
 def _with_tensors(instance: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -24,6 +24,7 @@ class Runtime:
     dtype: torch.dtype = torch.float64
     device: str = "cpu"
     evaluation: Evaluation = "dense"
+    certify: bool | None = False
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class TensorOptions(Options):
     @property
     def runtime(self) -> Runtime:
         """Of the layers."""
-        return Runtime(self.dtype, self.device, self.evaluation)
+        return Runtime(self.dtype, self.device, self.evaluation, self.certify)
 
     def run(self, **others: Any) -> dict[str, Any]:
         """What decides the figures, with the contents of files."""

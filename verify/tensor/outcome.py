@@ -11,6 +11,7 @@ from rich.console import Console
 from console.options import plain_value
 from console.terminal import print_table, print_verdict
 from constructions.tensor_power.iteration import PowerIteration
+from verify.engine.certificates import Certificate, summary
 from verify.engine.tables import print_rows
 from verify.resource_rows import HEADER
 from verify.tensor.options import TensorOptions
@@ -51,15 +52,21 @@ class Outcome:
             "resources": self.resources,
         }
 
+    @property
+    def certified(self) -> list[tuple[str, int, Certificate]]:
+        """Paths and steps with their certificates."""
+        return [(f"{r.problem}, {r.form}", r.step, r.certified) for r in self.paths if r.certified]
+
     def page(self, shown: PowerIteration) -> dict[str, Any]:
         """What the pages need beside the results: a small construction, and where the paths end."""
         last = last_steps(self.paths)
-        return {"explanation": shown.explain(), "shown_dim": shown.max_dim, "header": HEADER, "last": last}
+        of_weights = {"explanation": shown.explain(), "shown_dim": shown.max_dim, "header": HEADER}
+        return of_weights | {"last": last, "certified": self.certified}
 
     def print(self, console: Console, before: Iterable[str], after: Iterable[str] = ()) -> None:
         """Where each path ends with the verdict of all its steps, recovery, resources, lines, the verdict."""
         print_rows(console, "All steps, |v - reference| / |v|", PATHS, last_steps(self.paths))
-        for line in before:
+        for line in (*before, summary([one for _, _, one in self.certified])):
             console.print(line, markup=False)
         title = "Components found with restarts and deflation, largest over all"
         print_rows(console, title, RECOVERY, self.recovery)

@@ -10,6 +10,7 @@ from rich.console import Console
 from console.errors import checking_input
 from console.terminal import progress, widen
 from constructions.tensor_power.relu import SOURCE, tensor_power_construction
+from verify.engine.certificates import broken_in
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.resource_rows import tensor_power_resources
@@ -74,6 +75,7 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
         start("rational instances")
         exact += check_rational(options.seed, instances)
     broken = sum(row.broken for row in (*one_step, *paths, *recovered))
+    broken += sum(broken_in(row.certified) for row in paths)
     dims = sorted({problem.dim for problem in given})
     outcome = Outcome(
         broken + sum(not record.passed for record in exact),

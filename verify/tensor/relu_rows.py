@@ -13,7 +13,8 @@ from constructions.tensor_power.relu import TensorPowerConstruction, tensor_powe
 from constructions.tensor_power.relu_bounds import relative_chord_error, required_offset
 from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path, one_step, steps_in_range
-from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row
+from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row, with_certificates
+from verify.tensor.theorem import RELU, RELU_PLAIN
 
 NORM_MARGIN = 2.0
 """The piecewise norm covers what the reference meets, and this factor more on both sides."""
@@ -77,7 +78,8 @@ def normalised_rows(
     rows = []
     for form in ("rms", "piecewise"):
         power = normalised_construction(form, max_dim, steps, pieces, norms)
-        rows.extend(path_rows(problem, form, along_path(power, problem, on, steps)))
+        found = path_rows(problem, form, along_path(power, problem, on, steps))
+        rows.extend(with_certificates(found, RELU, power, problem, on))
     return rows
 
 
@@ -106,7 +108,8 @@ def plain_rows(problem: TensorProblem, max_dim: int, steps: int, on: Runtime) ->
         return [], growth
     power = tensor_power_construction(max_dim, taken)
     found = along_path(power, problem, on, taken)
-    return path_rows(problem, "plain", found), growth
+    rows = path_rows(problem, "plain", found)
+    return with_certificates(rows, RELU_PLAIN, power, problem, on), growth
 
 
 def recovery_rows(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 
+from console.typed_json import Absent
 from constructions.tensor_power.iteration import PowerIteration
+from verify.engine.certificates import Certificate, tasks_certified
 from verify.engine.record import Check, Record, quotient
 from verify.engine.tables import grouped
 from verify.tensor.data import OrthogonalProblem, TensorProblem
 from verify.tensor.measure import PathErrors, Runtime
 from verify.tensor.recover import recover
+from verify.tensor.theorem import TensorPower
 
 RECOVERY_STARTS, RECOVERY_STEPS = 2, 12
 
@@ -23,7 +27,7 @@ class PathRow:
 
     Attributes:
         form: of the construction. error, bound: medians. margin: least bound / error.
-        claimed, broken: instances with a finite bound, and above it.
+        claimed, broken: instances with a finite bound, and above it. certified: of the first of them.
     """
 
     problem: str
@@ -37,6 +41,7 @@ class PathRow:
     margin: float
     claimed: int
     broken: int
+    certified: Annotated[Certificate | None, Absent()] = None
 
     @property
     def claimed_of(self) -> str:
@@ -57,6 +62,20 @@ def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Path
         at, over = int(claimed.sum()), int((~(error <= bound)).sum())
         rows.append(PathRow(*where, *(float(x) for x in values), claimed=at, broken=over))
     return rows
+
+
+def with_certificates(
+    rows: list[PathRow], theorem: TensorPower, power: PowerIteration, problem: TensorProblem, on: Runtime
+) -> list[PathRow]:
+    """The rows of a run with their certificates, of v as it is."""
+    tasks = tasks_certified(on.certify, len(problem), problem.dim**3, len(rows)) if rows else 0
+    if not tasks:
+        return rows
+    from verify.certify.rows import certificates  # python-flint, which not everybody has
+
+    run = theorem, power, problem, on.dtype, len(rows), tasks, on.evaluation
+    places = certificates(*run, approximation=bool(on.certify))
+    return [replace(row, certified=places.get((row.step, "v"))) for row in rows]
 
 
 def last_steps(paths: Iterable[PathRow]) -> list[PathRow]:

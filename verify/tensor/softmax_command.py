@@ -12,6 +12,7 @@ from console.options import DTYPES, plain_value
 from console.terminal import progress, widen
 from constructions.tensor_power.softmax import SOURCE, highest_sink, softmax_tensor_power_construction
 from constructions.tensor_power.softmax_bounds import Heads, largest_product
+from verify.engine.certificates import broken_in
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.resource_rows import SINK, softmax_resources
@@ -112,6 +113,7 @@ def check(
             start(f"deflation, d={dim}, K={components}")
             recovered += recovery_rows(dim, components, pairs, epsilon, score, on, generator)
     broken = sum(row.broken for row in (*points, *sinks, *paths, *recovered))
+    broken += sum(broken_in(row.certified) for row in paths)
     dims = sorted({problem.dim for problem in given})
     outcome = Outcome(broken, paths, recovered, softmax_resources(dims, options.steps, pairs, dtype))
     instances = sum(p.instances for p in (*points, *sinks))

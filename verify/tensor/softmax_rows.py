@@ -31,7 +31,8 @@ from constructions.tensor_power.softmax_bounds import (
 )
 from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path
-from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row
+from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row, with_certificates
+from verify.tensor.theorem import SOFTMAX
 
 EPSILONS = tuple(float(e) for e in np.logspace(-5.5, 0, 23))
 SINKS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 31.75, 36.0, 48.0, 63.75)
@@ -232,7 +233,8 @@ def normalised_rows(
                 f"{on.dtype}, for starts as long as these; scale the start to 1, or use float64"
             )
             found = along_path(power, problem, on, taken) if taken else None
-        rows += path_rows(problem, f"softmax, p={p}", found) if found else []
+        made = path_rows(problem, f"softmax, p={p}", found) if found else []
+        rows += with_certificates(made, SOFTMAX, power, problem, on)
     return rows, ended
 
 
