@@ -29,6 +29,8 @@ KEYS = [
     "em-tied-spherical",
     "em-spherical",
     "em-diagonal",
+    "em-tied",
+    "em-full",
 ]
 
 RELATIVE = 2.0**-20
