@@ -1,4 +1,4 @@
-"""Contractions, factors and eigenvalues of balls hold those of the matrices in rational or float arithmetic."""
+"""Contractions, factors and eigenvalues of balls hold those of the matrices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from constructions.language import curves
 from constructions.language.piecewise import chords, geometric
 from constructions.language.rounding import number, rounded_to
 from verify.balls.arithmetic import ball_arithmetic
-from verify.balls.array import Balls, balls, lower_ends, upper_ends
+from verify.balls.array import Balls, balls, entries_of, lower_ends, upper_ends
 from verify.balls.flint import arb
 from verify.balls.numbers import fraction
 
@@ -63,7 +63,7 @@ def test_factors_inverses_and_eigenvalues_hold_theirs(n: int) -> None:
     for found, expected in ((again, S), (solved, S), (unit, torch.eye(n).double().expand_as(S))):
         assert (lower_ends(found) <= expected).all()
         assert (upper_ends(found) >= expected).all()
-        assert all(entry.rad() < near for entry in found.entries)
+        assert all(entry.rad() < near for entry in entries_of(found))
     exact = S.diagonal(dim1=-2, dim2=-1).sum(-1)
     assert ((lower_ends(trace) <= exact) & (upper_ends(trace) >= exact)).all()
     assert torch.allclose(lower_ends(values), torch.linalg.eigvalsh(S), rtol=1e-12)
