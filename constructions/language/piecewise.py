@@ -162,7 +162,7 @@ class PiecewiseLinear:
         """
         side = remembered(self, f"side {sign:+}", lambda f: _Side.of(f, sign))
         x = x if sign > 0 else -x
-        place = approximately(x)
+        place = approximately(x).contiguous()
         many = torch.searchsorted(side.opens, place)
         until = torch.searchsorted(side.knots, place, right=sign > 0).clamp_max(len(side.knots) - 1)
         if not len(side.opens):
