@@ -11,7 +11,6 @@ Derivations: paper_notes/theorem_1_covariances.md, lemmas C, E and F.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ from constructions.em.step_rounding import StepData, sum_underflow
 from constructions.em.tasks import COVARIANCE_SHAPES
 from constructions.em.variances import VarianceEM
 from constructions.language.piecewise import knot_ratio
-from constructions.language.rounding import gamma, number, unit_roundoff
+from constructions.language.rounding import above, gamma, number, remembered, unit_roundoff
 from constructions.matrices.newton_error import reciprocal_error
 from constructions.matrices.sweep_error import sweep_gaps
 
@@ -252,16 +251,17 @@ def asymmetry(em: MatrixEM, data: StepData) -> Tensor:
 def _reciprocal(em: MatrixEM, off: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The relative error of 1/p where p may be off by ``off``."""
     found = torch.full_like(off, math.inf)
-    for level, error in reversed(_reciprocal_errors(em, dtype)):
-        found = torch.where(off <= level * em.start.low, error, found)
+    errors = remembered(em, f"errors of 1/p in {dtype}", lambda em: _reciprocal_errors(em, dtype))
+    for level, error in reversed(list(zip(LEVELS, errors.unbind(), strict=True))):
+        found = torch.where(above(off) <= level * em.start.low, error, found)
     return found
 
 
-@functools.lru_cache(maxsize=256)
-def _reciprocal_errors(em: MatrixEM, dtype: torch.dtype | None) -> tuple[tuple[float, float], ...]:
+def _reciprocal_errors(em: MatrixEM, dtype: torch.dtype | None) -> Tensor:
+    """For each level."""
     start, steps = em.start, em.newton_steps
     args = start.function, start.scale, start.bound, None, steps, dtype
-    return tuple((level, reciprocal_error(*args, level).total) for level in LEVELS)
+    return torch.stack([torch.as_tensor(reciprocal_error(*args, level).total) for level in LEVELS])
 
 
 def _within_gates(em: MatrixEM, data: StepData, S: Tensor, off: Tensor) -> Tensor:
@@ -269,9 +269,9 @@ def _within_gates(em: MatrixEM, data: StepData, S: Tensor, off: Tensor) -> Tenso
     real = data.feature_mask[:, None, :, None] & data.feature_mask[:, None, None]
     P = torch.where(real, torch.cholesky_inverse(torch.linalg.cholesky(S)), 0.0)
     room = 1 - 2.0**-10  # for the gates' own rounding
-    found = (P.abs() + off).flatten(-2).amax(-1) <= room * em.bounds.precision
+    found = above((P.abs() + off).flatten(-2).amax(-1)) <= room * em.bounds.precision
     eta = (P @ data.means[..., None]).abs() + off.mT @ data.means.abs()[..., None]
-    return found & (eta[..., 0].amax(-1) <= room * em.bounds.eta)
+    return found & (above(eta[..., 0].amax(-1)) <= room * em.bounds.eta)
 
 
 def _matrix_rounding(

@@ -117,7 +117,7 @@ def inside(em: CovarianceEM, data: StepData, covariances: Tensor) -> Tensor:
         known = S.isfinite().flatten(-2).all(-1)
         eye = torch.eye(S.shape[-1]).to(S)
         found = torch.linalg.eigvalsh(torch.where(known[..., None, None], S, eye))
-        held = span.holds(found[..., 0], found[..., -1]) & known
+        held = span.holds(below(found[..., 0]), above(found[..., -1])) & known
     elif em.covariance_type == "diagonal":
         values = covariances.masked_fill(~features[:, None], between)
         held = span.holds(below(values.amin(-1)), above(values.amax(-1)))

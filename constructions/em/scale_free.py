@@ -19,7 +19,7 @@ from torch import Tensor
 
 from constructions.language import curves
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, knot_ratio
-from constructions.language.rounding import number, unit_roundoff
+from constructions.language.rounding import number, remembered, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,9 @@ class ScaleFree:
     def relative_error(self) -> tuple[Tensor, Tensor]:
         """Least and largest of ``f / curve - 1`` in exact arithmetic; beyond the first piece for squares."""
         u = 2 * unit_roundoff(torch.float64)  # of the stored scale, and of the values at the knots
-        q, scale = self.ratio, number(self.scale)
-        return scale * (1 - u) - 1, scale * (1 + (q - 1).square() / (4 * q)) * (1 + u) - 1
+        scale = number(self.scale)
+        excess = remembered(self, "excess", lambda f: (f.ratio - 1).square() / (4 * f.ratio))
+        return scale * (1 - u) - 1, scale * (1 + excess) * (1 + u) - 1
 
 
 def squares(least: float, reach: float, pieces: int) -> ScaleFree:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear, knot_ratio
-from constructions.language.rounding import above, below, gamma, number, unit_roundoff
+from constructions.language.rounding import above, below, gamma, number, remembered, unit_roundoff
 
 U64 = unit_roundoff(torch.float64)
 
@@ -60,13 +60,22 @@ class Functions:
     @property
     def reciprocal_error(self) -> Tensor:
         """``(q - 1)^2 / (4 q)``."""
-        return (self.ratio - 1).square() / (4 * self.ratio)
+        return remembered(self.reciprocal, "excess", _excess)
 
     @property
     def steepest(self) -> Tensor:
         """s: the largest slope of the chords against log."""
-        z = knot_ratio(self.log).log()
-        return z / -torch.expm1(-z)
+        return remembered(self.log, "steepest against log", _steepest)
+
+
+def _excess(function: PiecewiseLinear) -> Tensor:
+    q = knot_ratio(function)
+    return (q - 1).square() / (4 * q)
+
+
+def _steepest(function: PiecewiseLinear) -> Tensor:
+    z = knot_ratio(function).log()
+    return z / -torch.expm1(-z)
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,50 +149,26 @@ class PiecewiseLinear:
     def _rounding_at(self, dtype: torch.dtype, x: torch.Tensor) -> torch.Tensor:
         """The same at floats."""
         u = unit_roundoff(dtype)
-        left, right = (self._open_hinges(sign, x) for sign in (-1.0, 1.0))
+        left, right = (self._open_hinges(sign, x) for sign in (-1, 1))
         reach, knot_mass, largest = left[0] + right[0], left[1] + right[1], torch.maximum(left[2], right[2])
         slopes_part = largest * 4 * self.pieces * unit_roundoff(torch.float64)
-        operations = number(gamma(self.units + 4, u))
+        operations = remembered(self, f"gamma in {dtype}", lambda f: number(gamma(f.units + 4, u)))
         rounding = operations * (reach + abs(self.offset)) + (1 + operations) * u * knot_mass + slopes_part
-        return rounding + self._flushed(dtype)
+        return rounding + remembered(self, f"flushed in {dtype}", lambda f: f._flushed(dtype))
 
-    def _open_hinges(self, sign: float, x: torch.Tensor) -> torch.Tensor:
-        """(3, *x.shape): on one side of the anchor ``sum |c_m| (s_m (x - t_m))`` and ``sum |c_m t_m|`` of the
-        hinges that are open at x, and the largest ``|value|`` from the anchor to the first knot from x on.
+    def _open_hinges(self, sign: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """On one side of the anchor ``sum |c_m| (s_m (x - t_m))`` and ``sum |c_m t_m|`` of the hinges that
+        are open at x, and the largest ``|value|`` from the anchor to the first knot from x on.
         """
-        opens, knots, values = self._side(sign)
-        sums = remembered(self, f"hinges {sign:+}", lambda f: f._sums(sign))
-        place = approximately(sign * x)
-        many = torch.searchsorted(opens, place)
-        slope, mass, reach = sums[:, many]
-        before = opens[(many - 1).clamp_min(0)] if len(opens) else torch.zeros_like(x)
-        opened = torch.where(many > 0, reach + slope * (sign * x - before), 0.0)
-        outward = values.abs().cummax(0).values
-        until = torch.searchsorted(knots, place, right=sign > 0).clamp_max(len(knots) - 1)
-        return torch.stack([opened, mass, outward[until]])
-
-    def _side(self, sign: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of one side, outward from the anchor as if to the right: where hinges open; knots and values."""
-        order, at = slice(None, None, int(sign)), self.anchor
-        side = slice(at, None) if sign > 0 else slice(at, None, -1)
-        of = self.hinge_signs == sign
-        exact = sign * self.hinge_knots[of][order], sign * self.knots[side], self.values[side]
-        opens, knots, values = (torch.from_numpy(part.copy()) for part in exact)
-        return opens, knots, values
-
-    def _sums(self, sign: float) -> torch.Tensor:
-        """(3, hinges of the side + 1): after so many, ``sum |c_m|``, ``sum |c_m t_m|``, and V at the last.
-
-        V grows by the slope before it from each hinge to the next, so that no terms cancel.
-        """
-        opens, _, _ = self._side(sign)
-        weights = torch.as_tensor(self.hinge_weights[self.hinge_signs == sign]).abs()
-        weights = weights if sign > 0 else weights.flip(0)
-        slope, mass = weights.cumsum(0), (weights * opens.abs()).cumsum(0)
-        reach = (slope[:-1] * (opens[1:] - opens[:-1])).cumsum(0)
-        none = torch.zeros(1, dtype=torch.float64)
-        before = [none, none] if len(opens) else [none]
-        return torch.stack([torch.cat([none, slope]), torch.cat([none, mass]), torch.cat([*before, reach])])
+        side = remembered(self, f"side {sign:+}", lambda f: _Side.of(f, sign))
+        x = x if sign > 0 else -x
+        place = approximately(x).contiguous()
+        many = torch.searchsorted(side.opens, place)
+        until = torch.searchsorted(side.knots, place, right=sign > 0).clamp_max(len(side.knots) - 1)
+        if not len(side.opens):
+            return torch.zeros_like(x), torch.zeros_like(x), side.largest[until]
+        opened = side.reach[many] + side.slope[many] * (x - side.opens[(many - 1).clamp_min(0)])
+        return torch.where(many > 0, opened, 0.0), side.mass[many], side.largest[until]
 
     def _flushed(self, dtype: torch.dtype) -> torch.Tensor:
         low, high = (pick(*self.inputs, *self.domain) for pick in (min, max))
@@ -215,6 +191,39 @@ class PiecewiseLinear:
     def __str__(self) -> str:
         low, high = self.domain
         return f"{self.curve.name}~{self.pieces} on [{low:g}, {high:g}]"
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One side of the anchor, outward from it, mirrored where that is to the left.
+
+    Attributes:
+        opens: where hinges open. knots: from the anchor on. largest: the largest ``|value|`` up to each.
+        slope, mass, reach: after so many hinges ``sum |c_m|``, ``sum |c_m t_m|``, and V at the last of them,
+            which grows by the slope before it from each to the next, so that no terms cancel.
+    """
+
+    opens: torch.Tensor
+    knots: torch.Tensor
+    largest: torch.Tensor
+    slope: torch.Tensor
+    mass: torch.Tensor
+    reach: torch.Tensor
+
+    @classmethod
+    def of(cls, f: PiecewiseLinear, sign: int) -> _Side:
+        """To the right with 1, to the left with -1."""
+        order, of = slice(None, None, sign), f.hinge_signs == sign
+        beyond = slice(f.anchor, None) if sign > 0 else slice(f.anchor, None, -1)
+        parts = sign * f.hinge_knots[of][order], sign * f.knots[beyond], f.values[beyond]
+        parts = *parts, np.abs(f.hinge_weights[of][order])
+        opens, knots, values, weights = (torch.from_numpy(part.copy()) for part in parts)
+        slope, mass = weights.cumsum(0), (weights * opens.abs()).cumsum(0)
+        reach = (slope[:-1] * (opens[1:] - opens[:-1])).cumsum(0)
+        none = torch.zeros(1, dtype=torch.float64)
+        before = [none, none] if len(opens) else [none]
+        sums = (torch.cat(part) for part in ([none, slope], [none, mass], [*before, reach]))
+        return cls(opens, knots, values.abs().cummax(0).values, *sums)
 
 
 def interpolated(function: PiecewiseLinear, x: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,7 @@ def unrounded(compute: Callable[[], Made]) -> Made:
     return compute()
 
 
-def remembered(owner: Owner, name: str, compute: Callable[[Owner], Tensor]) -> Tensor:
+def remembered(owner: Owner, name: str, compute: Callable[[Owner], Made]) -> Made:
     """``compute(owner)``, under that name once for each owner, in ball arithmetic once for each precision."""
     if has_torch_function_unary(owner):
         return handle_torch_function(remembered, (), owner, name, compute)
@@ -74,7 +74,7 @@ def remembered(owner: Owner, name: str, compute: Callable[[Owner], Tensor]) -> T
     return known[name]
 
 
-_KNOWN: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 def upward(x: float) -> float:

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from constructions.language import curves
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import above, gamma, number, remembered, unit_roundoff
 from constructions.matrices.schulz_error import Path, step_rounding, stepped
 
 
@@ -34,17 +35,17 @@ class ScalarError:
         approximation: in exact arithmetic. rounding: what a dtype adds.
     """
 
-    approximation: float
-    rounding: float
+    approximation: Tensor | float
+    rounding: Tensor | float
 
     @property
-    def total(self) -> float:
+    def total(self) -> Tensor | float:
         """Bound on the relative error."""
         return self.approximation + self.rounding
 
 
 def chord_excess(function: PiecewiseLinear) -> float:
-    """``e_c``: the largest ``f(x)/curve(x) - 1`` of chords of 1/x or 1/sqrt(x).
+    """``e_c``: the largest ``f(x)/curve(x) - 1`` of chords of 1/x or 1/sqrt(x); as weights are made of it.
 
     Raises:
         ValueError: another curve.
@@ -58,6 +59,17 @@ def chord_excess(function: PiecewiseLinear) -> float:
     raise ValueError(f"the curve is {function.curve.name}; it is 1/x or 1/sqrt")
 
 
+def _excess(function: PiecewiseLinear) -> Tensor:
+    """The same for bounds."""
+    knots = torch.as_tensor(function.knots)
+    ratio = knots[1:] / knots[:-1]
+    if function.curve is curves.reciprocal:
+        return ((ratio - 1).square() / (4 * ratio)).amax()
+    s = ratio.sqrt()
+    mean = (1 + s + ratio) / 3
+    return (2 * mean * mean.sqrt() / (s + ratio) - 1).amax()
+
+
 def start_interval(
     function: PiecewiseLinear,
     scale: float,
@@ -65,7 +77,7 @@ def start_interval(
     entry_bound: float | None,
     dtype: torch.dtype | None,
     beyond: float = 0.0,
-) -> tuple[float, float]:
+) -> tuple[Tensor, Tensor]:
     """Where ``value / exact`` of the start lies; (0, inf) where nothing is claimed.
 
     Args:
@@ -74,25 +86,31 @@ def start_interval(
         dtype: in which it runs; exact arithmetic with none.
         beyond: the argument may leave the domain by this part of itself, where 1/x is held.
     """
-    top = 1 + chord_excess(function)
+    top = 1 + remembered(function, "excess", _excess)
+    nothing = number(0.0), number(math.inf)
     if not beyond < 1:
-        return 0.0, math.inf
+        return nothing
+    under, over = 1 - number(beyond), 1 + number(beyond)
     if dtype is None:
-        return scale * (1 - beyond), scale * top * (1 + beyond)
+        return scale * under, scale * top * over
     u, (low, _) = unit_roundoff(dtype), function.domain
-    root = 1.0 if function.curve is curves.reciprocal else 0.5
-    d = 0.0 if entry_bound is None else 2 * gamma(3, u) * (2 * entry_bound + low) / low
-    if not d < 1:
-        return 0.0, math.inf
-    exact = function.curve.value(function.knots)
-    at = np.append(low * (1 - d) * (1 - beyond), function.knots[1:])
-    rounded = function.rounding_error_at(dtype, torch.from_numpy(at)).numpy()
+    d = number(0.0)
+    if entry_bound is not None:
+        d = 2 * number(gamma(3, u)) * (2 * number(entry_bound) + low) / low
+    if not bool(above(d) < 1):
+        return nothing
+    knots = torch.as_tensor(function.knots)
+    exact = function.curve.formula(knots)
+    at = torch.cat([(low * (1 - d) * under)[None], knots[1:]])
+    rounded = function.rounding_error_at(dtype, at)
     # Within a piece the rounding is largest at the left end, the value least at the right one.
-    own = float((rounded[:-1] / exact[1:]).max()) + float(rounded[-1] / exact[-1])
-    put = 2 * gamma(3, u) * (2 * bound / float(exact[-1]) + 2 * top)
-    off = scale * own * (1 + 4 * u) + gamma(4, u) * scale * top + put
-    least, most = (1 - beyond) * (1 + d) ** -root, (1 + beyond) * (1 - d) ** -root
-    return scale * least - off, scale * top * most + off
+    own = (rounded[:-1] / exact[1:]).amax() + rounded[-1] / exact[-1]
+    put = 2 * gamma(3, u) * (2 * bound / exact[-1] + 2 * top)
+    off = scale * own * (1 + 4 * u) + gamma(4, u) * (scale * top) + put
+    below, beside = (1 + d).reciprocal(), (1 - d).reciprocal()
+    if function.curve is not curves.reciprocal:
+        below, beside = below.sqrt(), beside.sqrt()
+    return scale * (under * below) - off, scale * top * (over * beside) + off
 
 
 def reciprocal_error(
@@ -109,15 +127,16 @@ def reciprocal_error(
     A step is rounded by ``gamma_12 ((1 + e)^2 + 3 (1 + e))`` (constructions.matrices.inverse at n = 1).
     """
     low, high = start_interval(function, scale, bound, entry_bound, None, beyond)
-    exact = max(1 - low, high - 1)
+    exact = torch.maximum(1 - low, high - 1)
     low, high = start_interval(function, scale, bound, entry_bound, dtype, beyond)
-    e = max(1 - low, high - 1)
+    e = torch.maximum(1 - low, high - 1)
+    each = 0.0 if dtype is None else gamma(12, unit_roundoff(dtype))
     for _ in range(steps):
-        exact = exact**2
-        e = e**2 + (0.0 if dtype is None else gamma(12, unit_roundoff(dtype)) * ((1 + e) ** 2 + 3 * (1 + e)))
-        if not e < 1:
-            return ScalarError(exact, math.inf)
-    return ScalarError(exact, max(e - exact, 0.0))
+        exact = exact.square()
+        e = e.square() + each * ((1 + e).square() + 3 * (1 + e))
+        if not bool(above(e) < 1):
+            return ScalarError(exact, number(math.inf))
+    return ScalarError(exact, (e - exact).clamp_min(0.0))
 
 
 def root_error(
@@ -129,8 +148,8 @@ def root_error(
     dtype: torch.dtype | None = None,
 ) -> ScalarError:
     """Of 1/sqrt(p), and of sqrt(p), after ``steps`` steps; arguments as for :func:`start_interval`."""
-    exact = Path(*(s - 1 for s in start_interval(function, scale, bound, entry_bound, None)))
-    low, high = start_interval(function, scale, bound, entry_bound, dtype)
+    exact = Path(*(float(s) - 1 for s in start_interval(function, scale, bound, entry_bound, None)))
+    low, high = map(float, start_interval(function, scale, bound, entry_bound, dtype))
     if not 0 < low <= high < math.sqrt(3):
         return ScalarError(math.inf, math.inf)
     tau = 0.0 if dtype is None else gamma(4, unit_roundoff(dtype)) * high  # Y = A Z, rounded

@@ -184,7 +184,7 @@ class Sweep(MatrixAlgorithm):
         """Bounds for these matrices, one by one; with no dtype in exact arithmetic."""
 
         def reciprocal(gap: float) -> float:
-            return self.reciprocal_error(dtype, gap / self.low).total
+            return float(self.reciprocal_error(dtype, gap / self.low).total)
 
         return [sweep_error(A, self.scale, reciprocal, self.log, self.size, dtype) for A in matrices]
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import above, below, gamma, number, unit_roundoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def swept(A: Tensor, k: int, scale: float) -> Tensor:
     after = A - u[..., :, None] * u[..., None, :] / pivot[..., None, None]
     after[..., k, :] = scale * A[..., k, :] / pivot[..., None]
     after[..., :, k] = scale * A[..., :, k] / pivot[..., None]
-    after[..., k, k] = -(scale**2) / pivot
+    after[..., k, k] = -number(scale).square() / pivot
     return after
 
 
@@ -100,7 +100,7 @@ def sweep_gaps(
         p, d = A[..., k, k], gap[..., k, k]
         pivots[..., k], off[..., k] = p, d
         error = reciprocal(d)
-        claimed = claimed & (d < p) & (error < 1)
+        claimed = claimed & (above(d) < below(p)) & (above(error) < 1)
         # Where nothing is claimed, harmless numbers go on.
         error, d = (torch.where(claimed, v, 0.0) for v in (error, d))
         p = torch.where(claimed, p, 1.0)
@@ -116,8 +116,8 @@ def sweep_gaps(
         rounding = unit * (2 * A.abs() + 2 * here + 2 * scale * _outer(e, e) + full)
         rounding = rounding + tiny * (2 + (column + delta)[..., :, None])  # a score, times a value
         gap = here + products + _outer(column, column) * wrong + rounding
-        A = swept(A, k, scale)
-    return SweepGaps(gap / scale**2, pivots, off, claimed & gap.isfinite().all(-1).all(-1))
+        gap, A = above(gap), swept(A, k, scale)
+    return SweepGaps(gap / number(scale).square(), pivots, off, claimed & gap.isfinite().all(-1).all(-1))
 
 
 def sweep_error(

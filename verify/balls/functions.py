@@ -24,7 +24,7 @@ from verify.balls.array import (
     upper_ends,
 )
 from verify.balls.flint import arb
-from verify.balls.lines import LINES, contraction, matrix_norm, product
+from verify.balls.lines import LINES, cholesky, contraction, eigenvalues, inverse, matrix_norm, product
 from verify.balls.movement import MOVES, moved, placed
 from verify.balls.numbers import ONE, ZERO, ends
 
@@ -428,6 +428,10 @@ TABLE: dict[str, Function] = {
     "any": _some,
     "all": _every,
     "einsum": contraction,
+    "linalg_cholesky": cholesky,
+    "cholesky_inverse": lambda factor: inverse(product(factor, balls(factor).mT)),
+    "linalg_solve_triangular": lambda a, b, upper: product(inverse(a), b),
+    "linalg_eigvalsh": eigenvalues,
     "above": lambda x: balls(upper_ends(x)),
     "below": lambda x: balls(lower_ends(x)),
     "approximately": middles,

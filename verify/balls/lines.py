@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from verify.balls import numbers
 from verify.balls.array import Balls, Entries, balls, entries_of, rows, shape_of, spread
-from verify.balls.flint import arb, arb_mat
+from verify.balls.flint import acb_mat, arb, arb_mat
 from verify.balls.numbers import NOT_A_NUMBER, ONE, ZERO
 
 Dim = int | Sequence[int] | None
@@ -165,6 +166,61 @@ def solved(A: Tensor, b: Tensor) -> tuple[Balls, Tensor]:
     with torch._C.DisableTorchFunction():
         regular = torch.zeros(shape_of(A)[:-2], dtype=torch.int32)
     return Balls.of(entries, shape_of(b)), regular
+
+
+def inverse(x: Tensor) -> Balls:
+    """Of matrices."""
+    return _each(x, lambda matrix: matrix.inv())
+
+
+def cholesky(x: Tensor) -> Balls:
+    """The lower triangular factor of positive definite matrices; every number where that is not certain."""
+    return _each(x, _factor)
+
+
+def _each(x: Tensor, function: Callable[[arb_mat], arb_mat]) -> Balls:
+    found = [entry for matrix in _matrices(x) for entry in function(matrix).entries()]
+    return Balls.of(found, shape_of(x))
+
+
+def _factor(matrix: arb_mat) -> arb_mat:
+    n = matrix.nrows()
+    found = arb_mat(n, n)
+    for j in range(n):
+        left = matrix[j, j] - total([found[j, i] * found[j, i] for i in range(j)])
+        found[j, j] = left.sqrt() if left > 0 else numbers.EVERY_NUMBER
+        for i in range(j + 1, n):
+            product_of_rows = total([found[i, m] * found[j, m] for m in range(j)])
+            found[i, j] = numbers.quotient(matrix[i, j] - product_of_rows, found[j, j])
+    return found
+
+
+def _order(a: arb, b: arb) -> int:
+    """Of exact numbers."""
+    return -1 if a < b else int(a > b)
+
+
+def eigenvalues(x: Tensor) -> Balls:
+    """Of symmetric matrices, ascending: they are real, so the imaginary parts of their balls are dropped.
+
+    Balls may overlap: the k-th eigenvalue lies between the k-th of their lower ends and of their upper ends.
+    """
+    found: Entries = []
+    for matrix in _matrices(x):
+        n = matrix.nrows()
+        try:
+            values = [value.real for value in acb_mat(matrix).eig(multiple=True)]
+        except ValueError:  # it could not separate them
+            values = [numbers.EVERY_NUMBER]
+        if not all(value.is_finite() for value in values):
+            found += [numbers.EVERY_NUMBER] * n
+            continue
+        low, high = (
+            sorted(side, key=functools.cmp_to_key(_order))
+            for side in ([v.lower() for v in values], [v.upper() for v in values])
+        )
+        found += [a.union(b) for a, b in zip(low, high, strict=True)]
+    return Balls.of(found, shape_of(x)[:-1])
 
 
 SQUARINGS = 24

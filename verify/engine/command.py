@@ -87,9 +87,9 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
             for family in theorem.families:
                 instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
                 name = f"{described(sizes)}, {family}"
-                run = theorem, weights, instance, options.dtype
-                paths[name] = measure(*run, options.device, options.steps, options.evaluation)
-                rows += _with_certificates(paths[name].largest(name), *run, options)
+                on = options.dtype, options.device, options.steps, options.evaluation
+                paths[name] = measure(theorem, weights, instance, *on)
+                rows += _with_certificates(paths[name].largest(name), theorem, weights, instance, options)
         start("accuracy")
         sweep = swept(theorem, options, generator)
         start("search")
@@ -141,7 +141,6 @@ def _with_certificates(
     theorem: Theorem[Any],
     weights: Any,
     instance: Any,
-    dtype: torch.dtype,
     options: Options,
 ) -> list[Largest]:
     """Those of the first tasks, where the theorem's formulas can be evaluated in balls.
@@ -155,9 +154,9 @@ def _with_certificates(
     from verify.balls.functions import NotInBallsError  # python-flint, which not everybody has
     from verify.certify.rows import certificates
 
-    run = theorem, weights, instance, dtype, options.steps, tasks, options.evaluation
+    on = options.dtype, options.steps, tasks, options.evaluation, bool(options.certify)
     try:
-        places = certificates(*run, approximation=bool(options.certify))
+        places = certificates(theorem, weights, instance, *on)
     except NotInBallsError as problem:
         if options.certify:
             raise BadInputError(f"--certify: {theorem.key}: {problem}") from problem

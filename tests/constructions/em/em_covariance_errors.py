@@ -43,7 +43,8 @@ def precision_error(em: MatrixEM, S: Tensor, dtype: torch.dtype = F64) -> SweepE
     def reciprocal(gap: float) -> float:
         s = em.start
         beyond = gap / s.low
-        return reciprocal_error(s.function, s.scale, s.bound, None, em.newton_steps, dtype, beyond).total
+        error = reciprocal_error(s.function, s.scale, s.bound, None, em.newton_steps, dtype, beyond)
+        return float(error.total)
 
     return sweep_error(S, em.bounds.scale, reciprocal, em.log_pivot, em.stream.ids.width + 1000, dtype)
 

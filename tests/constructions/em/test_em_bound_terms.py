@@ -72,7 +72,7 @@ class Terms:
         self.pooling = pooled + gamma(4 * N + 10, u64) + 2 * max(reference)
         square, R = em.square, em.radius
         self.half_norm2 = (
-            d * square.rounding_error(dtype) / 2 + gamma(d * (square.units + 4), u) * d * R**2 / 2
+            d * float(square.rounding_error(dtype)) / 2 + gamma(d * (square.units + 4), u) * d * R**2 / 2
         )
 
 
