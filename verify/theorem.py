@@ -35,7 +35,7 @@ def main(
 ) -> int:
     """See the module's docstring."""
     with loading():
-        from verify.engine.command import Options, check_file
+        from verify.own.command import Options, check_file
     options = Options.checked(locals())
     return check_file(theorem, options, out, context)
 

@@ -12,7 +12,7 @@ from .measure import ROUNDS, Row
 
 ROOT = Path(__file__).parents[2]
 HELP = ("verify.em_construction", "verify.tensor_power", "verify.theorem", "verify", "training.train")
-LOADED = ("verify.em.command", "verify.tensor.relu_command", "verify.engine.command")
+LOADED = ("verify.em.command", "verify.tensor.relu_command", "verify.own.command")
 LOADED += ("training.evaluation.command", "training.comparison.command", "verify.ledger.command")
 
 

@@ -75,7 +75,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
     from verify.engine.drawing import against_accuracy, against_steps, bound_against_error, weight_pictures
 
     options = replace(options, steps=theorem.within(options.steps))
-    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("theorem_report.html"))
+    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("report.html"))
     generator = torch.Generator().manual_seed(options.seed)
     finest = theorem.accuracies[-1]
     paths: dict[str, Measured] = {}
