@@ -98,6 +98,8 @@ def gamma(n: float, u: float) -> float:
     """
     if not n * u < 1:
         raise ValueError(f"{n:g} operations at unit roundoff {u:g} exceed the range n u < 1 of the analysis")
+    if n * u == 0:  # exact arithmetic
+        return 0.0
     # n u is exact, u being a power of two; 1 - n u is taken below its value, the quotient above.
     return upward(n * u / math.nextafter(1 - n * u, 0))
 

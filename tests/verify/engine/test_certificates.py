@@ -48,3 +48,23 @@ def test_the_refusal_names_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> No
     certificates.check_certificates([])
     with pytest.raises(BadInputError, match=r"--certify: .*pip install"):
         certificates.check_certificates(["--certify"])
+
+
+def test_who_gets_a_certificate() -> None:
+    of = certificates.tasks_certified
+    assert of(None, 7, certificates.SMALL, 1) == 1
+    assert of(None, 7, certificates.SMALL, 2) == 0
+    assert of(True, 7, certificates.SMALL, 2) == 7
+    assert of(False, 7, 1, 1) == 0
+
+
+def test_the_line_counts_verdicts() -> None:
+    made = [
+        certificates.Certificate(verdict, (0.0, 1.0), (2.0, 3.0), 128, 1)
+        for verdict in ("held", "held", "unknown", "broken")
+    ]
+    assert certificates.summary(made) == (
+        "certified in ball arithmetic: 4 records, 2 held, 1 broken, 1 unknown"
+    )
+    assert "--certify" in certificates.summary([])
+    assert [certificates.broken_in(one) for one in (*made, None)] == [0, 0, 0, 1, 0]
