@@ -12,11 +12,16 @@ r_t around the constructed state (lemma 7). Distances are measured, state by sta
 the complete-data information of the mixture: at a fixed point the EM map is a contraction in this norm
 wherever the likelihood has a maximum, while in a plain norm its factor can exceed 1 there.
 
-The recursion is linear once the Lip_t are known, so r_t is the sum of what each part of the b_t leads to:
+What is claimed of a component is its own one-step bound and what the rows of the derivative that give it
+carry on (:meth:`constructions.em.derivative.Derivative.carried`), p' the weights that the step leads to:
 
-    r^A_{t+1} = b^A_t + Lip_t r^A_t,    r^A_0 = 0,    r^R_t = r_t - r^A_t
+    |mu_hat_k - mu_k|  <=  beta_k + c_k / sqrt(p'_k),
+    |pi_hat_k - pi_k|  <=  beta'_k + pi_k (exp(c'_k / sqrt(p'_k)) - 1),     pi_k of the exact step
 
-with b^A_t the one-step bound without rounding: r^A is the share of approximation, r^R that of rounding.
+so a small component's share of the whole radius is not what bounds it: after one step nothing is carried.
+
+Everything grows with the one-step bounds; with those without rounding in their place, the same recursion
+and the same derivatives give the share of approximation, and the rest is rounding.
 """
 
 from __future__ import annotations
@@ -48,8 +53,8 @@ class PathBound:
         lipschitz: (B, L) the factors ``Lip_t`` used; 0 at the first step, where nothing is carried yet.
         mean, weight: (B, L, K) bounds after each step on ``|mu_hat_k - mu_k|_2`` and ``|pi_hat_k - pi_k|``
             against the EM path from the same start; inf where nothing is claimed.
-        mean_approximation, weight_approximation: (B, L, K) the same of ``r^A_t`` alone: the rest of each
-            bound is rounding.
+        mean_approximation, weight_approximation: (B, L, K) the same of the one-step bounds without rounding:
+            the rest of each bound is rounding.
         holds: (B, L) whether the hypothesis holds up to that step: every weight stays above the floor, no
             component is undefined, and the enclosure on the ball is finite; of kinds with covariances
             (constructions.em.covariance_path) also all eigenvalues are within the range.
@@ -160,25 +165,18 @@ class _Apart:
     def after(
         self, bound: StepBound, moves: Derivative | None, now: Tensor, then: Tensor, present: Tensor
     ) -> _Apart:
-        """One step later: the smaller of what the whole radius allows and of each component's own share."""
+        """One step later: its own bounds, and what ``moves`` carries on; None where nothing is apart."""
         radius = _disturbance(bound, then, present)
         scale = torch.where(present, then.rsqrt(), 0.0)
         log_moved = mean_moved = torch.zeros_like(then)
         if moves is not None:
             radius = radius + _carried(moves.factor, self.radius)
-            log_moved, mean_moved = (
-                scale * part for part in moves.carried(self.radius, now.sqrt() * self.reach)
-            )
-        share = _share(radius, then, present)
+            carried = moves.carried(self.radius, now.sqrt() * self.reach)
+            log_moved, mean_moved = (scale * part for part in carried)
         mean = bound.mean_instance + mean_moved
         weight = bound.weight_instance + bound.exact_weights * torch.expm1(log_moved)
         reach = (mean.square() + (_log_weight(bound) + log_moved).square()).sqrt()
-        return _Apart(
-            radius,
-            torch.minimum(share, reach),
-            torch.minimum(share, mean),
-            torch.minimum(then * torch.expm1(share), weight),
-        )
+        return _Apart(radius, torch.minimum(reach, _share(radius, then, present)), mean, weight)
 
     def where(self, alive: Tensor, present: Tensor) -> _Apart:
         """Infinite where nothing is claimed, 0 at absent components, and numbers of float64."""
