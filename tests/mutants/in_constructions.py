@@ -222,8 +222,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "log of a weight off by its size, to first order only",
         "constructions/em/path_bounds.py",
-        "log_weight = torch.where(relative < 1, -torch.log1p(-relative), math.inf)",
-        "log_weight = torch.where(relative < 1, relative, math.inf)",
+        "return torch.where(relative < 1, -torch.log1p(-relative), math.inf)",
+        "return torch.where(relative < 1, relative, math.inf)",
         (
             "tests/constructions/em/test_em_path_terms.py::test_a_step_disturbs_means_and_logarithms_of_weights",
         ),
@@ -232,7 +232,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "disturbance of means alone",
         "constructions/em/path_bounds.py",
-        "squared = then * (bound.mean_instance.square() + log_weight.square())",
+        "squared = then * (bound.mean_instance.square() + _log_weight(bound).square())",
         "squared = then * bound.mean_instance.square()",
         (
             "tests/constructions/em/test_em_path_terms.py::test_a_step_disturbs_means_and_logarithms_of_weights",
