@@ -1,8 +1,8 @@
-"""How far a known error turns a vector: only its part across the vector does.
+"""How far an error turns a vector: only its part across the vector does.
 
-Lemma 5 of paper_notes/theorem_2_tensor_power.md, "With errors that are known". Where an error is known up to a
-width, as that of softmax heads is, its part along ``T(I, v, v)`` changes no direction and is left out; at an
-eigenvector, and in one dimension, that is nearly all of it.
+Lemma 5 of paper_notes/theorem_2_tensor_power.md, (v) and (vi). Where an error is known up to a width, as that
+of softmax heads is, its part along ``T(I, v, v)`` changes no direction and is left out; at an eigenvector,
+and in one dimension, that is nearly all of it.
 """
 
 from __future__ import annotations
@@ -56,13 +56,28 @@ def turned(x: Tensor, e: Tensor) -> Tensor:
     return torch.where(facing, ratio(across, after) * (2 / (1 + cosine)).sqrt(), math.inf)
 
 
+def turned_within(x: Tensor, width: Tensor) -> Tensor:
+    """Bound on ``|(x + e)/|x + e| - x/|x||`` for every e with ``|e_i| <= width_i``, (B,).
+
+    The smaller of two, with u = x / |x| and the projection P off x taken entry by entry:
+
+        2 |width| / (2 |x| - |width|),        | |P| width | / (|x| - sum_i |u_i| width_i)
+    """
+    size, length = euclidean(x), euclidean(width)
+    unit = torch.where(below(size)[:, None] > 0, x / size[:, None], 0.0)
+    projection = torch.eye(x.shape[1], dtype=x.dtype, device=x.device) - unit[:, :, None] * unit[:, None, :]
+    across = euclidean(torch.einsum("bij,bj->bi", projection.abs(), width))
+    least = size - (unit.abs() * width).sum(-1)
+    return torch.minimum(ratio(2 * length, 2 * size - length), or_infinity(ratio(across, least)))
+
+
 def direction_error(x: Tensor, exact: Signed, run: Signed | None, scale: Tensor) -> Tensor:
     """Bound on how far the heads turn x, (B,).
 
     With m the middle in real arithmetic and ``y = x + m``, r the middle that rounding adds and ``z = y + r``,
     w and W the widths without and with rounding:
 
-        turned(x, m) + turned(y, r) + max(2 |w| / (2 |y| - |w|), 2 |W| / (2 |z| - |W|))
+        turned(x, m) + turned(y, r) + max(turned_within(y, w), turned_within(z, W))
 
     Without rounding the middle term and W are left out; so it is never more than with it.
 
@@ -72,10 +87,9 @@ def direction_error(x: Tensor, exact: Signed, run: Signed | None, scale: Tensor)
         scale: (B, 1) squared length of the state that the errors belong to.
     """
     y = x + exact.middle / scale
-    found, width = turned(x, exact.middle / scale), euclidean(exact.width / scale)
-    rest = ratio(2 * width, 2 * euclidean(y) - width)
+    found, rest = turned(x, exact.middle / scale), turned_within(y, exact.width / scale)
     if run is not None:
-        found = found + turned(y, run.middle / scale)
-        width = euclidean(run.width / scale)
-        rest = torch.maximum(rest, ratio(2 * width, 2 * euclidean(y + run.middle / scale) - width))
+        added = run.middle / scale
+        found = found + turned(y, added)
+        rest = torch.maximum(rest, turned_within(y + added, run.width / scale))
     return or_infinity(found + rest)

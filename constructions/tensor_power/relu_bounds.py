@@ -10,10 +10,11 @@ heads, approximation as well for softmax heads). From there:
   spectral norm of the d x d^2 unfolding, all at the constructed v scaled to length 1, a direction error eta
   becomes at most
 
-      2 |E| / (2 |x| - |E|) + (|P A| eta + tau eta^2) / (|x| - |x^T A| / |x| eta - tau eta^2)
+      turned_within(x, E) + (|P A| eta + tau eta^2) / (|x| - |x^T A| / |x| eta - tau eta^2)
 
-  where the denominators are positive, and the length adds its own error; where the heads' error is known up
-  to a width, the first term is that of :func:`constructions.tensor_power.direction.direction_error` if less.
+  where the denominator is positive, and the length adds its own error. The first term, from
+  constructions.tensor_power.direction, is at most ``2 |E| / (2 |x| - |E|)``; where the heads' error is known
+  up to a width, it is that of ``direction_error`` if less.
 
 Proofs: paper_notes/theorem_2_tensor_power.md, lemmas 1 to 5.
 
@@ -38,7 +39,7 @@ from constructions.language.rounding import (
     remembered,
     unit_roundoff,
 )
-from constructions.tensor_power.direction import Signed, direction_error, euclidean, ratio
+from constructions.tensor_power.direction import Signed, direction_error, euclidean, ratio, turned_within
 
 OFFSET_ROUNDS = 60
 """How often :func:`required_offset` raises an offset before it gives up."""
@@ -232,8 +233,7 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
         v = path[:, t] / scale
         x = contract(T, v)
         size = euclidean(x)
-        heads = euclidean(step.heads) / scale[:, 0].square()
-        own = ratio(2 * heads, 2 * size - heads)
+        own = turned_within(x, step.heads / scale.square())
         if step.exact is not None:
             own = torch.minimum(own, direction_error(x, step.exact, step.run, scale.square()))
         own = own + ratio(number(2 * step.entries), 2 - number(step.entries))

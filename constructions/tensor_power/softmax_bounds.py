@@ -167,7 +167,9 @@ def _lost_slope(a: Tensor, n: Tensor, sink: float) -> Tensor:
 def _rounding(
     T: Tensor, a: Tensor, moved: Tensor, reach: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype
 ) -> tuple[Tensor, Signed]:
-    """Lemma 4: a bound, and what rounding adds up to a width. A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
+    """Lemma 4: a bound, and what rounding adds, up to a width.
+
+    A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
 
     With A the reach, ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j,
     ``x = k eps A``, rho the error of one weight and zeta that of their sum, pair k adds

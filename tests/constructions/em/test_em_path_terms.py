@@ -49,7 +49,7 @@ def test_a_step_carries_on_what_its_rows_do():
     """mean: beta_k + c_k / sqrt(p_k); weight: beta'_k + pi_k (e^(c'_k / sqrt(p_k)) - 1); by hand, 2 steps."""
     em = em_construction(1, 2, 1, 256, radius=4.0)
     states = [[0.5, 0.5], [0.45, 0.55], [0.4, 0.6]], [[-1.0, 1.0], [-1.3, 1.6], [-1.4, 1.9]]
-    weights, bound = path_of(em, *states)
+    weights, bound = path_of(em, *states, refreshed=True)
     means = torch.tensor(states[1], dtype=torch.float64)[None, 1, :, None]
     first, second = bound.steps
     logs = -torch.log1p(-first.weight_instance / first.exact_weights)
