@@ -4,6 +4,26 @@ from .mutant import Mutant
 
 TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
+        "what leaks is added",
+        "constructions/tensor_power/softmax_bounds.py",
+        "torch.where(known, -first_order, 0.0)",
+        "torch.where(known, first_order, 0.0)",
+        (
+            "tests/constructions/tensor_power/test_direction.py::test_what_the_pairs_err_is_known_with_its_sign",
+        ),
+        "lemma 3 in the direction",
+    ),
+    Mutant(
+        "known rounding of the other sign",
+        "constructions/tensor_power/softmax_bounds.py",
+        "Signed(torch.where(apart, signed, 0.0), width)",
+        "Signed(torch.where(apart, -signed, 0.0), width)",
+        (
+            "tests/constructions/tensor_power/test_direction.py::test_the_rounding_of_scores_is_known_with_its_sign",
+        ),
+        "lemma 4 in the direction",
+    ),
+    Mutant(
         "a known error that is as good as unknown",
         "constructions/tensor_power/direction.py",
         "across = euclidean(e - unit * (unit * e).sum(-1, keepdim=True))",

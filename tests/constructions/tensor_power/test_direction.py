@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from constructions import softmax_tensor_power_construction
 from constructions.tensor_power.direction import Signed, direction_error, turned, turned_within
 
 DRAWS = 4000
@@ -48,7 +49,7 @@ def test_a_box_around_a_vector(width, bound):
 
 def test_a_box_that_is_not_along_an_axis():
     """x = (1, 1): |P| = 1/2 everywhere, so widths (a, b) turn by (a + b) / (2 - a - b) at most."""
-    assert turned_within(vector(1.0, 1.0), vector(0.2, 0.0)).item() == pytest.approx(0.2 / 1.8)
+    assert turned_within(vector(1.0, 1.0), vector(0.2, 0.02)).item() == pytest.approx(0.22 / 1.78)
 
 
 def drawn(d, size):
@@ -86,3 +87,33 @@ def test_rounding_that_lengthens_takes_nothing_from_the_approximation():
     exact, run = Signed(none, vector(0.0, 0.3)), Signed(vector(2.0, 0.0), vector(0.0, 0.3))
     one = torch.ones(1, 1, dtype=torch.float64)
     assert direction_error(x, exact, run, one).item() == pytest.approx(0.3)
+
+
+def heads_error(v, epsilon, sink):
+    """Of one product v^2 and one pair, in float64: what the layer is off, and what is known of it."""
+    power = softmax_tensor_power_construction(1, 1, epsilon, 1, sink, "none", 4.0)
+    T = torch.ones(1, 1, 1, dtype=torch.float64)
+    made = power.run(T, torch.tensor([v], dtype=torch.float64), evaluation="dense").path[1, 0]
+    known = power.one_step_error(T[None], vector(v), torch.float64)
+    return float(made) - v * v, *(
+        float(x) for part in (known.exact, known.run) for x in (part.middle, part.width)
+    )
+
+
+@pytest.mark.parametrize("v", [0.1, 0.55, 1.0, 1.3])
+def test_what_the_pairs_err_is_known_with_its_sign(v):
+    """eps = 1/4, c = 8: approximation is positive, what leaks to the sink negative; both above the width."""
+    error, middle, width, _, whole = heads_error(v, 0.25, 8.0)
+    assert abs(error - middle) <= whole
+    series = math.sinh(v * v / 4) * 4 - v * v
+    assert width < 0.5 * min(series, series - middle)
+
+
+def test_the_rounding_of_scores_is_known_with_its_sign():
+    """eps = 1/64 and c = 36, ten products: the known rounding is more than the width in some, of its sign."""
+    outside = 0
+    for step in range(10):
+        error, middle, _, rounding, width = heads_error(0.6 + 0.07 * step, 1 / 64, 36.0)
+        assert abs(error - middle - rounding) <= width
+        outside += abs(error - middle + rounding) > width
+    assert outside >= 2
