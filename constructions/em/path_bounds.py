@@ -129,18 +129,17 @@ def path_bound(
         steps.append(bound)
         factors.append(nothing if moves is None else moves.factor)
         holds.append(alive)
-    parts = (
-        torch.stack([state.radius for state in whole], 1),
-        torch.stack([state.radius for state in exact], 1),
-        torch.stack(factors, 1),
-        *(
-            torch.stack([getattr(state, part) for state in states[1:]], 1)
-            for states in (whole, exact)
-            for part in ("mean", "weight")
-        ),
-        torch.stack(holds, 1),
+    return PathBound(
+        steps=steps,
+        radius=torch.stack([state.radius for state in whole], 1),
+        approximation=torch.stack([state.radius for state in exact], 1),
+        lipschitz=torch.stack(factors, 1),
+        mean=torch.stack([state.mean for state in whole[1:]], 1),
+        weight=torch.stack([state.weight for state in whole[1:]], 1),
+        mean_approximation=torch.stack([state.mean for state in exact[1:]], 1),
+        weight_approximation=torch.stack([state.weight for state in exact[1:]], 1),
+        holds=torch.stack(holds, 1),
     )
-    return PathBound(steps, *parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ or in balls (verify.balls), which enclose it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,39 +30,10 @@ from constructions.language.rounding import (
 )
 from constructions.tensor_power.direction import Signed
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
+from constructions.tensor_power.softmax_error import Heads, SoftmaxError
 
 EXP_ULPS = {torch.float64: 2, torch.float32: 20}
 """Largest error of exp in units in the last place: of vector libraries, and of their fast float32 variant."""
-
-
-@dataclass(frozen=True, eq=False)
-class SoftmaxError:
-    """Parts of the error of one step, each (B, d): what the heads write against ``T(I, v, v)``.
-
-    Attributes:
-        exact: approximation and leakage with their signs, up to a width. run: what the known rounding of the
-            scores adds to the middle, and the width of all errors together.
-    """
-
-    approximation: Tensor
-    leakage: Tensor
-    rounding: Tensor
-    exact: Signed
-    run: Signed
-
-    @property
-    def total(self) -> Tensor:
-        """(B, d) bound on the error."""
-        return self.approximation + self.leakage + self.rounding
-
-
-@dataclass(frozen=True)
-class Heads:
-    """What the error depends on beside T and v: step size, number of pairs, score of the sink."""
-
-    epsilon: float
-    pairs: int
-    sink: float
 
 
 def score_rounding(sink: float, amplitude: Tensor, dtype: torch.dtype) -> Tensor:
