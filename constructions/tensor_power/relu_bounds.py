@@ -10,9 +10,11 @@ heads, approximation as well for softmax heads). From there:
   spectral norm of the d x d^2 unfolding, all at the constructed v scaled to length 1, a direction error eta
   becomes at most
 
-      2 |E| / (2 |x| - |E|) + (|P A| eta + tau eta^2) / (|x| - |x^T A| / |x| eta - tau eta^2)
+      turned_within(x, E) + (|P A| eta + tau eta^2) / (|x| - |x^T A| / |x| eta - tau eta^2)
 
-  where the denominators are positive, and the length adds its own error.
+  where the denominator is positive, and the length adds its own error. The first term, from
+  constructions.tensor_power.direction, is at most ``2 |E| / (2 |x| - |E|)``; where the heads' error is known
+  up to a width, it is that of ``direction_error`` if less.
 
 Proofs: paper_notes/theorem_2_tensor_power.md, lemmas 1 to 5.
 
@@ -31,13 +33,13 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import (
     above,
-    approximately,
     below,
     gamma,
     number,
     remembered,
     unit_roundoff,
 )
+from constructions.tensor_power.direction import Signed, direction_error, euclidean, ratio, turned_within
 
 OFFSET_ROUNDS = 60
 """How often :func:`required_offset` raises an offset before it gives up."""
@@ -46,13 +48,6 @@ OFFSET_ROUNDS = 60
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
     return torch.einsum("bijm,bj,bm->bi", T, v, v)
-
-
-def euclidean(x: Tensor) -> Tensor:
-    """Euclidean length over the last dimension, scaled so that no square under- or overflows."""
-    largest = approximately(x.abs().amax(-1, keepdim=True))
-    scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    return scale[..., 0] * (x / scale).norm(dim=-1)
 
 
 def derivative(T: Tensor, v: Tensor) -> Tensor:
@@ -73,11 +68,15 @@ class StepError:
         heads: (B, d) bound E on the error of what the heads write, before a norm.
         entries: relative error of each entry made after it (norm, scaling).
         length: (B,) bound on ``| |v| - 1 |`` after the norm; 0 where there is none.
+        exact, run: the heads' error where it is known up to a width, in real arithmetic, and what rounding
+            adds; see :func:`constructions.tensor_power.direction.direction_error`.
     """
 
     heads: Tensor
     entries: float
     length: Tensor
+    exact: Signed | None = None
+    run: Signed | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +233,10 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
         v = path[:, t] / scale
         x = contract(T, v)
         size = euclidean(x)
-        heads = euclidean(step.heads) / scale[:, 0].square()
-        own = _ratio(2 * heads, 2 * size - heads)
-        own = own + _ratio(number(2 * step.entries), 2 - number(step.entries))
+        own = turned_within(x, step.heads / scale.square())
+        if step.exact is not None:
+            own = torch.minimum(own, direction_error(x, step.exact, step.run, scale.square()))
+        own = own + ratio(number(2 * step.entries), 2 - number(step.entries))
         alone.append(own + step.length)
         eta = direction[-1]
         A = derivative(T, v)
@@ -244,16 +244,11 @@ def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBou
         along = torch.einsum("bi,bij->bj", unit, A)
         across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
         curved = tau * eta.square()
-        carried = _ratio(across * eta + curved, size - euclidean(along) * eta - curved)
+        carried = ratio(across * eta + curved, size - euclidean(along) * eta - curved)
         direction.append(above(own + carried))
         error.append(direction[-1] + step.length)
     whole = torch.stack(error, 1)
     return PathBound(whole, whole[:, :, None].expand_as(path), torch.stack(alone, 1))
-
-
-def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
-    """top / bottom, and inf where the bottom is not positive: nothing is claimed there."""
-    return torch.where(below(bottom) > 0, top / bottom, math.inf)
 
 
 def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError]:

@@ -182,17 +182,19 @@ class SoftmaxTensorPower(PowerIteration):
         """Approximation, leakage and rounding; see :class:`StepError`."""
         d = v.shape[-1]
         gap = torch.zeros_like(v) if first else pick_rounding(v, self.bound, dtype)
-        heads = self.one_step_error(T, v, dtype, gap, dims).total
+        parts = self.one_step_error(T, v, dtype, gap, dims)
+        heads = parts.total
         if not self.normalised:
             return StepError(heads, 0.0, torch.zeros_like(v[:, 0]))
         entries = rms_entries(d, dtype)
         resolved = norm_resolved(euclidean(contract(T, v)) - euclidean(heads), d, dtype)
-        return StepError(heads, entries, torch.where(resolved, entries, math.inf))
+        return StepError(heads, entries, torch.where(resolved, entries, math.inf), parts.exact, parts.run)
 
     def step_approximation(self, T: Tensor, v: Tensor, dims: Tensor | None = None) -> StepError:
         """The pairs' error and what leaks to the sink, at exact products: the same in every dtype."""
         parts = self.one_step_error(T, v, torch.float64, dims=dims)
-        return StepError(parts.approximation + parts.leakage, 0.0, torch.zeros_like(v[:, 0]))
+        heads = parts.approximation + parts.leakage
+        return StepError(heads, 0.0, torch.zeros_like(v[:, 0]), parts.exact)
 
     def _promises(self) -> dict[str, tuple[str, str]]:
         d0, p = f"d0 = {self.max_dim}", f"p = {self.pairs}"

@@ -15,7 +15,6 @@ or in balls (verify.balls), which enclose it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,33 +28,12 @@ from constructions.language.rounding import (
     rounded_to,
     unit_roundoff,
 )
+from constructions.tensor_power.direction import Signed
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
+from constructions.tensor_power.softmax_error import Heads, SoftmaxError
 
 EXP_ULPS = {torch.float64: 2, torch.float32: 20}
 """Largest error of exp in units in the last place: of vector libraries, and of their fast float32 variant."""
-
-
-@dataclass(frozen=True, eq=False)
-class SoftmaxError:
-    """Parts of the error of one step, each (B, d): what the heads write against ``T(I, v, v)``."""
-
-    approximation: Tensor
-    leakage: Tensor
-    rounding: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """(B, d) bound on the error."""
-        return self.approximation + self.leakage + self.rounding
-
-
-@dataclass(frozen=True)
-class Heads:
-    """What the error depends on beside T and v: step size, number of pairs, score of the sink."""
-
-    epsilon: float
-    pairs: int
-    sink: float
 
 
 def score_rounding(sink: float, amplitude: Tensor, dtype: torch.dtype) -> Tensor:
@@ -94,17 +72,20 @@ def step_bound(
     a = v[:, :, None] * v[:, None, :]
     size = T.abs()
     series, tail = product_error(a, heads.epsilon, heads.pairs)
-    signed = torch.einsum("bijm,bjm->bi", T, series).abs()
-    approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)
+    signed, beyond = torch.einsum("bijm,bjm->bi", T, series), torch.einsum("bijm,bjm->bi", size, tail)
     moved = gap[:, :, None] * v.abs()[:, None, :]
     reach = (a.abs() + moved).amax((1, 2))
+    leakage, leaks = _leakage(T, a, tokens(v, dims), heads)
+    rounding, known = _rounding(T, a, moved, reach, heads, max_dim, dtype)
+    mismatch = _mismatch(size, moved, reach, heads)
+    exact = Signed(signed + leaks.middle, or_infinity(beyond + leaks.width))
     # Where an exponential left float64 (inf - inf, 0 inf) nothing is claimed.
     return SoftmaxError(
-        or_infinity(approximation),
-        or_infinity(_leakage(T, a, tokens(v, dims), heads)),
-        or_infinity(
-            _rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)
-        ),
+        or_infinity(signed.abs() + beyond),
+        or_infinity(leakage),
+        or_infinity(rounding + mismatch),
+        exact,
+        Signed(known.middle, or_infinity(exact.width + known.width + mismatch)),
     )
 
 
@@ -119,8 +100,8 @@ def _mismatch(size: Tensor, moved: Tensor, reach: Tensor, heads: Heads) -> Tenso
     return weight_moment(heads.pairs, 1) * torch.einsum("bijm,bjm->bi", size, steep * spread)
 
 
-def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
-    """The smaller of two bounds (lemma 3).
+def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> tuple[Tensor, Signed]:
+    """The smaller of two bounds (lemma 3), and the error itself up to a width.
 
     A head's weight is ``exp(x a_j) / (e^c + sum_l exp(x a_l))``; times e^c it falls short of ``exp(x a_j)``
     by ``g = exp(x a_j) delta / (1 + delta)``, ``delta = e^-c sum_l exp(x a_l)``. Uniformly,
@@ -132,9 +113,13 @@ def _leakage(T: Tensor, a: Tensor, n: Tensor, heads: Heads) -> Tensor:
     decay = torch.exp(2 * p * number(heads.epsilon) * reach - heads.sink)[:, None]
     terms = n[:, None, None] * a.abs() + a.abs().sum(1, keepdim=True)
     uniform = weight_moment(p, 1) * decay * torch.einsum("bijm,bjm->bi", size, terms)
-    first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, n, heads.sink)).abs()
+    first_order = torch.einsum("bijm,bjm->bi", T, _lost_slope(a, n, heads.sink))
     third = 9 / 6 * weight_moment(p, 3) * number(heads.epsilon).square() * reach**3 * n
-    return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))
+    beyond = third[:, None] * decay * size.sum((2, 3))
+    # What leaks is missing. Either width is right: the smaller one is chosen in float64.
+    known = approximately(beyond) < approximately(uniform)
+    signed = Signed(torch.where(known, -first_order, 0.0), torch.where(known, beyond, uniform))
+    return torch.minimum(uniform, first_order.abs() + beyond), signed
 
 
 def tokens(v: Tensor, dims: Tensor | None) -> Tensor:
@@ -151,8 +136,10 @@ def _lost_slope(a: Tensor, n: Tensor, sink: float) -> Tensor:
 
 def _rounding(
     T: Tensor, a: Tensor, moved: Tensor, reach: Tensor, heads: Heads, max_dim: int, dtype: torch.dtype
-) -> Tensor:
-    """Lemma 4. A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
+) -> tuple[Tensor, Signed]:
+    """Lemma 4: a bound, and what rounding adds, up to a width.
+
+    A head's weights err one by one (score, exp) and together (their sum); pairs cancel neither.
 
     With A the reach, ``F = sum_jm |T_ijm|`` and ``G = sum_m |sum_j T_ijm|`` for the part common to all j,
     ``x = k eps A``, rho the error of one weight and zeta that of their sum, pair k adds
@@ -189,9 +176,11 @@ def _rounding(
     lost = (1 + size).sum((2, 3)) * torch.finfo(dtype).tiny
     lost = number(heads.sink).exp() * weight_moment(p, 0) / heads.epsilon * lost
     highest = (p * number(heads.epsilon) * reach * (1 + number(gamma(8, u))))[:, None]
-    known = known + signed.abs()
-    usable = (above(highest) < heads.sink) & (approximately(known) < approximately(blind))
-    return torch.where(usable, known, blind) + lost
+    usable, whole = above(highest) < heads.sink, known + signed.abs()
+    apart = usable & (approximately(known) < approximately(blind))
+    width = torch.where(apart, known, blind) + lost
+    usable = usable & (approximately(whole) < approximately(blind))
+    return torch.where(usable, whole, blind) + lost, Signed(torch.where(apart, signed, 0.0), width)
 
 
 def _rounded_scores(

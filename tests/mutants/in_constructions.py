@@ -222,8 +222,8 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "log of a weight off by its size, to first order only",
         "constructions/em/path_bounds.py",
-        "log_weight = torch.where(relative < 1, -torch.log1p(-relative), math.inf)",
-        "log_weight = torch.where(relative < 1, relative, math.inf)",
+        "return torch.where(relative < 1, -torch.log1p(-relative), math.inf)",
+        "return torch.where(relative < 1, relative, math.inf)",
         (
             "tests/constructions/em/test_em_path_terms.py::test_a_step_disturbs_means_and_logarithms_of_weights",
         ),
@@ -232,7 +232,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "disturbance of means alone",
         "constructions/em/path_bounds.py",
-        "squared = then * (bound.mean_instance.square() + log_weight.square())",
+        "squared = then * (bound.mean_instance.square() + _log_weight(bound).square())",
         "squared = then * bound.mean_instance.square()",
         (
             "tests/constructions/em/test_em_path_terms.py::test_a_step_disturbs_means_and_logarithms_of_weights",
@@ -242,24 +242,24 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "path error of a weight to first order",
         "constructions/em/path_bounds.py",
-        "then * torch.expm1(component_radius)",
-        "then * component_radius",
-        ("tests/constructions/em/test_em_path_terms.py::test_a_radius_allows_every_component_its_share",),
+        "bound.exact_weights * torch.expm1(log_moved)",
+        "bound.exact_weights * log_moved",
+        ("tests/constructions/em/test_em_path_terms.py::test_a_step_carries_on_what_its_rows_do",),
         "lemma 7",
     ),
     Mutant(
-        "a component's radius not by its weight",
+        "a component's share not by its weight",
         "constructions/em/path_bounds.py",
-        "radii[-1][:, None] / then.sqrt(), 0.0)",
-        "radii[-1][:, None], 0.0)",
-        ("tests/constructions/em/test_em_path_terms.py::test_a_radius_allows_every_component_its_share",),
+        "scale = torch.where(present, then.rsqrt(), 0.0)",
+        "scale = torch.where(present, torch.ones_like(then), 0.0)",
+        ("tests/constructions/em/test_em_path_terms.py::test_a_step_carries_on_what_its_rows_do",),
         "the norm of lemma 7",
     ),
     Mutant(
         "approximation of one step that is not carried on",
         "constructions/em/path_bounds.py",
-        "approximate = approximate + _carried(factor, exact[-1])",
-        "approximate = approximate + 0 * _carried(factor, exact[-1])",
+        "approximate = exact[-1].after(",
+        "approximate = exact[0].after(",
         (
             "tests/constructions/em/test_em_path_terms.py::test_approximation_and_rounding_are_carried_by_the_same_factors",
         ),
@@ -268,18 +268,36 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     Mutant(
         "rounding counted as approximation",
         "constructions/em/path_bounds.py",
-        "_disturbance(bound.without_rounding(), then, component_mask)",
-        "_disturbance(bound, then, component_mask)",
+        "after(bound.without_rounding(), moves,",
+        "after(bound, moves,",
         (
             "tests/constructions/em/test_em_path_terms.py::test_without_rounding_a_step_is_bounded_in_every_dtype_alike",
         ),
         "lemma 7, approximation and rounding apart",
     ),
     Mutant(
-        "derivative at the centre of the ball alone",
+        "components whose movement is left out",
+        "constructions/em/derivative.py",
+        "part = torch.minimum(whole * r, (blocks * e).sum(-1)) + movement",
+        "part = torch.minimum(whole * r, (blocks * e).sum(-1))",
+        (
+            "tests/constructions/em/test_em_path_terms.py::test_what_is_carried_is_the_smaller_of_the_whole_and_of_the_blocks",
+        ),
+        "lemma 7, (7)",
+    ),
+    Mutant(
+        "a component's log weight that is not within its reach",
         "constructions/em/path_bounds.py",
-        "return torch.where(finite, centre + movement, math.inf)",
-        "return torch.where(finite, centre, math.inf)",
+        "reach = (mean.square() + (_log_weight(bound) + log_moved).square()).sqrt()",
+        "reach = mean",
+        ("tests/constructions/em/test_em_path_terms.py::test_a_step_carries_on_what_its_rows_do",),
+        "lemma 7, (7)",
+    ),
+    Mutant(
+        "derivative at the centre of the ball alone",
+        "constructions/em/derivative.py",
+        "return torch.where(self.finite, centre + movement, math.inf)",
+        "return torch.where(self.finite, centre, math.inf)",
         (
             "tests/constructions/em/test_constructed_em_tight.py::test_the_derivative_moves_within_the_ball_so_the_bound_must",
         ),
@@ -321,7 +339,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "logits on a ball to first order",
-        "constructions/em/path_bounds.py",
+        "constructions/em/derivative.py",
         "eta = reach[:, :, None] * phi + reach[:, :, None].square() / 2",
         "eta = reach[:, :, None] * phi",
         ("tests/constructions/em/test_em_path_terms.py::test_how_far_the_derivative_moves_in_a_ball",),
@@ -329,7 +347,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "new means that stay where they are",
-        "constructions/em/path_bounds.py",
+        "constructions/em/derivative.py",
         "most * (shift_k * phi + (psi_k + shift_k) * reach[:, :, None])",
         "most * psi_k * reach[:, :, None]",
         ("tests/constructions/em/test_em_path_terms.py::test_how_far_the_derivative_moves_in_a_ball",),
@@ -337,7 +355,7 @@ CONSTRUCTIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "offsets that stay where they are",
-        "constructions/em/path_bounds.py",
+        "constructions/em/derivative.py",
         "most * (shift_k * phi + (psi_k + shift_k) * reach[:, :, None])",
         "most * shift_k * phi",
         ("tests/constructions/em/test_em_path_terms.py::test_how_far_the_derivative_moves_in_a_ball",),

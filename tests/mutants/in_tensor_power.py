@@ -4,6 +4,58 @@ from .mutant import Mutant
 
 TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
+        "what leaks is added",
+        "constructions/tensor_power/softmax_bounds.py",
+        "torch.where(known, -first_order, 0.0)",
+        "torch.where(known, first_order, 0.0)",
+        (
+            "tests/constructions/tensor_power/test_direction.py::test_what_the_pairs_err_is_known_with_its_sign",
+        ),
+        "lemma 3 in the direction",
+    ),
+    Mutant(
+        "known rounding of the other sign",
+        "constructions/tensor_power/softmax_bounds.py",
+        "Signed(torch.where(apart, signed, 0.0), width)",
+        "Signed(torch.where(apart, -signed, 0.0), width)",
+        (
+            "tests/constructions/tensor_power/test_direction.py::test_the_rounding_of_scores_is_known_with_its_sign",
+        ),
+        "lemma 4 in the direction",
+    ),
+    Mutant(
+        "a known error that is as good as unknown",
+        "constructions/tensor_power/direction.py",
+        "across = euclidean(e - unit * (unit * e).sum(-1, keepdim=True))",
+        "across = euclidean(e)",
+        ("tests/constructions/tensor_power/test_direction.py::test_only_what_is_across_turns",),
+        "lemma 5, (vi)",
+    ),
+    Mutant(
+        "a box projected with its signs",
+        "constructions/tensor_power/direction.py",
+        "projection.abs(), width))",
+        "projection, width))",
+        ("tests/constructions/tensor_power/test_direction.py::test_a_box_that_is_not_along_an_axis",),
+        "lemma 5, (v)",
+    ),
+    Mutant(
+        "a box that does not shorten",
+        "constructions/tensor_power/direction.py",
+        "least = size - (unit.abs() * width).sum(-1)",
+        "least = size",
+        ("tests/constructions/tensor_power/test_direction.py::test_a_box_around_a_vector",),
+        "lemma 5, (v)",
+    ),
+    Mutant(
+        "known rounding that turns nothing",
+        "constructions/tensor_power/direction.py",
+        "found = found + turned(y, added)",
+        "found = found + 0 * turned(y, added)",
+        ("tests/constructions/tensor_power/test_direction.py::test_what_is_drawn_within_is_within",),
+        "lemma 5, (vi)",
+    ),
+    Mutant(
         "rounding of pairs without the heads",
         "constructions/tensor_power/relu_bounds.py",
         "return gamma(tokens + 2 * max_dim + 8, u) * natural_scale(T, v) + _underflow(T, v, dtype)",
@@ -56,7 +108,7 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "normalised path without the rounding of its norm",
         "constructions/tensor_power/relu_bounds.py",
-        "_ratio(number(2 * step.entries), 2 - number(step.entries))",
+        "ratio(number(2 * step.entries), 2 - number(step.entries))",
         "0.0 * size",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_normalised_step_adds_its_terms",
@@ -116,8 +168,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "softmax step without the part of the gap",
         "constructions/tensor_power/softmax_bounds.py",
-        "_rounding(T, a, moved, reach, heads, max_dim, dtype) + _mismatch(size, moved, reach, heads)",
-        "_rounding(T, a, moved, reach, heads, max_dim, dtype)",
+        "or_infinity(rounding + mismatch)",
+        "or_infinity(rounding)",
         (
             "tests/constructions/tensor_power/test_constructed_tensor_bounds.py::test_a_gap_between_s_and_v_is_in_the_bound_of_the_heads_in_real_arithmetic",
         ),
@@ -146,8 +198,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "leakage to first order alone",
         "constructions/tensor_power/softmax_bounds.py",
-        "return torch.minimum(uniform, first_order + third[:, None] * decay * size.sum((2, 3)))",
-        "return torch.minimum(uniform, first_order)",
+        "return torch.minimum(uniform, first_order.abs() + beyond), signed",
+        "return torch.minimum(uniform, first_order.abs()), signed",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_what_leaks_to_the_sink_is_within_its_bound",
         ),
@@ -176,8 +228,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "approximation without its tail",
         "constructions/tensor_power/softmax_bounds.py",
-        'approximation = signed + torch.einsum("bijm,bjm->bi", size, tail)',
-        "approximation = signed",
+        'torch.einsum("bijm,bjm->bi", size, tail)\n    moved',
+        '0 * torch.einsum("bijm,bjm->bi", size, tail)\n    moved',
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_the_approximation_is_bounded_where_its_series_is_too_short",
         ),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from constructions import Pieces, em_construction
 from constructions.em.bounds import one_step_bound
-from constructions.em.path_bounds import lipschitz_factor
+from constructions.em.derivative import lipschitz_factor
 
 HALF = torch.tensor([0.5, 0.5], dtype=torch.float64)
 

@@ -8,7 +8,8 @@ import torch
 
 from constructions import em_construction
 from constructions.em.bounds import StepData
-from constructions.em.path_bounds import _block_movement, _disturbance, _State, path_bound
+from constructions.em.derivative import Derivative, State, block_movement, derivative
+from constructions.em.path_bounds import _disturbance, path_bound
 from constructions.language.rounding import unit_roundoff
 
 X = torch.tensor([[[-2.0], [-1.0], [1.0], [3.0]]], dtype=torch.float64)
@@ -35,15 +36,50 @@ def test_a_step_disturbs_means_and_logarithms_of_weights():
     assert found.item() == pytest.approx(math.sqrt(0.25 * 0.09 + math.log(2) ** 2))
 
 
-def test_a_radius_allows_every_component_its_share():
-    """|dmu_k| and |da_k| are at most r / sqrt(p_k), so |dpi_k| is at most p_k (e^(r / sqrt(p_k)) - 1)."""
+def test_one_step_is_bounded_component_by_component():
+    """Nothing is carried yet: a component has its own bounds, however far the others are off."""
     em = em_construction(1, 2, 1, 16, radius=4.0)
     weights, bound = path_of(em, [[0.5, 0.5], [0.2, 0.8]], [[-1.0, 1.0], [-1.5, 1.5]])
-    radius = bound.radius[0, 1].item()
-    assert radius > 0.01
-    for k, p in enumerate(weights[0, 1].tolist()):
-        assert bound.mean[0, 0, k].item() == pytest.approx(radius / math.sqrt(p))
-        assert bound.weight[0, 0, k].item() == pytest.approx(p * math.expm1(radius / math.sqrt(p)))
+    assert torch.equal(bound.mean[:, 0], bound.steps[0].mean_instance)
+    assert torch.equal(bound.weight[:, 0], bound.steps[0].weight_instance)
+    assert (bound.radius[:, 1] / weights[:, 1].sqrt() > 1.2 * bound.mean[:, 0]).any()
+
+
+def test_a_step_carries_on_what_its_rows_do():
+    """mean: beta_k + c_k / sqrt(p_k); weight: beta'_k + pi_k (e^(c'_k / sqrt(p_k)) - 1); by hand, 2 steps."""
+    em = em_construction(1, 2, 1, 256, radius=4.0)
+    states = [[0.5, 0.5], [0.45, 0.55], [0.4, 0.6]], [[-1.0, 1.0], [-1.3, 1.6], [-1.4, 1.9]]
+    weights, bound = path_of(em, *states, refreshed=True)
+    means = torch.tensor(states[1], dtype=torch.float64)[None, 1, :, None]
+    first, second = bound.steps
+    logs = -torch.log1p(-first.weight_instance / first.exact_weights)
+    reach = (first.mean_instance.square() + logs.square()).sqrt()
+    data = StepData.uniform(X, weights[:, 1], means, True)
+    moves = derivative(data, second, weights[:, 2], reach)
+    log_moved, mean_moved = moves.carried(bound.radius[:, 1], weights[:, 1].sqrt() * reach)
+    assert (mean_moved > 0.1 * bound.radius[:, 1]).all()
+    expected = second.mean_instance + mean_moved / weights[:, 2].sqrt()
+    torch.testing.assert_close(bound.mean[:, 1], expected, rtol=1e-12, atol=0)
+    expected = second.weight_instance + second.exact_weights * torch.expm1(log_moved / weights[:, 2].sqrt())
+    torch.testing.assert_close(bound.weight[:, 1], expected, rtol=1e-12, atol=0)
+    assert bound.lipschitz[0, 1] == moves.factor
+
+
+def test_what_is_carried_is_the_smaller_of_the_whole_and_of_the_blocks():
+    """Two components in d = 1; J maps (a_1, mu_1, a_2, mu_2), the movement is 0.1 and 0.2, 0.3 and 0."""
+    J = torch.tensor([[3.0, 0, 4, 0], [0, 1, 0, 0], [0, 0, 5, 12], [0, 0, 8, 6]], dtype=torch.float64)
+    moved = torch.tensor([[[0.3, 0.4], [0.3, 0.0]]], dtype=torch.float64)
+    moves = Derivative(J.view(1, 2, 2, 2, 2), moved, torch.tensor([True]))
+
+    def carried(radius, *apart):
+        parts = torch.tensor([radius], dtype=torch.float64), torch.tensor([apart], dtype=torch.float64)
+        return [part[0].tolist() for part in moves.carried(*parts)]
+
+    log_weight, mean = carried(1.0, 1.0, 1.0)  # whole rows: norms 5, 13; 1, 10; movement 0.5, 0.3
+    assert log_weight + mean == pytest.approx([5.5, 13.3, 1.5, 10.3])
+    log_weight, mean = carried(1.0, 1.0, 0.1)  # blocks: 3 + 0.4, 1.3; 1, 1.0; movement 0.34, 0.3
+    assert log_weight + mean == pytest.approx([3.74, 1.6, 1.34, 1.3])
+    assert carried(0.0, 0.0, 0.0) == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_approximation_and_rounding_are_carried_by_the_same_factors():
@@ -63,10 +99,9 @@ def test_approximation_and_rounding_are_carried_by_the_same_factors():
         expected = whole - exact + bound.lipschitz[:, t] * rest[:, t]
         assert rest[0, t + 1].item() == pytest.approx(expected.item(), rel=1e-9)
         assert 0 < exact < whole
-    for k, p in enumerate(weights[0, 2].tolist()):
-        r = bound.approximation[0, 2].item()
-        assert bound.mean_approximation[0, 1, k].item() == pytest.approx(r / math.sqrt(p))
-        assert bound.weight_approximation[0, 1, k].item() == pytest.approx(p * math.expm1(r / math.sqrt(p)))
+    for parts in ((bound.mean_approximation, bound.mean), (bound.weight_approximation, bound.weight)):
+        assert (parts[0] < parts[1]).all()
+        assert (parts[0][:, 1] > 0).all()
 
 
 def test_without_rounding_a_step_is_bounded_in_every_dtype_alike():
@@ -119,8 +154,8 @@ def test_how_far_the_derivative_moves_in_a_ball():
         True,
     )
     exact = {"share_error": torch.zeros(1, 1), "centre_error": torch.zeros(1, 1)}
-    state = _State.at(data, SimpleNamespace(exact_means=data.means, **exact))
-    found = _block_movement(state, torch.full((1, 2), r, dtype=torch.float64))
+    state = State.at(data, SimpleNamespace(exact_means=data.means, **exact))
+    found = block_movement(state, torch.full((1, 2), r, dtype=torch.float64))
     e = r * math.sqrt(2) + r * r / 2
     low, high = 1 / (1 + math.exp(2 * e)), 1 / (1 + math.exp(-2 * e))
     shift, most = (high - low) / (2 * low), high * high / (2 * low)

@@ -54,14 +54,15 @@ def test_a_plain_step_carries_the_square_of_an_error():
 
 
 def test_a_normalised_step_adds_its_terms():
-    """Heads off by h = 2/21 turn a direction by 2 h / (2 - h) = 1/10, entries by 1/10 by 0.2/1.9.
+    """Entries off by h = 2/21 turn a direction by 2 h / (2 - h) = 1/10; heads turn none in one dimension.
 
     A direction off by eta = 1/10 is off by eta^2 / (1 - 2 eta - eta^2) = 1/79 after the next step: x = 1 is
     left alone by P, its derivative is 2, tau is 1. A length off by 1/4 adds just that, and is not carried.
     """
-    heads, still = (2 / 21, 0.0, 0.0), (0.0, 0.0, 0.0)
-    assert path_error([1.0, 1.0, 1.0], [heads, still], True) == pytest.approx([0, 0.1, 1 / 79])
-    assert path_error([1.0, 1.0], [(0.0, 0.1, 0.0)], True) == pytest.approx([0, 0.2 / 1.9])
+    entries, still = (0.0, 2 / 21, 0.0), (0.0, 0.0, 0.0)
+    assert path_error([1.0, 1.0, 1.0], [entries, still], True) == pytest.approx([0, 0.1, 1 / 79])
+    assert path_error([1.0, 1.0], [(0.9, 0.0, 0.0)], True) == [0, 0]
+    assert path_error([1.0, 1.0], [(2.0, 0.0, 0.0)], True) == [0, math.inf]
     assert path_error([1.0, 1.0, 1.0], [(0.0, 0.0, 0.25), still], True) == pytest.approx([0, 0.25, 0])
 
 
