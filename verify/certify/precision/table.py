@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.transformer import Transformer
 from verify.balls.functions import NotInBallsError
 from verify.certify.network.interpreter import Interpreter, interpreter
 from verify.certify.network.reading import read_weights
@@ -20,8 +19,11 @@ from verify.certify.precision.cases import ERROR_ALONE, Case
 from verify.certify.precision.distances import Held, Off, off
 from verify.certify.precision.running import Ran, Read, kernels_of, read_in, run_layers
 
-WORDS = 90
+WORDS = 110
 """Characters of a reason that are shown."""
+
+MOST_BFLOAT16 = 2**22
+"""Hidden values of a layer; torch's products in bfloat16 take a second for so many on a common processor."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,10 @@ class Row:
     Attributes:
         theorem, size, accuracy, steps: the case. dtype: of weights and stream.
         kernel: of softmax attention, "products" of ReLU attention. attention: the dtype it was computed in.
-        tasks: tried. runs: of them certified, which the numbers are about.
+        tasks: tried. runs: of them certified, which the numbers are about. families: of these.
         error, weights, rounding: over the scale (verify.certify.precision.distances).
         quantity: that the largest error is of. bits: the most that a run took.
-        outside: runs whose task the theorem's own check refuses in this dtype: layers run all the same.
-        picked: runs in which torch's own choice of a kernel gives the very bits of this one.
+        refused: runs whose task the theorem's own check refuses in this dtype: the layers run all the same.
         remarks: what did not run, and why; a reason each.
     """
 
@@ -65,13 +66,13 @@ class Row:
     attention: str
     tasks: int
     runs: int
+    families: list[str]
     error: Spread | None
     weights: Spread | None
     rounding: Spread | None
     quantity: str
     bits: int
-    outside: int
-    picked: int
+    refused: int
     remarks: list[str]
 
 
@@ -80,9 +81,9 @@ class _Kernel:
     """What one kernel gave so far."""
 
     found: list[Off] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
     attention: Counter[torch.dtype] = field(default_factory=Counter)
-    outside: int = 0
-    picked: int = 0
+    refused: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -92,11 +93,16 @@ def rows_of(case: Case, dtype: torch.dtype, tasks: int, seed: int) -> list[Row]:
     transformer = weights.to_transformer(dtype)
     kernels = {name: _Kernel() for name in kernels_of(transformer)}
     network, why = _network(case, transformer)
-    for _, instance in case.tasks(tasks, seed):
+    for family, instance in case.tasks(tasks, seed):
         try:
             read = read_in(theorem, weights, instance, dtype)
         except HypothesisError as problem:
             _all(kernels, f"refused: {problem}")
+            continue
+        if (values := _hidden(transformer, read)) > MOST_BFLOAT16 and dtype == torch.bfloat16:
+            _all(
+                kernels, f"too slow in bfloat16: {values:,} hidden values a layer, at most {MOST_BFLOAT16:,}"
+            )
             continue
         ran = _runs(transformer, read, kernels)
         held = {name: theorem.decode(weights, read.instance, one.stream) for name, one in ran.items()}
@@ -107,14 +113,13 @@ def rows_of(case: Case, dtype: torch.dtype, tasks: int, seed: int) -> list[Row]:
             decided, none = {}, f"the algorithm is not evaluated in balls: {problem}"
             _all(kernels, none)
         if decided is None:
-            _all(kernels, "no number of bits decides what the algorithm gives, or it is not defined")
+            _all(kernels, "where the exact algorithm is not defined, or not decided by 512 bits")
             continue
-        _noted(kernels, ran, decided, read)
-        _picked(kernels, transformer, read, {name: ran[name] for name in decided})
+        _noted(kernels, ran, decided, read, family)
     return [_row(case, dtype, tasks, name, kernel, why) for name, kernel in kernels.items()]
 
 
-def _network(case: Case, transformer: Any) -> tuple[Interpreter | None, str | None]:
+def _network(case: Case, transformer: Transformer) -> tuple[Interpreter | None, str | None]:
     if case.theorem.key in ERROR_ALONE:
         return None, "layers not evaluated in balls"
     try:
@@ -128,7 +133,11 @@ def _all(kernels: dict[str, _Kernel], reason: str) -> None:
         kernel.reasons[reason] += 1
 
 
-def _runs(transformer: Any, read: Read, kernels: dict[str, _Kernel]) -> dict[str, Ran]:
+def _hidden(transformer: Transformer, read: Read) -> int:
+    return read.mask.numel() * max(layer.hidden for layer in transformer.shape.layers)
+
+
+def _runs(transformer: Transformer, read: Read, kernels: dict[str, _Kernel]) -> dict[str, Ran]:
     found = {}
     for name, kernel in kernels.items():
         try:
@@ -145,32 +154,20 @@ def _finite(held: Held, kernel: _Kernel) -> bool:
     return finite
 
 
-def _noted(kernels: dict[str, _Kernel], ran: dict[str, Ran], decided: dict[str, Off], read: Read) -> None:
+def _noted(
+    kernels: dict[str, _Kernel], ran: dict[str, Ran], decided: dict[str, Off], read: Read, family: str
+) -> None:
     for name, one in decided.items():
         kernel = kernels[name]
         kernel.found.append(one)
+        kernel.families.append(family)
         kernel.attention.update(ran[name].attention)
         if read.refused is not None:
-            kernel.outside += 1
-            kernel.reasons[f"outside the hypotheses, layers run directly: {read.refused}"] += 1
+            kernel.refused += 1
+            kernel.reasons[f"refused by the theorem's check, layers run directly: {read.refused}"] += 1
 
 
-def _picked(kernels: dict[str, _Kernel], transformer: Any, read: Read, ran: dict[str, Ran]) -> None:
-    """Which kernel torch picks by itself, by its bits."""
-    if not ran:
-        return
-    own = run_layers(transformer, read).stream
-    for name, one in ran.items():
-        kernels[name].picked += _same(own, one.stream, read.mask)
-
-
-def _same(one: Tensor, other: Tensor, mask: Tensor) -> bool:
-    return torch.equal(one[mask], other[mask])
-
-
-def _row(
-    case: Case, dtype: torch.dtype, tasks: int, name: str, kernel: _Kernel, why: str | None
-) -> Row:
+def _row(case: Case, dtype: torch.dtype, tasks: int, name: str, kernel: _Kernel, why: str | None) -> Row:
     found = kernel.found
     worst = max(found, key=lambda one: one.error, default=None)
     remarks = [] if why is None else [_short(why)]
@@ -186,13 +183,13 @@ def _row(
         attention=", ".join(attention),
         tasks=tasks,
         runs=len(found),
+        families=kernel.families,
         error=Spread.of(one.error for one in found),
         weights=Spread.of(one.weights for one in found),
         rounding=Spread.of(one.rounding for one in found),
         quantity="" if worst is None else worst.quantity,
         bits=max((one.bits for one in found), default=0),
-        outside=kernel.outside,
-        picked=kernel.picked,
+        refused=kernel.refused,
         remarks=remarks,
     )
 
@@ -213,8 +210,3 @@ def _short(reason: str) -> str:
 
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def seen(rows: Sequence[Row]) -> float:
-    """The largest error of rows; NaN of none."""
-    return max((row.error.largest for row in rows if row.error is not None), default=math.nan)
