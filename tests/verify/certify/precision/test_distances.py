@@ -1,0 +1,148 @@
+"""Distances in balls are those of exact rationals, and a planted rounding shows."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from constructions.language.rational import ExactTransformer
+from verify.certify.network.interpreter import interpreter
+from verify.certify.network.reading import read_weights
+from verify.certify.precision.distances import Off, off
+from verify.certify.precision.running import read_in, run_layers
+from verify.registry import THEOREMS
+
+STEPS, SIZES = 2, {"d": 2, "n": 4, "d0": 2}
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+
+def drawn(key: str, sizes, family: int = 0):
+    theorem = THEOREMS[key]
+    name = list(theorem.families)[family]
+    weights = theorem.construct(sizes, STEPS, theorem.accuracies[-1])
+    return theorem, weights, theorem.families[name](sizes, 1, torch.Generator().manual_seed(3))
+
+
+def measured(key: str, sizes, dtype: torch.dtype, plant=None) -> tuple[Off, Off]:
+    """Of the layers as compiled, and, as ``plant`` changed them, of these; both against what was compiled."""
+    theorem, weights, instance = drawn(key, sizes)
+    read = read_in(theorem, weights, instance, dtype)
+    transformer = weights.to_transformer(dtype)
+    network = interpreter(read_weights(transformer))
+    runs = {"own": run_layers(transformer, read).stream}
+    if plant is not None:
+        plant(transformer)
+    runs["planted"] = run_layers(transformer, read).stream
+    held = {name: theorem.decode(weights, read.instance, stream) for name, stream in runs.items()}
+    found = off(theorem, weights, network, read, STEPS, held)
+    assert found is not None
+    return found["own"], found["planted"]
+
+
+def descent(instance) -> list[Fraction]:
+    """Gradient descent in fractions."""
+    X, y = (
+        [[Fraction(v) for v in row] for row in part[0].tolist()]
+        for part in (instance.X, instance.y[..., None])
+    )
+    w = [Fraction(v) for v in instance.start[0].tolist()]
+    rate, n = Fraction(instance.rate[0].item()), len(X)
+    for _ in range(STEPS):
+        left = [t[0] - sum(a * b for a, b in zip(x, w, strict=True)) for x, t in zip(X, y, strict=True)]
+        w = [w[j] + rate / n * sum(r * x[j] for r, x in zip(left, X, strict=True)) for j in range(len(w))]
+    return w
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_least_squares_is_that_of_exact_rationals(dtype: torch.dtype) -> None:
+    theorem, weights, instance = drawn("least-squares", SIZES)
+    read = read_in(theorem, weights, instance, dtype)
+    transformer = weights.to_transformer(dtype)
+    rows = [[Fraction(x) for x in row] for row in read.tokens[0].double().tolist()]
+    after = ExactTransformer(transformer)(rows, read.mask[0].tolist())
+    place = torch.arange(len(rows) * len(rows[0])).reshape(1, len(rows), -1)
+    layers = [
+        after[i // len(rows[0])][i % len(rows[0])]
+        for i in theorem.decode(weights, read.instance, place)["w"].flatten().tolist()
+    ]
+    stream = run_layers(transformer, read).stream
+    held = theorem.decode(weights, read.instance, stream)
+    run = [Fraction(x) for x in held["w"].double().flatten().tolist()]
+    network = interpreter(read_weights(transformer))
+    found = off(theorem, weights, network, read, STEPS, {"run": held})
+    assert found is not None
+    exact = descent(read.instance)
+    start = [Fraction(x) for x in read.instance.start[0].tolist()]
+    scale = max(_square(start), _square(exact), key=lambda x: x)
+    for end, one, other in (
+        (found["run"].error, run, exact),
+        (found["run"].weights, layers, exact),
+        (found["run"].rounding, run, layers),
+    ):
+        wanted = _square([a - b for a, b in zip(one, other, strict=True)])
+        assert end is not None
+        # The scale is the largest of three lengths; the middle one may be it.
+        assert Fraction(end) ** 2 * max(scale, _middle(read.instance)) >= wanted
+        assert Fraction(end * (1 - 1e-9)) ** 2 * max(scale, _middle(read.instance)) <= wanted
+
+
+def _square(v: list[Fraction]) -> Fraction:
+    return sum((x * x for x in v), Fraction(0))
+
+
+def _middle(instance) -> Fraction:
+    path = THEOREMS["least-squares"].reference(instance, 1)["w"]
+    return _square([Fraction(x) for x in path[0, 1, 0].tolist()])
+
+
+@pytest.mark.parametrize("key", ["softmax-tensor-power", "tensor-power"])
+def test_a_coarser_dtype_rounds_more(key: str) -> None:
+    sizes = THEOREMS[key].sizes[2]
+    ours = [measured(key, sizes, dtype)[0] for dtype in DTYPES]
+    for fine, coarse in zip(ours, ours[1:], strict=False):
+        assert fine.rounding is not None
+        assert coarse.rounding is not None
+        assert coarse.error > 100 * fine.error
+        assert coarse.rounding > 100 * fine.rounding
+
+
+def test_the_error_is_at_most_rounding_and_weights() -> None:
+    for key in ("least-squares", "mirror-descent", "pca"):
+        for dtype in DTYPES:
+            one, _ = measured(key, THEOREMS[key].sizes[0], dtype)
+            assert one.rounding is not None
+            assert one.weights is not None
+            assert one.error <= (one.rounding + one.weights) * (1 + 2**-40)
+
+
+def test_a_weight_rounded_to_bfloat16_shows() -> None:
+    def plant(transformer) -> None:
+        with torch.no_grad():
+            weight = transformer.layers[1].mlp.w2
+            place = (weight != weight.bfloat16().to(weight)).nonzero()[0]
+            weight[tuple(place)] = weight[tuple(place)].bfloat16().to(weight)
+
+    own, planted = measured("mirror-descent", THEOREMS["mirror-descent"].sizes[0], torch.float64, plant)
+    assert own.rounding is not None
+    assert planted.rounding is not None
+    assert own.rounding < 1e-13
+    assert planted.rounding > 1e6 * own.rounding
+    assert planted.weights == own.weights
+
+
+def test_layers_that_are_not_evaluated_leave_the_error_alone() -> None:
+    theorem, weights, instance = drawn("pca", THEOREMS["pca"].sizes[0])
+    read = read_in(theorem, weights, instance, torch.float64)
+    held = theorem.decode(weights, read.instance, run_layers(weights.to_transformer(), read).stream)
+    found = off(theorem, weights, None, read, STEPS, {"run": held})
+    assert found is not None
+    assert found["run"].rounding is found["run"].weights is None
+    assert 0 < found["run"].error < 1e-13
+
+
+def test_what_is_not_defined_has_no_distance() -> None:
+    theorem, weights, instance = drawn("pca", THEOREMS["pca"].sizes[0])
+    instance.X.zero_()
+    read = read_in(theorem, weights, instance, torch.float64)
+    held = {"axes": torch.zeros(1, 2, 3, dtype=torch.float64)}
+    assert off(theorem, weights, None, read, STEPS, {"run": held}) is None
