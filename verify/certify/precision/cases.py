@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
-from verify.engine.search import MOST_STEPS, described
+from verify.engine.search import described
 from verify.engine.theorem import Sizes, Theorem
+
+STEPS = 2
+"""Of a path, where the theorem has so many."""
 
 LARGER: Mapping[str, tuple[Sizes, ...]] = {
     "em": ({"d": 8, "K": 5, "N": 128}, {"d": 12, "K": 6, "N": 192}),
@@ -59,10 +62,10 @@ class Case:
 
 
 def cases(theorems: Mapping[str, Theorem[Any]]) -> list[Case]:
-    """Every size of these theorems: its own for as many steps as a search takes, larger ones for one."""
+    """Every size of these theorems: its own for :data:`STEPS`, larger ones for one step."""
     return [
         Case(theorem, sizes, steps)
         for key, theorem in theorems.items()
-        for steps, all_sizes in ((theorem.within(MOST_STEPS), theorem.sizes), (1, LARGER.get(key, ())))
+        for steps, all_sizes in ((theorem.within(STEPS), theorem.sizes), (1, LARGER.get(key, ())))
         for sizes in all_sizes
     ]

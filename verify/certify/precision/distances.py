@@ -2,9 +2,8 @@
 
     error      |run - algorithm| / scale       what stands after the last step, against the exact algorithm
     weights    |layers - algorithm| / scale    the same weights on the same tokens in real arithmetic
-    rounding   |run - layers| / scale          what floating-point arithmetic adds;  error <= weights + rounding
-
-    scale      the largest length of an item of that quantity on the exact path, the start included; 1 if all are 0
+    rounding   |run - layers| / scale          what floating point adds;  error <= weights + rounding
+    scale      the largest length of an item on the exact path, the start included; 1 if all are 0
 
 Each is the largest over the items of all quantities. Lengths are Euclidean. Bits are doubled until every ball
 is as narrow as a thousandth of its upper end, or of what no dtype tells from 0, the square of its roundoff.

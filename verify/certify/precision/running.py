@@ -1,7 +1,7 @@
 """The layers in floating point, run directly: kernel by kernel, and what was really run.
 
-In bfloat16 on a CPU the runtime computes softmax attention in float32 (constructions.language.transformer), so
-the dtype that the kernel was given is noted, not taken from the dtype of the layers.
+In bfloat16 on a CPU the runtime computes softmax attention in float32 (constructions.language.transformer),
+so the dtype that the kernel was given is noted, not taken from the dtype of the layers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PRODUCTS = "products"
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """One task read in: tokens (1, N, D), which are real, and why the theorem refuses the dtype, if it does."""
+    """One task read in: tokens (1, N, D), which are real, and why the theorem refuses the dtype, if so."""
 
     instance: Any
     tokens: Tensor

@@ -1,5 +1,6 @@
 """Distances in balls are those of exact rationals, and a planted rounding shows."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -39,18 +40,25 @@ def measured(key: str, sizes, dtype: torch.dtype, plant=None) -> tuple[Off, Off]
     return found["own"], found["planted"]
 
 
-def descent(instance) -> list[Fraction]:
-    """Gradient descent in fractions."""
-    X, y = (
-        [[Fraction(v) for v in row] for row in part[0].tolist()]
-        for part in (instance.X, instance.y[..., None])
-    )
-    w = [Fraction(v) for v in instance.start[0].tolist()]
+def descent(instance) -> list[list[Fraction]]:
+    """The path of gradient descent in fractions."""
+    X, y = (exact(part[0]) for part in (instance.X, instance.y[..., None]))
+    path = exact(instance.start)
     rate, n = Fraction(instance.rate[0].item()), len(X)
     for _ in range(STEPS):
+        w = path[-1]
         left = [t[0] - sum(a * b for a, b in zip(x, w, strict=True)) for x, t in zip(X, y, strict=True)]
-        w = [w[j] + rate / n * sum(r * x[j] for r, x in zip(left, X, strict=True)) for j in range(len(w))]
-    return w
+        moved = [rate / n * sum(r * x[j] for r, x in zip(left, X, strict=True)) for j in range(len(w))]
+        path.append([a + b for a, b in zip(w, moved, strict=True)])
+    return path
+
+
+def exact(rows: torch.Tensor) -> list[list[Fraction]]:
+    return [[Fraction(x) for x in row] for row in rows.double().tolist()]
+
+
+def square(v: list[Fraction]) -> Fraction:
+    return sum((x * x for x in v), Fraction(0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -58,48 +66,33 @@ def test_least_squares_is_that_of_exact_rationals(dtype: torch.dtype) -> None:
     theorem, weights, instance = drawn("least-squares", SIZES)
     read = read_in(theorem, weights, instance, dtype)
     transformer = weights.to_transformer(dtype)
-    rows = [[Fraction(x) for x in row] for row in read.tokens[0].double().tolist()]
-    after = ExactTransformer(transformer)(rows, read.mask[0].tolist())
-    place = torch.arange(len(rows) * len(rows[0])).reshape(1, len(rows), -1)
-    layers = [
-        after[i // len(rows[0])][i % len(rows[0])]
-        for i in theorem.decode(weights, read.instance, place)["w"].flatten().tolist()
-    ]
-    stream = run_layers(transformer, read).stream
-    held = theorem.decode(weights, read.instance, stream)
-    run = [Fraction(x) for x in held["w"].double().flatten().tolist()]
+    after = ExactTransformer(transformer)(exact(read.tokens[0]), read.mask[0].tolist())
+    numbers = torch.arange(read.tokens.numel()).reshape(read.tokens.shape)
+    places = theorem.decode(weights, read.instance, numbers)["w"].flatten().tolist()
+    layers = [after[place // len(after[0])][place % len(after[0])] for place in places]
+    held = theorem.decode(weights, read.instance, run_layers(transformer, read).stream)
+    [run] = exact(held["w"][0])
     network = interpreter(read_weights(transformer))
     found = off(theorem, weights, network, read, STEPS, {"run": held})
     assert found is not None
-    exact = descent(read.instance)
-    start = [Fraction(x) for x in read.instance.start[0].tolist()]
-    scale = max(_square(start), _square(exact), key=lambda x: x)
+    path = descent(read.instance)
+    scale = max(map(square, path))
     for end, one, other in (
-        (found["run"].error, run, exact),
-        (found["run"].weights, layers, exact),
+        (found["run"].error, run, path[-1]),
+        (found["run"].weights, layers, path[-1]),
         (found["run"].rounding, run, layers),
     ):
-        wanted = _square([a - b for a, b in zip(one, other, strict=True)])
         assert end is not None
-        # The scale is the largest of three lengths; the middle one may be it.
-        assert Fraction(end) ** 2 * max(scale, _middle(read.instance)) >= wanted
-        assert Fraction(end * (1 - 1e-9)) ** 2 * max(scale, _middle(read.instance)) <= wanted
-
-
-def _square(v: list[Fraction]) -> Fraction:
-    return sum((x * x for x in v), Fraction(0))
-
-
-def _middle(instance) -> Fraction:
-    path = THEOREMS["least-squares"].reference(instance, 1)["w"]
-    return _square([Fraction(x) for x in path[0, 1, 0].tolist()])
+        wanted = square([a - b for a, b in zip(one, other, strict=True)]) / scale
+        assert Fraction(end) ** 2 >= wanted
+        assert Fraction(end * (1 - 2**-50)) ** 2 <= wanted
 
 
 @pytest.mark.parametrize("key", ["softmax-tensor-power", "tensor-power"])
 def test_a_coarser_dtype_rounds_more(key: str) -> None:
     sizes = THEOREMS[key].sizes[2]
     ours = [measured(key, sizes, dtype)[0] for dtype in DTYPES]
-    for fine, coarse in zip(ours, ours[1:], strict=False):
+    for fine, coarse in itertools.pairwise(ours):
         assert fine.rounding is not None
         assert coarse.rounding is not None
         assert coarse.error > 100 * fine.error
@@ -118,9 +111,9 @@ def test_the_error_is_at_most_rounding_and_weights() -> None:
 def test_a_weight_rounded_to_bfloat16_shows() -> None:
     def plant(transformer) -> None:
         with torch.no_grad():
-            weight = transformer.layers[1].mlp.w2
-            place = (weight != weight.bfloat16().to(weight)).nonzero()[0]
-            weight[tuple(place)] = weight[tuple(place)].bfloat16().to(weight)
+            weight = next(layer.mlp.b2 for layer in transformer.layers if layer.mlp.b2.any())
+            place = (weight - weight.bfloat16()).abs().argmax()
+            weight[place] = weight[place].bfloat16()
 
     own, planted = measured("mirror-descent", THEOREMS["mirror-descent"].sizes[0], torch.float64, plant)
     assert own.rounding is not None

@@ -12,11 +12,13 @@ from verify.engine import certificates
 from verify.precision import app
 from verify.registry import THEOREMS
 
+LOW = ("--dtypes", "float32,bfloat16")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("precision") / "new"
-    outcome = invoke(app, "--theorems", "kmeans,least-squares", "--tasks", 2, "--out", out)
+    outcome = invoke(app, "--theorems", "kmeans,least-squares", *LOW, "--tasks", 2, "--out", out)
     assert outcome.code == 0, outcome.err
     return out, outcome, strict_json(out / "results.json")
 
@@ -27,12 +29,12 @@ def test_the_rows_are_complete(run):
     assert results["threads"] == torch.get_num_threads()
     assert results["settings"] == {
         "theorems": ["kmeans", "least-squares"],
-        "dtypes": ["float64", "float32", "bfloat16"],
+        "dtypes": ["float32", "bfloat16"],
         "tasks": 2,
         "seed": 0,
     }
     rows = results["rows"]
-    assert [row["kernel"] for row in rows] == 9 * ["math", "flash"] + 9 * ["products"]
+    assert [row["kernel"] for row in rows] == 6 * ["math", "flash"] + 6 * ["products"]
     for row in rows:
         assert row["runs"] == len(row["families"]) == 2
         for part in ("error", "weights", "rounding"):
@@ -42,7 +44,7 @@ def test_the_rows_are_complete(run):
         assert row["attention"] == ("float32" if softmax and low else row["dtype"])
         assert row["refused"] == (2 if low else 0)
         assert bool(row["remarks"]) == low
-    assert "54 runs certified, 27 of 27 lines" in outcome.out
+    assert "36 runs certified, 18 of 18 lines" in outcome.out
 
 
 def test_the_page_is_one_file(run):
@@ -57,7 +59,7 @@ def test_the_page_is_one_file(run):
 
 def test_every_size_at_the_finest_accuracy():
     em, *_ = found = cases({"em": THEOREMS["em"], "pca": THEOREMS["pca"]})
-    assert [case.steps for case in found] == [3, 3, 1, 1, 3, 3, 3]
+    assert [case.steps for case in found] == [2, 2, 1, 1, 2, 2, 2]
     assert (em.accuracy, em.name) == ("2048 pieces", "em, d=2 K=3 N=40")
     assert found[-1].accuracy == "-"
     for case in found:
