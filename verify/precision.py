@@ -32,7 +32,7 @@ def main(
         typer.Option(help=f"keys of theorems, as in em,pca; default all but {', '.join(LEFT_OUT)}"),
     ] = None,
     dtypes: Annotated[str, typer.Option(help="of weights and stream")] = ",".join(DTYPES),
-    tasks: Annotated[int, typer.Option(parser=whole, help="of each size, of as many families")] = 2,
+    tasks: Annotated[int, typer.Option(parser=whole, help="of each size, of as many families")] = 3,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
