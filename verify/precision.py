@@ -33,12 +33,16 @@ def main(
     ] = None,
     dtypes: Annotated[str, typer.Option(help="of weights and stream")] = ",".join(DTYPES),
     tasks: Annotated[int, typer.Option(parser=whole, help="of each size, of as many families")] = 3,
+    workers: Annotated[
+        int, typer.Option(parser=whole, help="processes, of one thread each; 1: this one alone")
+    ] = 2,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
     """See the module's docstring."""
     chosen = _named("dtypes", dtypes, DTYPES)
     at_least_one("tasks", tasks)
+    at_least_one("workers", workers)
     usable_seed(seed)
     check_certificates(["verify.precision"])
     with loading():

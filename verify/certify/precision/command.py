@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from rich.console import Console
 
 from console.output import significant
 from console.terminal import print_table, progress, widen
-from verify.certify.precision.cases import cases
+from verify.certify.precision.cases import Case, cases
 from verify.certify.precision.figure import error_by_dtype
 from verify.certify.precision.table import Row, Spread, rows_of
 from verify.engine.report import Report
@@ -36,7 +40,34 @@ class Asked:
     seed: int
 
 
-def precision_table(theorems: Mapping[str, Theorem[Any]], asked: Asked, out: Path) -> int:
+Job = tuple[Case, str, Asked]
+
+
+def measured(job: Job) -> list[Row]:
+    """The rows of one case in one dtype."""
+    case, dtype, asked = job
+    return rows_of(case, getattr(torch, dtype), asked.tasks, asked.seed)
+
+
+@contextmanager
+def rows_by(workers: int, jobs: Sequence[Job]) -> Iterator[Iterator[list[Row]]]:
+    """Those of each job in turn: by so many processes of one thread each, or by this one if there is one."""
+    if workers == 1:
+        yield map(measured, jobs)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _alone)
+    try:
+        yield pool.map(measured, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by who started it
+    torch.set_num_threads(1)
+
+
+def precision_table(theorems: Mapping[str, Theorem[Any]], asked: Asked, out: Path, workers: int = 1) -> int:
     """Measure, print and write; the exit code.
 
     Raises:
@@ -46,11 +77,12 @@ def precision_table(theorems: Mapping[str, Theorem[Any]], asked: Asked, out: Pat
     settings |= {"tasks": asked.tasks, "seed": asked.seed}
     report = Report(out, COMMAND, NAMES, settings, Path(__file__).parents[1] / "precision_report.html")
     console, places = Console(), cases(theorems)
-    rows: list[Row] = []
-    with progress(len(places) * len(asked.dtypes)) as start:
-        for case, dtype in product(places, asked.dtypes):
+    jobs = list(product(places, asked.dtypes, [asked]))
+    with progress(len(jobs)) as start, rows_by(workers, jobs) as found:
+        rows: list[Row] = []
+        for (case, dtype, _), some in zip(jobs, found, strict=True):
             start(f"{case.name}, {dtype}")
-            rows += rows_of(case, getattr(torch, dtype), asked.tasks, asked.seed)
+            rows += some
     widen(console)
     title = "Certified errors over the natural scale, of the named runs"
     print_table(console, title, HEADER, [row_cells(row) for row in rows])
@@ -59,7 +91,7 @@ def precision_table(theorems: Mapping[str, Theorem[Any]], asked: Asked, out: Pat
     results: dict[str, Any] = {
         "settings": settings,
         "evidence": "certified, for each run that is counted; no bound over all inputs",
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if workers == 1 else 1,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "python_flint": metadata.version("python-flint"),
         "rows": rows,

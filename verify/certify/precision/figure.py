@@ -49,8 +49,8 @@ def error_by_dtype(rows: Sequence[Row]) -> Picture:
     caption = (
         "Upper ends of certified errors: the median over the runs of one size, dtype and kernel (mark) and "
         "the largest (end of the bar), over the largest length of a state of the exact path. Left against "
-        "the exact algorithm, approximation included; right what floating-point arithmetic alone adds. Softmax "
-        "attention in bfloat16 is computed in float32. What is exactly 0 is not drawn."
+        "the exact algorithm, approximation included; right what floating-point arithmetic alone adds. "
+        "Softmax attention in bfloat16 is computed in float32. What is exactly 0 is not drawn."
     )
     return Picture("error_by_dtype", caption, figure)
 

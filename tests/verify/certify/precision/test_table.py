@@ -1,24 +1,27 @@
 """``python -m verify.precision``: its rows, page and figure, and what it refuses."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from commands import invoke, one_file_page, strict_json
 
-from verify.certify.precision import table
+from verify.certify.precision import command, table
 from verify.certify.precision.cases import Case, cases
-from verify.certify.precision.command import HEADER, MORE
+from verify.certify.precision.command import HEADER, MORE, Asked, rows_by
 from verify.certify.precision.table import Spread, rows_of
 from verify.engine import certificates
 from verify.precision import app
 from verify.registry import THEOREMS
 
-LOW = ("--dtypes", "float32,bfloat16")
+LOW, TWO = ("--dtypes", "float32,bfloat16"), ("--tasks", 2, "--workers", 1)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("precision") / "new"
-    outcome = invoke(app, "--theorems", "kmeans,least-squares", *LOW, "--tasks", 2, "--out", out)
+    outcome = invoke(app, "--theorems", "kmeans,least-squares", *LOW, *TWO, "--out", out)
     assert outcome.code == 0, outcome.err
     return out, outcome, strict_json(out / "results.json")
 
@@ -114,6 +117,25 @@ def test_a_run_that_is_not_finite_is_not_counted(monkeypatch):
     assert row.remarks[0].startswith("2 of 2 leaves the range")
 
 
+def jobs_of(dtype: str):
+    asked = Asked(["least-squares"], [dtype], 1, 0)
+    return [(case, dtype, asked) for case in cases({"least-squares": THEOREMS["least-squares"]})[:2]]
+
+
+def test_rows_come_in_the_order_of_the_jobs_whoever_works(monkeypatch):
+    """Threads in the place of processes, which take seconds to start; what they are sent can be sent."""
+    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda workers, *_: ThreadPoolExecutor(workers))
+    jobs = jobs_of("float32")
+    with rows_by(2, pickle.loads(pickle.dumps(jobs))) as two, rows_by(1, jobs) as one:  # noqa: S301
+        assert list(two) == list(one)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds():
+    with rows_by(2, jobs_of("float64")) as two, rows_by(1, jobs_of("float64")) as one:
+        assert list(two) == list(one)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -121,6 +143,7 @@ def test_a_run_that_is_not_finite_is_not_counted(monkeypatch):
         (("--dtypes", "float16"), "'float16' is not one of float64, float32, bfloat16"),
         (("--tasks", 0), "at least 1"),
         (("--tasks", "x"), "whole number"),
+        (("--workers", 0), "at least 1"),
         (("--seed", -1), "between 0"),
     ],
 )
