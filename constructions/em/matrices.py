@@ -340,8 +340,9 @@ class MatrixEM(ConstructedEM):
         """The rows (k, a) hold the mean of k and row a of its covariance."""
         s, rows = self.stream, RowTokens(self.stream, tasks)
         present = tasks.component_mask
-        means = tasks.means.new_zeros(tasks.means.shape)
-        means[:, : rows.K] = rows.of_rows(state.read(s.mu))[:, :, 0]
+        read = rows.of_rows(state.read(s.mu))[:, :, 0]
+        means = read.new_zeros(tasks.means.shape)
+        means[:, : rows.K] = read
         held = rows.of_rows(state.read(s.row))
         S = held.new_zeros(*means.shape, means.shape[-1])
         S[:, : rows.K, : rows.d] = held

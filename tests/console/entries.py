@@ -8,6 +8,7 @@ ENTRIES = {
     "verify.spectral_construction": "",
     "verify.resources": "",
     "verify.certified_regions": "",
+    "verify.precision": "",
     "verify.reference_levels": "--tasks 2",
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",

@@ -21,6 +21,7 @@ COMMANDS = {
     "verify.softmax_tensor_power": (),
     "verify.resources": (),
     "verify.certified_regions": (),
+    "verify.precision": (),
 }
 
 

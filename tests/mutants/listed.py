@@ -7,6 +7,7 @@ from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
 from .in_em_bounds import EM_BOUNDS
 from .in_em_paths import EM_PATHS
+from .in_precision import PRECISION
 from .in_references import REFERENCES
 from .in_regions import REGIONS
 from .in_spectral import SPECTRAL
@@ -28,6 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *COMPARISON,
     *VERIFY,
     *REGIONS,
+    *PRECISION,
     *EM_BOUNDS,
     *REFERENCES,
     *CERTIFIED_NETWORK,

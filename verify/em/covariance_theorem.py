@@ -14,7 +14,7 @@ from constructions.em.covariance_step import CovarianceEM
 from constructions.em.matrices import SOURCE as MATRICES
 from constructions.em.path_bounds import path_bound
 from constructions.em.step_rounding import StepData
-from constructions.em.tasks import Range
+from constructions.em.tasks import Range, gather_tasks
 from constructions.em.variances import SOURCE as VARIANCES
 from constructions.em.weights import em_construction
 from constructions.language.structured.evaluation import DenseState, Evaluation
@@ -101,8 +101,10 @@ class EMWithCovariances(Theorem[CovarianceTask]):
         return instance.X, instance.weights, instance.means, instance.covariances
 
     def decode(self, weights: CovarianceEM, instance: CovarianceTask, stream: Tensor) -> dict[str, Tensor]:
-        """What a state between two steps holds."""
-        tasks = weights.gather(*self._parts(instance))
+        """What a state between two steps holds, of any dtype; of the instance its sizes alone are read."""
+        X, start, means, covariances = self._parts(instance)
+        sizes = weights.max_dim, weights.max_components
+        tasks = gather_tasks(X, start, means, *sizes, X.dtype, "cpu", covariances, self.kind)
         state = weights.decode(DenseState(stream, None), tasks)
         if state.covariances is None:
             raise ValueError(f"{self.name}: a state holds covariances, got none")
