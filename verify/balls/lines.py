@@ -120,7 +120,8 @@ def product(a: Tensor, b: Tensor) -> Balls:
 def _matrices(x: Tensor) -> list[arb_mat]:
     n, m = shape_of(x)[-2:]
     entries = entries_of(x)
-    return [arb_mat(n, m, entries[i : i + n * m]) for i in range(0, len(entries), n * m)]
+    count = math.prod(shape_of(x)[:-2])
+    return [arb_mat(n, m, entries[i * n * m : (i + 1) * n * m]) for i in range(count)]
 
 
 def contraction(equation: str, *operands: Tensor) -> Balls:

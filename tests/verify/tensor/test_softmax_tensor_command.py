@@ -55,6 +55,7 @@ def test_the_results_are_complete(grid):
     assert (results["seed"], results["dtype"]) == (5, "float64")
     assert (results["passed"], results["broken"]) == (True, 0)
     assert results["settings"] == {
+        "certify": None,
         "tensor": None,
         "start": None,
         "dims": [2],
@@ -333,7 +334,9 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, normalised, monk
     broken = {name for name in ("epsilon", "sink", "paths") if any(r["broken"] for r in results[name])}
     assert broken == ({"paths"} if normalised else {"epsilon", "sink"})
     total = sum(r["broken"] for name in ("epsilon", "sink", "paths") for r in results[name])
-    assert results["broken"] == total
+    certified = sum(r["certified"]["verdict"] == "broken" for r in results["paths"])
+    assert bool(certified) == normalised
+    assert results["broken"] == total + certified
 
 
 @pytest.mark.usefixtures("quick")

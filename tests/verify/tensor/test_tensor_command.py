@@ -77,6 +77,7 @@ def test_the_results_are_complete(grid):
         0,
     )
     assert results["settings"] == {
+        "certify": None,
         "tensor": None,
         "start": None,
         "dims": [1, 2],
@@ -461,7 +462,9 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, section, forms, 
         assert {r["form"] for r in results[section] if r["broken"]} == {form}
         assert not any(r["broken"] for other in {"one_step", "paths"} - {section} for r in results[other])
         broken = sum(r["broken"] for name in ("one_step", "paths", "recovery") for r in results[name])
-        assert broken == results["broken"]
+        certified = [r for r in results["paths"] if r["certified"]["verdict"] == "broken"]
+        assert {r["form"] for r in certified} == ({form} if section == "paths" else set())
+        assert broken + len(certified) == results["broken"]
         lines = [line for line in outcome.out.splitlines() if "BROKEN" in line and "Gaussian" in line]
         assert len(lines) == 1
         assert form in lines[0]

@@ -76,7 +76,8 @@ def assert_well_formed(record: Record, seed: int) -> None:
 def test_the_checks_are_registered():
     assert set(NAMES) <= set(CHECKS)
     found = {name for name in CHECKS if name.startswith(("tensor", "softmax"))}
-    assert found == {*NAMES, "tensor-structured"}  # which has tests of its own
+    certified = {"tensor-power-certified", "softmax-tensor-power-certified"}
+    assert found == {*NAMES, "tensor-structured", *certified}  # which have tests of their own
 
 
 @pytest.mark.usefixtures("small")
