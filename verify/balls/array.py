@@ -127,7 +127,8 @@ def _rows(shape: Shape, dim: int | Shape | None) -> tuple[list[list[int]], Shape
     left = tuple(shape[axis] for axis in kept)
     ones = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     numbers = np.arange(math.prod(shape)).reshape(shape).transpose(*kept, *axes)
-    return numbers.reshape(math.prod(left), -1).tolist(), left, ones
+    along = math.prod(shape[axis] for axis in axes)
+    return numbers.reshape(math.prod(left), along).tolist(), left, ones
 
 
 def lower_ends(x: Tensor) -> Tensor:

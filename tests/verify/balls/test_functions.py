@@ -126,3 +126,12 @@ def test_whole_numbers_and_masks_stay_torchs() -> None:
         assert int(MASK.sum()) == 9
         assert bool((MASK | ~MASK).all())
         assert not isinstance(MASK.double().amax(), Balls)
+
+
+def test_arrays_without_entries() -> None:
+    with ball_arithmetic(64):
+        none = numbers()[:, :0]
+        assert entries_of(balls(none).sum(1)) == [0, 0, 0]
+        assert entries_of(balls(none) @ balls(none).mT) == [0] * 9
+        assert tuple((balls(none).mT @ balls(none)).shape) == (0, 0)
+        assert tuple((balls(none) * 2).shape) == (3, 0)
