@@ -110,6 +110,7 @@ def _templates(folder: Path) -> jinja2.Environment:
     )
     environment.filters["sig"] = significant
     environment.filters["interval"] = interval
+    environment.globals["told_apart"] = told_apart
     return environment
 
 
@@ -164,6 +165,10 @@ def _write_json(out: Path, content: dict[str, Any]) -> None:
     write_whole(out / RESULTS, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
+MOST_DIGITS = 17
+"""Of a double."""
+
+
 def significant(value: float | None, digits: int = 2) -> str:
     """A number for a table cell; a dash where there is none."""
     if value is None or not math.isfinite(value):
@@ -186,6 +191,19 @@ def interval(ends: Sequence[float], digits: int = 3) -> str:
     """As in [0.0131, 0.0132], rounded outward."""
     low, high = ends
     return f"[{outward(low, False, digits)}, {outward(high, True, digits)}]"
+
+
+def told_apart(first: Sequence[float], second: Sequence[float]) -> tuple[str, str]:
+    """Both intervals, with as many digits, from 3 on, as show that one lies below the other where it does."""
+    low, high = sorted((first, second))
+    digits = 3
+    while (
+        low[1] < high[0]
+        and digits < MOST_DIGITS
+        and float(outward(low[1], True, digits)) > float(outward(high[0], False, digits))
+    ):
+        digits += 1
+    return interval(first, digits), interval(second, digits)
 
 
 def write_whole(path: Path, content: bytes) -> None:

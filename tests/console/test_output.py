@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.output import interval, outward
+from console.output import interval, outward, told_apart
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 8))
@@ -29,3 +29,9 @@ def test_what_is_printed_is_outward_and_near(value: float, digits: int) -> None:
 )
 def test_an_interval(ends: tuple[float, float], text: str) -> None:
     assert interval(ends) == text
+
+
+def test_digits_until_one_interval_lies_below_the_other() -> None:
+    assert told_apart((0.02221, 0.02221), (0.02229, 0.02229)) == ("[0.02221, 0.02221]", "[0.02229, 0.02229]")
+    assert told_apart((2.0, 2.0), (1.0, 1.0)) == ("[2, 2]", "[1, 1]")
+    assert told_apart((1.0, 2.0), (1.5, math.inf)) == ("[1, 2]", "[1.5, inf]")
