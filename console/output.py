@@ -195,7 +195,7 @@ def interval(ends: Sequence[float], digits: int = 3) -> str:
 
 def told_apart(first: Sequence[float], second: Sequence[float]) -> tuple[str, str]:
     """Both intervals, with as many digits, from 3 on, as show that one lies below the other where it does."""
-    low, high = sorted((first, second))
+    low, high = sorted((tuple(first), tuple(second)))
     digits = 3
     while (
         low[1] < high[0]

@@ -32,6 +32,6 @@ def test_an_interval(ends: tuple[float, float], text: str) -> None:
 
 
 def test_digits_until_one_interval_lies_below_the_other() -> None:
-    assert told_apart((0.02221, 0.02221), (0.02229, 0.02229)) == ("[0.02221, 0.02221]", "[0.02229, 0.02229]")
+    assert told_apart((1.03125, 1.03125), (1.0390625, 1.0390625)) == ("[1.031, 1.032]", "[1.039, 1.04]")
     assert told_apart((2.0, 2.0), (1.0, 1.0)) == ("[2, 2]", "[1, 1]")
     assert told_apart((1.0, 2.0), (1.5, math.inf)) == ("[1, 2]", "[1.5, inf]")
