@@ -15,7 +15,6 @@ from console.errors import BadInputError, run_command
 from console.folder import default_out
 from console.options import Out, Seed, at_least_one, usable_seed, whole
 from console.starting import loading
-from verify.engine.certificates import check_certificates
 
 DTYPES = ("float64", "float32", "bfloat16")
 LEFT_OUT = ("spectral-squares", "spectral-variance")
@@ -44,8 +43,10 @@ def main(
     at_least_one("tasks", tasks)
     at_least_one("workers", workers)
     usable_seed(seed)
-    check_certificates(["verify.precision"])
     with loading():
+        from verify.engine.certificates import check_certificates
+
+        check_certificates(["verify.precision"])
         from verify.registry import THEOREMS
 
         every = [key for key in THEOREMS if key not in LEFT_OUT]
