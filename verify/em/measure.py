@@ -29,6 +29,7 @@ from verify.em.records import (
     StepRecord,
     pieces_mean,
 )
+from verify.engine.certificates import broken_in
 from verify.engine.record import Check
 from verify.engine.theorem import rounded
 
@@ -66,8 +67,8 @@ class Measurement:
 
     @property
     def passed(self) -> bool:
-        """Whether no bound was broken at any step."""
-        return all(record.line.passed for record in self.records)
+        """Whether no bound was broken at any step, in floats or for certain."""
+        return all(record.line.passed and not broken_in(record.certified) for record in self.records)
 
 
 def measure(
