@@ -16,9 +16,9 @@ THEOREMS = {"unit": THEOREM_1, **{theorem.kind: theorem for theorem in EVERY_KIN
 
 def with_certificates(m: Measurement, options: Options, finest: bool) -> Measurement:
     """The records with their certificates: where nothing was said, those of the finest weights alone."""
-    _, K, N = m.problem.sizes
+    d, K, N = m.problem.sizes
     certify = options.certify if finest or options.certify else False
-    tasks = tasks_certified(certify, len(m.problem), K * N, m.run.steps)
+    tasks = tasks_certified(certify, len(m.problem), d * K * N, m.run.steps)
     if not tasks:
         return m
     from verify.certify.rows import certificates, of_step  # python-flint, which not everybody has
