@@ -18,6 +18,16 @@ from verify.balls.numbers import ends
 Entries = list[arb]
 
 
+class NotInBallsError(NotImplementedError):
+    """A torch function that has no evaluation in balls."""
+
+
+def plain(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """As torch does it."""
+    with torch._C.DisableTorchFunction():
+        return func(*args, **kwargs)
+
+
 _NAN = torch.tensor(torch.nan, dtype=torch.float64)
 
 

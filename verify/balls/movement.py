@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verify.balls.array import Balls, Entries, balls, entries_of, shape_of, spread
+from verify.balls.array import Balls, Entries, NotInBallsError, balls, entries_of, shape_of, spread
 from verify.balls.numbers import ZERO
 
 MOVES = {
@@ -97,6 +97,8 @@ def moved(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any])
     if not _holds_balls((args, kwargs)):
         with torch._C.DisableTorchFunction():
             return func(*args, **kwargs)
+    if func.__name__ == "pad" and (kwargs.get("value") or (args[3:] and args[3])):
+        raise NotInBallsError(f"padding by {kwargs.get('value', args[3:])}; balls are padded by 0")
     indices, named = entered(tuple(args)), {name: entered(value) for name, value in kwargs.items()}
     with torch._C.DisableTorchFunction():
         found = func(*indices, **named)

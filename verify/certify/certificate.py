@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from verify.balls.arithmetic import ball_arithmetic
-from verify.balls.array import Balls, balls, entries_of, lower_ends, shape_of, upper_ends
+from verify.balls.array import Balls, balls, entries_of, lower_ends, plain, shape_of, upper_ends
 from verify.balls.flint import Undecided
-from verify.balls.functions import plain
 from verify.balls.numbers import less, no_more
 from verify.engine.record import quotient
 from verify.engine.theorem import States, Theorem

@@ -11,9 +11,8 @@ from torch import Tensor
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.structured.evaluation import Evaluation
 from verify.balls.arithmetic import ball_arithmetic
-from verify.balls.array import Balls, balls, lower_ends, upper_ends
+from verify.balls.array import Balls, balls, lower_ends, plain, upper_ends
 from verify.balls.flint import Undecided, precision
-from verify.balls.functions import plain
 from verify.certify.certificate import BITS, Certified, certify, severity
 from verify.certify.network.interpreter import interpreter
 from verify.certify.network.reading import read_weights

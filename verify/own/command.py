@@ -151,7 +151,7 @@ def _with_certificates(
     tasks = tasks_certified(options.certify, len(instance), numbers_of(instance), options.steps)
     if not tasks:
         return rows
-    from verify.balls.functions import NotInBallsError  # python-flint, which not everybody has
+    from verify.balls.array import NotInBallsError  # python-flint, which not everybody has
     from verify.certify.rows import certificates
 
     on = options.dtype, options.steps, tasks, options.evaluation, bool(options.certify)

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from constructions.language.rounding import above, approximately, below, length, number
 from verify.balls.arithmetic import ball_arithmetic
-from verify.balls.array import Balls, balls, entries_of, lower_ends, middles, upper_ends
+from verify.balls.array import Balls, NotInBallsError, balls, entries_of, lower_ends, middles, upper_ends
 from verify.balls.flint import Undecided
-from verify.balls.functions import NotInBallsError
 
 AGREE = 2.0**-44
 """Of numbers of size 1 and no cancelling: some hundred roundings of float64 are below it."""
@@ -102,7 +101,18 @@ def test_overlapping_balls_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    "leave", [float, lambda x: x.item(), lambda x: x.numpy(), lambda x: x.tolist(), lambda x: x.float()]
+    "leave",
+    [
+        float,
+        bool,
+        int,
+        Tensor.bool,
+        Tensor.long,
+        lambda x: x.item(),
+        lambda x: x.numpy(),
+        lambda x: x.tolist(),
+        lambda x: x.float(),
+    ],
 )
 def test_a_ball_does_not_become_a_float_by_itself(leave: Callable[[Tensor], object]) -> None:
     with ball_arithmetic(64), pytest.raises(NotInBallsError):
@@ -135,3 +145,22 @@ def test_arrays_without_entries() -> None:
         assert entries_of(balls(none) @ balls(none).mT) == [0] * 9
         assert tuple((balls(none).mT @ balls(none)).shape) == (0, 0)
         assert tuple((balls(none) * 2).shape) == (3, 0)
+
+
+def test_balls_are_padded_by_zero_alone() -> None:
+    with ball_arithmetic(64):
+        root = number(2.0).sqrt()[None]
+        padded = torch.nn.functional.pad(root, (1, 0))
+        assert entries_of(padded)[0] == 0
+        with pytest.raises(NotInBallsError, match="padding by 1"):
+            torch.nn.functional.pad(root, (1, 0), value=1.0)
+
+
+def test_the_order_is_decided_beyond_what_floats_can_tell() -> None:
+    with ball_arithmetic(256):
+        step = number(2.0) ** -80
+        x = torch.stack([1 + step, number(1.0), 1 + step * 2, number(1.0)])
+        assert x.argsort().tolist() in ([1, 3, 0, 2], [3, 1, 0, 2])
+        assert int(x.argmax()) == 2
+        with pytest.raises(Undecided):
+            torch.stack([number(2.0).sqrt(), number(2.0).log().exp().sqrt()]).argsort()

@@ -11,7 +11,7 @@ import torch
 
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.transformer import Transformer
-from verify.balls.functions import NotInBallsError
+from verify.balls.array import NotInBallsError
 from verify.certify.network.interpreter import Interpreter, interpreter
 from verify.certify.network.reading import read_weights
 from verify.certify.precision.cases import ERROR_ALONE, Case
