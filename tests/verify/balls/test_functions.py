@@ -112,6 +112,7 @@ def test_overlapping_balls_are_not_compared() -> None:
         lambda x: x.numpy(),
         lambda x: x.tolist(),
         lambda x: x.float(),
+        lambda x: torch.tensor([x]),
     ],
 )
 def test_a_ball_does_not_become_a_float_by_itself(leave: Callable[[Tensor], object]) -> None:
