@@ -18,13 +18,13 @@ from torch import Tensor
 
 from verify.balls.arithmetic import ball_arithmetic
 from verify.balls.array import Balls, balls, entries_of, lower_ends, plain, shape_of, upper_ends
-from verify.balls.flint import Undecided
+from verify.balls.flint import FIRST_BITS, MOST_BITS, Undecided
 from verify.balls.numbers import less, no_more
 from verify.engine.record import quotient
 from verify.engine.theorem import States, Theorem
 
 Verdict = Literal["held", "broken", "unknown"]
-BITS = (128, 256, 512, 1024)
+BITS = tuple(FIRST_BITS * 2**n for n in range((MOST_BITS // FIRST_BITS).bit_length()))
 """Precisions tried, one after another."""
 
 
