@@ -24,7 +24,10 @@ PANELS = {
 def error_by_dtype(rows: Sequence[Row]) -> Picture:
     """A line a theorem; each row of the table from its median (mark) to its largest (end of the bar)."""
     names = list(grouped(rows, lambda row: row.theorem))
-    figure = sheet((12.0, 1.6 + 0.42 * len(names)), "Certified error of runs, over the natural scale")
+    figure = sheet(
+        (12.0, 1.6 + 0.42 * len(names)),
+        "Certified error of runs over the natural scale: median (mark) and largest (end of the line)",
+    )
     axes_of = grid(figure, len(PANELS), len(PANELS))
     for axes, (part, title) in zip(axes_of, PANELS.items(), strict=True):
         for row in rows:

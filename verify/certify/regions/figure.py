@@ -17,17 +17,16 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
     for axes, (dim, group) in zip(axes_of, by_dim.items(), strict=True):
         for color, count, line in coloured(group, lambda row: row.components):
             radii = [row.radius for row in line]
-            curve(axes, radii, (row.median for row in line), "-", color)
+            curve(axes, radii, (row.median for row in line), "--", color, f"K = {count}: median B")
             curve(axes, radii, (row.largest for row in line), "o-", color, f"K = {count}: largest B")
             unknown = [row for row in line if row.verdict != "certified"]
-            curve(
-                axes, [row.radius for row in unknown], (row.largest for row in unknown), "x", color, size=12
-            )
+            places = [row.radius for row in unknown]
+            curve(axes, places, (row.largest for row in unknown), "x", color, f"K = {count}: unknown", 12)
         axes.set_xscale("log")
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")
     caption = (
         "For all data within the radius, coordinate by coordinate, no mean and no weight of the construction "
-        "is farther than B from EM's: the largest over the tasks (dots) and the median (thin). Crosses: B is "
+        "is farther than B from EM's: the largest over the tasks (dots) and the median (dashed). Crosses: B is "
         f"above {factor:g} times the bound of Theorem 1 at the centre of some task, so that is unknown."
     )
     return Picture("bound_against_radius", caption, figure)
