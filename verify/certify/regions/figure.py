@@ -26,7 +26,7 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")
     caption = (
         "For all data within the radius, coordinate by coordinate, no mean and no weight of the construction "
-        "is farther than B from EM's: the largest over the tasks (dots) and the median (dashed). Crosses: B is "
-        f"above {factor:g} times the bound of Theorem 1 at the centre of some task, so that is unknown."
+        "is farther than B from EM's: the largest over the tasks (dots) and the median (dashed). Crosses: B "
+        f"is above {factor:g} times the bound of Theorem 1 at the centre of some task, so that is unknown."
     )
     return Picture("bound_against_radius", caption, figure)
