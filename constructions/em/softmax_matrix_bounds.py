@@ -25,13 +25,12 @@ from torch import Tensor
 from constructions.em.softmax_matrices import SoftmaxMatrixEM
 from constructions.em.tasks import TaskBatch
 from constructions.language.assembly import Layer
-from constructions.language.rounding import gamma
+from constructions.language.rounding import EXP_ULPS, gamma
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import StructuredEvaluator
 from constructions.language.structured.partitions import Tokens
 from constructions.matrices.pair_path import F64, Held, Radii, U, mlp_radii, pairs_radius
-from constructions.tensor_power.softmax_bounds import EXP_ULPS
 
 USELESS = 1e6
 """A radius from which on nothing is claimed for the task."""

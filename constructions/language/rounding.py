@@ -22,6 +22,9 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 Owner = TypeVar("Owner")
 Made = TypeVar("Made")
 
+EXP_ULPS = {torch.float64: 2, torch.float32: 20}
+"""Largest error of exp in units in the last place: of vector libraries, and of their fast float32 variant."""
+
 
 def number(x: float | Fraction) -> Tensor:
     """A float, or a fraction rounded to one, as a tensor without dimensions: torch computes what follows."""

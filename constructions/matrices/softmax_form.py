@@ -44,12 +44,12 @@ from constructions.language.assembly import Construction, Layer
 from constructions.language.gates import Gated
 from constructions.language.heads import Head, HeadSum, SoftmaxHead
 from constructions.language.mlp import MLPPart
-from constructions.language.rounding import gamma, number, unit_roundoff
+from constructions.language.rounding import EXP_ULPS, gamma, number, unit_roundoff
 from constructions.language.scores import Score, dot
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.sinh_pairs import pair_weights, product_error, weight_moment
-from constructions.tensor_power.softmax_bounds import EXP_ULPS, Heads, score_rounding
+from constructions.tensor_power.softmax_bounds import Heads, score_rounding
 
 UNSEEN = 1000.0
 """``e^-1000`` is an exact 0 in every dtype."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.rounding import (
+    EXP_ULPS,
     above,
     approximately,
     gamma,
@@ -31,9 +32,6 @@ from constructions.language.rounding import (
 from constructions.tensor_power.direction import Signed
 from constructions.tensor_power.sinh_pairs import leading_constant, pair_weights, product_error, weight_moment
 from constructions.tensor_power.softmax_error import Heads, SoftmaxError
-
-EXP_ULPS = {torch.float64: 2, torch.float32: 20}
-"""Largest error of exp in units in the last place: of vector libraries, and of their fast float32 variant."""
 
 
 def score_rounding(sink: float, amplitude: Tensor, dtype: torch.dtype) -> Tensor:

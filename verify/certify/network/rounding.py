@@ -21,9 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import unit_roundoff
+from constructions.language.rounding import EXP_ULPS, unit_roundoff
 from constructions.language.transformer import MLP, SelfAttention
-from constructions.tensor_power.softmax_bounds import EXP_ULPS
 
 SAFE = 1 + 2.0**-20
 """More than ``(1 - 2^-53) ** -(2^30)``."""
