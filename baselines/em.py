@@ -55,6 +55,7 @@ def em(
     n_init: int = 1,
     max_iter: int = 100,
     tol: float = 1e-3,
+    reg_covar: float = 0.0,
     sample_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
@@ -62,15 +63,26 @@ def em(
     """Fit a mixture to every task of X (..., N, d) by the EM steps of baselines.em_steps.
 
     covariance_type  one of gaussian.COVARIANCE_TYPES; that of `init` when init is a Mixture, else "unit".
-    init             "k-means++" (greedy), "random-points", "normal" (means N(0, I)), or a Mixture whose batch
+    init             one of baselines.starts.STARTS, as "k-means++" (greedy), or a Mixture whose batch
                      shape broadcasts to that of X. Named starts have equal weights and a pooled covariance
                      (baselines.starts) and need `n_components` and `generator`.
     n_init           restarts; the likeliest result is kept, a failed one only if all failed.
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
                      before, as scikit-learn's GaussianMixture; 0 never stops early. At most max_iter steps.
+    reg_covar        >= 0, in squared units of X: added to the diagonal of every covariance after each M step,
+                     and to the pooled one of a named start. Unit covariances stay I.
     sample_weight    (..., N), >= 0. A point of weight 0 is absent; a point of weight 2 counts twice.
     chunk_size       how many points are worked on at a time; None takes what NUMBERS_AT_ONCE allows: all of
                      several tasks where they are few. Beyond X and the chunk one number a point is kept.
+
+    With reg_covar = r > 0 the M step maximises
+
+        sum_kn a_n w_kn (log(pi_k N(x_n; mu_k, S_k)) - r tr(S_k^-1) / 2),
+
+    the expected log-likelihood of points blurred by N(0, r I), while the E step is that of the points as they
+    are. So no covariance has an eigenvalue below r, and the log-likelihood may fall from one step to the next
+    and end below that of a maximum; both differences are of first order in r over the least variance. With
+    0, the default here, every step raises it.
 
     Rounding: coordinates are measured from the centre of each task. For the isotropic types a log-density
     then carries an absolute error of about (d + 4) u R^2 / s, R the radius of the data about that centre, s
@@ -90,7 +102,7 @@ def em(
         raise ValueError("n_components is None, needs an integer unless init is a Mixture")
     covariance_type = covariance_type or "unit"
     gaussian.check_covariance_type(covariance_type)
-    _check_settings(n_components, n_init, max_iter, tol, chunk_size)
+    _check_settings(n_components, n_init, max_iter, tol, reg_covar, chunk_size)
     _check_enough_points(X, n_components, sample_weight)
 
     batch = X.shape[:-2]
@@ -109,11 +121,11 @@ def em(
         best = None
         for restart in range(n_init):
             if given is None:
-                start = _draw_start(points, n_components, covariance_type, str(init), generator)
+                start = _draw_start(points, n_components, covariance_type, str(init), reg_covar, generator)
             else:
                 start = given.rows(block)
                 start = start._replace(means=start.means - points.centre)
-            fit = run_em(points, start, covariance_type, max_iter, tol, restart)
+            fit = run_em(points, start, covariance_type, max_iter, tol, restart, reg_covar)
             best = fit if best is None else best.replaced(_improves(fit, best), fit)
         fits.append(best)
         centres.append(points.centre)
@@ -121,13 +133,18 @@ def em(
 
 
 def _draw_start(
-    points: Points, n_components: int, covariance_type: str, init: str, generator: torch.Generator | None
+    points: Points,
+    n_components: int,
+    covariance_type: str,
+    init: str,
+    reg_covar: float,
+    generator: torch.Generator | None,
 ) -> Parameters:
     if generator is None:
         raise ValueError(f"generator is None, needs a torch.Generator for init {init!r}")
     means = start_means(points, n_components, init, generator)
     weights = torch.full_like(means[..., 0], 1 / n_components)
-    return Parameters(weights, means, start_covariances(points, means, covariance_type))
+    return Parameters(weights, means, start_covariances(points, means, covariance_type, reg_covar))
 
 
 def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
@@ -189,13 +206,15 @@ def _check_start(
 
 
 def _check_settings(
-    n_components: int, n_init: int, max_iter: int, tol: float, chunk_size: int | None
+    n_components: int, n_init: int, max_iter: int, tol: float, reg_covar: float, chunk_size: int | None
 ) -> None:
     check_count("n_components", n_components)
     check_count("n_init", n_init)
     check_count("max_iter", max_iter)
     if not tol >= 0:
         raise ValueError(f"tol is {tol}, needs >= 0")
+    if not 0 <= reg_covar < float("inf"):
+        raise ValueError(f"reg_covar is {reg_covar}, needs a finite number >= 0")
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
 

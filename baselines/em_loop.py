@@ -63,7 +63,13 @@ def concatenate(fits: list[Fit]) -> Fit:
 
 
 def run_em(
-    points: Points, start: Parameters, covariance_type: str, max_iter: int, tol: float, restart: int
+    points: Points,
+    start: Parameters,
+    covariance_type: str,
+    max_iter: int,
+    tol: float,
+    restart: int,
+    reg_covar: float = 0.0,
 ) -> Fit:
     """Iterate EM from `start` until each task has stopped. Tasks that have stopped keep their parameters.
 
@@ -84,7 +90,7 @@ def run_em(
     near = is_near(points, start, covariance_type)
     last = torch.full((n_tasks,), -torch.inf, dtype=start.means.dtype, device=device)
     for _ in range(max_iter):
-        level, new, after = em_pass(active, current, covariance_type, near, alive)
+        level, new, after = em_pass(active, current, covariance_type, near, alive, reg_covar)
         trace.append((rows[alive], level[alive]))
         outcome = _outcome(level, last, new, tol)
         proposal = Parameters(new.weights, new.means, new.covariances, new.roots, new.inverse_roots)
