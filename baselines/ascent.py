@@ -14,6 +14,7 @@ from baselines.checks import check_count, check_points
 from baselines.em_parameters import Parameters
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
+from baselines.shown import short_repr
 from baselines.starts import STARTS, start_means
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
@@ -38,6 +39,8 @@ class AscentResult:
     converged: Tensor
     restart: Tensor
 
+    __repr__ = short_repr
+
 
 class Move(NamedTuple):
     """One step of B tasks: the objective per point (B,) and a gap (B,) where it starts, and where it leads.
@@ -50,6 +53,8 @@ class Move(NamedTuple):
     gap: Tensor
     proposal: Parameters
     memory: tuple[Tensor, ...]
+
+    __repr__ = short_repr
 
 
 Step = Callable[[Points, Parameters, tuple[Tensor, ...] | None], Move]

@@ -12,6 +12,7 @@ from baselines.em_parameters import Parameters
 from baselines.em_pass import numbers_per_point
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
+from baselines.shown import short_repr
 from baselines.starts import STARTS, start_covariances, start_means
 
 __all__ = ["EMResult", "Status", "em"]
@@ -39,6 +40,8 @@ class EMResult:
     status: Tensor
     component: Tensor
     restart: Tensor
+
+    __repr__ = short_repr
 
     @property
     def converged(self) -> Tensor:

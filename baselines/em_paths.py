@@ -14,6 +14,7 @@ from baselines.checks import check_count, check_points, first_index
 from baselines.em_accurate import Tasks, step
 from baselines.em_parameters import Parameters, choose
 from baselines.em_steps import Update
+from baselines.shown import short_repr
 
 
 class EMPath(NamedTuple):
@@ -27,6 +28,8 @@ class EMPath(NamedTuple):
     means: Tensor
     covariances: Tensor | None
     defined: Tensor
+
+    __repr__ = short_repr
 
 
 def reference_step(

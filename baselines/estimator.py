@@ -43,6 +43,7 @@ from baselines.estimator_sets import (
 )
 from baselines.mixture import Mixture
 from baselines.points import squares_fit
+from baselines.shown import short_repr
 
 __all__ = ["BatchFit", "DataWarning", "FittedMixtures", "MixtureEstimator"]
 
@@ -308,6 +309,8 @@ class FittedMixtures:
     problems: Mapping[int, str]
     remarks: Mapping[int, str]
     feature_names: Sequence[NDArray[np.object_] | None] | None = None
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.n_components)

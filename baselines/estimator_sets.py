@@ -14,6 +14,7 @@ from torch import Tensor
 from baselines import gaussian
 from baselines.checks import check_finite
 from baselines.mixture import Mixture
+from baselines.shown import short_repr
 
 Array = NDArray[np.float64]
 Arrays = Array | list[Array]
@@ -45,6 +46,8 @@ class BatchFit:
     log_likelihood: Tensor | None = None
     remarks: Mapping[int, str] = field(default_factory=dict)
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
@@ -63,6 +66,8 @@ class Estimates:
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
     remarks: Mapping[int, str]
+
+    __repr__ = short_repr
 
 
 def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Estimates:

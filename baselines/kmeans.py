@@ -42,6 +42,7 @@ from torch import Tensor
 from baselines.checks import check_count, check_finite, check_points, check_same_kind
 from baselines.mixture import Mixture
 from baselines.points import POINTS_AT_ONCE, Points, prepare, squares_fit
+from baselines.shown import short_repr
 from baselines.starts import STARTS, start_covariances, start_means
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
@@ -68,6 +69,8 @@ class KMeansResult:
     n_iter: Tensor
     converged: Tensor
     restart: Tensor
+
+    __repr__ = short_repr
 
     @property
     def empty(self) -> Tensor:

@@ -23,6 +23,7 @@ from baselines.map_em import map_em
 from baselines.mixture import Mixture
 from baselines.points import squares_fit
 from baselines.posterior_mean import posterior_mean
+from baselines.shown import short_repr
 from baselines.spectral import spectral
 from baselines.two_round_em import two_round_em
 
@@ -58,6 +59,8 @@ class MethodResult:
     failed: Tensor
     converged: Tensor
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -68,6 +71,8 @@ class Problem:
     generator: torch.Generator
     covariance_type: str
     truth: Mixture | None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

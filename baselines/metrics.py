@@ -7,6 +7,7 @@ from torch import Tensor
 
 from baselines.align import align, check_comparable
 from baselines.mixture import Mixture
+from baselines.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +16,8 @@ class Errors:
 
     means: Tensor
     weights: Tensor
+
+    __repr__ = short_repr
 
     @property
     def total(self) -> Tensor:

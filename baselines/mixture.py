@@ -16,6 +16,7 @@ from baselines.checks import (
     first_index,
 )
 from baselines.scaling import scaled_weights
+from baselines.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,8 @@ class Mixture:
     means: Tensor
     covariances: Tensor | None = None
     covariance_type: str = "unit"
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         gaussian.check_covariance_type(self.covariance_type)

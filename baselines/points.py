@@ -10,6 +10,7 @@ from baselines.em_steps import centre_of
 from baselines.gaussian import write_features
 from baselines.scaling import scaled_weights
 from baselines.scratch import Scratch
+from baselines.shown import short_repr
 
 POINTS_AT_ONCE = 2**14  # where a pass over the points is made once
 
@@ -35,6 +36,8 @@ class Points:
     extent: Tensor
     whole: Tensor | None
     scratch: Scratch
+
+    __repr__ = short_repr
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features (B', d + 2, n) and sample weights (B', n) or None, covering the N points once in order.

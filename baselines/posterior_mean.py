@@ -33,6 +33,7 @@ from baselines.map_em import log_prior, map_em
 from baselines.mixture import Mixture
 from baselines.posterior_sampling import TaskPrior
 from baselines.posterior_tempering import Plan, Samples, posterior_samples
+from baselines.shown import short_repr
 
 ISLANDS = 4
 PARTICLES = 16
@@ -71,6 +72,8 @@ class PosteriorMean:
     log_evidence: Tensor
     n_temperatures: Tensor
     rerun: Tensor
+
+    __repr__ = short_repr
 
     @property
     def converged(self) -> Tensor:

@@ -24,6 +24,7 @@ from baselines.em_estimator import EMMixture
 from baselines.estimator_sets import Array, DataWarning
 from baselines.gaussian import COVARIANCE_TYPES
 from baselines.metrics import adjusted_rand_index
+from baselines.shown import short_repr
 from baselines.spectral_estimator import SpectralMixture
 from baselines.standardise import standardised
 
@@ -42,6 +43,8 @@ class RealData:
     X: Array
     classes: NDArray[np.int64]
     treatment: str
+
+    __repr__ = short_repr
 
     @property
     def n_classes(self) -> int:

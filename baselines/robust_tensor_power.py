@@ -15,6 +15,7 @@ from torch import Tensor
 
 from baselines.checks import check_count, check_finite, check_same_kind, first_index
 from baselines.scaling import power_of_two
+from baselines.shown import short_repr
 
 ON_FAILURE = ("raise", "mark")
 
@@ -43,6 +44,8 @@ class PowerPath:
     n_steps: Tensor
     failed: Tensor
 
+    __repr__ = short_repr
+
     @property
     def last(self) -> Tensor:
         """The last vector, (..., d)."""
@@ -65,6 +68,8 @@ class TensorEigen:
     eigenvectors: Tensor
     moved: Tensor
     failed: Tensor
+
+    __repr__ = short_repr
 
 
 def contract(T: Tensor, v: Tensor) -> Tensor:

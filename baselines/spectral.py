@@ -23,6 +23,7 @@ from torch import Tensor
 from baselines.checks import check_count, check_points, first_index
 from baselines.mixture import Mixture
 from baselines.robust_tensor_power import ON_FAILURE, draw_starts, robust_power
+from baselines.shown import short_repr
 from baselines.spectral_sampling import average_is_nothing, noise_variance, smallest_resolved
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
@@ -67,6 +68,8 @@ class Whitening(NamedTuple):
     resolution: Tensor
     deficient: Tensor
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class SpectralResult:
@@ -99,6 +102,8 @@ class SpectralResult:
     unresolved: Tensor
     sampling: Tensor
     covariance_type: str
+
+    __repr__ = short_repr
 
     @property
     def failed(self) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from baselines.checks import check_count
 from baselines.mixture import Mixture
+from baselines.shown import short_repr
 from baselines.task_families import (
     deviations_within,
     equal_weights,
@@ -28,6 +29,8 @@ class Tasks:
     X: Tensor
     labels: Tensor
     truth: Mixture
+
+    __repr__ = short_repr
 
 
 def paper_tasks(

@@ -10,6 +10,7 @@ import torch
 from constructions.language.assembly import Construction
 from constructions.language.compiled import Compiled
 from constructions.language.resources import Resources
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import (
@@ -35,6 +36,8 @@ class ConstructedAlgorithm:
 
     construction: Construction
     _compiled: dict[object, Evaluator[Any]] = field(default_factory=Compiled, init=False, repr=False)
+
+    __repr__ = short_repr
 
     @property
     def stream(self) -> Stream:

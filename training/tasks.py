@@ -16,6 +16,7 @@ from torch import Tensor
 from baselines import task_families as families
 from baselines.checks import check_count
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 
 COVARIANCES = ("unit", "diagonal", "full")
 REJECTION_BLOCK = (
@@ -121,6 +122,8 @@ class TaskBatch:
     n_samples: Tensor
     labels: Tensor
     truth: Mixture
+
+    __repr__ = short_repr
 
     @property
     def mask(self) -> Tensor:

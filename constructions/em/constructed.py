@@ -17,6 +17,7 @@ from constructions.em.tasks import CovarianceType, Range, TaskBatch, Tasks, chec
 from constructions.language.arguments import check_whole
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.readout import AttentivePooling, slot_readout
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation, Evaluator, State
 from constructions.language.structured.partitions import Tokens
 
@@ -41,6 +42,8 @@ class ConstructedEM(ConstructedAlgorithm, ABC):
     log_pi: PiecewiseLinear
     covariance_type: CovarianceType
     eigenvalues: Range | None
+
+    __repr__ = short_repr
 
     @property
     def max_dim(self) -> int:

@@ -33,6 +33,7 @@ from constructions.em.tasks import COVARIANCE_SHAPES
 from constructions.em.variances import VarianceEM
 from constructions.language.piecewise import knot_ratio
 from constructions.language.rounding import above, gamma, number, remembered, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.matrices.newton_error import reciprocal_error
 from constructions.matrices.sweep_error import sweep_gaps
 
@@ -57,6 +58,8 @@ class Logits:
     constant: Tensor
     delta: Tensor
     reference: Tensor
+
+    __repr__ = short_repr
 
 
 def variance_logits(em: VarianceEM, data: StepData, dtype: torch.dtype | None) -> Logits:

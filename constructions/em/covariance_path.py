@@ -30,6 +30,7 @@ from constructions.em.matrices import MatrixEM
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
 from constructions.language.rounding import above, below, length, or_infinity, unit_roundoff
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Off:
     weight: Tensor
     mean: Tensor
     covariance: Tensor
+
+    __repr__ = short_repr
 
 
 def carried(em: CovarianceEM, data: StepData, off: Off) -> Off:
@@ -106,6 +109,8 @@ class CovariancePath:
     total: list[Off]
     plain: list[Off]
     holds: Tensor
+
+    __repr__ = short_repr
 
 
 def covariance_path(

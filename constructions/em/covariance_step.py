@@ -12,6 +12,7 @@ from constructions.em.matrices import MatrixEM
 from constructions.em.step_rounding import StepData
 from constructions.em.variances import VarianceEM
 from constructions.language.rounding import above, below
+from constructions.language.shown import short_repr
 
 CovarianceEM = VarianceEM | MatrixEM
 
@@ -35,6 +36,8 @@ class ExactStep:
     covariances: Tensor
     out_of_range: Tensor
     tied: bool
+
+    __repr__ = short_repr
 
 
 def statistic(em: CovarianceEM, data: StepData, centre: Tensor) -> Tensor:

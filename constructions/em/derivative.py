@@ -15,6 +15,7 @@ from constructions.em.averages import best_scaled_distance, responsibility_range
 from constructions.em.bounds import reach_of_points
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Derivative:
     centre: Tensor
     moved: Tensor
     finite: Tensor
+
+    __repr__ = short_repr
 
     @property
     def factor(self) -> Tensor:
@@ -109,6 +112,8 @@ class State:
     mass: Tensor
     from_old: Tensor
     from_new: Tensor
+
+    __repr__ = short_repr
 
     @classmethod
     def at(cls, data: StepData, bound: StepBound) -> State:

@@ -51,6 +51,7 @@ from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import unit_roundoff
 from constructions.language.scores import dot, key_only
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens
@@ -325,6 +326,8 @@ class MatrixEM(ConstructedEM):
     start: Start
     newton_steps: int
     log_pivot: PiecewiseLinear
+
+    __repr__ = short_repr
 
     def tokens(self, tasks: TaskBatch, refreshed: bool = False) -> Tokens:
         """What the first layer sees; ``log_pi`` is exact, or with ``refreshed`` as M leaves it."""

@@ -40,6 +40,7 @@ from constructions.em.derivative import Derivative, derivative
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
 from constructions.language.rounding import above
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,8 @@ class PathBound:
     holds: Tensor
     covariance: Tensor | None = None
     covariance_approximation: Tensor | None = None
+
+    __repr__ = short_repr
 
 
 def path_bound(

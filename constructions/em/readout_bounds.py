@@ -10,6 +10,7 @@ from torch import Tensor
 from constructions.em.unit import EMConstruction
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, number, unit_roundoff
+from constructions.language.shown import short_repr
 
 
 class ReadOutBound(NamedTuple):
@@ -17,6 +18,8 @@ class ReadOutBound(NamedTuple):
 
     mean: Tensor
     weight: Tensor
+
+    __repr__ = short_repr
 
 
 def read_out_bound(

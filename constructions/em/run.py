@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from constructions.em.tasks import CovarianceType, Range, TaskBatch, spectrum, trimmed
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 
 
@@ -18,6 +19,8 @@ class StepState(NamedTuple):
     weights: Tensor
     means: Tensor
     covariances: Tensor | None = None
+
+    __repr__ = short_repr
 
     @classmethod
     def start(cls, tasks: TaskBatch) -> StepState:
@@ -61,6 +64,8 @@ class EMRun:
     covariance_type: CovarianceType = "unit"
     path_covariances: Tensor | None = None
     in_range: Tensor | None = None
+
+    __repr__ = short_repr
 
     @classmethod
     def of(

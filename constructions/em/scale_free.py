@@ -20,6 +20,7 @@ from torch import Tensor
 from constructions.language import curves
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric, knot_ratio
 from constructions.language.rounding import number, remembered, unit_roundoff
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class ScaleFree:
     function: PiecewiseLinear
     scale: float
     excess: float
+
+    __repr__ = short_repr
 
     def __call__(self, x: Tensor) -> Tensor:
         """Any shape, in float64."""

@@ -34,6 +34,7 @@ from constructions.em.matrices import MatrixEM, MatrixKind, MatrixPieces, matrix
 from constructions.em.tasks import Range, TaskBatch
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.scores import Score
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.structured.partitions import Tokens
 from constructions.matrices.machine import above, check_range
@@ -129,6 +130,8 @@ class SoftmaxMatrixEM(MatrixEM):
     heads: Heads
     scores: Scores
     plain: MatrixEM
+
+    __repr__ = short_repr
 
     def reach(self, score: Score) -> float:
         """A of a pair with this score."""

@@ -26,6 +26,7 @@ from constructions.em.softmax_matrices import SoftmaxMatrixEM
 from constructions.em.tasks import TaskBatch
 from constructions.language.assembly import Layer
 from constructions.language.rounding import EXP_ULPS, gamma
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import StructuredEvaluator
@@ -49,6 +50,8 @@ class StepGap:
     weights: Tensor
     means: Tensor
     covariances: Tensor
+
+    __repr__ = short_repr
 
 
 def step_gap(em: SoftmaxMatrixEM, tasks: TaskBatch) -> StepGap:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class StepBound:
@@ -45,6 +47,8 @@ class StepBound:
     covariance_apriori: Tensor | None = None
     covariance_rounding: Tensor | None = None
     out_of_range: Tensor | None = None
+
+    __repr__ = short_repr
 
     def without_rounding(self) -> StepBound:
         """The instance bounds of exact arithmetic in place of those with rounding; inf where these are."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from constructions.em.tasks import CovarianceType
 from constructions.em.unit import EMConstruction
 from constructions.language.rounding import gamma, length, number, unit_roundoff
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class StepData:
     refreshed: bool
     covariances: Tensor | None = None
     covariance_type: CovarianceType = "unit"
+
+    __repr__ = short_repr
 
     @classmethod
     def uniform(
@@ -104,6 +107,8 @@ class Rounding:
     log_underflow: Tensor
     shares: Tensor
     centre: Tensor
+
+    __repr__ = short_repr
 
     @classmethod
     def none(cls, data: StepData) -> Rounding:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 
 WEIGHT_SUM_TOLERANCE = 1e-6
 """|sum of weights - 1| accepted: six typed decimals. EM does not see the factor, which is divided out."""
@@ -64,6 +65,8 @@ class TaskBatch:
     single: bool
     covariance_type: CovarianceType = "unit"
     covariances: Tensor | None = None
+
+    __repr__ = short_repr
 
     @property
     def token_mask(self) -> Tensor:

@@ -33,6 +33,7 @@ from constructions.language.assembly import Construction, Layer
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens
@@ -113,6 +114,8 @@ class EMConstruction(ConstructedEM):
 
     pieces: Pieces
     square: PiecewiseLinear
+
+    __repr__ = short_repr
 
     def resource_table(self) -> str:
         """What the weights take, the formula for it, and what the theorem and earlier work promise."""

@@ -47,6 +47,7 @@ from constructions.language.heads import SoftmaxHead
 from constructions.language.mlp import apply, clear, move, summed
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Tokens, Value
@@ -93,6 +94,8 @@ class Functions:
     square: ScaleFree
     reciprocal: ScaleFree
     log_variance: PiecewiseLinear
+
+    __repr__ = short_repr
 
 
 def variance_stream(kind: VarianceKind, max_dim: int, max_components: int) -> Stream:
@@ -230,6 +233,8 @@ class VarianceEM(ConstructedEM):
     eigenvalues: Range
     pieces: VariancePieces
     functions: Functions
+
+    __repr__ = short_repr
 
     def tokens(self, tasks: TaskBatch, refreshed: bool = False) -> Tokens:
         """What the first layer sees; ``log_pi`` is exact, or with ``refreshed`` as M leaves it."""

@@ -36,6 +36,7 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
@@ -58,6 +59,8 @@ class KMeansTasks:
     components: Tensor
     dims: Tensor
     single: bool
+
+    __repr__ = short_repr
 
 
 def assign_layer(s: Stream, beta: float) -> Layer:
@@ -128,6 +131,8 @@ class KMeansConstruction(ConstructedAlgorithm):
     gain: float
     radius: float
     square: PiecewiseLinear
+
+    __repr__ = short_repr
 
     @property
     def max_dim(self) -> int:

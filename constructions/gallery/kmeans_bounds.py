@@ -41,6 +41,7 @@ from constructions.language.rounding import (
     or_infinity,
     unit_roundoff,
 )
+from constructions.language.shown import short_repr
 
 U64 = unit_roundoff(torch.float64)
 
@@ -53,6 +54,8 @@ class LloydData:
     counts: Tensor
     components: Tensor
     dims: Tensor
+
+    __repr__ = short_repr
 
     @property
     def real(self) -> Tensor:
@@ -78,6 +81,8 @@ class LloydBound:
     approximation: Tensor
     margin: Tensor
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Assigned:
@@ -93,6 +98,8 @@ class Assigned:
     size: Tensor
     means: Tensor
     sizes: Tensor
+
+    __repr__ = short_repr
 
     @classmethod
     def at(cls, data: LloydData, centres: Tensor) -> Assigned:

@@ -28,6 +28,7 @@ from constructions.language.heads import HeadSum, ReluHead, linear_pair
 from constructions.language.mlp import clear, move
 from constructions.language.rounding import above, gamma, number, unit_roundoff
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
@@ -51,6 +52,8 @@ class Regression:
     counts: Tensor
     dims: Tensor
     single: bool
+
+    __repr__ = short_repr
 
 
 def least_squares_construction(max_dim: int, steps: int) -> LeastSquaresConstruction:
@@ -84,6 +87,8 @@ def least_squares_construction(max_dim: int, steps: int) -> LeastSquaresConstruc
 @dataclass(frozen=True, eq=False)
 class LeastSquaresConstruction(ConstructedAlgorithm):
     """The weights with read-in, run and bounds. Made by :func:`least_squares_construction`."""
+
+    __repr__ = short_repr
 
     @property
     def max_dim(self) -> int:

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear, knot_ratio
 from constructions.language.rounding import above, below, gamma, number, remembered, unit_roundoff
+from constructions.language.shown import short_repr
 
 U64 = unit_roundoff(torch.float64)
 
@@ -46,6 +47,8 @@ class Functions:
     reciprocal: PiecewiseLinear
     rate: float
     floor: float
+
+    __repr__ = short_repr
 
     @property
     def deepest(self) -> Tensor:
@@ -89,6 +92,8 @@ class MirrorBound:
 
     total: Tensor
     approximation: Tensor
+
+    __repr__ = short_repr
 
 
 def mirror_bound(

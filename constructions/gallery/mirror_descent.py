@@ -44,6 +44,7 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.scores import dot, key_only
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
@@ -66,6 +67,8 @@ class MixtureTasks:
     components: Tensor
     single: bool
 
+    __repr__ = short_repr
+
     @property
     def present(self) -> Tensor:
         """(B, K) components that are there."""
@@ -85,6 +88,8 @@ class MirrorRun:
     path: Tensor
     logits: Tensor
     evaluation: Evaluation
+
+    __repr__ = short_repr
 
 
 def weigh_layer(s: Stream, rate: float, log: PiecewiseLinear) -> Layer:
@@ -160,6 +165,8 @@ class MirrorConstruction(ConstructedAlgorithm):
     floor: float
     log: PiecewiseLinear
     reciprocal: PiecewiseLinear
+
+    __repr__ = short_repr
 
     @property
     def max_components(self) -> int:

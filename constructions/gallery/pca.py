@@ -39,6 +39,7 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import clear, copy, move
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
@@ -62,6 +63,8 @@ class PCATasks:
     counts: Tensor
     dims: Tensor
     single: bool
+
+    __repr__ = short_repr
 
 
 def moments_layer(s: Stream) -> Layer:
@@ -132,6 +135,8 @@ class PCAConstruction(ConstructedAlgorithm):
 
     components: int
     iterations: int
+
+    __repr__ = short_repr
 
     @property
     def max_dim(self) -> int:

@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.rounding import above, below, gamma, number, unit_roundoff
+from constructions.language.shown import short_repr
 
 U64 = unit_roundoff(torch.float64)
 
@@ -55,6 +56,8 @@ class PCABound:
 
     total: Tensor
     approximation: Tensor
+
+    __repr__ = short_repr
 
 
 def pca_bound(

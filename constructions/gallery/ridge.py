@@ -38,6 +38,7 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import clear, move
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.tables import text_table
@@ -61,6 +62,8 @@ class RidgeTasks:
     counts: Tensor
     dims: Tensor
     single: bool
+
+    __repr__ = short_repr
 
 
 def ridge_construction(max_dim: int, steps: int) -> RidgeConstruction:
@@ -104,6 +107,8 @@ class RidgeConstruction(ConstructedAlgorithm):
     """
 
     newton_steps: int
+
+    __repr__ = short_repr
 
     @property
     def max_dim(self) -> int:

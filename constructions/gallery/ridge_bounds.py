@@ -40,6 +40,7 @@ from constructions.language.rounding import (
     unit_roundoff,
     unrounded,
 )
+from constructions.language.shown import short_repr
 
 U64 = unit_roundoff(torch.float64)
 
@@ -58,6 +59,8 @@ class RidgeBound:
     rounding: Tensor
     least_eigenvalue: Tensor
     rate: Tensor
+
+    __repr__ = short_repr
 
 
 def least_eigenvalue(X: Tensor, penalty: Tensor) -> Tensor:

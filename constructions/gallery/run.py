@@ -10,6 +10,7 @@ from torch import Tensor
 
 from constructions.algorithm import ConstructedAlgorithm
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation, State
 from constructions.language.structured.partitions import Tokens
 
@@ -25,6 +26,8 @@ class GalleryRun:
 
     path: Tensor
     evaluation: Evaluation
+
+    __repr__ = short_repr
 
     @property
     def result(self) -> Tensor:

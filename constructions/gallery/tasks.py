@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 
 Array = Tensor | NDArray[np.floating]
 Arrays = Array | Sequence[Array]
@@ -28,6 +29,8 @@ class Gathered:
     values: Tensor
     sizes: Tensor
     single: bool
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.values)

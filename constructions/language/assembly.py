@@ -14,6 +14,7 @@ from constructions.language.heads import Attention, Head, HeadSum
 from constructions.language.mlp import MLPPart
 from constructions.language.program import Order, Times, flat, outline
 from constructions.language.resources import Resources, count_resources
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.tables import text_table
 from constructions.language.transformer import (
@@ -48,6 +49,8 @@ class Layer:
     heads: tuple[Head | HeadSum, ...] = ()
     mlp: tuple[MLPPart, ...] = ()
     unit_output: bool = False
+
+    __repr__ = short_repr
 
     @property
     def all_heads(self) -> tuple[Head, ...]:
@@ -111,6 +114,8 @@ class Construction:
     divide_by_tokens: bool = False
     order: Order | None = None
     kind: Literal["softmax", "relu", "mixed"] = field(init=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         kinds = {kind for layer in self.layers if (kind := layer.kind) is not None}

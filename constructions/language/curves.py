@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from constructions.language.rounding import number
+from constructions.language.shown import short_repr
 
 Array = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Array, Tensor)
@@ -35,6 +36,8 @@ class Curve:
     value: Callable[[Array], Array]
     formula: Callable[[Tensor], Tensor]
     parallel: Callable[[Tensor], Tensor]
+
+    __repr__ = short_repr
 
 
 def _reciprocal(x: Numbers) -> Numbers:

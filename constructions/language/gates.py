@@ -12,6 +12,7 @@ import numpy as np
 
 from constructions.language.curves import Array
 from constructions.language.piecewise import PiecewiseLinear
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.units import Columns, Units, check_scale
 
@@ -23,6 +24,8 @@ class ByGates:
     read: Block
     by: Block
     write: Block
+
+    __repr__ = short_repr
 
     @property
     def reads(self) -> tuple[Block, ...]:
@@ -57,6 +60,8 @@ class ApplyWhere(ByGates):
 
     function: PiecewiseLinear
     factors: tuple[float, ...]
+
+    __repr__ = short_repr
 
     @property
     def approximation_error(self) -> float:
@@ -113,6 +118,8 @@ class Gated(ByGates):
     """
 
     bound: float
+
+    __repr__ = short_repr
 
     @property
     def approximation_error(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from constructions.language.scores import Score
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 
 Attention = Literal["softmax", "relu"]
@@ -27,6 +28,8 @@ class Head:
     write: Block
     scale: float = 1.0
     attention: Attention = "softmax"
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.read.width != self.write.width:
@@ -66,6 +69,8 @@ class HeadSum:
     """
 
     heads: tuple[Head, ...]
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         targets = {head.write for head in self.heads}

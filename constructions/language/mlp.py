@@ -12,6 +12,7 @@ import numpy as np
 
 from constructions.language.gates import ApplyWhere, Gated
 from constructions.language.piecewise import PiecewiseLinear
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.units import Units, check_scale
 
@@ -30,6 +31,8 @@ class Apply:
     scale: float
     clears: tuple[Block, ...]
     minus: Block | None = None
+
+    __repr__ = short_repr
 
     @property
     def reads(self) -> tuple[Block, ...]:
@@ -98,6 +101,8 @@ class Carry:
     scale: float
     clears: tuple[Block, ...]
 
+    __repr__ = short_repr
+
     @property
     def reads(self) -> tuple[Block, ...]:
         """Blocks whose value is used."""
@@ -132,6 +137,8 @@ class PartSum:
     """
 
     parts: tuple[Apply | ApplyWhere | Carry | Gated, ...]
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if len(self.parts) < 2 or len({part.writes for part in self.parts}) != 1 or not self.parts[0].writes:

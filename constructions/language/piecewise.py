@@ -26,6 +26,7 @@ from constructions.language.rounding import (
     remembered,
     unit_roundoff,
 )
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,8 @@ class PiecewiseLinear:
     hinge_knots: Array
     hinge_signs: Array
     hinge_weights: Array
+
+    __repr__ = short_repr
 
     @property
     def pieces(self) -> int:

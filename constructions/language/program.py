@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from constructions.language.arguments import check_whole
+from constructions.language.shown import short_repr
 
 if TYPE_CHECKING:
     from constructions.language.assembly import Layer
@@ -27,6 +28,8 @@ class Repeat:
     times: int
     parts: tuple[Layer | Repeat, ...]
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         check_whole(times=self.times)
         if not self.parts:
@@ -39,6 +42,8 @@ class Times:
 
     times: int
     order: Order
+
+    __repr__ = short_repr
 
 
 Order = tuple[int | Times, ...]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from constructions.language.shown import short_repr
 from constructions.language.tables import text_table
 from constructions.language.transformer import Transformer
 
@@ -31,6 +32,8 @@ class Resources:
     parameters: int
     nonzeros: int
     norms: dict[str, tuple[float, float]]
+
+    __repr__ = short_repr
 
     def table(self) -> str:
         """The counts and the norms as text."""

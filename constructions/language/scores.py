@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Operand
 
 
@@ -40,6 +41,8 @@ class Score:
     """
 
     terms: tuple[Term, ...] = ()
+
+    __repr__ = short_repr
 
     @property
     def rank(self) -> int:

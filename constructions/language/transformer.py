@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from constructions.language.heads import Attention
+from constructions.language.shown import short_repr
 
 Norm = Literal["none", "layer", "rms"]
 Activation = Literal["relu", "gelu"]
@@ -78,6 +79,8 @@ class TransformerShape:
     divide_by_tokens: bool = False
     causal: bool = False
     order: tuple[int, ...] | None = None
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         for kind in (self.attention, *map(self.kind_of, self.layers)):

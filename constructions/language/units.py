@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constructions.language.curves import Array
+from constructions.language.shown import short_repr
 
 Columns = NDArray[np.int64]
 
@@ -32,6 +33,8 @@ class Units:
     offsets: dict[int, float]
     second_reads: Columns = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     second_gains: Array = field(default_factory=lambda: np.empty(0))
+
+    __repr__ = short_repr
 
 
 def check_scale(scale: float) -> None:

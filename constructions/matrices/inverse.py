@@ -33,6 +33,7 @@ from constructions.language.fewest import fewest
 from constructions.language.mlp import clear, move
 from constructions.language.program import Repeat, in_order
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.matrices.machine import MatrixAlgorithm, check_range
 from constructions.matrices.products import scaled, total, triple
@@ -180,6 +181,8 @@ class Inverse(MatrixAlgorithm):
 
     a: float
     newton_steps: int
+
+    __repr__ = short_repr
 
     def error(self, size: int, dtype: torch.dtype | None = None) -> InverseError:
         """The bound for matrices of one size; see :func:`inverse_error`."""

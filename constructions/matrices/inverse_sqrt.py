@@ -24,6 +24,7 @@ from constructions.language.arguments import check_number, check_whole
 from constructions.language.assembly import Construction, Layer
 from constructions.language.mlp import clear, move
 from constructions.language.program import Repeat, in_order
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.matrices.machine import MatrixAlgorithm
 from constructions.matrices.products import scaled, times, total, triple
@@ -47,6 +48,8 @@ class RootBlocks:
     Z: Block
     Y_spare: Block
     Z_spare: Block
+
+    __repr__ = short_repr
 
 
 def newton_schulz_layer(b: RootBlocks) -> Layer:
@@ -98,6 +101,8 @@ class InverseSqrt(MatrixAlgorithm):
 
     a: float
     newton_steps: int
+
+    __repr__ = short_repr
 
     def error(self, size: int, dtype: torch.dtype | None = None) -> SqrtError:
         """The bound for matrices of one size; see :func:`inverse_sqrt_error`."""

@@ -14,6 +14,7 @@ from constructions.algorithm import ConstructedAlgorithm
 from constructions.language.assembly import Construction
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import Evaluation, Evaluator
 from constructions.language.structured.partitions import Places, Tokens, Value
@@ -92,6 +93,8 @@ class MatrixAlgorithm(ConstructedAlgorithm):
     low: float
     high: float
     results: tuple[Block, ...]
+
+    __repr__ = short_repr
 
     def tokens(self, matrices: Matrices, dtype: torch.dtype = torch.float64) -> Tokens:
         """Token i of a matrix holds its row i and the one-hot ``ids`` of i.

@@ -37,6 +37,7 @@ from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import apply, clear
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.matrices.inverse import newton_layer
 from constructions.matrices.inverse_sqrt import RootBlocks, newton_schulz_layer
@@ -60,6 +61,8 @@ class Start:
 
     function: PiecewiseLinear
     scale: float
+
+    __repr__ = short_repr
 
     @property
     def low(self) -> float:
@@ -113,6 +116,8 @@ class ScalarBlocks:
     entry: Block
     value: Block
     member: Block | None = None
+
+    __repr__ = short_repr
 
 
 def start_layers(start: Start, b: ScalarBlocks, X: Block) -> list[Layer]:
@@ -178,6 +183,8 @@ class Scalars(MatrixAlgorithm):
     power: Power
     start: Start
     newton_steps: int
+
+    __repr__ = short_repr
 
     def error(self, dtype: torch.dtype | None = None) -> ScalarError:
         """Bound on the relative error of every scalar; with no dtype in exact arithmetic."""

@@ -24,6 +24,7 @@ from torch import Tensor
 from constructions.language import curves
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import above, gamma, number, remembered, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.matrices.schulz_error import Path, step_rounding, stepped
 
 
@@ -37,6 +38,8 @@ class ScalarError:
 
     approximation: Tensor | float
     rounding: Tensor | float
+
+    __repr__ = short_repr
 
     @property
     def total(self) -> Tensor | float:

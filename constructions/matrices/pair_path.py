@@ -38,6 +38,7 @@ from constructions.language.heads import Head, HeadSum
 from constructions.language.mlp import Apply, Carry, MLPPart
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.structured.partitions import Partition, Tokens
 from constructions.matrices.softmax_form import Reach, linear_pairs, pair_error, with_reach
@@ -62,6 +63,8 @@ class Held:
     partition: Partition
     counts: Tensor
     radii: Radii
+
+    __repr__ = short_repr
 
     def middle(self, block: Block) -> Tensor:
         """(B, C, width)."""

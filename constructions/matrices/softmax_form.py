@@ -46,6 +46,7 @@ from constructions.language.heads import Head, HeadSum, SoftmaxHead
 from constructions.language.mlp import MLPPart
 from constructions.language.rounding import EXP_ULPS, gamma, number, unit_roundoff
 from constructions.language.scores import Score, dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.partitions import Places, Tokens, Value
 from constructions.tensor_power.sinh_pairs import pair_weights, product_error, weight_moment
@@ -181,6 +182,8 @@ class PairError:
     approximation: Tensor
     leakage: Tensor
     rounding: Tensor
+
+    __repr__ = short_repr
 
     @property
     def total(self) -> Tensor:

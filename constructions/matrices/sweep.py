@@ -42,6 +42,7 @@ from constructions.language.mlp import apply, clear, move
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.program import Repeat, in_order
 from constructions.language.scores import Score, dot
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Operand, Stream
 from constructions.matrices.inverse import newton_layer
 from constructions.matrices.machine import Matrices, MatrixAlgorithm, above, check_range
@@ -77,6 +78,8 @@ class SweepBlocks:
     value: Block
     next_turn: Block
     next_pivots: Block
+
+    __repr__ = short_repr
 
 
 def next_row(ids: Block, size: int) -> Score:
@@ -163,6 +166,8 @@ class Sweep(MatrixAlgorithm):
     log: PiecewiseLinear
     scale: float
     newton_steps: int
+
+    __repr__ = short_repr
 
     def further(self, like: Tensor, mask: Tensor) -> dict[Block, Tensor]:
         """The first row has its turn; one group; no pivot yet."""

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import above, below, gamma, number, unit_roundoff
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class SweepError:
     inverse: Tensor
     log_det: float
     pivots: Tensor
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,8 @@ class SweepGaps:
     pivots: Tensor
     off: Tensor
     claimed: Tensor
+
+    __repr__ = short_repr
 
     @property
     def log_shifts(self) -> Tensor:

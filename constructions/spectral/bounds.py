@@ -14,6 +14,7 @@ from torch import Tensor
 
 from constructions.language.piecewise import PiecewiseLinear
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.spectral.exact import Exact, Problem, exact
 from constructions.spectral.moments import REST
 from constructions.spectral.plan import Plan
@@ -40,6 +41,8 @@ class SpectralBound:
     whitening: Tensor
     tangent: Tensor
     variance: Tensor
+
+    __repr__ = short_repr
 
 
 def moment_shift(

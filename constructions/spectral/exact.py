@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -20,6 +22,8 @@ class Problem:
     s: Tensor
     directions: Tensor
     basis: Tensor
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         """B."""
@@ -74,6 +78,8 @@ class Exact:
     cubes: Tensor
     absolute: Tensor
     gated: Tensor
+
+    __repr__ = short_repr
 
     @property
     def largest(self) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from constructions.language.arguments import check_number, check_whole
+from constructions.language.shown import short_repr
 from constructions.spectral.moments import stretches_needed
 from constructions.spectral.stream import ReadIn, VarianceKind, check_kind
 
@@ -47,6 +48,8 @@ class Plan:
     squarings: int = 10
     whitenings: int = 7
     reciprocals: int = 22
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         names = "max_dim max_components rounds steps starts pieces inversions inverse_steps squarings"

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.spectral.moments import REST
 from constructions.spectral.plan import Plan
 
@@ -87,6 +88,8 @@ class Component:
     vector_error: Tensor
     product_error: Tensor
 
+    __repr__ = short_repr
+
 
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """T(I, v, v): T (B, K, K, K), v (B, S, K) -> (B, S, K)."""
@@ -113,6 +116,8 @@ class Side:
     shift: Tensor
     skew: Tensor
     past: tuple[Component, ...] = ()
+
+    __repr__ = short_repr
 
     def seen(self, v: Tensor, e: Tensor) -> Tensor:
         """(B, S) of the tensors' difference at v (B, S, K), which this side holds up to e (B, S)."""
@@ -160,6 +165,8 @@ class Distance:
 
     error: Tensor
     fresh: Tensor
+
+    __repr__ = short_repr
 
 
 def step_error(T: Tensor, v: Tensor, at: Distance, side: Side) -> Distance:

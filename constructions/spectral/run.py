@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 
 
@@ -39,6 +40,8 @@ class SpectralRun:
     n_features: Tensor
     evaluation: Evaluation
     failures: Mapping[int, HypothesisError] = field(default_factory=dict)
+
+    __repr__ = short_repr
 
     def without(self, failures: Mapping[int, HypothesisError]) -> SpectralRun:
         """The same with NaN in the estimates of the tasks that fail."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 
 Array = Tensor | NDArray[np.floating]
 Arrays = Array | Sequence[Array]
@@ -36,6 +37,8 @@ class SpectralBatch:
     n_components: Tensor
     n_features: Tensor
     single: bool
+
+    __repr__ = short_repr
 
     def present(self, sizes: Tensor, number: int) -> Tensor:
         """(B, number) bool, True below the size of each task."""

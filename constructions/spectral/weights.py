@@ -26,6 +26,7 @@ from constructions.language.assembly import Construction
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.piecewise import PiecewiseLinear, chords, uniform
 from constructions.language.program import in_order
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.evaluation import DenseState, Evaluation, State
 from constructions.language.structured.partitions import Tokens
@@ -109,6 +110,8 @@ class SpectralConstruction(ConstructedAlgorithm):
 
     plan: Plan
     square: PiecewiseLinear | None
+
+    __repr__ = short_repr
 
     def gather(
         self,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.shown import short_repr
 from constructions.spectral.exact import Exact
 from constructions.spectral.moments import REST, STRETCH
 from constructions.spectral.plan import Plan
@@ -35,6 +36,8 @@ class WhiteningError:
     inside: Tensor
     beyond: Tensor
     image: Tensor
+
+    __repr__ = short_repr
 
     def plus(self, other: WhiteningError) -> WhiteningError:
         """Of two computations against each other, to first order in each: both errors add."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.rounding import approximately, below, or_infinity
+from constructions.language.shown import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Signed:
 
     middle: Tensor
     width: Tensor
+
+    __repr__ = short_repr
 
 
 def euclidean(x: Tensor) -> Tensor:

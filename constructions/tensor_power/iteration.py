@@ -13,6 +13,7 @@ from constructions.algorithm import ConstructedAlgorithm
 from constructions.language.arguments import check_whole
 from constructions.language.hypotheses import HypothesisError, LostDirectionError
 from constructions.language.rounding import unit_roundoff, unrounded
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import DenseState, Evaluation, Evaluator, State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
@@ -32,6 +33,8 @@ class PowerIteration(ConstructedAlgorithm, ABC):
 
     max_dim: int
     normalised: bool
+
+    __repr__ = short_repr
 
     @abstractmethod
     def tokens(self, batch: TensorBatch) -> Tokens:

@@ -37,6 +37,7 @@ from constructions.language.mlp import apply, clear, move
 from constructions.language.piecewise import PiecewiseLinear, chords, geometric
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.scores import dot, key_only
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Places, Tokens, Value
@@ -195,6 +196,8 @@ class TensorPowerConstruction(PowerIteration):
     normalise: Normalise
     offset: float | None
     inverse_sqrt: PiecewiseLinear | None
+
+    __repr__ = short_repr
 
     def tokens(self, batch: TensorBatch) -> Tokens:
         """N tokens, N the largest d.

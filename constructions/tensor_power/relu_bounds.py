@@ -39,6 +39,7 @@ from constructions.language.rounding import (
     remembered,
     unit_roundoff,
 )
+from constructions.language.shown import short_repr
 from constructions.tensor_power.direction import Signed, direction_error, euclidean, ratio, turned_within
 
 OFFSET_ROUNDS = 60
@@ -78,6 +79,8 @@ class StepError:
     exact: Signed | None = None
     run: Signed | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class PathBound:
@@ -93,6 +96,8 @@ class PathBound:
     error: Tensor
     entries: Tensor
     one_step: Tensor
+
+    __repr__ = short_repr
 
 
 def pair_rounding(T: Tensor, v: Tensor, tokens: int, max_dim: int, dtype: torch.dtype) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 
 
@@ -23,6 +24,8 @@ class TensorPowerRun:
     path: Tensor
     dims: Tensor
     evaluation: Evaluation
+
+    __repr__ = short_repr
 
     @property
     def steps(self) -> int:

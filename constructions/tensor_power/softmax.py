@@ -35,6 +35,7 @@ from constructions.language.heads import Head, HeadSum, SoftmaxHead
 from constructions.language.hypotheses import HypothesisError
 from constructions.language.mlp import clear
 from constructions.language.scores import dot, key_only
+from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.structured.evaluation import State
 from constructions.language.structured.partitions import Places, Tokens, Value
@@ -153,6 +154,8 @@ class SoftmaxTensorPower(PowerIteration):
     pairs: int
     sink: float
     bound: float
+
+    __repr__ = short_repr
 
     def tokens(self, batch: TensorBatch) -> Tokens:
         """1 + N tokens, the sink first; all of them hold v."""

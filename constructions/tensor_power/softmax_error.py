@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from constructions.tensor_power.direction import Signed
 
 
@@ -23,6 +24,8 @@ class SoftmaxError:
     rounding: Tensor
     exact: Signed
     run: Signed
+
+    __repr__ = short_repr
 
     @property
     def total(self) -> Tensor:

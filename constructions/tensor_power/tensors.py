@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 
 Array = Tensor | NDArray[np.floating]
 Tensors = Array | Sequence[Array]
@@ -29,6 +30,8 @@ class TensorBatch:
     v: Tensor
     dims: Tensor
     single: bool
+
+    __repr__ = short_repr
 
     @property
     def tokens(self) -> int:

@@ -1,7 +1,7 @@
-"""Runs the Python blocks of every note in paper_notes/, one test a block.
+"""Runs the Python blocks of every note in paper_notes/ and of the README, one test a block.
 
 The blocks of one note share a namespace and depend on the ones before them. A block that is selected alone
-therefore runs its predecessors first, each once.
+therefore runs its predecessors first, each once. The blocks of the README run each alone.
 """
 
 import re
@@ -41,6 +41,10 @@ CASES = [
 ]
 
 
+README = Note(NOTES.parent / "README.md")
+ALONE = [pytest.param(block, id=f"README:{line + 1}") for line, block in README.blocks]
+
+
 @pytest.fixture
 def one_thread():
     before = torch.get_num_threads()
@@ -56,3 +60,8 @@ def test_notes_are_found():
 @pytest.mark.parametrize(("note", "index"), CASES)
 def test_block(note, index, one_thread):
     note.run_through(index)
+
+
+@pytest.mark.parametrize("block", ALONE)
+def test_block_of_the_readme(block, one_thread):
+    exec(compile(block, "README.md", "exec"), {"__name__": "README"})  # noqa: S102

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.methods import METHODS, Method, MethodResult
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.evaluation.grids import Cell
 from training.model.tgmm import TGMM
 from training.serving.views import likelier, signed_permutations
@@ -40,6 +41,8 @@ class Contender:
     knows_truth: bool = False
     knows_prior: bool = False
     slow: bool = False
+
+    __repr__ = short_repr
 
 
 def method_contenders(names: Sequence[str], covariance: str = "unit") -> list[Contender]:

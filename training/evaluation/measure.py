@@ -30,6 +30,7 @@ from baselines.checks import check_count
 from baselines.methods import MethodResult
 from baselines.metrics import Summary, adjusted_rand_index, errors, summarise
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.evaluation.contenders import ORACLE, Contender, oracle
 from training.evaluation.grids import Cell
 from training.tasks import TaskBatch, sample_tasks
@@ -53,6 +54,8 @@ class TaskFigures:
     algorithmic: Tensor
     log_likelihood: Tensor
     adjusted_rand_index: Tensor
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class CellResult:
     cell: Cell
     rows: list[Row]
     absent: dict[str, str]
+
+    __repr__ = short_repr
 
     @property
     def statistical(self) -> Summary | None:

@@ -27,6 +27,7 @@ from constructions.em.tasks import (
 from constructions.language.arguments import check_whole
 from constructions.language.compiled import Compiled
 from constructions.language.readout import AttentivePooling
+from constructions.language.shown import short_repr
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import StructuredEvaluator
 from constructions.language.structured.partitions import Tokens
@@ -61,6 +62,8 @@ class Polished(NamedTuple):
     covariances: Tensor | None
     steps: Tensor
     eigenvalues: Tensor | None
+
+    __repr__ = short_repr
 
 
 class Polish(nn.Module):

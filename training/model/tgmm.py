@@ -22,6 +22,7 @@ from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
 from constructions.em.tasks import CovarianceType
 from constructions.language.readout import AttentivePooling
+from constructions.language.shown import short_repr
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
 from training.model.polish import PIECES, Polish
 
@@ -101,6 +102,8 @@ class Estimate(NamedTuple):
     means: Tensor
     log_variances: Tensor | None = None
     covariances: Tensor | None = None
+
+    __repr__ = short_repr
 
     def to_mixture(self, covariance_type: CovarianceType = "unit") -> Mixture:
         """The mixtures in float64; ``covariance_type`` is that of the covariances, if there are any."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from constructions.em.tasks import CovarianceType
+from constructions.language.shown import short_repr
 from training.model.tgmm import TGMM, ModelConfig
 from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import CheckpointError, load_model, model_paths
@@ -35,6 +36,8 @@ class Released:
     model: TGMM
     sha256: str
     training: dict[str, Any]
+
+    __repr__ = short_repr
 
     @property
     def n_parameters(self) -> int:

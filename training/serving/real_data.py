@@ -14,6 +14,7 @@ from baselines.real_data import RealData, RealDataRow, real_data_estimators, rea
 from console.errors import checking_input
 from console.output import RESULTS, check_out, significant, write_json
 from console.terminal import print_table, widen
+from constructions.language.shown import short_repr
 from training.model.tgmm import TGMM
 from training.serving.estimator import TGMMMixture
 from training.serving.loading import load_released
@@ -27,6 +28,8 @@ class Rescaled:
 
     data: RealData
     log_volume: float
+
+    __repr__ = short_repr
 
 
 def rescaled(data: RealData, seed: int) -> Rescaled:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from training.trainer.tensor_files import (
     CheckpointError,
     check_finite,
@@ -53,6 +54,8 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
     path: Path
+
+    __repr__ = short_repr
 
 
 def save_checkpoint(

@@ -16,6 +16,7 @@ from console.errors import checking_input
 from console.figures import plain
 from console.output import Picture, check_out, write_results
 from console.terminal import print_table
+from constructions.language.shown import short_repr
 from training.tasks import sample_tasks
 from training.trainer.config import ConfigError, RunConfig
 from training.trainer.ordered_floor import ordered_floor
@@ -45,6 +46,8 @@ class Run:
     name: str
     config: RunConfig
     curve: list[dict[str, Any]]
+
+    __repr__ = short_repr
 
 
 def read_run(path: Path) -> Run:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from constructions.language.shown import short_repr
 from training.model.tgmm import TGMM, Estimate
 from training.tasks import TaskBatch, draw, plan_step
 from training.trainer.checkpoint import load_model
@@ -40,6 +41,8 @@ class StepResult:
     gradient_norm: float
     learning_rate: float
     stop: bool
+
+    __repr__ = short_repr
 
 
 class StepGivenUp(Exception):  # noqa: N818  nothing went wrong

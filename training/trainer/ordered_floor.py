@@ -30,6 +30,7 @@ from torch import Tensor
 
 from baselines.align import best_permutation
 from baselines.checks import check_count
+from constructions.language.shown import short_repr
 from training.model.tgmm import Estimate
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
@@ -43,6 +44,8 @@ class RankPosterior(NamedTuple):
 
     ranks: Tensor
     weights: Tensor
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from constructions.language.counts import count
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 from verify.engine.measure import Measured, drawn, every_path, measure
 from verify.engine.requirement import PropertyError, require
 from verify.engine.second_readings import (
@@ -40,6 +41,8 @@ class Case:
     weights: Any
     instance: Any
     dtype: torch.dtype
+
+    __repr__ = short_repr
 
     @classmethod
     def of(cls, theorem: Theorem[Any], dtype: torch.dtype = torch.float64, family: str | None = None) -> Case:

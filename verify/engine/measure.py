@@ -13,6 +13,7 @@ from torch import Tensor
 
 from console.typed_json import Absent
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 from verify.engine.certificates import Certificate
 from verify.engine.theorem import Bound, Sizes, States, Theorem
@@ -62,6 +63,8 @@ class Measured:
     error: dict[str, Tensor]
     bound: dict[str, Bound]
     compared: dict[str, Tensor]
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(next(iter(self.error.values())))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 from verify.engine.measure import Measured, drawn, measure
 from verify.engine.theorem import Sizes, Theorem
@@ -59,6 +60,8 @@ class Draw:
     instance: Any
     steps: int
     where: str
+
+    __repr__ = short_repr
 
 
 def draws(theorem: Theorem[Any], dtype: torch.dtype, seed: int) -> Iterator[Draw]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from constructions.language.assembly import Construction
 from constructions.language.resources import Resources
+from constructions.language.shown import short_repr
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import Evaluation, StructuredEvaluator
 from constructions.language.structured.partitions import Tokens
@@ -48,6 +49,8 @@ class Bound:
 
     approximation: Tensor
     rounding: Tensor
+
+    __repr__ = short_repr
 
     @classmethod
     def split(cls, run: Tensor, approximation: Tensor, reference: Tensor | float = 0.0) -> Bound:

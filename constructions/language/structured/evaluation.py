@@ -21,6 +21,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 from torch import Tensor
 
 from constructions.language.assembly import Construction, Layer
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.structured.arithmetic import Arithmetic, spread
 from constructions.language.structured.head_groups import groups_of
@@ -78,6 +79,8 @@ class DenseState:
 
     h: Tensor
     mask: Tensor | None
+
+    __repr__ = short_repr
 
     def read(self, block: Block, first: int | None = None) -> Tensor:
         """(B, N, width)."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from constructions.language.heads import Head, HeadSum
 from constructions.language.scores import Term
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 from constructions.language.structured.arithmetic import Arithmetic, spread
 from constructions.language.structured.partitions import Numbers, Partition, Places, Value
@@ -38,6 +39,8 @@ class Selection:
     block: Block
     width: int
     starts: NDArray[np.int64]
+
+    __repr__ = short_repr
 
     @classmethod
     def of(cls, grid: Sequence[Sequence[Block]]) -> Selection:
@@ -71,6 +74,8 @@ class TermGrid:
     query: Selection
     key: Selection
 
+    __repr__ = short_repr
+
     def scores(self, q: Numbers, k: Numbers, keys_first: bool, arithmetic: Arithmetic) -> Numbers:
         """(B, M, P, Cq, Ck), or (B, M, P, Ck, Cq) with ``keys_first``; M, P and C may be 1 for all."""
         query, key = self.query.of_value(q), self.key.of_value(k)
@@ -94,6 +99,8 @@ class Attending:
     places: Places
     asking: Partition
     attended: Partition
+
+    __repr__ = short_repr
 
     @property
     def keys_first(self) -> bool:
@@ -122,6 +129,8 @@ class HeadGroup:
     write: Block
     scale: Any
     arithmetic: Arithmetic
+
+    __repr__ = short_repr
 
     def __call__(self, values: Mapping[Block, Value], places: Places, divide: bool) -> Value:
         """What the heads add to the block they write; with ``divide`` over the number of real tokens."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block, Stream
 
 Numbers = Any
@@ -34,6 +35,8 @@ class Partition:
     labels: Tensor | None = None
     has_empty: bool = field(init=False)
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_empty", self.counts is not None and bool((self.counts == 0).any()))
 
@@ -44,6 +47,8 @@ class Value:
 
     partition: Partition
     numbers: Numbers
+
+    __repr__ = short_repr
 
 
 class Places:
@@ -105,6 +110,8 @@ class Pooled:
     mask: Tensor | None
     counts: Tensor | None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
@@ -117,6 +124,8 @@ class Tokens:
     stream: Stream
     places: Places
     values: dict[Block, Value]
+
+    __repr__ = short_repr
 
     @classmethod
     def of_dense(cls, stream: Stream, blocks: tuple[Block, ...], h: Tensor, mask: Tensor) -> Tokens:

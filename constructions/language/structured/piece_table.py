@@ -23,6 +23,7 @@ from torch import Tensor
 
 from constructions.language.curves import Array
 from constructions.language.piecewise import PiecewiseLinear
+from constructions.language.shown import short_repr
 
 MOST_BUCKETS = 2**20
 """A bucket table larger than that is not built: the pieces are then found by bisection."""
@@ -77,6 +78,8 @@ class Buckets:
     bucket: BucketMap
     before: Tensor
     knot: Tensor
+
+    __repr__ = short_repr
 
     def piece(self, x: Tensor) -> Tensor:
         """(n,) -> (n,) how many knots are at most x."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from console.phrases import CountedInterval, Interval
+from constructions.language.shown import short_repr
 from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
@@ -100,6 +101,8 @@ class ComponentResult:
     needed: dict[str, Needed]
     own_solved: float
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class PolishRow:
@@ -139,6 +142,8 @@ class AdaptationResult(AboutNetwork):
     near: float
     regimes: list[ComponentResult]
     polish: Polish | NoPolish
+
+    __repr__ = short_repr
 
 
 def compute(subject: Subject, start: Start) -> AdaptationResult:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from console.typed_json import Absent
+from constructions.language.shown import short_repr
 from training.comparison.attention.patterns import (
     Pattern,
     all_scores,
@@ -108,6 +109,8 @@ class RegimeResult:
     example: Example
     distance: dict[str, HeadStatistic]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class AttentionResult:
@@ -116,6 +119,8 @@ class AttentionResult:
     d: int
     seed: int
     regimes: list[RegimeResult]
+
+    __repr__ = short_repr
 
 
 def size_of(subject: Subject) -> Size:

@@ -21,6 +21,7 @@ from torch import Tensor
 from constructions.em.tasks import gather_tasks
 from constructions.em.unit import EMConstruction
 from constructions.em.weights import em_construction
+from constructions.language.shown import short_repr
 from training.comparison.attention.row_correlation import Moves, among_like, centred, correlation, residual
 from training.comparison.common.em_answers import AnsweredTasks, responsibilities
 from training.comparison.common.recording import Recording, attention_of, head_scores, layers_of
@@ -52,6 +53,8 @@ class Pattern:
     target: Tensor
     mask: Tensor
     moves: Moves
+
+    __repr__ = short_repr
 
     @property
     def correlation(self) -> Tensor:

@@ -21,6 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
+
 Moves = Literal["both", "rows", "columns"]
 """Which sides of a matrix are the points that a permutation moves."""
 
@@ -88,6 +90,8 @@ class PermutationTest:
 
     observed: Tensor
     null: Tensor
+
+    __repr__ = short_repr
 
     @property
     def p(self) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.align import align
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import Found, RegimeTasks, complete
 
@@ -30,6 +31,8 @@ class Stand:
 
     displacement: Tensor
     usable: Tensor
+
+    __repr__ = short_repr
 
 
 def displacement(mixture: Mixture, origin: Mixture) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from baselines.methods import METHODS
 from console.phrases import Interval
 from console.typed_json import Absent
+from constructions.language.shown import short_repr
 from training.comparison.behaviour.directions import Direction, directions
 from training.comparison.behaviour.estimators import STEPS
 from training.comparison.common.parts import AboutNetwork, Start, Subject
@@ -90,6 +91,8 @@ class KindResult(Ranking):
     distances: dict[str, Distance]
     with_slow: Annotated[Ranking | None, Absent({})] = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class StepCurve:
@@ -132,6 +135,8 @@ class RegimeResult:
     matrix: Matrix
     directions: dict[str, Direction]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class BehaviourResult(AboutNetwork):
@@ -141,6 +146,8 @@ class BehaviourResult(AboutNetwork):
     absent: list[str]
     scales: bool
     regimes: list[RegimeResult]
+
+    __repr__ = short_repr
 
 
 def compute(subject: Subject, start: Start) -> BehaviourResult:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from console.typed_json import Absent
+from constructions.language.shown import short_repr
 from training.comparison.attention.patterns import patterns_of
 from training.comparison.causal.ablation import Ablations, Agreement, ablations, rank_agreement
 from training.comparison.causal.patches import Patches, patches
@@ -44,6 +45,8 @@ class NetworkResult(Ablations):
     statistics: dict[str, list[list[float]]]
     patches: Annotated[Patches | None, Absent()] = None
 
+    __repr__ = short_repr
+
     @property
     def patched(self) -> Patches:
         """The patches, of a network that has component tokens; ValueError otherwise."""
@@ -62,6 +65,8 @@ class RegimeResult:
     fitted: int
     networks: dict[str, NetworkResult]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class CausalResult:
@@ -70,6 +75,8 @@ class CausalResult:
     d: int
     seed: int
     regimes: list[RegimeResult]
+
+    __repr__ = short_repr
 
 
 def size_of(subject: Subject) -> Size:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from baselines.metrics import errors
 from console.phrases import Interval
+from constructions.language.shown import short_repr
 from training.comparison.causal.ablation import resume, rotation
 from training.comparison.causal.patching import (
     along,
@@ -100,6 +101,8 @@ class Patches:
     em: Kept
     error: Interval
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Bench:
@@ -111,6 +114,8 @@ class Bench:
     tasks: AnsweredTasks
     recording: Recording
     generator: torch.Generator
+
+    __repr__ = short_repr
 
     @property
     def n_components(self) -> int:

@@ -26,6 +26,7 @@ from baselines.em import em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
 from console.phrases import Interval
+from constructions.language.shown import short_repr
 from training.comparison.common.em_answers import AnsweredTasks
 from training.model.tgmm import Estimate
 
@@ -46,6 +47,8 @@ class LinearMap:
     inputs: Tensor
     outputs: Tensor
     basis: Tensor
+
+    __repr__ = short_repr
 
     def predicted(self, inputs: Tensor) -> Tensor:
         """Outputs (B, S, D), float64."""

@@ -18,6 +18,7 @@ from baselines.em import Status, em
 from baselines.em_steps import e_step
 from baselines.mixture import Mixture
 from console.phrases import Interval, bracket
+from constructions.language.shown import short_repr
 from training.comparison.common.component_counts import small_and_largest
 from training.comparison.common.parts import Subject
 from training.model.tgmm import Estimate
@@ -39,6 +40,8 @@ class AnsweredTasks:
     X: Tensor
     truth: Mixture
     reference: Mixture
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.X)

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import torch
 
 from console.sections import Section
+from constructions.language.shown import short_repr
 from training.comparison.common.random_paths import Purpose, seed_of
 from training.model.tgmm import TGMM
 from training.serving.loading import Released
@@ -60,6 +61,8 @@ class Subject:
     released: Released
     untrained: TGMM
     effort: Effort
+
+    __repr__ = short_repr
 
     @property
     def model(self) -> TGMM:

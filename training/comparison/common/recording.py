@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from constructions.language.shown import short_repr
 from constructions.language.transformer import SelfAttention, Transformer, TransformerLayer
 from training.model.tgmm import TGMM, Estimate
 
@@ -41,6 +42,8 @@ class Recording:
     n_points: int
     n_tokens: int
     tokens_last: bool
+
+    __repr__ = short_repr
 
     @property
     def points(self) -> Tensor:

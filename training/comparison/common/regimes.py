@@ -21,6 +21,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_means
+from constructions.language.shown import short_repr
 from training.comparison.common.component_counts import components_served, refusal_of_components
 from training.comparison.common.parts import Subject
 from training.comparison.common.random_paths import REGIME, RegimePurpose, TaskSet
@@ -115,6 +116,8 @@ class Found:
     mixture: Mixture
     missing: Tensor
 
+    __repr__ = short_repr
+
 
 def complete(mixture: Mixture) -> Found:
     """Estimates of tasks of which none is missing."""
@@ -143,6 +146,8 @@ class RegimeTasks:
     n_tasks: int
     task_set: TaskSet
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    __repr__ = short_repr
 
     def generator(self, purpose: RegimePurpose, *numbers: int) -> torch.Generator:
         """Random numbers of these tasks for one purpose and the numbers that follow it."""

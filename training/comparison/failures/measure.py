@@ -15,6 +15,7 @@ from torch import Tensor
 
 from console.phrases import CountedInterval, Interval
 from console.typed_json import Key
+from constructions.language.shown import short_repr
 from training.comparison.common.parts import AboutNetwork, Start, Subject
 from training.comparison.common.random_paths import Purpose, TaskSet
 from training.comparison.common.regimes import BAD, SHUFFLED, Regime, component_regimes, regime_tasks
@@ -45,6 +46,8 @@ class StratumResult:
     spectral_refusal: str
     tasks: int
     shares: dict[str, Interval]
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class FailuresResult(AboutNetwork):
     areas: dict[str, dict[str, Area]]
     bins: dict[str, Bins]
     kinds: Kinds
+
+    __repr__ = short_repr
 
 
 def compute(subject: Subject, start: Start) -> FailuresResult:

@@ -13,6 +13,7 @@ from baselines.methods import MAX_ITER, TOL
 from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.spectral import second_moment
+from constructions.language.shown import short_repr
 from training.comparison.common.random_paths import RegimePurpose
 from training.comparison.common.regimes import (
     BAD,
@@ -46,6 +47,8 @@ class Stratum:
     scores: dict[str, Tensor]
     kinds: dict[str, Tensor]
     repaired: dict[str, tuple[int, int]]
+
+    __repr__ = short_repr
 
 
 def stratum(tasks: RegimeTasks) -> Stratum:

@@ -26,6 +26,7 @@ from constructions import em_construction
 from constructions.em.tasks import TaskBatch
 from constructions.em.unit import EMConstruction
 from constructions.language.readout import AttentivePooling
+from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, generator_of
 from training.tasks import TaskDistribution, sample_tasks
@@ -49,6 +50,8 @@ class Examples:
     present: Tensor
     em: Mixture
     truth: Mixture
+
+    __repr__ = short_repr
 
     def __getitem__(self, part: slice) -> Examples:
         return Examples(self.tokens[part], self.present[part], self.em[part], self.truth[part])
@@ -82,6 +85,8 @@ class EMProblem(ProblemSizes):
     """
 
     dtype: torch.dtype = torch.float32
+
+    __repr__ = short_repr
 
     @cached_property
     def construction(self) -> EMConstruction:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from console.typed_json import Beside, Key
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.common.parts import Start, Subject
@@ -104,6 +105,8 @@ class ProblemResult(ProblemSizes):
 
     dtype: str = ""
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Level:
@@ -140,6 +143,8 @@ class RunResult:
     curve: list[Measurement]
     watched: list[tuple[int, float]]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class CurvatureRow:
@@ -172,6 +177,8 @@ class OriginsResult:
     lines: list[LineRow]
     blocks: BlocksResult
     counts: dict[str, Counts]
+
+    __repr__ = short_repr
 
 
 def compute(subject: Subject, start: Start) -> OriginsResult:

@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, generator_of
@@ -113,6 +114,8 @@ class Distances:
     by_kind: dict[str, float]
     function: float
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Measurement(Distances):
@@ -133,6 +136,8 @@ class TrainedRun:
     curve: list[Measurement]
     watched: list[tuple[int, float]]
     network: Transformer
+
+    __repr__ = short_repr
 
 
 def train(problem: EMProblem, plan: RunPlan, held_out: Examples) -> TrainedRun:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from constructions.em.tasks import gather_tasks
 from constructions.em.weights import em_construction
+from constructions.language.shown import short_repr
 from training.comparison.common.regimes import named_start
 from training.comparison.probes.targets import FLOOR, Path, component_means, em_path, log_responsibilities
 from training.tasks import TaskDistribution, sample_tasks
@@ -36,6 +37,8 @@ class HandBuilt:
     X: Tensor
     path: Path
     other: Path
+
+    __repr__ = short_repr
 
     def point_targets(self, points: Tensor, path: Path) -> Tensor:
         """(B, P, T + 1, K) log-responsibilities of the points at these places."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from training.comparison.probes.ridge import Split, probe, shuffled, split_tasks
 from training.comparison.probes.trend import interval, resampled_r2
 
@@ -22,6 +23,8 @@ class Draw:
 
     split: Split
     shuffle: int
+
+    __repr__ = short_repr
 
 
 def draws(n_tasks: int, seeds: int, generator: torch.Generator) -> list[Draw]:
@@ -43,6 +46,8 @@ class ProbeMap:
     total: Tensor
     control_error: Tensor
     control_total: Tensor
+
+    __repr__ = short_repr
 
     @property
     def r2(self) -> Tensor:

@@ -11,6 +11,7 @@ from baselines.align import align
 from baselines.em import em
 from baselines.metrics import errors
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.common.component_counts import refusal_of_components, small_and_largest
 from training.comparison.common.parts import Start, Subject
@@ -96,6 +97,8 @@ class MapRow(Summary):
     jump: Jump
     failed: int
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class AnswerRow(Summary):
@@ -124,6 +127,8 @@ class LensRow:
     to_path: list[list[float]]
     steps: StepTest
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class HandBuiltRow(Summary):
@@ -143,6 +148,8 @@ class HandBuiltResult:
     n_samples: int
     maps: list[HandBuiltRow]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class ProbesResult:
@@ -153,6 +160,8 @@ class ProbesResult:
     answers: list[AnswerRow]
     lenses: list[LensRow]
     handbuilt: HandBuiltResult
+
+    __repr__ = short_repr
 
 
 QUICK = Size(96, 128, 64, 8, seeds=3, iterations=6, resamples=100, handbuilt_tasks=48, most_cells=1)

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
+
 PENALTIES = (1e-8, 1e-4, 1e-2, 1.0)
 TRAIN, VALIDATION = 0.55, 0.15
 """Shares of the tasks; the rest are for the test."""
@@ -36,6 +38,8 @@ class Split:
     train: Tensor
     validation: Tensor
     test: Tensor
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         together = torch.cat([self.train, self.validation, self.test])
@@ -99,6 +103,8 @@ class Sums:
     error: Tensor
     total: Tensor
     penalty: Tensor
+
+    __repr__ = short_repr
 
 
 def probe(H: Tensor, Y: Tensor, split: Split, penalties: tuple[float, ...] = PENALTIES) -> Sums:

@@ -19,6 +19,7 @@ from torch import Tensor
 from baselines.em import em
 from baselines.metrics import errors, mean_error, weight_error
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.comparison.probes.maps import rounded
 from training.comparison.probes.trend import interval
 
@@ -51,6 +52,8 @@ class StepTest:
     nearest_low: list[float]
     nearest_high: list[float]
     control_nearest: list[int]
+
+    __repr__ = short_repr
 
 
 def step_test(

@@ -23,6 +23,7 @@ from torch import Tensor
 from baselines.align import align
 from baselines.em import EMResult, Status, em
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 
 FLOOR = 12.0
 OWN_START = "own estimate"
@@ -45,6 +46,8 @@ class Path:
     iterates: list[Mixture]
     converged: Mixture
     failed: Tensor
+
+    __repr__ = short_repr
 
     def aligned(self, estimate: Mixture) -> Path:
         """With the components in the order that brings the end nearest to the estimate."""

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from constructions.language.shown import short_repr
+
 LEAST = 0.5
 """A probe must explain at least as much of a target as it leaves unexplained."""
 FEWEST = 3
@@ -142,6 +144,8 @@ class Trend:
     newest_spearman: Statistic
     growth: Statistic
     delay: Statistic
+
+    __repr__ = short_repr
 
 
 def statistic(r2: Tensor, draws: Tensor, of: Callable[[Tensor], Tensor]) -> Statistic:

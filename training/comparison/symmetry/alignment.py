@@ -20,6 +20,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.balance import balance_heads, balance_units, balanced
@@ -60,6 +61,8 @@ class Alignment:
     squared: list[dict[str, float]]
     squared_norm: list[dict[str, float]]
     other_norm: list[dict[str, float]]
+
+    __repr__ = short_repr
 
     @property
     def distance(self) -> float:
@@ -117,6 +120,8 @@ class Distances:
     squared_norm: list[dict[str, float]]
     slots: list[int]
     every_order: bool
+
+    __repr__ = short_repr
 
 
 @torch.no_grad()

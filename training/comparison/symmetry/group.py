@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import MLP, SelfAttention, Transformer, TransformerLayer
 from training.comparison.symmetry.invariants import layers_of, transformer_of
@@ -41,6 +42,8 @@ class Copy:
     transformer: Transformer
     slots: Tensor
     columns: Tensor
+
+    __repr__ = short_repr
 
 
 def check_softmax(transformer: Transformer) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer, TransformerLayer
 from training.model.tgmm import TGMM
 
@@ -32,6 +33,8 @@ class LayerForms:
     reads: Tensor
     writes: Tensor
     bias: Tensor
+
+    __repr__ = short_repr
 
     def permuted(self, columns: Tensor) -> LayerForms:
         """The forms after the stream's coordinates are put into this order."""

@@ -15,6 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.alignment import KINDS, Alignment, align_transformers, squared_distances
 from training.comparison.symmetry.invariants import transformer_of
@@ -34,6 +35,8 @@ class ModelAlignment:
     tokens: dict[str, Tensor]
     squared: dict[str, float]
     squared_norm: dict[str, float]
+
+    __repr__ = short_repr
 
     @property
     def distance(self) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from console.typed_json import Absent, Beside, Key
+from constructions.language.shown import short_repr
 from training.comparison.symmetry.alignment import Distances
 
 HALF = 0.5
@@ -51,6 +52,8 @@ class FormNumbers:
     verdict: dict[str, list[list[str]]]
     size: Annotated[dict[str, Matrix] | None, Absent()] = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Form:
@@ -61,6 +64,8 @@ class Form:
     numbers: Annotated[FormNumbers, Beside()]
     partner: Annotated[dict[str, int] | None, Absent()] = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class BlockLayer:
@@ -68,6 +73,8 @@ class BlockLayer:
 
     layer: int
     forms: list[Form]
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ class BlocksResult:
     layers: list[BlockLayer]
     counts: dict[str, Counts]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Products:
@@ -121,6 +130,8 @@ class Products:
 
     with_itself: Tensor
     with_constructed: Tensor
+
+    __repr__ = short_repr
 
 
 def numbers(

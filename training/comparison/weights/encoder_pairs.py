@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from constructions.language.shown import short_repr
 from training.comparison.weights.block_verdicts import NATS, SHARE
 from training.comparison.weights.encoder_verdicts import LEAST_MASS, HeadRow, over_heads
 from training.comparison.weights.encoders import (
@@ -47,6 +48,8 @@ class Moments:
 
     squares: dict[str, Tensor]
     covariances: dict[str, Tensor]
+
+    __repr__ = short_repr
 
 
 def moments(named: Named) -> tuple[Moments, Moments]:

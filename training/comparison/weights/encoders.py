@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from console.typed_json import Beside, Key
+from constructions.language.shown import short_repr
 
 Variables = Mapping[str, Tensor]
 """Name -> (B, T, w) values at the T tokens of a kind."""
@@ -57,6 +58,8 @@ class Named:
 
     points: dict[str, Tensor]
     tokens: dict[str, Tensor]
+
+    __repr__ = short_repr
 
     def rows(self, index: Tensor | slice) -> Named:
         """Some of the tasks."""
@@ -191,6 +194,8 @@ class LayerBlocks:
     r2_tokens: float
     heads: list[HeadBlocks]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class LayerReading:
@@ -224,6 +229,8 @@ class EncodedBlocks:
     networks: dict[str, list[LayerBlocks]]
     reads: dict[str, list[LayerReading]]
 
+    __repr__ = short_repr
+
 
 def block_sizes(block: Tensor, term: Tensor) -> Sizes:
     """Both (T, queries, keys)."""
@@ -254,6 +261,8 @@ class Encoded:
     tokens: Tensor
     named: Named
     encoders: tuple[dict[str, Tensor], dict[str, Tensor]]
+
+    __repr__ = short_repr
 
     @property
     def explained(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from constructions.language.shown import short_repr
 from constructions.language.transformer import SelfAttention, Transformer
 from training.comparison.common.component_counts import has_tasks, refusal_of_components
 from training.comparison.common.parts import Start, Subject
@@ -73,6 +74,8 @@ class WeightsResult:
     controls: dict[str, DistanceRow]
     layers: dict[str, list[list[float]]]
     blocks: lens.EncodedBlocks | NoBlocks
+
+    __repr__ = short_repr
 
 
 def compute(subject: Subject, start: Start) -> WeightsResult:
