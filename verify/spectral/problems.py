@@ -8,7 +8,7 @@ from console.errors import BadInputError
 from console.options import as_typed
 from constructions.spectral.exact import Problem
 from constructions.spectral.weights import SpectralConstruction, spectral_construction
-from verify.em.own_data import UserData, load_bundled, load_file
+from verify.em.own_data import UserData
 from verify.spectral.families import points
 from verify.spectral.options import Options
 
@@ -73,22 +73,6 @@ def sizes(options: Options) -> list[tuple[int, int, int]]:
                 f"{MOST_NUMBERS:.2g} are taken, so fewer --trials or --samples are needed"
             )
     return grid
-
-
-def own(options: Options) -> UserData:
-    """The points of --data or --dataset.
-
-    Raises:
-        BadInputError: both, or data that cannot be read.
-    """
-    if options.data is not None and options.dataset is not None:
-        raise BadInputError("give --data or --dataset, not both")
-    if options.dims is not None or options.samples is not None:
-        raise BadInputError("--dims, --samples are for the random grid")
-    if options.data is not None:
-        standardise = options.standardise or False
-        return load_file(options.data, standardise, options.pca, options.header, options.columns)
-    return load_bundled(options.dataset or "", options.standardise is not False, options.pca)
 
 
 def components_of(options: Options, user: UserData) -> int:
