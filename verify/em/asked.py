@@ -50,8 +50,7 @@ def problems_of(
     kind = options.covariance
     check_spread(user.X, kind, user.name)
     given = None if options.init is None else _given(options, X.shape[1])
-    counts = options.components or ([user.n_classes] if user.n_classes else None)
-    K = len(given.weights) if given is not None else _one_count(counts, user.name)
+    K = len(given.weights) if given is not None else user.components(options.components)
     _refuse(
         given is None and len(X) < K,
         f"{user.name} has N = {len(X)} points for K = {K} components; N >= K is needed",
@@ -81,13 +80,6 @@ def _given(options: Options, dim: int) -> Start:
         f"--components {as_typed(options.components or [])}: --init {options.init} has {K}",
     )
     return given
-
-
-def _one_count(counts: list[int] | None, name: str) -> int:
-    if counts is None or len(counts) != 1:
-        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
-        raise BadInputError(f"{given}: give one number of components for {name}, as in --components 3")
-    return counts[0]
 
 
 def _sizes(options: Options) -> list[tuple[int, int, int]]:

@@ -163,10 +163,7 @@ def _results(
         "scale": None,
     }
     if user is not None and centre is not None:
-        N, d = user.X.shape
-        results["data"] = (
-            f"{user.name}: N = {N}, d = {d}, {user.treatment}. Estimates are in these coordinates."
-        )
+        results["data"] = user.described
         found = best_estimate(measurements)
         results["estimates"] = as_estimates(found, centre, options.covariance)
         results["remarks"] = user.remarks

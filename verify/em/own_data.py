@@ -15,6 +15,7 @@ from baselines.agreement import Agreement, agreement
 from baselines.mixture import Mixture
 from baselines.standardise import standardised
 from console.errors import BadInputError
+from console.options import as_typed
 from console.streams import printable
 from console.table_file import Chosen, Labels, read_points
 from verify.engine import options
@@ -42,9 +43,29 @@ class UserData:
     remarks: tuple[str, ...] = ()
 
     @property
+    def described(self) -> str:
+        """One line: sizes, and in which coordinates estimates are."""
+        N, d = self.X.shape
+        return f"{self.name}: N = {N}, d = {d}, {self.treatment}. Estimates are in these coordinates."
+
+    @property
     def n_classes(self) -> int | None:
         """How many different labels there are; None without labels."""
         return None if self.labels is None else len(self.labels.groups)
+
+    def components(self, asked: list[int] | None) -> int:
+        """K: the one number asked for, else that of the labels.
+
+        Raises:
+            BadInputError: none or several.
+        """
+        counts = asked or ([self.n_classes] if self.n_classes else None)
+        if counts is None or len(counts) != 1:
+            given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
+            raise BadInputError(
+                f"{given}: give one number of components for {self.name}, as in --components 3"
+            )
+        return counts[0]
 
     def agreement(self, mixture: Mixture) -> Agreement | None:
         """How the likeliest components of the points agree with the labels; None without labels."""

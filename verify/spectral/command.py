@@ -27,7 +27,7 @@ from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.spectral import sweeps
 from verify.spectral.measure import Measurement, Row, measure, row
-from verify.spectral.options import Options
+from verify.spectral.options import UNRESOLVED, Options
 from verify.spectral.problems import built, components_of, mixture, sizes, started
 from verify.spectral.reference import reference
 from verify.spectral.resources import EARLIER, earlier_rows
@@ -194,9 +194,7 @@ def _results(
         "slopes": {"pieces": fitted(points, "pieces"), "N": fitted(points, "N")},
         "spectrum": {m.name: values for m, values in zip(measured, spectrum, strict=True)},
         "resources": measured[-1].weights.resources(),
-        "data": None
-        if user is None
-        else f"{user.name}: N = {len(user.X)}, d = {user.X.shape[1]}, {user.treatment}.",
+        "data": None if user is None else user.described,
         "columns": None if user is None else user.columns,
         "variance": None if user is None else float(measured[0].problem.s[0]),
         "agreement": None if user is None else user.agreement(_mixture(measured[0])),
@@ -221,10 +219,6 @@ def _print(console: Console, rows: list[Row], points: list[Point], results: dict
     if disagreeing := sum(r.disagreeing for r in rows):
         console.print(f"{disagreeing} tasks have another status than the baseline's", style="red")
     if results["unresolved"]:
-        print(
-            "warning: the data do not show that the means are linearly independent about the origin; "
-            "the estimate may be far off (the baseline marks it unresolved)",
-            file=sys.stderr,
-        )
+        print(f"warning: {UNRESOLVED}", file=sys.stderr)
     _print_estimates(console, results)
     print_verdict(console, results["passed"])

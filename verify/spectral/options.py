@@ -9,6 +9,11 @@ from constructions.spectral.stream import ReadIn
 from verify.em.own_data import DataOptions
 
 ESTIMATED = "estimated"
+UNRESOLVED = (
+    "the data do not show that the means are linearly independent about the origin; "
+    "the estimate may be far off (the baseline marks it unresolved)"
+)
+"""Said of an estimate of which baselines.spectral_sampling says so."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from console.errors import BadInputError
-from console.options import as_typed
 from constructions.spectral.exact import Problem
 from constructions.spectral.weights import SpectralConstruction, spectral_construction
 from verify.em.own_data import UserData
@@ -81,11 +80,7 @@ def components_of(options: Options, user: UserData) -> int:
     Raises:
         BadInputError: none or several given, or more than there are coordinates.
     """
-    counts = options.components or ([user.n_classes] if user.n_classes else None)
-    if counts is None or len(counts) != 1:
-        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
-        raise BadInputError(f"{given}: give one number of components for {user.name}, as in --components 3")
-    K, d = counts[0], user.X.shape[1]
+    K, d = user.components(options.components), user.X.shape[1]
     if d < K:
         raise BadInputError(
             f"--components {K}: {user.name} has d = {d} coordinates, and more than d means are linearly "
