@@ -1,4 +1,4 @@
-"""A CSV file of numbers as its writer meant it: comments, a header, a column that counts the rows.
+"""A table of text cells as its writer meant it: comments, a header, a column that counts the rows.
 
 What could be meant in two ways is refused or remarked upon in one line that names the option which decides.
 """
@@ -6,6 +6,7 @@ What could be meant in two ways is refused or remarked upon in one line that nam
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,17 @@ from console.errors import BadInputError
 
 COMMENT = "#"
 SHOWN = 40
+NO_VALUE = ("", "na", "n/a", "nan", "<na>", "null")
+"""What programs write, in any case of letters, where there is no value."""
+NO_NUMBER = (*NO_VALUE, "none", "nil", "?", "-", ".")
+"""What people write, besides, in a column of numbers."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one row, and its line in the file, from 1."""
+    """The cells of one row, and its line in the file, from 1; None in files that have no lines."""
 
-    line: int
+    line: int | None
     cells: list[str]
 
     @property
@@ -49,19 +54,52 @@ class Table:
         """(N, len(places)) numbers of the chosen columns.
 
         Raises:
-            BadInputError: a cell that is no number.
+            BadInputError: a column of text, a value that is missing, or a cell that is no finite number.
         """
-        for number, row in enumerate(self.rows, 1):
-            for place in places:
-                if not is_number(row.cells[place]):
-                    where = f"data row {number}, column {place + 1} (line {row.line})"
-                    raise BadInputError(
-                        f"--data {path}: {where} is {row.cells[place][:SHOWN]!r}; numbers are needed, "
-                        "--columns chooses the columns that have them"
-                    )
+        for place in places:
+            self._check_column(path, place)
         return np.array(
             [[float(row.cells[place]) for place in places] for row in self.rows], dtype=np.float64
         )
+
+    def word(self, place: int) -> str:
+        """A column as an option takes it: its name or, where that is none or has a comma, its number."""
+        name = self.names[place] if self.names else ""
+        return (
+            name
+            if name and "," not in name and self.names and self.names.count(name) == 1
+            else str(place + 1)
+        )
+
+    def _check_column(self, path: Path, place: int) -> None:
+        cells = [row.cells[place] for row in self.rows]
+        wrong = [n for n, cell in enumerate(cells) if is_missing(cell) or not is_number(cell)]
+        if not wrong:
+            return
+        missing, word = [n for n in wrong if is_missing(cells[n])], self.word(place)
+        if len(missing) == len(cells):
+            self._refuse(path, place, 0, "is empty, as is the whole column", f"--drop {word} leaves it out")
+        first = next((n for n in wrong if not is_missing(cells[n])), wrong[0])
+        cell = cells[first]
+        if "," in cell and is_number(cell.replace(",", ".")):
+            self._refuse(path, place, first, f"is {cell[:SHOWN]!r}", "write a point for the decimal comma")
+        if len(wrong) == len(cells):
+            remedy = f"--drop {word} leaves the column out, --label {word} compares the fit with it"
+            self._refuse(path, place, first, f"is {cell[:SHOWN]!r}, and the whole column is text", remedy)
+        if missing:
+            count = len(missing)
+            rows = "1 row has" if count == 1 else f"{count} of {len(cells)} rows have"
+            written = cells[missing[0]]
+            what = f"is missing ({written!r})" if written else "is missing"
+            remedy = f"{rows} none there: fill it in, leave the row out, or --drop {word}"
+            self._refuse(path, place, missing[0], what, remedy)
+        self._refuse(path, place, first, f"is {cell[:SHOWN]!r}", f"a number is needed, or --drop {word}")
+
+    def _refuse(self, path: Path, place: int, number: int, what: str, remedy: str) -> None:
+        name = f" {self.names[place]!r}" if self.names and self.names[place] else ""
+        line = self.rows[number].line
+        where = f"data row {number + 1}, column {place + 1}{name}" + (f" (line {line})" if line else "")
+        raise BadInputError(f"--data {path}: {where} {what}; {remedy}")
 
 
 def read_csv(path: Path, header: bool | None) -> Table:
@@ -73,7 +111,15 @@ def read_csv(path: Path, header: bool | None) -> Table:
     Raises:
         BadInputError: not such a file, rows of different lengths, or a first line that may be either.
     """
-    rows = _rows(path)
+    return table_of(path, _rows(path), header)
+
+
+def table_of(path: Path, rows: list[Row], header: bool | None) -> Table:
+    """The same of rows that are cells already, at least one.
+
+    Raises:
+        BadInputError: as there.
+    """
     first, remarks = rows[0], []
     if header is None:
         header = _is_header(path, rows, remarks)
@@ -98,6 +144,11 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return "_" not in cell
+
+
+def is_missing(cell: str, among: Sequence[str] = NO_NUMBER) -> bool:
+    """Whether the cell stands for no value."""
+    return cell.lower() in among
 
 
 def _rows(path: Path) -> list[Row]:

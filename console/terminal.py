@@ -61,7 +61,9 @@ def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequ
     """A plain table, numbers to the right; nothing where there are no rows."""
     if not rows:
         return
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(
+        title=Text(title) if title else None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from console.data_options import Columns, DataFile, Dataset, Drop, Header, Label, Pca, Standardise
 from console.errors import run_command
 from console.folder import default_out
 from console.options import Certify, DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
@@ -23,16 +24,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=__doc__)
 def main(
     context: typer.Context,
-    data: Annotated[
-        Path | None, typer.Option(help="your points: .csv, .npy or .npz, N rows of d numbers")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="iris, wine, breast_cancer or digits")] = None,
-    header: Annotated[
-        bool | None, typer.Option(help="whether line 1 of your .csv names the columns; default: as it looks")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="columns of your data, by name or number, as in x,y or 1-3")
-    ] = None,
+    data: DataFile = None,
+    dataset: Dataset = None,
+    header: Header = None,
+    columns: Columns = None,
+    drop: Drop = None,
+    label: Label = None,
     dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
     components: Annotated[
         str | None, typer.Option(help="numbers of components; one for your own data")
@@ -71,10 +68,8 @@ def main(
     max_components: Annotated[
         int | None, typer.Option(parser=whole, help="K0 of the weights; default: K")
     ] = None,
-    standardise: Annotated[bool | None, typer.Option(help="default: bundled data yes, your file no")] = None,
-    pca: Annotated[
-        int | None, typer.Option(parser=whole, help="reduce to this many principal components")
-    ] = None,
+    standardise: Standardise = None,
+    pca: Pca = None,
     dtype: DtypeName = "float64",
     device: DeviceName = "cpu",
     evaluation: Annotated[

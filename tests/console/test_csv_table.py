@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from console.errors import BadInputError
-from console.table_file import read_points
+from console.table_file import Chosen, Labels, read_points
 
 X = [[1.5, 2.25], [-3.5, 4.75], [5.125, 6.5]]
 
@@ -57,7 +57,7 @@ INDEXED = {
 def read(folder: Path, text: str, **options):
     path = folder / "d.csv"
     path.write_text(text, encoding="utf-8")
-    return read_points(path, **options)
+    return read_points(path, Chosen(**options))
 
 
 @pytest.mark.parametrize("case", list(SAME_POINTS))
@@ -93,10 +93,14 @@ REFUSED = {
     "text beside numbers": (
         lines("x,y,kind", "1.5,2,a", "2.5,3,b"),
         {},
-        ["data row 1, column 3 (line 2)", "'a'", "--columns"],
+        ["data row 1, column 3 'kind' (line 2)", "'a'", "text", "--drop kind", "--label kind"],
     ),
-    "text as an index": (lines(",x", "ann,1.5", "bob,2.5"), {}, ["column 1 (line 2)", "'ann'", "--columns"]),
-    "a trailing comma": (lines("x,y,", "1.5,2.5,", "3.5,4.5,"), {}, ["column 3 (line 2)", "''", "--columns"]),
+    "text as an index": (lines(",x", "ann,1.5", "bob,2.5"), {}, ["column 1 (line 2)", "'ann'", "--drop 1"]),
+    "a trailing comma": (
+        lines("x,y,", "1.5,2.5,", "3.5,4.5,"),
+        {},
+        ["column 3 (line 2)", "empty", "--drop 3"],
+    ),
     "header forced away": (lines("x,y", *BODY), {"header": False}, ["data row 1, column 1 (line 1)", "'x'"]),
     "header alone": (lines("1,2"), {"header": True}, ["only a header", "'1,2'"]),
     "comments alone": (lines("# 1,2", "#"), {}, ["empty"]),
@@ -106,6 +110,24 @@ REFUSED = {
     "a range too long": (lines(*BODY), {"columns": "1-3"}, ["--columns 1-3", "1 to 2"]),
     "a range backwards": (lines(*BODY), {"columns": "2-1"}, ["--columns 2-1"]),
     "no column": (lines(*BODY), {"columns": ""}, ["--columns ", "''", "1 to 2"]),
+    "values that are missing": (
+        lines("x,y", "1.5,NA", "2.5,3.5", "3.5,"),
+        {},
+        ["data row 1, column 2 'y' (line 2) is missing ('NA')", "2 of 3 rows", "--drop y"],
+    ),
+    "not a number": (lines("x,y", "1.5,nan", *BODY), {}, ["data row 1, column 2 'y'", "is missing ('nan')"]),
+    "infinite": (lines("x,y", *BODY, "1,inf"), {}, ["data row 4, column 2 'y' is inf", "finite"]),
+    "a letter too many": (lines("x,y", *BODY, "1,2x"), {}, ["data row 4", "'2x'", "a number is needed"]),
+    "decimal commas": (lines("x;y", "1,5;2", "2,5;3"), {}, ["'1,5'", "decimal comma"]),
+    "nothing left": (lines("x,y", *BODY), {"drop": "x,2"}, ["--drop x,2", "no column of 2"]),
+    "the label as a coordinate": (
+        lines("x,y", *BODY),
+        {"columns": "x", "label": "x"},
+        ["--label x", "--columns x"],
+    ),
+    "several labels": (lines("x,y", *BODY), {"label": "1-2"}, ["--label 1-2", "2 columns"]),
+    "no such label": (lines("x,y", *BODY), {"label": "z"}, ["--label z", "'z'", "x, y"]),
+    "an empty label": (lines("x,y,l", "1.5,2,", "2.5,3,"), {"label": "l"}, ["--label l", "0 different"]),
     "a hole": (lines(*BODY), {"columns": "1,,2"}, ["--columns 1,,2", "''"]),
     "twice": (lines("x,y", *BODY), {"columns": "x,1"}, ["--columns x,1", "twice"]),
     "a name of two": (lines("x,x", *BODY), {"columns": "x"}, ["--columns x", "2 columns are called 'x'"]),
@@ -117,7 +139,8 @@ def test_what_could_be_meant_in_two_ways_is_refused(case, tmp_path):
     text, options, named = REFUSED[case]
     with pytest.raises(BadInputError) as caught:
         read(tmp_path, text, **options)
-    for part in ("d.csv" if "columns" not in options else "--columns", *named):
+    asked = next((f"--{name}" for name in ("columns", "drop", "label") if name in options), "d.csv")
+    for part in (asked, *named):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -143,10 +166,29 @@ def test_labels_and_a_count_of_the_rows_are_pointed_at(tmp_path):
     assert found.X.shape == (9, 4)
     assert found.remarks == (
         "column kind holds 0 to 2 in whole numbers, as labels do, and is read as a coordinate; "
-        "to leave it out give --columns x,y,id",
-        "column id counts the rows and is read as a coordinate; to leave it out give --columns x,y,kind",
+        "--drop kind leaves it out, --label kind compares the fit with it",
+        "column id counts the rows and is read as a coordinate; --drop id leaves it out",
     )
+    done = read(tmp_path, lines("x,y,kind,id", *ROWS), drop="id", label="kind")
+    assert (done.names, done.remarks) == (("x", "y"), ())
+    assert done.labels == Labels("kind", ("0", "1", "2") * 3)
+    assert done.read.endswith("; labels: kind, 3 different")
     assert read(tmp_path, lines("x,y,kind,id", *ROWS), columns="x,y").remarks == ()
+
+
+def test_labels_may_be_text_or_missing(tmp_path):
+    found = read(tmp_path, lines("x,kind,y", "1.5,a,2", "2.5,,3", "3.5,NA,4", "4.5,b,5"), label="kind")
+    assert found.X.tolist() == [[1.5, 2], [2.5, 3], [3.5, 4], [4.5, 5]]
+    assert found.labels == Labels("kind", ("a", "", "", "b"))
+    assert found.labels.groups == ["a", "b"]
+    assert found.read == "read 4 points, 2 columns: x, y; labels: kind, 2 different, 2 points have none"
+
+
+@pytest.mark.parametrize(("name", "text"), [("d.tsv", "x\ty\n1.5\t2\n"), ("d.TXT", "x   y\n 1.5  2\n")])
+def test_other_files_of_text(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    found = read_points(tmp_path / name)
+    assert (found.X.tolist(), found.names) == ([[1.5, 2.0]], ("x", "y"))
 
 
 def test_arrays_have_columns_and_labels_too(tmp_path):
@@ -158,10 +200,15 @@ def test_arrays_have_columns_and_labels_too(tmp_path):
         "column 3 holds 0 to 2 in whole numbers, as labels do,",
         "column 4 counts the rows",
     ]
-    chosen = read_points(tmp_path / "d.npy", columns="2,1")
+    chosen = read_points(tmp_path / "d.npy", Chosen(columns="2,1"))
     assert np.array_equal(chosen.X, table[:, [1, 0]])
-    with pytest.raises(BadInputError, match=r"--no-header: is for .csv files, --data is .*d.npy"):
-        read_points(tmp_path / "d.npy", header=False)
+    assert chosen.names == ("column 2", "column 1")
+    labelled = read_points(tmp_path / "d.npy", Chosen(label="3", drop="4")).labels
+    assert labelled == Labels("column 3", ("0", "1", "2") * 3)
+    with pytest.raises(
+        BadInputError, match=r"--no-header: is for .csv, .tsv, .txt and .xlsx files, --data is .*d.npy"
+    ):
+        read_points(tmp_path / "d.npy", Chosen(header=False))
 
 
 def test_counts_and_grids_are_no_labels(tmp_path):

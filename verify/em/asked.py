@@ -17,7 +17,7 @@ from verify.em.covariances import MATRICES, check_slopes, check_spread, default_
 from verify.em.given import Start, load_init
 from verify.em.memory import check_memory
 from verify.em.options import Options
-from verify.em.own_data import UserData, load_bundled, load_file
+from verify.em.own_data import UserData
 from verify.em.problems import Problem, random_problem, started
 from verify.em.records import AnyEM
 
@@ -33,33 +33,24 @@ def problems_of(
     options: Options, generator: torch.Generator
 ) -> tuple[UserData | None, list[Problem], Tensor | None]:
     """The problems to run; for the user's own data also what was subtracted from the points."""
-    named = options.header is not None or options.columns is not None
-    _refuse(named and options.data is None, "--header, --columns need --data")
+    user = options.own_points()
     starts = options.starts or [DEFAULT_START]
-    if options.data is None and options.dataset is None:
+    if user is None:
         _refuse(options.init is not None, "--init needs --data or --dataset")
-        _refuse(options.pca is not None or options.standardise is not None, "--pca, --standardise need data")
         trials, sizes = options.trials or GRID_TRIALS, _sizes(options)
         check_memory(options, sizes, trials * len(starts))
         kind = options.covariance
         drawn = [random_problem(*size, start, trials, generator, kind) for size in sizes for start in starts]
         return None, drawn, None
-    _refuse(options.data is not None and options.dataset is not None, "give --data or --dataset, not both")
     _refuse(
         options.dims is not None or options.samples is not None, "--dims, --samples are for the random grid"
     )
-    if options.data is not None:
-        standardise = options.standardise or False
-        user = load_file(options.data, standardise, options.pca, options.header, options.columns)
-    else:
-        user = load_bundled(options.dataset or "", options.standardise is not False, options.pca)
     centre = torch.zeros_like(user.X[0]) if options.radius else (user.X.amax(0) + user.X.amin(0)) / 2
     X = user.X - centre
     kind = options.covariance
     check_spread(user.X, kind, user.name)
     given = None if options.init is None else _given(options, X.shape[1])
-    counts = options.components or ([user.n_classes] if user.n_classes else None)
-    K = len(given.weights) if given is not None else _one_count(counts, user.name)
+    K = len(given.weights) if given is not None else user.components(options.components)
     _refuse(
         given is None and len(X) < K,
         f"{user.name} has N = {len(X)} points for K = {K} components; N >= K is needed",
@@ -89,13 +80,6 @@ def _given(options: Options, dim: int) -> Start:
         f"--components {as_typed(options.components or [])}: --init {options.init} has {K}",
     )
     return given
-
-
-def _one_count(counts: list[int] | None, name: str) -> int:
-    if counts is None or len(counts) != 1:
-        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
-        raise BadInputError(f"{given}: give one number of components for {name}, as in --components 3")
-    return counts[0]
 
 
 def _sizes(options: Options) -> list[tuple[int, int, int]]:

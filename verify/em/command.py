@@ -28,7 +28,7 @@ from verify.em.problems import Problem, random_problem
 from verify.em.records import pieces_mean
 from verify.em.scale import scale_remark
 from verify.em.sweep import SweepPoint, slopes, sweep
-from verify.em.table import print_results
+from verify.em.table import print_estimates, print_results
 from verify.engine.certificates import broken_in, summary
 from verify.engine.report import Report
 from verify.engine.theorem import rounded
@@ -71,6 +71,9 @@ def check(options: Options, out: Path, console: Console) -> int:
         best, equal = _sweeps(options, swept, generator if user is None else None, start)
     results = _results(options, measurements, best, equal, user, centre)
     print_results(console, measurements, best, equal)
+    if user is not None:
+        console.print(results["data"], markup=False, highlight=False, soft_wrap=True)
+        print_estimates(console, results["estimates"], user.columns, results["agreement"], options.steps)
     certified = [
         (f"{r.setting.name}, {r.setting.pieces_mean} pieces", r.step, r.certified)
         for m in measurements
@@ -89,7 +92,8 @@ def check(options: Options, out: Path, console: Console) -> int:
         "certified": certified,
         "ranges": {m.problem.name: m.em.eigenvalues for m in measurements},
     }
-    return report.write(console, results, pictures(measurements, best, equal), page)
+    view = None if user is None or centre is None else (user.columns, centre)
+    return report.write(console, results, pictures(measurements, best, equal, view), page)
 
 
 def _sweeps(
@@ -152,18 +156,19 @@ def _results(
         "sweeps": {"optimal": list(chain(*best.values())), "equal": list(chain(*equal.values()))},
         "resources": measurements[-1].em.resources(),
         "estimates": None,
+        "agreement": None,
         "data": None,
+        "columns": None if user is None else user.columns,
         "remarks": [],
         "scale": None,
     }
     if user is not None and centre is not None:
-        N, d = user.X.shape
-        results["data"] = (
-            f"{user.name}: N = {N}, d = {d}, {user.treatment}. Estimates are in these coordinates."
-        )
+        results["data"] = user.described
         found = best_estimate(measurements)
         results["estimates"] = as_estimates(found, centre, options.covariance)
         results["remarks"] = user.remarks
+        if found is not None:
+            results["agreement"] = user.agreement(found.moved(centre))
         if found is not None and unit:
             results["scale"] = scale_remark(found, "standardised" in user.treatment)
     return results

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from baselines.mixture import Mixture
+from console.fit_table import Fit
 from console.typed_json import Absent
 from constructions.em.tasks import CovarianceType
 from verify.em.covariances import symmetric
@@ -26,6 +28,20 @@ class Best:
     mixture: Mixture
     log_likelihood: float
 
+    @property
+    def gain(self) -> float:
+        """By how much the last step raised the log-likelihood per point."""
+        before = _after(self.measurement, self.task, -2)
+        return self.log_likelihood - float(before.log_likelihood_per_point(self._points))
+
+    @property
+    def _points(self) -> Tensor:
+        return self.measurement.problem.X[self.task]
+
+    def moved(self, centre: Tensor) -> Mixture:
+        """The mixture in the coordinates of the data, from which the centre was subtracted."""
+        return replace(self.mixture, means=self.mixture.means + centre)
+
 
 def best_estimate(measurements: list[Measurement]) -> Best | None:
     """Among the starts, at most pieces; None where EM from each lost a component, or left the range."""
@@ -34,13 +50,16 @@ def best_estimate(measurements: list[Measurement]) -> Best | None:
     for m in (m for m in measurements if m.em.pieces.total == most):
         for task in range(len(m.problem.X)):
             if bool(m.comparable[task, -1]):
-                weights, S = m.em_weights[task, -1], m.em_covariances
-                kind = m.em.covariance_type
-                end = Mixture(
-                    weights / weights.sum(), m.em_means[task, -1], None if S is None else S[task, -1], kind
-                )
+                end = _after(m, task, -1)
                 ends.append(Best(m, task, end, float(end.log_likelihood_per_point(m.problem.X[task]))))
     return max(ends, key=lambda found: found.log_likelihood) if ends else None
+
+
+def _after(m: Measurement, task: int, step: int) -> Mixture:
+    """EM's mixture after a step, -1 the last."""
+    weights, S, kind = m.em_weights[task, step], m.em_covariances, m.em.covariance_type
+    covariances = None if S is None else S[task, step]
+    return Mixture(weights / weights.sum(), m.em_means[task, step], covariances, kind)
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,17 @@ class Estimate:
         found = weights.cpu().to(torch.float64).tolist(), moved.tolist()
         return cls(*found) if S is None else cls(*found, kind, symmetric(S.cpu().double(), kind).tolist())
 
+    def fit(self, title: str, columns: Sequence[str]) -> Fit:
+        """For a table."""
+        kind = self.covariance_type or "unit"
+        return Fit(title, columns, self.weights, self.means, kind, self.covariances)
+
+    def furthest(self, other: Estimate) -> dict[str, float]:
+        """Largest difference of two numbers, of weights, means and covariances."""
+        names = ("weights", "means") if self.covariances is None else ("weights", "means", "covariances")
+        pairs = ((name, *(torch.tensor(getattr(e, name)).double() for e in (self, other))) for name in names)
+        return {name: float((one - two).abs().max()) for name, one, two in pairs}
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -77,6 +107,7 @@ class Estimates:
     start: Annotated[str | None, Absent()] = None
     trial: Annotated[int | None, Absent()] = None
     log_likelihood_per_point: Annotated[float | None, Absent()] = None
+    gain_in_last_step: Annotated[float | None, Absent()] = None
 
 
 def as_estimates(best: Best | None, centre: Tensor, kind: CovarianceType) -> Estimates:
@@ -96,4 +127,5 @@ def as_estimates(best: Best | None, centre: Tensor, kind: CovarianceType) -> Est
         start=m.problem.start,
         trial=task,
         log_likelihood_per_point=best.log_likelihood,
+        gain_in_last_step=best.gain,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
+from torch import Tensor
 
 from console.output import Picture
 from constructions.em.weights import em_construction
@@ -31,9 +34,12 @@ PIECES, DISTANCE = "pieces a function (on average)", "|mean, layers - mean, EM|"
 
 
 def pictures(
-    measurements: list[Measurement], sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint]]
+    measurements: list[Measurement],
+    sweeps: dict[str, list[SweepPoint]],
+    equal: dict[str, list[SweepPoint]],
+    view: tuple[Sequence[str], Tensor] | None = None,
 ) -> list[Picture]:
-    """Every figure of the check, in the order of the report."""
+    """Every figure of the check, in the order of the report; ``view`` as of path_picture."""
     found = []
     if sweeps or equal:
         found.append(_error_against_pieces(sweeps or equal))
@@ -41,7 +47,7 @@ def pictures(
         found.append(_split(sweeps, equal))
     found.append(_error_against_steps(measurements))
     found.append(_bound_against_error(measurements))
-    found.extend(path_picture(measurements))
+    found.extend(path_picture(measurements, view))
     found.extend(_weights(measurements))
     return found
 

@@ -13,17 +13,13 @@ from console.errors import BadInputError
 from console.options import as_typed, in_open_unit
 from constructions.em.shared import LARGEST_RADIUS
 from constructions.em.tasks import COVARIANCE_TYPES, CovarianceType, Range
-from verify.engine import options
+from verify.em.own_data import DataOptions
 
 
 @dataclass(frozen=True)
-class Options(options.Options):
+class Options(DataOptions):
     """What the command line asked for, checked. None stands for "choose for me"."""
 
-    data: Path | None
-    dataset: str | None
-    header: bool | None
-    columns: str | None
     dims: list[int] | None
     components: list[int] | None
     samples: list[int] | None
@@ -34,8 +30,6 @@ class Options(options.Options):
     radius: float | None
     max_dim: int | None
     max_components: int | None
-    standardise: bool | None
-    pca: int | None
     covariance: CovarianceType = "unit"
     eigenvalues: Range | None = None
 

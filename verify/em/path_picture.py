@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -17,7 +19,10 @@ from verify.engine.drawing import panels
 AROUND = np.linspace(0, 2 * np.pi, 121)
 
 
-def path_picture(measurements: list[Measurement]) -> list[Picture]:
+def path_picture(
+    measurements: list[Measurement], view: tuple[Sequence[str], Tensor] | None = None
+) -> list[Picture]:
+    """Where a problem has two coordinates; ``view``: names of a person's columns, and what was subtracted."""
     flat = [m for m in measurements if m.problem.sizes[0] >= 2]
     if not flat:
         return []
@@ -37,8 +42,11 @@ def path_picture(measurements: list[Measurement]) -> list[Picture]:
     )
     axes.plot([], [], "*", color="0.4", markersize=11, label="last EM mean")
     axes.set_title(f"{plain(m.problem.label)}: {m.run.steps} steps of EM and of the layers", fontsize=10)
-    axes.set_xlabel("first coordinate")
-    axes.set_ylabel("second coordinate")
+    first, second = ("first coordinate", "second coordinate") if view is None else view[0][:2]
+    axes.set_xlabel(plain(first))
+    axes.set_ylabel(plain(second))
+    if view is not None:
+        _move(axes, view[1])
     axes.set_aspect("equal")
     axes.legend(fontsize=8)
     caption = (
@@ -51,6 +59,14 @@ def path_picture(measurements: list[Measurement]) -> list[Picture]:
             "layers (dashed) should lie on those of EM."
         )
     return [Picture("paths", caption, figure)]
+
+
+def _move(axes: Axes, centre: Tensor) -> None:
+    """Back to the coordinates of the data, from which the centre was subtracted."""
+    for line in axes.lines:
+        line.set_data(line.get_xdata() + float(centre[0]), line.get_ydata() + float(centre[1]))  # pyright: ignore[reportOperatorIssue]
+    axes.relim()
+    axes.autoscale_view()
 
 
 def _ellipses(axes: Axes, m: Measurement) -> None:

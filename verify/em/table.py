@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
+from baselines.agreement import Agreement
+from console.fit_table import print_agreement, print_fit
 from console.output import significant
 from console.terminal import print_verdict, widen
+from verify.em.estimates import Estimates
 from verify.em.measure import Measurement
 from verify.em.sweep import SweepPoint, slopes
 from verify.engine.record import quotient
 from verify.engine.tables import grouped, print_rows
+
+CONVERGED = 1e-3
+"""A gain of the log-likelihood per point in one step at which scikit-learn stops by default."""
 
 LEGEND = (
     "error, p90: largest mean error of a task against the EM path from the same start, median and 90th "
@@ -66,6 +74,26 @@ def print_results(
         console.print(f"slope of log error over log pieces, {name}: {slope.slope:.2f}")
     _print_splits(console, best, equal)
     print_verdict(console, all(m.passed for m in measurements), "every bound held", "A BOUND IS BROKEN")
+
+
+def print_estimates(
+    console: Console, found: Estimates, columns: Sequence[str], labels: Agreement | None, steps: int
+) -> None:
+    """The fit by EM, how far the layers' is from it, and how its components agree with labels."""
+    if found.em is None or found.construction is None:
+        console.print(f"no fit: {found.why}", markup=False, soft_wrap=True)
+        return
+    print_fit(console, found.em.fit(f"The fit: EM after {steps} steps, {found.start} start", columns))
+    apart = found.em.furthest(found.construction)
+    told = ", ".join(f"{name} {significant(value)}" for name, value in apart.items())
+    console.print(f"the layers' fit differs at most by: {told}", highlight=False)
+    gain, level = found.gain_in_last_step, found.log_likelihood_per_point
+    line = f"log-likelihood a point {significant(level, 5)}, raised by {significant(gain)} in the last step"
+    if gain is not None and gain > CONVERGED:
+        line += f": --steps {10 * steps} goes on towards convergence"
+    console.print(line, highlight=False, soft_wrap=True)
+    if labels is not None:
+        print_agreement(console, **vars(labels))
 
 
 def _notes(measurements: list[Measurement]) -> dict[tuple[str, str], dict[int, str]]:

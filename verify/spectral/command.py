@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from baselines.mixture import Mixture
 from baselines.spectral import SpectralResult, Status
 from console.errors import BadInputError, checking_input
+from console.fit_table import Fit, print_agreement, print_fit
 from console.folder import file_digest
 from console.options import plain_value
 from console.terminal import print_verdict, progress, widen
@@ -25,8 +27,8 @@ from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.spectral import sweeps
 from verify.spectral.measure import Measurement, Row, measure, row
-from verify.spectral.options import Options
-from verify.spectral.problems import built, components_of, mixture, own, sizes, started
+from verify.spectral.options import UNRESOLVED, Options
+from verify.spectral.problems import built, components_of, mixture, sizes, started
 from verify.spectral.reference import reference
 from verify.spectral.resources import EARLIER, earlier_rows
 from verify.spectral.sweeps import Point, fitted, swept
@@ -50,7 +52,7 @@ SWEEP = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A component that both sides found, in the order found: means in the data's coordinates."""
+    """A component, from 0, that both sides found, in the order found: means in the data's coordinates."""
 
     component: int
     weight: float
@@ -99,21 +101,20 @@ def check(options: Options, out: Path, console: Console) -> int:
         "earlier": earlier_rows(shown),
         "earlier_header": EARLIER,
     }
-    return report.write(console, results, pictures(measured, points), page)
+    return report.write(
+        console, results, pictures(measured, points, None if user is None else user.columns), page
+    )
 
 
 def _problems(options: Options, generator: torch.Generator) -> tuple[UserData | None, dict[str, Problem]]:
-    named = options.header is not None or options.columns is not None
-    if named and options.data is None:
-        raise BadInputError("--header, --columns need --data")
-    if options.data is None and options.dataset is None:
-        if options.pca is not None or options.standardise is not None:
-            raise BadInputError("--pca, --standardise need data")
+    user = options.own_points()
+    if user is None:
         trials = options.trials or GRID_TRIALS
         return None, {
             f"d={d}, K={K}, N={N}": mixture(d, K, N, trials, options, generator) for d, K, N in sizes(options)
         }
-    user = own(options)
+    if options.dims is not None or options.samples is not None:
+        raise BadInputError("--dims, --samples are for the random grid")
     K, trials = components_of(options, user), options.trials or 1
     return user, {user.name: started(user.X.expand(trials, -1, -1), K, options, generator)}
 
@@ -144,7 +145,7 @@ def _refuse(user: UserData, failures: Mapping[int, HypothesisError], found: Spec
 def _estimates(m: Measurement) -> list[Estimate]:
     return [
         Estimate(
-            k + 1,
+            k,
             float(m.run.weights[0, k]),
             float(m.found.weights[0, k]),
             m.run.means[0, k].tolist(),
@@ -152,6 +153,23 @@ def _estimates(m: Measurement) -> list[Estimate]:
         )
         for k in range(m.problem.n_components)
     ]
+
+
+def _mixture(m: Measurement) -> Mixture:
+    """What the layers found, with the variance that the moments were corrected by."""
+    weights, means = (x[0].cpu().double() for x in (m.run.weights, m.run.means))
+    return Mixture(weights / weights.sum(), means, m.problem.s[0], "tied_spherical")
+
+
+def _print_estimates(console: Console, results: dict[str, Any]) -> None:
+    found: list[Estimate] = results["estimates"] or []
+    if not found:
+        return
+    console.print(results["data"], markup=False, highlight=False, soft_wrap=True)
+    of = [e.weight for e in found], [e.mean for e in found], "tied_spherical", results["variance"]
+    print_fit(console, Fit("The fit by the layers", results["columns"], *of))
+    if results["agreement"] is not None:
+        print_agreement(console, **vars(results["agreement"]))
 
 
 def _results(
@@ -176,9 +194,10 @@ def _results(
         "slopes": {"pieces": fitted(points, "pieces"), "N": fitted(points, "N")},
         "spectrum": {m.name: values for m, values in zip(measured, spectrum, strict=True)},
         "resources": measured[-1].weights.resources(),
-        "data": None
-        if user is None
-        else f"{user.name}: N = {len(user.X)}, d = {user.X.shape[1]}, {user.treatment}.",
+        "data": None if user is None else user.described,
+        "columns": None if user is None else user.columns,
+        "variance": None if user is None else float(measured[0].problem.s[0]),
+        "agreement": None if user is None else user.agreement(_mixture(measured[0])),
         "remarks": () if user is None else user.remarks,
         "estimates": None if user is None else _estimates(measured[0]),
         "unclaimed": sum(r.tasks - r.claimed for r in rows) + sum(p.tasks - p.claimed for p in points),
@@ -200,12 +219,6 @@ def _print(console: Console, rows: list[Row], points: list[Point], results: dict
     if disagreeing := sum(r.disagreeing for r in rows):
         console.print(f"{disagreeing} tasks have another status than the baseline's", style="red")
     if results["unresolved"]:
-        print(
-            "warning: the data do not show that the means are linearly independent about the origin; "
-            "the estimate may be far off (the baseline marks it unresolved)",
-            file=sys.stderr,
-        )
-    for e in results["estimates"] or ():
-        mean = ", ".join(f"{x:.4g}" for x in e.mean)
-        console.print(f"component {e.component}: weight {e.weight:.4g}, mean ({mean})", markup=False)
+        print(f"warning: {UNRESOLVED}", file=sys.stderr)
+    _print_estimates(console, results)
     print_verdict(console, results["passed"])

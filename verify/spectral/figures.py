@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from matplotlib.ticker import NullLocator
 
+from console.figures import plain
 from console.output import Picture
 from verify.engine.drawing import curve, finish, panels, scatter
 from verify.spectral.measure import Measurement
@@ -20,12 +23,14 @@ LABELS = {"rounds": "rounds of subspace iteration", "pieces": "pieces of a squar
 DISTANCE = "|mean, layers - mean, baseline| / largest |mean|"
 
 
-def pictures(measured: list[Measurement], points: list[Point]) -> list[Picture]:
-    """Every figure of the check, in the order of the report."""
+def pictures(
+    measured: list[Measurement], points: list[Point], columns: Sequence[str] | None = None
+) -> list[Picture]:
+    """Every figure of the check, in the order of the report; ``columns``: names of a person's coordinates."""
     found = [_sweeps(points)] if points else []
     found += [_spectrum(measured), _paths(measured), _scatter(measured)]
     plane = next((m for m in measured if m.problem.X.shape[2] >= 2 and bool(m.covered.any())), None)
-    return found if plane is None else [*found, _plane(plane)]
+    return found if plane is None else [*found, _plane(plane, columns)]
 
 
 def _sweeps(points: list[Point]) -> Picture:
@@ -81,7 +86,7 @@ def _paths(measured: list[Measurement]) -> Picture:
             for k, vectors in enumerate(each):
                 away = (vectors - vectors[-1, :1]).norm(dim=-1)
                 for start in range(away.shape[1]):
-                    label = f"component {k + 1}" if start == 0 else ""
+                    label = f"component {k}" if start == 0 else ""
                     curve(axes, range(len(away)), away[:, start].tolist(), "-", k, label)
         axes.axvline(m.weights.plan.steps + 0.5, color="0.6", linestyle=":", linewidth=1)
         axes.set_ylim(bottom=LEAST)
@@ -103,7 +108,7 @@ def _scatter(measured: list[Measurement]) -> Picture:
     return scatter(pairs, "Bound against measured error of a mean", "component of a task")
 
 
-def _plane(m: Measurement) -> Picture:
+def _plane(m: Measurement, columns: Sequence[str] | None) -> Picture:
     figure, (axes,) = panels(1, 6.4, 5.6)
     task = int(m.covered.to(torch.int64).argmax())
     X = m.problem.X[task]
@@ -111,7 +116,8 @@ def _plane(m: Measurement) -> Picture:
     means, ours = m.found.means[task], m.run.means[task].cpu()
     axes.plot(means[:, 0], means[:, 1], "*", color="C0", markersize=13, label="baseline")
     axes.plot(ours[:, 0], ours[:, 1], "o", color="C3", markersize=9, markerfacecolor="none", label="layers")
-    finish(axes, "first coordinate", "second coordinate", m.name, scale="linear")
+    first, second = columns[:2] if columns else ("first coordinate", "second coordinate")
+    finish(axes, plain(first), plain(second), m.name, scale="linear")
     axes.set_aspect("equal")
     caption = "One task in its first two coordinates, with the means of the layers and of the baseline."
     return Picture("plane", caption, figure)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from console.errors import BadInputError
 from constructions.spectral.stream import ReadIn
-from verify.engine import options
+from verify.em.own_data import DataOptions
 
 ESTIMATED = "estimated"
+UNRESOLVED = (
+    "the data do not show that the means are linearly independent about the origin; "
+    "the estimate may be far off (the baseline marks it unresolved)"
+)
+"""Said of an estimate of which baselines.spectral_sampling says so."""
 
 
 @dataclass(frozen=True)
-class Options(options.Options):
+class Options(DataOptions):
     """What the command line asked for, checked. None stands for "choose for me"; steps are of the power
     iteration."""
 
-    data: Path | None
-    dataset: str | None
-    header: bool | None
-    columns: str | None
     dims: list[int] | None
     components: list[int] | None
     samples: list[int] | None
@@ -29,8 +29,6 @@ class Options(options.Options):
     rounds: int
     starts: int
     pieces: int
-    standardise: bool | None
-    pca: int | None
 
 
 def variance_named(text: str) -> float | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 
 from console.errors import BadInputError
-from console.options import as_typed
 from constructions.spectral.exact import Problem
 from constructions.spectral.weights import SpectralConstruction, spectral_construction
-from verify.em.own_data import UserData, load_bundled, load_file
+from verify.em.own_data import UserData
 from verify.spectral.families import points
 from verify.spectral.options import Options
 
@@ -75,33 +74,13 @@ def sizes(options: Options) -> list[tuple[int, int, int]]:
     return grid
 
 
-def own(options: Options) -> UserData:
-    """The points of --data or --dataset.
-
-    Raises:
-        BadInputError: both, or data that cannot be read.
-    """
-    if options.data is not None and options.dataset is not None:
-        raise BadInputError("give --data or --dataset, not both")
-    if options.dims is not None or options.samples is not None:
-        raise BadInputError("--dims, --samples are for the random grid")
-    if options.data is not None:
-        standardise = options.standardise or False
-        return load_file(options.data, standardise, options.pca, options.header, options.columns)
-    return load_bundled(options.dataset or "", options.standardise is not False, options.pca)
-
-
 def components_of(options: Options, user: UserData) -> int:
     """K for the user's own points.
 
     Raises:
         BadInputError: none or several given, or more than there are coordinates.
     """
-    counts = options.components or ([user.n_classes] if user.n_classes else None)
-    if counts is None or len(counts) != 1:
-        given = "--components is missing" if counts is None else f"--components {as_typed(counts)}"
-        raise BadInputError(f"{given}: give one number of components for {user.name}, as in --components 3")
-    K, d = counts[0], user.X.shape[1]
+    K, d = user.components(options.components), user.X.shape[1]
     if d < K:
         raise BadInputError(
             f"--components {K}: {user.name} has d = {d} coordinates, and more than d means are linearly "

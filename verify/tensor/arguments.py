@@ -11,6 +11,16 @@ from console.options import whole
 
 TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
 StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
+PointsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        "--points",
+        help="your points, whose whitened third moment is the tensor: .csv, .tsv, .txt, .npy, .npz, or with "
+        "pandas .parquet, .xlsx",
+        show_default="none",
+    ),
+]
 Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
 MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
 Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]

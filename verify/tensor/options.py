@@ -57,6 +57,11 @@ class TensorOptions(Options):
             return f"random tensors, --seed {self.seed}"
         return f"--tensor {self.tensor}" + ("" if self.start is None else f", --start {self.start}")
 
+    @property
+    def own(self) -> bool:
+        """Whether the tensor is a person's, or of their points."""
+        return self.tensor is not None
+
     def __post_init__(self) -> None:
         if self.tensor is not None and self.dims is not None:
             raise BadInputError(
@@ -69,24 +74,31 @@ class TensorOptions(Options):
 
 
 def problems(
-    options: TensorOptions, dims: list[int], trials: int, generator: torch.Generator, weights: int = 1
+    options: TensorOptions,
+    dims: list[int],
+    trials: int,
+    generator: torch.Generator,
+    weights: int = 1,
+    own: tuple[str, Tensor] | None = None,
 ) -> list[TensorProblem]:
     """One's own tensor with its starts or ``trials`` random ones, or a random problem for each of ``dims``.
 
-    ``weights`` says how many times 2 d heads there are.
+    ``weights`` says how many times 2 d heads there are. ``own``: name and tensor in place of --tensor.
 
     Raises:
         BadInputError: a d beyond --max-dim, weights or a batch that take too much memory, or numbers that are
             0 or infinite in the dtype of the layers; a tensor of one's own with T(I, v, v) = 0 on the way.
     """
     count = options.trials or trials
-    if options.tensor is not None:
+    if own is None and options.tensor is not None:
         T = load_tensor(options.tensor)
-        d = T.shape[0]
+        own = f"{printable(options.tensor.name)}, d={len(T)}, {symmetry(T)}", T
+    if own is not None:
+        name, T = own
+        d = len(T)
         given = None if options.start is None else load_start(options.start, d)
-        _check_size(options, "--tensor", d, count if given is None else len(given), weights)
+        _check_size(options, options.source, d, count if given is None else len(given), weights)
         v = unit_vectors(count, d, generator) if given is None else given
-        name = f"{printable(options.tensor.name)}, d={d}, {symmetry(T)}"
         found = [TensorProblem(name, T.expand(len(v), -1, -1, -1), v)]
     else:
         for d in options.dims or dims:
@@ -98,8 +110,8 @@ def problems(
                 f"{problem.name}: T or a start is 0 in {options.dtype}, or beyond its range; scale it"
             )
     found = [problem.rounded(options.dtype) for problem in found]
-    if options.tensor is not None:
-        with checking_input(f"--tensor {options.tensor}"):
+    if own is not None:
+        with checking_input(options.source):
             tensor_power_iteration(found[0].T, found[0].v, options.steps)
     return found
 

@@ -15,8 +15,10 @@ from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
-from verify.tensor.options import TensorOptions, problems
+from verify.tensor.options import problems
 from verify.tensor.outcome import Outcome
+from verify.tensor.points import PointsFound, find_components, print_found, whitened
+from verify.tensor.points_options import PointsOptions
 from verify.tensor.relu_rows import (
     Growth,
     OneStep,
@@ -38,7 +40,7 @@ ONE_STEP = (
 )
 
 
-def check(options: TensorOptions, out: Path, pieces: int, instances: int, console: Console) -> int:
+def check(options: PointsOptions, out: Path, pieces: int, instances: int, console: Console) -> int:
     """Run the check that ``options`` describe and return the exit code.
 
     Raises:
@@ -47,8 +49,14 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     from verify.tensor.relu_figures import NAMES, pictures
 
     generator = torch.Generator().manual_seed(options.seed)
-    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator)
-    own, on = options.tensor is not None, options.runtime
+    on = options.runtime
+    with checking_input():
+        user = options.own_points()
+        points = None
+        if user is not None:
+            points = whitened(user, user.components(options.components), options.variance, generator)
+    own = None if points is None else (points.name, points.T)
+    given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator, own=own)
     chosen = {"pieces": pieces, "instances": instances}
     template = Path(__file__).with_name("relu_report.html")
     report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
@@ -56,17 +64,24 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
     paths: list[PathRow] = []
     growth: list[Growth] = []
     recovered: list[Recovered] = []
-    deflated = () if own else RECOVERED
+    deflated = () if options.own else RECOVERED
+    found: PointsFound | None = None
+    for line in () if user is None else (user.read, *user.remarks):
+        if line:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     with checking_input(options.source), progress(len(given) + len(deflated) + 2) as start:
         for problem in given:
             start(problem.name)
             d0 = options.max_dim or problem.dim
             one_step += one_step_rows(problem, d0, on)
-            if problem.dim > MOST_STEPWISE_DIM and not own and options.dims is None:
+            if problem.dim > MOST_STEPWISE_DIM and not options.own and options.dims is None:
                 continue
             rows, grown = plain_rows(problem, d0, options.steps, on)
             growth.append(grown)
             paths += [*rows, *normalised_rows(problem, d0, options.steps, pieces, on)]
+        if points is not None:
+            power = tensor_power_construction(options.max_dim or len(points.T), 1, normalise="rms")
+            found = find_components(power, points, on)
         for dim, components in deflated:
             start(f"deflation, d={dim}, K={components}")
             recovered += recovery_rows(dim, components, pieces, on, generator)
@@ -74,7 +89,7 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
         exact = check_symbolic(options.seed, instances)
         start("rational instances")
         exact += check_rational(options.seed, instances)
-    broken = sum(row.broken for row in (*one_step, *paths, *recovered))
+    broken = sum(row.broken for row in (*one_step, *paths, *recovered, *(found.components if found else ())))
     broken += sum(broken_in(row.certified) for row in paths)
     dims = sorted({problem.dim for problem in given})
     outcome = Outcome(
@@ -88,10 +103,13 @@ def check(options: TensorOptions, out: Path, pieces: int, instances: int, consol
         status = "held" if record.passed else "FAILED"
         console.print(f"exact: {status}, {record.claim} ({record.note})", markup=False)
     print_rows(console, "One step against exact arithmetic, over sum |T v v|", ONE_STEP, one_step)
+    if user is not None and found is not None:
+        print_found(console, user, found)
     outcome.print(console, map(_grown, growth))
     shown = tensor_power_construction(SHOWN_DIM, options.steps)
     results = outcome.results(SOURCE, options, chosen)
     results |= {"exact": exact, "one_step": one_step, "growth": growth}
+    results |= {"points": found, "data": None if user is None else user.described}
     return report.write(console, results, pictures(one_step, paths, growth, shown), outcome.page(shown))
 
 

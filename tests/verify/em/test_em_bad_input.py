@@ -122,8 +122,10 @@ OWN = {
     "radius 0": ((*DATA, "--radius", 0), ["radius", "0"]),
     "radius nan": ((*DATA, "--radius", "nan"), ["radius", "nan"]),
     "dataset": (("--dataset", "titanic"), ["--dataset titanic", "iris, wine, breast_cancer, digits"]),
-    "suffix": (("--data", "x.xlsx", "--components", 1), ["x.xlsx", ".csv, .npy, .npz"]),
-    "no suffix": (("--data", "x", "--components", 1), ["--data x", ".csv, .npy, .npz"]),
+    "suffix": (("--data", "x.pdf", "--components", 1), ["x.pdf", ".csv, .tsv, .txt, .npy", ".xlsx"]),
+    "no suffix": (("--data", "x", "--components", 1), ["--data x", ".csv, .tsv, .txt, .npy"]),
+    "label without data": (("--label", "x"), ["--label", "--data"]),
+    "drop of bundled data": (("--dataset", "iris", "--drop", "1"), ["--drop", "--data"]),
     "no such file": (("--data", "nowhere.csv", "--components", 1), ["nowhere.csv", "no such file"]),
 }
 

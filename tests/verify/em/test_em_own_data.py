@@ -19,6 +19,7 @@ from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, unit_roundoff
 from verify.em import figures as em_figures
 from verify.em_construction import app
+from verify.engine import report
 from verify.engine.record import margin_of, quotient
 
 U = unit_roundoff(torch.float64)
@@ -398,3 +399,37 @@ def test_the_scale_of_the_data_is_judged_and_the_remedy_named(tmp_path):
             if factor == 1e4:
                 found = float(line.split("which show ")[1].split(":")[0])
                 assert 0.8e4 < found < 1.2e4
+
+
+# ---- names of columns, labels, the fit
+
+
+def test_names_and_labels_go_into_table_results_and_figure(points, tmp_path, monkeypatch):
+    kinds = np.array(["near", "far"])[np.arange(31) % 2]
+    kinds[3] = ""
+    table = [f"{x!r},{y!r},{kind}" for (x, y), kind in zip(points.tolist(), kinds, strict=True)]
+    (tmp_path / "d.csv").write_text("\n".join(["length,width,kind", *table]) + "\n")
+    drawn = []
+    write = report.write_results
+    monkeypatch.setattr(report, "write_results", lambda *all_of: (drawn.extend(all_of[4]), write(*all_of)))
+    asked = ("--label", "kind", "--covariance", "diagonal", "--start", "k-means++")
+    outcome, results = own_data(tmp_path / "out", tmp_path / "d.csv", *asked, steps=2)  # K: as many as labels
+    assert (
+        "read 31 points, 2 columns: length, width; labels: kind, 2 different, 1 points have none"
+        in outcome.out
+    )
+    assert results["columns"] == ["length", "width"]
+    found = results["agreement"]
+    assert (found["label"], found["groups"], found["compared"]) == ("kind", ["near", "far"], 30)
+    assert sum(map(sum, found["counts"])) == 30
+    assert found["index"] == 1.0  # the groups are 5 apart with deviation 1
+    em = results["estimates"]["em"]
+    lines = [line.split() for line in outcome.out.splitlines()]
+    for name, values in (("length", em["means"]), ("width", em["means"])):
+        column = ["length", "width"].index(name)
+        assert ["mean", "of", name, *(f"{row[column]:.4g}" for row in values)] in lines
+        assert [name, *(f"{row[column]:.4g}" for row in em["covariances"])] in lines
+    [paths] = [picture.figure.axes[0] for picture in drawn if picture.name == "paths"]
+    assert (paths.get_xlabel(), paths.get_ylabel()) == ("length", "width")
+    dots = np.stack(next(line.get_data() for line in paths.lines if line.get_label() == "points"), -1)
+    assert np.abs(dots - points).max() <= 4 * U * 1010  # the centre subtracted and added again

@@ -90,7 +90,10 @@ def test_own_points_get_estimates_close_to_the_truth(own, tmp_path, variance):
     assert allowed < 1e-9  # iterated until rounding alone is left: beside means of size 1 it says something
     assert np.linalg.norm(means - loops, axis=1).max() <= allowed
     assert results["sweeps"] == []
-    assert "component 1: weight" in outcome.out
+    assert results["columns"] == ["a", "b", "c"]
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert ["component", "0", "1"] in lines
+    assert ["mean", "of", "c", *(f"{e['mean'][2]:.4g}" for e in results["estimates"])] in lines
 
 
 def test_points_without_enough_directions_are_refused_with_the_baselines_status(own, tmp_path):
