@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float64")
 
 
+def usage(doc: str | None) -> str:
+    """A module's docstring as ``--help`` shows it: paragraphs refilled, lines that are indented as they are.
+
+    Doubled backticks are for those who read the source.
+    """
+    paragraphs = (doc or "").replace("``", "").strip().split("\n\n")
+    return "\n\n".join(f"\b\n{part}" if part.startswith("    ") else part for part in paragraphs)
+
+
 def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | None:
     """``"2,8"`` as [2, 8].
 
