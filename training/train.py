@@ -2,7 +2,7 @@
 
     python -m training.train --list-presets
     python -m training.train --preset cpu-small --out runs/d8
-    python -m training.train --preset smoke --set training.steps=500 --out runs/mine
+    python -m training.train --preset d8 --set training.steps=500 --out mine
     python -m training.train --out runs/d8 --resume
     torchrun --nproc-per-node=2 -m training.train --preset paper --out runs/p
 
@@ -37,13 +37,13 @@ def _list_presets(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(help=usage(__doc__))
+@app.command(help=usage(__doc__, presets=preset_names()))
 def main(
     out: Annotated[Path, typer.Option(parser=folder, help="folder of the run")],
     preset: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(preset_names())}; or a .toml file of your own",
+            help="one of those above, or a .toml file of your own",
             show_default="that of the run, with --resume",
         ),
     ] = None,
