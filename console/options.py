@@ -5,6 +5,7 @@ torch is imported only by the checks that need it: a command reads its options f
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "float64")
+
+
+def usage(doc: str | None, **lists: Iterable[str]) -> str:
+    """A module's docstring as ``--help`` shows it: paragraphs refilled, lines that are indented as they are.
+
+    Doubled backticks are for those who read the source. ``lists``: names that an option takes, unbroken.
+    """
+    paragraphs = (doc or "").replace("``", "").strip().split("\n\n")
+    for title, names in lists.items():
+        text = f"{title.capitalize()}: {', '.join(names)}."
+        lines = textwrap.wrap(text, 70, break_on_hyphens=False)
+        paragraphs.append(textwrap.indent("\n".join(lines), "    "))
+    return "\n\n".join(f"\b\n{part}" if part.startswith("    ") else part for part in paragraphs)
 
 
 def whole_numbers(name: str, text: str | None, least: int = 1) -> list[int] | None:
@@ -162,13 +176,14 @@ Certify = Annotated[
     bool | None,
     typer.Option(
         "--certify/--no-certify",
-        help="certificates in ball arithmetic of every task, about 0.1 s a task, step and 1,000 numbers; "
-        "default: of the first task of small records",
+        help="certificates in ball arithmetic of every task, about 0.1 s a task, step and 1,000 numbers",
+        show_default="of the first task of small records",
     ),
 ]
 DeviceName = Annotated[str, typer.Option(help="cpu, cuda, ...")]
 Seed = Annotated[int, typer.Option(parser=whole, help="of every random draw")]
 Out = Annotated[
-    Path | None, typer.Option(parser=folder, help="folder for the results; default results/..., by the run")
+    Path | None,
+    typer.Option(parser=folder, help="folder for the results", show_default="results/..., named by the run"),
 ]
 """Options that most checks have."""

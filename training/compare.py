@@ -1,9 +1,9 @@
 """Compare a trained network with the algorithms and with the hand-built weights.
 
-    python -m training.compare d8                                    # the shipped network of d = 8
-    python -m training.compare d2 --quick --out results/compare_d2   # within a minute
-    python -m training.compare runs/d8/model.safetensors --only behaviour,failures
-    python -m training.compare d8                                    # again, after Ctrl-C: it goes on
+    python -m training.compare d8              # the shipped network of d = 8
+    python -m training.compare d2 --quick      # within a minute
+    python -m training.compare runs/d8/model.safetensors --only behaviour
+    python -m training.compare d8              # again, after Ctrl-C
 
 Parts: origins (networks of the EM construction's own shape, trained from it and from elsewhere; the same for
 every checkpoint), weight_space, behaviour, probes, attention, causal, failures, adaptation. A network of
@@ -22,27 +22,42 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import folder, usable_seed, whole
+from console.options import folder, usable_seed, usage, whole
 from console.starting import loading
 
 TASKS, QUICK_TASKS = 256, 64
+PART_NAMES = (
+    *("origins", "weight_space", "behaviour", "probes", "attention", "causal", "failures", "adaptation"),
+)
+"""Of training.comparison.command.PARTS; the tests compare them."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8")],
     out: Annotated[
-        Path | None, typer.Option(parser=folder, help="folder for the results; default results/compare_...")
+        Path | None,
+        typer.Option(
+            parser=folder, help="folder for the results", show_default="results/compare_..., by the run"
+        ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer tasks, seeds and steps")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="fewer tasks, seeds and steps", show_default="no")
+    ] = False,
     tasks: Annotated[
-        int | None, typer.Option(parser=whole, help=f"tasks a regime, {TASKS} or with --quick {QUICK_TASKS}")
+        int | None,
+        typer.Option(
+            parser=whole, help="tasks a regime", show_default=f"{TASKS}, with --quick {QUICK_TASKS}"
+        ),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="parts, as in behaviour,probes")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help=f"parts, separated by commas, of {', '.join(PART_NAMES)}", show_default="all"),
+    ] = None,
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
 ) -> int:
     """Compare; see the module's docstring."""

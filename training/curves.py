@@ -1,6 +1,6 @@
 """Learning curves of several runs in one figure, beside what the ordered loss and EM can reach.
 
-    python -m training.curves runs/loss-ordered runs/loss-matched runs/loss-likelihood --out results/losses
+    python -m training.curves runs/loss-ordered runs/loss-matched --out losses
 
 Total error after the exact alignment, of the network alone and after ten EM steps from its estimate, on the
 fixed tasks of a run (training.trainer.progress). Dashed, on the same distribution: what a minimiser of the
@@ -16,13 +16,13 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import folder, usable_seed, whole
+from console.options import folder, usable_seed, usage, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(help=usage(__doc__))
 def main(
     runs: Annotated[list[Path], typer.Argument(help="folders of training.train, of one distribution")],
     out: Annotated[Path, typer.Option(parser=folder, help="folder for results.json, the figure, index.html")],

@@ -1,11 +1,11 @@
 """Measure a trained network beside other estimators, all of them on the same tasks.
 
-    python -m training.evaluate d8                                   # the shipped network of d = 8
-    python -m training.evaluate runs/d8/model.safetensors --grid samples --tasks 512 --out results/samples
-    python -m training.evaluate em-restarts --dims 2,8               # one method alone
+    python -m training.evaluate d8                      # the shipped network
+    python -m training.evaluate runs/d8/model.safetensors --grid samples
+    python -m training.evaluate em-restarts --dims 2,8  # one method alone
     python -m training.evaluate d8 --grid dxk --model d2
-    python -m training.evaluate d8 --grid embedding --ablation runs/plain/model.safetensors
-    python -m training.evaluate d8                                   # again, after Ctrl-C: it goes on
+    python -m training.evaluate d8 --grid embedding --ablation PLAIN
+    python -m training.evaluate d8                      # again, after Ctrl-C
 
 A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,
 samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation.grids). Methods:
@@ -24,25 +24,35 @@ import typer
 
 from console.errors import run_command
 from console.folder import default_out
-from console.options import folder, whole
+from console.options import folder, usage, whole
 from console.starting import loading
-from training.evaluation.asked import AXES, ONLY_WHEN_ASKED, POLISH, QUICK_TASKS, TASKS, VIEWS, Asked
+from training.evaluation.asked import (
+    AXES,
+    METHOD_NAMES,
+    ONLY_WHEN_ASKED,
+    POLISH,
+    QUICK_TASKS,
+    TASKS,
+    VIEWS,
+    Asked,
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__, methods=METHOD_NAMES))
 def main(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help="a model's path, d2 or d8, or the name of a method")],
     grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
     tasks: Annotated[
-        int | None, typer.Option(parser=whole, help=f"tasks a cell, {TASKS} or with --quick {QUICK_TASKS}")
+        int | None,
+        typer.Option(parser=whole, help="tasks a cell", show_default=f"{TASKS}, with --quick {QUICK_TASKS}"),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=folder, help="folder for the results; default results/evaluate_..., named after the run"
+            parser=folder, help="folder for the results", show_default="results/evaluate_..., by the run"
         ),
     ] = None,
     polish: Annotated[int, typer.Option(parser=whole, help="EM layers behind the network; 0: none")] = POLISH,
@@ -55,14 +65,27 @@ def main(
     seed: Annotated[int, typer.Option(parser=whole, help="of tasks and starts")] = 0,
     methods: Annotated[
         str | None,
-        typer.Option(help=f"as in em,spectral; all, or none; default all but {', '.join(ONLY_WHEN_ASKED)}"),
+        typer.Option(
+            help="all, none, or some of those above, separated by commas",
+            show_default=f"all but {', '.join(ONLY_WHEN_ASKED)}",
+        ),
     ] = None,
-    model: Annotated[list[str] | None, typer.Option(help="a further network, of another d")] = None,
-    ablation: Annotated[str | None, typer.Option(help="network without task embedding")] = None,
-    dims: Annotated[str | None, typer.Option(help="d, as in 2,8; those of the networks")] = None,
-    components: Annotated[str | None, typer.Option(help="K, as in 3,5; those of the networks")] = None,
-    samples: Annotated[str | None, typer.Option(help="N in place of the grid's")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer tasks and values")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="a further network, of another d; may be given several times", show_default="none"),
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option(help="network without task embedding, for --grid embedding", show_default="none"),
+    ] = None,
+    dims: Annotated[
+        str | None, typer.Option(help="d, as in 2,8", show_default="those of the networks, else 2,8")
+    ] = None,
+    components: Annotated[
+        str | None, typer.Option(help="K, as in 3,5", show_default="those of the networks, else 2 to 5")
+    ] = None,
+    samples: Annotated[str | None, typer.Option(help="N, as in 64,128", show_default="the grid's")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer tasks and values", show_default="no")] = False,
 ) -> int:
     """Measure; see the module's docstring."""
     asked = Asked(

@@ -17,17 +17,20 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import folder, usable_seed, whole
+from console.options import folder, usable_seed, usage, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(help=usage(__doc__))
 def main(
-    model: Annotated[str, typer.Option(help="a model's name or path, or auto")] = "auto",
+    model: Annotated[str, typer.Option(help="auto, d2, d8, or a model's path")] = "auto",
     seed: Annotated[int, typer.Option(parser=whole, help="of the starts")] = 0,
-    out: Annotated[Path | None, typer.Option(parser=folder, help="folder for results.json")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=folder, help="folder for results.json", show_default="none is written"),
+    ] = None,
 ) -> int:
     """Measure; see the module's docstring."""
     usable_seed(seed)

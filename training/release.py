@@ -16,14 +16,14 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import folder
+from console.options import folder, usage
 from console.starting import loading
 from training.serving.shipped import WEIGHTS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(help=usage(__doc__))
 def main(
     run: Annotated[Path, typer.Argument(help="folder of training.train")],
     evaluation: Annotated[Path, typer.Option(help="folder of training.evaluate on this model")],

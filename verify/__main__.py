@@ -15,19 +15,24 @@ import typer
 from console.errors import BadInputError, run_command
 from console.folder import default_out
 from console.memory import check_fits
-from console.options import folder, usable_seed, whole
+from console.options import folder, usable_seed, usage, whole
 from console.starting import loading
+from verify.names import CHECK_NAMES
 
 INSTANCES = 2000
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__, checks=CHECK_NAMES))
 def main(
     context: typer.Context,
     only: Annotated[
-        str | None, typer.Option(help="names of checks, separated by commas; default all")
+        str | None,
+        typer.Option(
+            help="names of checks, separated by commas, of those above",
+            show_default="all that can run here",
+        ),
     ] = None,
     instances: Annotated[
         int, typer.Option(parser=whole, help="one-step instances of the search")
@@ -35,10 +40,16 @@ def main(
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
     theorems: Annotated[
         str | None,
-        typer.Option(help="theorems of your own, FILE.py:NAME, separated by commas: their lines too"),
+        typer.Option(
+            help="theorems of your own, FILE.py:NAME, separated by commas: their lines too",
+            show_default="none",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(parser=folder, help="folder for the results; default results/ledger_...")
+        Path | None,
+        typer.Option(
+            parser=folder, help="folder for the results", show_default="results/ledger_..., by the run"
+        ),
     ] = None,
 ) -> int:
     """See the module's docstring."""

@@ -13,7 +13,7 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import Out, Seed, as_typed, at_least_one, real, usable_seed, whole, whole_numbers
+from console.options import Out, Seed, as_typed, at_least_one, real, usable_seed, usage, whole, whole_numbers
 from console.starting import loading
 
 MOST_RADIUS = 1.0
@@ -21,7 +21,7 @@ MOST_RADIUS = 1.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     dims: Annotated[str, typer.Option(help="numbers of coordinates, as in 1,2,3")] = "1,2,3",

@@ -15,13 +15,13 @@ import typer
 from console.data_options import Columns, DataFile, Dataset, Drop, Header, Label, Pca, Standardise
 from console.errors import run_command
 from console.folder import default_out
-from console.options import Certify, DeviceName, DtypeName, Out, Seed, real, whole, whole_numbers
+from console.options import Certify, DeviceName, DtypeName, Out, Seed, real, usage, whole, whole_numbers
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     data: DataFile = None,
@@ -30,20 +30,38 @@ def main(
     columns: Columns = None,
     drop: Drop = None,
     label: Label = None,
-    dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
-    components: Annotated[
-        str | None, typer.Option(help="numbers of components; one for your own data")
+    dims: Annotated[
+        str | None,
+        typer.Option(help="grid: numbers of coordinates, as in 2,8", show_default="sizes up to d = 16"),
     ] = None,
-    samples: Annotated[str | None, typer.Option(help="grid: numbers of points")] = None,
+    components: Annotated[
+        str | None,
+        typer.Option(
+            help="numbers of components; one for your own data",
+            show_default="as many as labels; grid: 2 to 5",
+        ),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(help="grid: numbers of points", show_default="64 to 128; 64 to 512 with --covariance"),
+    ] = None,
     steps: Annotated[int, typer.Option(parser=whole, help="EM steps")] = 5,
     pieces: Annotated[
         str, typer.Option(help="linear pieces a function, several to compare")
     ] = "32,128,512,2048",
     start: Annotated[
-        str | None, typer.Option(help="k-means++, plain-k-means++, random-points, normal")
+        str | None,
+        typer.Option(
+            help="one or several of k-means++, plain-k-means++, random-points, normal",
+            show_default="random-points",
+        ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="start from JSON: weights (K), means (K x d), covariances of the kind")
+        Path | None,
+        typer.Option(
+            help="start from JSON: weights (K), means (K x d), covariances of the kind",
+            show_default="by --start",
+        ),
     ] = None,
     covariance: Annotated[
         str, typer.Option(help="unit, tied_spherical, spherical, diagonal, tied, full; as in scikit-learn")
@@ -51,22 +69,28 @@ def main(
     eigenvalues: Annotated[
         str | None,
         typer.Option(
-            help="LOW,HIGH: where those of covariances lie; default: by the data, HIGH above the largest "
-            "possible, LOW a millionth of it"
+            help="LOW,HIGH: where those of covariances lie",
+            show_default="by the data, HIGH above the largest possible, LOW a millionth of it",
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(parser=whole, help="tasks a setting; for your own data, starts")
+        int | None,
+        typer.Option(
+            parser=whole,
+            help="tasks a setting; for your own data, starts",
+            show_default="10; your own data 1",
+        ),
     ] = None,
     floor: Annotated[float, typer.Option(parser=real, help="responsibilities below it count as it")] = 1e-8,
     radius: Annotated[
-        float | None, typer.Option(parser=real, help="largest coordinate; default: as the data need, centred")
+        float | None,
+        typer.Option(parser=real, help="largest coordinate", show_default="as the data need, centred"),
     ] = None,
     max_dim: Annotated[
-        int | None, typer.Option(parser=whole, help="d0 of the weights; default: the data's d")
+        int | None, typer.Option(parser=whole, help="d0 of the weights", show_default="the data's d")
     ] = None,
     max_components: Annotated[
-        int | None, typer.Option(parser=whole, help="K0 of the weights; default: K")
+        int | None, typer.Option(parser=whole, help="K0 of the weights", show_default="K")
     ] = None,
     standardise: Standardise = None,
     pca: Pca = None,
@@ -75,8 +99,8 @@ def main(
     evaluation: Annotated[
         str | None,
         typer.Option(
-            help="dense weights, or structured: from the formulas, for any size; default: dense for unit "
-            "covariances, else structured"
+            help="dense weights, or structured: from the formulas, for any size",
+            show_default="dense for unit covariances, else structured",
         ),
     ] = None,
     certify: Certify = None,

@@ -13,8 +13,9 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import Out, Seed, at_least_one, usable_seed, whole
+from console.options import Out, Seed, at_least_one, usable_seed, usage, whole
 from console.starting import loading
+from verify.names import THEOREM_NAMES
 
 DTYPES = ("float64", "float32", "bfloat16")
 LEFT_OUT = ("spectral-squares", "spectral-variance")
@@ -23,14 +24,19 @@ LEFT_OUT = ("spectral-squares", "spectral-variance")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__, theorems=THEOREM_NAMES))
 def main(
     context: typer.Context,
     theorems: Annotated[
         str | None,
-        typer.Option(help=f"keys of theorems, as in em,pca; default all but {', '.join(LEFT_OUT)}"),
+        typer.Option(
+            help="names of theorems, separated by commas, of those above",
+            show_default=f"all but {', '.join(LEFT_OUT)}",
+        ),
     ] = None,
-    dtypes: Annotated[str, typer.Option(help="of weights and stream")] = ",".join(DTYPES),
+    dtypes: Annotated[
+        str, typer.Option(help=f"of weights and stream, separated by commas, of {', '.join(DTYPES)}")
+    ] = ",".join(DTYPES),
     tasks: Annotated[int, typer.Option(parser=whole, help="of each size, of as many families")] = 3,
     workers: Annotated[
         int, typer.Option(parser=whole, help="processes, of one thread each; 1: this one alone")

@@ -12,7 +12,7 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import Out, at_least_one, whole, whole_numbers
+from console.options import Out, at_least_one, usage, whole, whole_numbers
 from console.starting import loading
 
 LEAST_ERROR, MOST_DIM = 1e-9, 512
@@ -21,7 +21,7 @@ LEAST_ERROR, MOST_DIM = 1e-9, 512
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     dims: Annotated[str, typer.Option(help="numbers of coordinates, as in 2,8,32")] = "2,8,32,64",

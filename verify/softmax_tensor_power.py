@@ -13,7 +13,17 @@ import typer
 
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, real, whole_numbers
+from console.options import (
+    Certify,
+    DeviceName,
+    DtypeName,
+    EvaluationName,
+    Out,
+    Seed,
+    real,
+    usage,
+    whole_numbers,
+)
 from console.starting import loading
 from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
 
@@ -22,7 +32,7 @@ MAX_SINK = 60.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     tensor: TensorFile = None,
@@ -31,10 +41,14 @@ def main(
     max_dim: MaxDim = None,
     pairs: Annotated[str, typer.Option(help="p, pairs of heads a product, as in 1,2,3")] = "1,2,3",
     epsilon: Annotated[
-        float | None, typer.Option(parser=real, help="of the normalised runs; default: the predicted best")
+        float | None,
+        typer.Option(
+            parser=real, help="of the normalised runs, in (0, 1]", show_default="the predicted best"
+        ),
     ] = None,
     sink: Annotated[
-        float | None, typer.Option(parser=real, help="score c of the sink; default 36, in float32 15.75")
+        float | None,
+        typer.Option(parser=real, help="score c of the sink, 1 to 60", show_default="36, in float32 15.75"),
     ] = None,
     steps: Steps = 8,
     trials: Trials = None,

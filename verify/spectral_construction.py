@@ -16,13 +16,13 @@ import typer
 from console.data_options import Columns, DataFile, Dataset, Drop, Header, Label, Pca, Standardise
 from console.errors import run_command
 from console.folder import default_out
-from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, at_least_one, whole
+from console.options import DeviceName, DtypeName, EvaluationName, Out, Seed, at_least_one, usage, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     data: DataFile = None,
@@ -31,11 +31,20 @@ def main(
     columns: Columns = None,
     drop: Drop = None,
     label: Label = None,
-    dims: Annotated[str | None, typer.Option(help="grid: numbers of coordinates, as in 2,8")] = None,
-    components: Annotated[
-        str | None, typer.Option(help="numbers of components; one for your own data")
+    dims: Annotated[
+        str | None,
+        typer.Option(help="grid: numbers of coordinates, as in 2,8", show_default="sizes up to d = 8"),
     ] = None,
-    samples: Annotated[str | None, typer.Option(help="grid: numbers of points")] = None,
+    components: Annotated[
+        str | None,
+        typer.Option(
+            help="numbers of components; one for your own data",
+            show_default="as many as labels; grid: 1 to 4",
+        ),
+    ] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="grid: numbers of points", show_default="256 to 2000")
+    ] = None,
     read_in: Annotated[
         str, typer.Option(help="products: a token is told x and x x^T; squares: x alone")
     ] = "products",
@@ -48,7 +57,14 @@ def main(
     ] = 30,
     starts: Annotated[int, typer.Option(parser=whole, help="of the power iteration")] = 10,
     pieces: Annotated[int, typer.Option(parser=whole, help="of a square, with --read-in squares")] = 8192,
-    trials: Annotated[int | None, typer.Option(parser=whole, help="tasks a setting; default 10")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole,
+            help="tasks a setting; for your own data, starts",
+            show_default="10; your own data 1",
+        ),
+    ] = None,
     standardise: Standardise = None,
     pca: Pca = None,
     dtype: DtypeName = "float64",

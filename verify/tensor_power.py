@@ -16,7 +16,17 @@ import typer
 from console.data_options import Columns, Dataset, Drop, Header, Label, Pca, Standardise
 from console.errors import BadInputError, run_command
 from console.folder import default_out
-from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, at_least_one, whole
+from console.options import (
+    Certify,
+    DeviceName,
+    DtypeName,
+    EvaluationName,
+    Out,
+    Seed,
+    at_least_one,
+    usage,
+    whole,
+)
 from console.starting import loading
 from verify.tensor.arguments import Dims, MaxDim, PointsFile, StartFile, Steps, TensorFile, Trials
 
@@ -25,7 +35,7 @@ MOST_PIECES = 10**6
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     tensor: TensorFile = None,

@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 
 from console.errors import run_command
-from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, whole
+from console.options import Certify, DeviceName, DtypeName, EvaluationName, Out, Seed, usage, whole
 from console.starting import loading
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=__doc__)
+@app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
     theorem: Annotated[str, typer.Argument(help="FILE.py:NAME, as in my_theorem.py:MINE")],

@@ -1,29 +1,53 @@
-"""What a command loads, and when: nothing that takes long before its options are read.
+"""``--help`` is whole by itself; what a command loads, and when: nothing that takes long before its options.
 
 One process for all commands, since this one has loaded everything.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from entries import ENTRIES
+
+from baselines.methods import METHODS
+from baselines.starts import STARTS
+from console.options import DTYPES
+from console.table_file import SUFFIXES
+from constructions.em.tasks import COVARIANCE_TYPES
+from constructions.language.structured.evaluation import Evaluation
+from constructions.spectral.stream import ReadIn
+from training.comparison.command import PARTS
+from training.evaluation.asked import AXES
+from training.serving.loading import SHIPPED
+from training.trainer.config import SECTIONS
+from training.trainer.preset_files import preset_names
+from verify.em.own_data import BUNDLED
+from verify.registry import CHECKS, THEOREMS
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "sympy", "jinja2")
 
 HELP = """
-import contextlib, importlib, io, json, sys
+import contextlib, importlib, io, json, os, sys, typer
 from console.errors import run_command
 found = {}
 for name in json.loads(sys.argv[1]):
     app, out = importlib.import_module(name).app, io.StringIO()
     with contextlib.redirect_stdout(out):
         code = run_command(app, ["--help"])
-    found[name] = [code, out.getvalue(), sorted(set(json.loads(sys.argv[2])) & sys.modules.keys())]
+    command = typer.main.get_command(app)
+    context = command.make_context(name, [], resilient_parsing=True)
+    options = [
+        [one.name, one.param_type_name, one.required, " ".join((one.get_help_record(context) or ["", ""]))]
+        for one in command.get_params(context)
+    ]
+    slow = sorted(set(json.loads(sys.argv[2])) & sys.modules.keys())
+    found[name] = [code, out.getvalue(), slow, options]
 print(json.dumps(found))
 """
 
@@ -49,7 +73,7 @@ print(json.dumps(found))
 def told(program, path, *arguments):
     found = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program, *map(json.dumps, arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))},
+        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": os.pathsep.join(map(str, path))},
         capture_output=True,
         text=True,
         check=False,
@@ -65,10 +89,65 @@ def help_of():
 
 @pytest.mark.parametrize("name", list(ENTRIES))
 def test_help_loads_nothing_that_takes_long(name, help_of):
-    code, text, loaded = help_of[name]
+    code, text, loaded, _ = help_of[name]
     assert code == 0
     assert text.startswith("Usage: ")
     assert loaded == []
+
+
+def test_every_module_that_is_a_command_is_looked_at():
+    files = [*ROOT.glob("verify/*.py"), *ROOT.glob("training/*.py")]
+    commands = {f"{path.parent.name}.{path.stem}" for path in files if "typer.Typer(" in path.read_text()}
+    assert commands == set(ENTRIES)
+
+
+@pytest.mark.parametrize("name", list(ENTRIES))
+def test_every_option_has_its_words_and_its_default(name, help_of):
+    _, text, _, options = help_of[name]
+    assert max(map(len, text.splitlines())) <= 80
+    assert "module's docstring" not in text
+    for option, kind, required, record in options:
+        assert len(record.split("  [default: ")[0].split()) >= 3, f"{option} says nothing"
+        if option != "help" and kind == "option":
+            assert required or "[default: " in record, f"{option} has no default: {record}"
+
+
+CHOICES = {
+    "verify.__main__": {"only": CHECKS},
+    "verify.precision": {"theorems": THEOREMS, "dtypes": ("float64", "float32", "bfloat16")},
+    "verify.em_construction": {
+        "covariance": COVARIANCE_TYPES, "start": STARTS, "dataset": BUNDLED, "dtype": DTYPES,
+        "evaluation": get_args(Evaluation), "data": SUFFIXES,
+    },
+    "verify.spectral_construction": {
+        "dataset": BUNDLED, "data": SUFFIXES, "read_in": get_args(ReadIn), "variance": ("estimated",),
+        "dtype": DTYPES, "evaluation": get_args(Evaluation),
+    },
+    "verify.tensor_power": {
+        "data": SUFFIXES, "dataset": BUNDLED, "dtype": DTYPES, "variance": ("estimated",),
+        "evaluation": get_args(Evaluation),
+    },
+    "verify.softmax_tensor_power": {"dtype": DTYPES, "evaluation": get_args(Evaluation)},
+    "verify.theorem": {"dtype": DTYPES, "evaluation": get_args(Evaluation)},
+    "training.train": {"preset": preset_names(), "changes": SECTIONS, "device": ("auto", "cpu", "cuda")},
+    "training.throughput": {"preset": preset_names(), "device": ("auto", "cpu", "cuda")},
+    "training.compare": {"checkpoint": SHIPPED, "only": PARTS},
+    "training.evaluate": {"what": SHIPPED, "grid": AXES, "methods": (*METHODS, "all", "none")},
+    "training.real_data": {"model": ("auto", *SHIPPED)},
+}  # fmt: skip
+"""What an option of a closed list takes, where the code that reads it has it."""
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_an_option_of_a_closed_list_says_all_of_it(name, help_of):
+    """In its own words or, where these are many, in the list above the options."""
+    _, text, _, options = help_of[name]
+    above = text.partition("Options:")[0]
+    for option, accepted in CHOICES[name].items():
+        [record] = [record for found, _, _, record in options if found == option]
+        words = set(re.split(r"[\s,;:()\[\]]+", record + (above if "those above" in record else "")))
+        words |= {word.rstrip(".") for word in words}
+        assert set(accepted) <= words, f"{option} does not say {set(accepted) - words}"
 
 
 def test_a_stop_is_answered_while_what_takes_long_is_loaded(tmp_path):

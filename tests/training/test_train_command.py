@@ -16,6 +16,8 @@ from training.model.tgmm import TGMM, ModelConfig
 from training.trainer import command as train_command
 from training.trainer.checkpoint import latest_checkpoint, load_model
 from training.trainer.config import RunConfig, load_preset
+from training.trainer.ending import closing_lines
+from training.trainer.preset_files import preset_names
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:
@@ -31,8 +33,41 @@ def finished(tmp_path_factory):
     outcome = train("--preset", path, "--out", folder / "out")
     assert outcome.code == 0, outcome.err
     assert outcome.out == ""
-    assert outcome.err.endswith(f"wrote {folder / 'out' / 'model.safetensors'}\n")
+    *_, wrote, error, following = outcome.err.splitlines()
+    assert wrote == f"wrote {folder / 'out' / 'model.safetensors'}"
+    last = read_metrics(folder / "out" / "metrics.jsonl")[-1]["evaluation"]
+    said = [", ".join(f"{last[kind][K]:.3g} (K = {K})" for K in "12") for kind in ("network", "polished")]
+    assert (
+        error == f"validation error, 2 fixed tasks of each K, mean: {said[0]}; after 10 EM steps: {said[1]}"
+    )
+    assert following == f"next: python -m training.evaluate {folder / 'out' / 'model.safetensors'} --quick"
     return path, folder / "out"
+
+
+def test_the_next_stage_is_named(finished, tmp_path, monkeypatch):
+    """d8 begins with the model that d8-start leaves in runs/d8-start."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished[1], "runs/d8-start")
+    lines = closing_lines(Path("runs/d8-start"), load_preset(str(finished[0])))
+    assert lines[2:] == ["or its next stage: python -m training.train --preset d8 --out runs/d8"]
+
+
+def test_the_presets_are_listed_with_a_line_each():
+    outcome = train("--list-presets")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == preset_names()
+    assert max(map(len, lines)) <= 80
+    assert "Under a minute on one core" in outcome.out
+
+
+def test_settings_are_changed_at_the_command_line(tmp_path):
+    changes = ("training.steps=1", "model.width=4", "training.loss=matched", "tasks.components=[2]")
+    asked = [word for change in changes for word in ("--set", change)]
+    outcome = train("--preset", preset(tmp_path), *asked, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    config = RunConfig.from_dict(json.loads((tmp_path / "out" / "config.json").read_text()))
+    assert (config.training.steps, config.model.width, config.model.components) == (1, 4, (2,))
 
 
 def test_what_a_run_leaves(finished):
@@ -96,11 +131,13 @@ def test_arguments_that_are_refused(tmp_path):
     path = preset(tmp_path)
     out = tmp_path / "out"
     for arguments, message in [
-        (("--out", out), "--preset is missing; name one, or --resume a run"),
+        (("--out", out), "--preset is missing; name one (--list-presets), or --resume a run"),
         (("--preset", path), "Missing option '--out'."),
         (("--preset", "smokey", "--out", out), f"no preset 'smokey' ({MISSING}); there are"),
         (("--preset", path, "--out", out, "--device", "tpu"), "--device tpu: it is auto, cpu, or cuda where"),
         (("--preset", path, "--out", out, "--steps", "3"), "No such option: --steps"),
+        (("--out", out, "--set", "training.steps=3"), "--set training.steps=3: needs --preset"),
+        (("--preset", path, "--set", "training.x=3", "--out", out), "--set training.x=3: unknown key"),
         (("--preset", path, "--out", out, "more"), "Got unexpected extra argument"),
         (("--out", out, "--resume"), f"--out {out}: holds no run to resume; leave --resume out to start one"),
     ]:  # fmt: skip

@@ -8,6 +8,11 @@ from console.options import usable_seed, whole_numbers
 
 TASKS, QUICK_TASKS = 2048, 128
 POLISH, VIEWS = 10, 1
+METHOD_NAMES = (
+    *("em", "em-plain", "em-normal", "em-restarts", "em-truth", "spectral", "spectral-em", "k-means"),
+    *("k-means-em", "two-round-em", "map-em", "posterior-mean", "gradient", "bayesian"),
+)
+"""Of baselines.methods.METHODS; the tests compare them."""
 ONLY_WHEN_ASKED = ("posterior-mean",)
 """Methods that are left out by default: they take most of the time."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console.errors import STOPPED, checking_input
+from training.trainer.changes import with_changes
 from training.trainer.checkpoint import latest_checkpoint, save_model
 from training.trainer.config import ConfigError, RunConfig, load_preset
+from training.trainer.ending import closing_lines
 from training.trainer.loop import StepGivenUp, StepResult, Trainer, initial_weights
 from training.trainer.processes import Processes, joined
 from training.trainer.recorder import Clock, Recorder
@@ -56,15 +58,22 @@ def stopping_gently(first: bool) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def train_run(out: Path, preset: str | None, resume: bool, device: str, tensorboard: bool) -> int:
-    """Train by a preset, or go on with the run in the folder; the exit code.
+def train_run(
+    out: Path,
+    preset: str | None,
+    resume: bool,
+    device: str,
+    tensorboard: bool,
+    changes: Sequence[str] = (),
+) -> int:
+    """Train by a preset with changes (``section.key=value``), or go on in the folder; the exit code.
 
     Raises:
         BadInputError: in the first process, what cannot be done.
     """
     with checking_input(), joined(device) as processes:
         with processes.together():
-            config = _settings(preset, out, resume)
+            config = _settings(preset, out, resume, changes)
             writer = load_writer() if tensorboard else None
         with processes.together():
             if processes.first and not resume:
@@ -75,13 +84,15 @@ def train_run(out: Path, preset: str | None, resume: bool, device: str, tensorbo
             processes.refuse(str(problem))
 
 
-def _settings(preset: str | None, out: Path, resume: bool) -> RunConfig:
+def _settings(preset: str | None, out: Path, resume: bool, changes: Sequence[str]) -> RunConfig:
     """Of the preset, or of the run in the folder; ValueError for none, and for no model to start from."""
-    config = None if preset is None else load_preset(preset)
+    if changes and preset is None:
+        raise ValueError(f"--set {changes[0]}: needs --preset; a run that goes on keeps its settings")
+    config = None if preset is None else with_changes(load_preset(preset), changes)
     if resume:
         return resume_folder(out, config)
     if config is None:
-        raise ValueError("--preset is missing; name one, or --resume a run")
+        raise ValueError("--preset is missing; name one (--list-presets), or --resume a run")
     if config.training.init:
         initial_weights(config)  # a model that is missing is said before the folder is made
     return config
@@ -132,6 +143,8 @@ def train(
     if recorder is not None:
         save_model(out / MODEL, trainer.model.state_dict(), config.to_dict()["model"], recorder.facts())
         console.print(f"wrote {out / MODEL}")
+        for line in closing_lines(out, config):
+            console.print(line, highlight=False)
     return 0
 
 

@@ -19,8 +19,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from baselines.checks import check_count
 from training.model.tgmm import ModelConfig
 from training.tasks import TaskDistribution
+from training.trainer.preset_files import PRESETS, preset_names
 
-PRESETS = Path(__file__).parents[1] / "presets"
 MOST_SEED, MOST_THREADS, MOST_RATE = 2**64 - 1, 1024, 1e9
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
@@ -122,6 +122,10 @@ class TrainingConfig:
             raise ValueError(f"weight_decay is {self.weight_decay!r}, needs a finite number from 0 on")
 
 
+SECTIONS = {"tasks": TaskDistribution, "model": ModelConfig, "training": TrainingConfig}
+"""Of a preset."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A whole run; raises ConfigError where the sections do not fit together."""
@@ -158,8 +162,7 @@ class RunConfig:
     @classmethod
     def from_dict(cls, data: Any) -> RunConfig:
         """The inverse of :meth:`to_dict`, also of a parsed preset; raises ConfigError."""
-        sections = {"tasks": TaskDistribution, "model": ModelConfig, "training": TrainingConfig}
-        _refuse_unknown("section", data, tuple(sections))
+        _refuse_unknown("section", data, tuple(SECTIONS))
         missing = [name for name in ("tasks", "training") if name not in data]
         if missing:
             raise ConfigError(f"section [{missing[0]}] is missing")
@@ -176,7 +179,7 @@ def load_preset(name: str) -> RunConfig:
     try:
         return RunConfig.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as problem:
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        known = ", ".join(preset_names())
         raise ConfigError(
             f"no preset {name!r} ({problem.strerror}); there are {known}, or give the path of a .toml file"
         ) from None
@@ -189,6 +192,17 @@ def load_preset(name: str) -> RunConfig:
 def model_config(data: Any) -> ModelConfig:
     """The section [model] as JSON values; raises ConfigError."""
     return _section("model", ModelConfig, data)
+
+
+def check_setting(section: str, key: str, value: Any) -> None:
+    """ConfigError unless the section has the key, and a value of this type may stand there."""
+    kind = SECTIONS[section]
+    _refuse_unknown(
+        f"key in [{section}]", {key: value}, tuple(field.name for field in dataclasses.fields(kind))
+    )
+    hint = get_type_hints(kind)[key]
+    if not _fits(tuple(value) if isinstance(value, list) else value, hint):
+        raise ConfigError(f"[{section}] {key} is {value!r}, needs {_wanted(hint)}")
 
 
 def _section(name: str, kind: type, data: Any) -> Any:

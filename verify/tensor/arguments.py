@@ -9,8 +9,13 @@ import typer
 
 from console.options import whole
 
-TensorFile = Annotated[Path | None, typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not")]
-StartFile = Annotated[Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)")]
+TensorFile = Annotated[
+    Path | None,
+    typer.Option(help="your tensor: .npy, (d, d, d), symmetric or not", show_default="random ones"),
+]
+StartFile = Annotated[
+    Path | None, typer.Option(help="your starts: .npy, (d,) or (B, d)", show_default="random ones")
+]
 PointsFile = Annotated[
     Path | None,
     typer.Option(
@@ -21,7 +26,17 @@ PointsFile = Annotated[
         show_default="none",
     ),
 ]
-Dims = Annotated[str | None, typer.Option(help="grid of random tensors, as in 2,8,32")]
-MaxDim = Annotated[int | None, typer.Option(parser=whole, help="d0 of the weights; default: the tensor's d")]
+Dims = Annotated[
+    str | None,
+    typer.Option(
+        help="sizes d of random tensors, as in 2,8,32", show_default="a grid up to d = 64 (softmax: 16)"
+    ),
+]
+MaxDim = Annotated[
+    int | None, typer.Option(parser=whole, help="d0 of the weights", show_default="the tensor's d")
+]
 Steps = Annotated[int, typer.Option(parser=whole, help="L, steps of the iteration")]
-Trials = Annotated[int | None, typer.Option(parser=whole, help="random tensors or starts a size")]
+Trials = Annotated[
+    int | None,
+    typer.Option(parser=whole, help="random tensors or starts a size", show_default="5 (softmax: 100)"),
+]
