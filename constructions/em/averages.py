@@ -70,7 +70,8 @@ def best_scaled_distance(
     pull = approximately(pull)
     order = ratio.argsort(-1)
     reached = approximately(pull.gather(-1, order).cumsum(-1))
-    place = (reached < reached[..., -1:] / 2).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
+    half_way = approximately(reached[..., -1:] / 2)
+    place = (reached < half_way).sum(-1, keepdim=True).clamp_max(w.shape[-1] - 1)
     mass = w.sum(-1, keepdim=True)
     least, most = (
         approximately(torch.where(mass > 0, u.sum(-1, keepdim=True) / mass, 0.0)) for u in (u_low, u_high)

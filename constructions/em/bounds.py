@@ -2,8 +2,8 @@
 
 Both compare the constructed step with an exact EM step from the same weights and means. Arrays over
 components and points are (B, K, N). The proofs are in paper_notes/theorem_1_em.md, lemmas 1 to 7; the
-bounds themselves are evaluated in float64, without directed rounding, or in balls (verify.balls), which
-enclose it.
+bounds themselves are evaluated in float64, or in intervals or balls (verify.intervals, verify.balls), which
+enclose them.
 """
 
 from __future__ import annotations

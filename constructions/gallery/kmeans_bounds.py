@@ -20,7 +20,8 @@ Let a(i) be the nearest centre of point i at the state c of the layers, ``gap_il
 Rounding, u the unit roundoff: R_ik = gamma_{d0+8} (logit size) + beta (copies and the rounding of the
 square); a softmax over N tokens gamma_{4N+10} and 2 u times its argument; 2 (N + 1) tiny where weights are
 flushed. Tokens with one slot hold copies of one centre, apart by their rounding.
-All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
+All values are evaluated in float64, or in intervals or balls (verify.intervals, verify.balls), which enclose
+them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ Theorem 1: logits gamma_{K+8} of the size of their terms, a softmax gamma_{4N+14
 its argument; f is steeper than log by at most s = z / (1 - e^-z), z the log of the ratio of its knots. Tokens
 of one slot hold copies, apart by twice the rounding of the step before. The chord of 1/x moves by at most
 q |1/a' - 1/a|.
-All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it;
+All values are evaluated in float64, or in intervals or balls (verify.intervals, verify.balls), which enclose
+them;
 the rounding of the former counts as a second u.
 """
 

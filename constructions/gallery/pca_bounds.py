@@ -28,8 +28,8 @@ matrix, which projections do not enlarge:
     E_{p+1}  = E_p + H + 3 u / (1 - 3 u) (2 F + H),   H = F ||v'|^2 - 1| + gamma_{T+d0+8} F (|v'|^2 + 1)
 
 The belt and the new start are moved by the MLP as well: 4 u a component, and 7 u of direction at a start.
-All values are evaluated in float64 without directed rounding, what this file itself rounds being in `_own`;
-or in balls (verify.balls), which enclose it.
+All values are evaluated in float64, what this file itself rounds being in `_own`;
+or in intervals or balls (verify.intervals, verify.balls), which enclose them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ computed eigenvectors V and eigenvalues: for F = A - V diag V^T and E = V^T V - 
 
     z^T A z >= min diag |V^T z|^2 - |F| |z|^2 >= (min diag (1 - |E|) - |F|) |z|^2.
 
-All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
+All values are evaluated in float64, or in intervals or balls (verify.intervals, verify.balls), which enclose
+them.
 """
 
 from __future__ import annotations

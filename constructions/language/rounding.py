@@ -1,9 +1,10 @@
 """The unit roundoff and the constant gamma_n of floating-point error analysis; lengths of any size.
 
-A bound's formula is written once, in torch, and evaluated twice: in float64, and in ball arithmetic
-(verify.balls), where each torch function encloses its own rounding. What Python computes from floats is
-rounded out of sight of both, so a formula starts its constants with :func:`number`, and says with
-:func:`above`, :func:`below` and :func:`approximately` where one end of a ball, or any number near, will do.
+A bound's formula is written once, in torch, and evaluated in three ways: in float64, in interval arithmetic
+(verify.intervals) and in ball arithmetic (verify.balls), where each torch function encloses its rounding.
+What Python computes from floats is rounded out of their sight, so a formula starts its constants with
+:func:`number`, and says with :func:`above`, :func:`below` and :func:`approximately` where one end, or any
+number near, will do.
 In float64 these give back what they are given.
 """
 
@@ -17,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
+from torch.overrides import handle_torch_function, has_torch_function, has_torch_function_unary
 
 Owner = TypeVar("Owner")
 Made = TypeVar("Made")
@@ -46,6 +47,19 @@ def below(x: Tensor) -> Tensor:
 def approximately(x: Tensor) -> Tensor:
     """A number of float64 near x, where the formula holds with any."""
     return handle_torch_function(approximately, (x,), x) if has_torch_function_unary(x) else x
+
+
+def sum_above(a: Tensor, b: Tensor) -> Tensor:
+    """At least ``a + b``: their sum where float64 holds it, else the float above.
+
+    What rounding leaves of a sum is a float, found by Knuth's six operations.
+    """
+    if has_torch_function((a, b)):
+        return handle_torch_function(sum_above, (a, b), a, b)
+    total = a + b
+    of_b = total - a
+    left = (a - (total - of_b)) + (b - of_b)
+    return torch.where(left > 0, torch.nextafter(total, torch.full_like(total, math.inf)), total)
 
 
 def or_infinity(x: Tensor) -> Tensor:

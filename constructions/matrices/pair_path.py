@@ -16,7 +16,7 @@ That J is that of the sum matters to Newton's ``2 X - X A X``, of slope 0 at the
     carried                 r
 
 and gamma of the sum where several terms or an old value meet. The sink holds an exact 0. Radii are computed
-in float64 without directed rounding: sums of positive numbers, some hundred terms each, 1e-13 of themselves.
+in float64, not rounded up: sums of positive numbers, some hundred terms each, 1e-13 of themselves.
 
 An arithmetic of intervals on the softmax heads would not do: the two heads of a pair would each carry the
 radius of v, enlarged by 1 / eps.

@@ -13,7 +13,7 @@ E the entry kk alone. The last line is rounding: U, the products, four sums, the
 to it. After n sweeps the inverse is off by ``Delta / s^2``, and the log-determinant by
 ``sum_k -log(1 - d_k / p_k)`` and the error of n logarithms and their sum.
 
-The exact path is that of float64, without directed rounding. It is a bound for an instance; a bound for all
+The exact path is that of float64, not rounded up. It is a bound for an instance; a bound for all
 matrices of a condition would be far larger.
 """
 

@@ -2,7 +2,7 @@
 
 The whitening of the layers (whitening_bounds.py), the third moment it gives, the power iteration along its
 path (power_bounds.py), means and weights. Everything is computed from the task, nothing from the run. Proofs:
-paper_notes/spectral_in_attention.md; evaluated in float64, without directed rounding.
+paper_notes/spectral_in_attention.md; evaluated in float64, not rounded up.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ heads, approximation as well for softmax heads). From there:
 
 Proofs: paper_notes/theorem_2_tensor_power.md, lemmas 1 to 5.
 
-All values are evaluated in float64 without directed rounding, or in balls (verify.balls), which enclose it.
+All values are evaluated in float64, or in intervals or balls (verify.intervals, verify.balls), which enclose
+them.
 """
 
 from __future__ import annotations

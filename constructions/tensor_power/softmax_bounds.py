@@ -8,8 +8,8 @@ the p pairs (constructions/tensor_power/sinh_pairs.py), what the heads write is 
                     or its signed first order and a remainder, where that is smaller
     rounding        of the order of u c sum_k |alpha_k| / eps sum_jm |T_ijm|
 
-Lemmas 1 to 4 of paper_notes/softmax_is_enough.md. Values are evaluated in float64 without directed rounding,
-or in balls (verify.balls), which enclose it.
+Lemmas 1 to 4 of paper_notes/softmax_is_enough.md. Values are evaluated in float64, or
+in intervals or balls (verify.intervals, verify.balls), which enclose them.
 """
 
 from __future__ import annotations

@@ -14,18 +14,16 @@ from torch import Tensor
 
 from verify.balls.flint import arb, fmpq
 from verify.balls.numbers import ends
+from verify.enclosure.evaluation import plain, shape_of
+from verify.enclosure.refusals import NotEnclosedError
+
+__all__ = ["Balls", "Entries", "NotInBallsError", "balls", "entries_of", "plain", "shape_of"]
 
 Entries = list[arb]
 
 
-class NotInBallsError(NotImplementedError):
+class NotInBallsError(NotEnclosedError):
     """A torch function that has no evaluation in balls."""
-
-
-def plain(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """As torch does it."""
-    with torch._C.DisableTorchFunction():
-        return func(*args, **kwargs)
 
 
 _NAN = torch.tensor(torch.nan, dtype=torch.float64)
@@ -52,9 +50,9 @@ class Balls(Tensor):
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Outside of :func:`verify.balls.arithmetic.ball_arithmetic` too, operations are those of balls."""
-        from verify.balls.functions import evaluated
+        from verify.balls.functions import BALLS
 
-        return evaluated(func, args, kwargs or {})
+        return BALLS.evaluated(func, args, kwargs or {})
 
     def __repr__(self, **_: Any) -> str:
         shown = ", ".join(str(x) for x in self.entries[:6]) + (", ..." if len(self.entries) > 6 else "")
@@ -64,12 +62,6 @@ class Balls(Tensor):
 def one_task(states: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Balls]:
     """Object arrays of balls, with a leading dimension of one task."""
     return {name: Balls.of(x.reshape(-1).tolist(), (1, *x.shape)) for name, x in states.items()}
-
-
-def shape_of(x: Tensor) -> tuple[int, ...]:
-    """The shape, without a way through torch functions."""
-    with torch._C.DisableTorchFunction():
-        return tuple(x.shape)
 
 
 def entries_of(x: Tensor) -> Entries:

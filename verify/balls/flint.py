@@ -17,14 +17,12 @@ except ImportError as missing:
         name="flint",
     ) from missing
 
+from verify.enclosure.refusals import Undecided
+
 __all__ = ["FIRST_BITS", "MOST_BITS", "Undecided", "acb_mat", "arb", "arb_mat", "fmpq", "precision"]
 
 FIRST_BITS, MOST_BITS = 128, 4096
 """Bits that a comparison is tried with first, and last."""
-
-
-class Undecided(ArithmeticError):  # noqa: N818 - a state of knowledge, not a fault
-    """Two balls overlap, so that a comparison of what they hold has no answer at this precision."""
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from verify.balls import numbers
-from verify.balls.array import Balls, NotInBallsError, balls, lower_ends, middles, plain, upper_ends
+from verify.balls.array import Balls, NotInBallsError, balls, lower_ends, middles, upper_ends
 from verify.balls.created import created, full_like, like, new, new_full
 from verify.balls.entrywise import (
     cast,
@@ -31,57 +31,15 @@ from verify.balls.entrywise import (
     without_nan,
 )
 from verify.balls.flint import arb
-from verify.balls.lines import LINES, cholesky, contraction, eigenvalues, inverse, matrix_norm, product
-from verify.balls.movement import MOVES, moved, placed
+from verify.balls.lines import LINES, cholesky, eigenvalues, inverse, matrix_norm, product
+from verify.balls.movement import moved, placed
 from verify.balls.norms import distances, length, norm, vector_norm
 from verify.balls.numbers import ONE, ZERO
 from verify.balls.order import by_key
+from verify.enclosure.contraction import contraction
+from verify.enclosure.evaluation import Arithmetic, plain
 
 Function = Callable[..., Any]
-
-
-def evaluated(func: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """The function of these arguments in balls; what involves no floating-point number, as torch does it.
-
-    Raises:
-        NotInBallsError: a function of floating-point numbers that is not known here.
-        Undecided: a comparison of balls that overlap.
-    """
-    name = name_of(func)
-    if name in MOVES:
-        return moved(func, args, kwargs)
-    if name in PLAIN:
-        return plain(func, args, kwargs)
-    kinds: set[type] = set()
-    _collect((*args, *kwargs.values()) if kwargs else args, kinds)
-    if Balls not in kinds and (name in EXACT or (name not in MADE and float not in kinds)):
-        return plain(func, args, kwargs)
-    if name in TABLE:
-        return TABLE[name](*args, **kwargs)
-    raise NotInBallsError(f"torch's {name} has no evaluation in balls")
-
-
-def name_of(func: Function) -> str:
-    """As in "add" for ``+`` too; "shape" for the attribute."""
-    name = func.__name__
-    if name in ("__get__", "__set__"):
-        return func.__self__.__name__  # pyright: ignore[reportFunctionMemberAccess]
-    return name.strip("_")
-
-
-def _collect(values: Sequence[Any], kinds: set[type]) -> None:
-    """Whether balls stand anywhere in the arguments, or other floating-point numbers, in tensors or not."""
-    for value in values:
-        if isinstance(value, Balls):
-            kinds.add(Balls)
-        elif isinstance(value, Tensor):
-            with torch._C.DisableTorchFunction():
-                if value.dtype.is_floating_point:
-                    kinds.add(float)
-        elif isinstance(value, float):
-            kinds.add(float)
-        elif isinstance(value, (tuple, list)):
-            _collect(value, kinds)
 
 
 def _extreme(which: str) -> Function:
@@ -183,7 +141,7 @@ TABLE: dict[str, Function] = {
     "unrounded": lambda compute: plain(compute, (), {}),
     "any": some,
     "all": every,
-    "einsum": contraction,
+    "einsum": contraction(product, LINES["sum"], balls),
     "linalg_cholesky": cholesky,
     "cholesky_inverse": lambda factor: inverse(product(factor, balls(factor).mT)),
     "linalg_solve_triangular": lambda a, b, upper: product(inverse(a), b),
@@ -191,6 +149,7 @@ TABLE: dict[str, Function] = {
     "above": lambda x: balls(upper_ends(x)),
     "below": lambda x: balls(lower_ends(x)),
     "approximately": middles,
+    "sum_above": of_two(arb.__add__),
     "number": balls,
     "as_tensor": lambda x, **_: balls(x),
     "length": length,
@@ -199,26 +158,5 @@ TABLE: dict[str, Function] = {
 }
 """In balls, by the name of the function or method, without underscores."""
 
-EXACT = {
-    *("neg", "abs", "maximum", "minimum", "clamp", "clamp_min", "clamp_max", "where", "masked_fill"),
-    *("lt", "le", "gt", "ge", "eq", "ne", "isfinite", "isinf", "isnan", "amax", "amin", "max", "min"),
-    *("argsort", "argmax", "argmin", "sort", "searchsorted", "cummax", "any", "all", "ceil", "relu"),
-    *("setitem", "to", "type", "double", "float", "item", "tolist", "numpy", "array", "bool", "int"),
-    *("long", "approximately", "above", "below", "nan_to_num", "frexp"),
-    *("tensor", "as_tensor", "new_tensor", "arange", "empty", "full", "eye"),
-}
-"""Functions that torch evaluates without rounding, so that ordinary tensors stay what they are."""
-
-MADE = {
-    *("number", "unrounded", "zeros", "ones", "zeros_like", "ones_like"),
-    *("div", "truediv", "rdiv", "rtruediv", "sqrt", "log"),
-}
-"""Functions that make floating-point numbers out of none."""
-
-PLAIN = {
-    *("shape", "size", "dim", "ndim", "dtype", "device", "numel", "len", "nelement", "element_size"),
-    *("is_floating_point", "is_complex", "requires_grad", "grad", "is_contiguous", "stride"),
-    *("storage_offset", "layout", "is_cuda", "is_sparse", "is_meta", "is_nested", "names", "dim_order"),
-    *("finfo", "has_torch_function"),
-}
-"""What is about a tensor, not about its numbers."""
+BALLS = Arithmetic(Balls, moved, TABLE, NotInBallsError, "in balls")
+"""Ball arithmetic, as torch functions meet it."""

@@ -124,34 +124,6 @@ def _matrices(x: Tensor) -> list[arb_mat]:
     return [arb_mat(n, m, entries[i * n * m : (i + 1) * n * m]) for i in range(count)]
 
 
-def contraction(equation: str, *operands: Tensor) -> Balls:
-    """``einsum`` of letters that stand once in an operand, from left to right by products of matrices."""
-    given, wanted = equation.split("->")
-    names = given.split(",")
-    found, have = balls(operands[0]), names[0]
-    for place, (other, name) in enumerate(zip(operands[1:], names[1:], strict=True), 1):
-        later = set(wanted).union(*names[place + 1 :])
-        both = [letter for letter in have if letter in name]
-        shared, gone = ([x for x in both if (x in later) == kept] for kept in (True, False))
-        left, right = ([x for x in side if x not in both] for side in (have, name))
-        sizes = dict(zip(have + name, shape_of(found) + shape_of(other), strict=True))
-        first = _grouped(found, have, [shared, left, gone])
-        found = product(first, _grouped(other, name, [shared, gone, right]))
-        have = "".join((*shared, *left, *right))
-        found = found.reshape([sizes[letter] for letter in have])
-    summed = [place for place, letter in enumerate(have) if letter not in wanted]
-    found = LINES["sum"](found, summed) if summed else found
-    have = "".join(letter for letter in have if letter in wanted)
-    return balls(found.permute([have.index(letter) for letter in wanted]))
-
-
-def _grouped(x: Tensor, names: str, order: list[list[str]]) -> Tensor:
-    """x with the dimensions of these letters, each group as one."""
-    sizes = dict(zip(names, shape_of(x), strict=True))
-    moved = balls(x).permute([names.index(letter) for part in order for letter in part])
-    return moved.reshape([math.prod(sizes[letter] for letter in part) for part in order])
-
-
 def solved(A: Tensor, b: Tensor) -> tuple[Balls, Tensor]:
     """``(A^-1 b, 0)`` as torch.linalg.solve_ex: 0 says that A is not singular.
 

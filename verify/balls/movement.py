@@ -11,73 +11,9 @@ from torch import Tensor
 from verify.balls.array import Balls, Entries, NotInBallsError, balls, entries_of, shape_of, spread
 from verify.balls.numbers import ZERO
 
-MOVES = {
-    *(
-        "getitem",
-        "reshape",
-        "view",
-        "flatten",
-        "unflatten",
-        "transpose",
-        "permute",
-        "movedim",
-        "t",
-        "T",
-        "mT",
-    ),
-    *(
-        "expand",
-        "expand_as",
-        "broadcast_to",
-        "broadcast_tensors",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "clone",
-    ),
-    *(
-        "detach",
-        "cpu",
-        "cat",
-        "concat",
-        "stack",
-        "split",
-        "chunk",
-        "unbind",
-        "iter",
-        "select",
-        "narrow",
-        "roll",
-    ),
-    *(
-        "flip",
-        "gather",
-        "index_select",
-        "take_along_dim",
-        "masked_select",
-        "repeat",
-        "repeat_interleave",
-        "tile",
-    ),
-    *(
-        "diagonal",
-        "diag_embed",
-        "tril",
-        "triu",
-        "hstack",
-        "vstack",
-        "positive",
-        "swapaxes",
-        "view_as",
-        "diag",
-    ),
-    *("reshape_as", "alias", "ravel", "pad", "unfold", "take"),
-}
-"""A zero that such a function fills in is number 0, an exact zero."""
-
 
 def moved(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """The function of balls; of ordinary tensors alone it is torch's own."""
+    """The function of balls; of ordinary tensors alone it is torch's own. A zero filled in is number 0."""
     pool: Entries = [ZERO]
 
     def entered(value: Any) -> Any:

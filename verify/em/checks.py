@@ -17,6 +17,7 @@ from verify.em.problems import random_problem
 from verify.em.search import LARGE_SHAPES, search, search_edges
 from verify.em.sweep import fitted_slope, sweep
 from verify.engine.record import Check, Record, proof
+from verify.intervals.rounded_up import rounded_up
 
 FROM_FORMULAS = "structured evaluation: "
 SYMBOLIC_SIZES = ((1, 1, 2), (1, 2, 3), (2, 2, 3), (2, 3, 4))
@@ -184,7 +185,8 @@ def check_read_out(seed: int, instances: int) -> list[Record]:
         run = em.run(problem.X, problem.weights, problem.means, evaluation="dense")
         tasks += len(problem)
         off = (run.means - run.path_means[:, -1], run.weights - run.path_weights[:, -1])
-        for bound, difference in zip(map(float, read_out_bound(em, samples, components)), off, strict=True):
+        bounds, _ = rounded_up(lambda em=em, N=samples, K=components: tuple(read_out_bound(em, N, K)))
+        for bound, difference in zip(map(float, bounds), off, strict=True):
             error = float(difference.abs().max())
             if error / bound > worst[1] / worst[0]:
                 worst = (bound, error)

@@ -32,6 +32,7 @@ from verify.em.records import (
 from verify.engine.certificates import broken_in
 from verify.engine.record import Check
 from verify.engine.theorem import rounded
+from verify.intervals.rounded_up import Evaluated, rounded_up
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,7 @@ class Measurement:
         records: one a step.
         em_covariances: (B, L + 1, ...) of EM. path_covariance_error: (B, L, K), of tied kinds (B, L, 1).
         losses: what ends the paths, a step each. All three None of unit covariances.
+        evaluated: how the bounds were.
     """
 
     problem: Problem
@@ -64,6 +66,7 @@ class Measurement:
     em_covariances: Tensor | None = None
     path_covariance_error: Tensor | None = None
     losses: list[PathLoss] | None = None
+    evaluated: Evaluated = "float64"
 
     @property
     def passed(self) -> bool:
@@ -92,16 +95,18 @@ def measure(
     path = _on_cpu(run)
     data = StepData.uniform(seen.X, seen.weights, seen.means, False, seen.covariances, kind)
     masks = data.component_mask, data.n_features
-    bounds = path_bound(
-        em,
-        seen.X,
-        data.token_mask,
-        path.weights,
-        path.means,
-        *masks,
-        dtype,
-        run.refreshed,
-        path_covariances=path.covariances,
+    bounds, evaluated = rounded_up(
+        lambda: path_bound(
+            em,
+            seen.X,
+            data.token_mask,
+            path.weights,
+            path.means,
+            *masks,
+            dtype,
+            run.refreshed,
+            path_covariances=path.covariances,
+        )
     )
     states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
@@ -126,9 +131,14 @@ def measure(
         em_covariances=reference.covariances,
         path_covariance_error=covariance_error,
         losses=losses,
+        evaluated=evaluated,
     )
     shares = [
-        Rounding.of(em, StepData.uniform(seen.X, s.weights, s.means, t > 0, s.covariances, kind))
+        Rounding.of(
+            em,
+            StepData.uniform(seen.X, s.weights, s.means, run.refreshed or t > 0, s.covariances, kind),
+            *(dtype, bounds.steps[t]),
+        )
         for t, s in enumerate(states[:-1])
     ]
     return replace(result, records=[_record(result, t, shares[t], check) for t in range(run.steps)])
@@ -242,6 +252,7 @@ def _record(m: Measurement, t: int, rounding: Rounding, check: Check) -> StepRec
         dying_components=int(step.dying.sum()),
         singular_components=int(step.lost.singular.sum()),
         outside_components=int(step.lost.outside.sum()),
+        evaluated=m.evaluated,
     )
 
 

@@ -12,12 +12,14 @@ from console.typed_json import Absent, Beside
 from constructions.em.bounds import one_step_bound
 from constructions.em.matrices import MatrixEM, MatrixPieces
 from constructions.em.pieces import Pieces
+from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
 from constructions.em.tasks import CovarianceType
 from constructions.em.unit import EMConstruction
 from constructions.em.variances import VarianceEM, VariancePieces
 from verify.engine.certificates import Certificate
 from verify.engine.record import Record
+from verify.intervals.rounded_up import Evaluated
 
 AnyEM = EMConstruction | VarianceEM | MatrixEM
 
@@ -72,7 +74,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Rounding:
-    """Median rounding part of the one-step bound of a mean, and of a covariance, in both precisions."""
+    """Median rounding part of the one-step bound of a mean, and of a covariance, in both precisions.
+
+    That of the precision in which the layers did not run is float64's value, not rounded up.
+    """
 
     float32: float
     float64: float
@@ -80,9 +85,10 @@ class Rounding:
     covariance_float64: Annotated[float | None, Absent()] = None
 
     @classmethod
-    def of(cls, em: AnyEM, data: StepData) -> Rounding:
-        """Of the step from the state in ``data``."""
-        bounds = [one_step_bound(em, data, dtype) for dtype in (torch.float32, torch.float64)]
+    def of(cls, em: AnyEM, data: StepData, dtype: torch.dtype, bound: StepBound) -> Rounding:
+        """Of the step from the state in ``data``, whose bound in ``dtype`` is at hand."""
+        both = torch.float32, torch.float64
+        bounds = [bound if kind == dtype else one_step_bound(em, data, kind) for kind in both]
         parts = [b.covariance_rounding for b in bounds if b.covariance_rounding is not None]
         return cls(*(float(part.median()) for part in (*(b.mean_rounding for b in bounds), *parts)))
 
@@ -158,7 +164,7 @@ class StepRecord:
         undefined_components, singular_components, outside_components: in how many EM from the layers' state
             is 0/0, has a singular covariance, or one with an eigenvalue outside the range; none is compared.
             Of kinds other than unit nor is anything else of such a task.
-        certified: of the path up to this step.
+        certified: of the path up to this step. evaluated: how the bounds of ``one_step`` and ``path`` were.
         dying_components: where the floor can decide the error.
     """
 
@@ -172,6 +178,7 @@ class StepRecord:
     dying_components: int
     singular_components: int = 0
     outside_components: int = 0
+    evaluated: Evaluated = "float64"
     certified: Annotated[Certificate | None, Absent()] = None
 
     @property

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from console.typed_json import Absent
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.rounding import sum_above
 from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import Evaluation
 from verify.engine.certificates import Certificate
 from verify.engine.theorem import Bound, Sizes, States, Theorem
+from verify.intervals.rounded_up import Evaluated, rounded_up
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Largest:
     Attributes:
         instance: what was run. tasks, compared, claimed, broken: tasks; items compared, with a finite bound,
             and above it. margin: least bound / error. certified: of the first of the tasks.
+        evaluated: how the bound was.
     """
 
     instance: str
@@ -39,13 +42,16 @@ class Largest:
     margin: float | None = None
     claimed: int | None = None
     broken: int | None = None
+    evaluated: Evaluated = "float64"
     certified: Annotated[Certificate | None, Absent()] = None
 
     @property
     def bound(self) -> float | None:
-        """Both parts."""
-        parts = self.approximation, self.rounding
-        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
+        """Both parts, rounded up."""
+        if self.approximation is None or self.rounding is None:
+            return None
+        parts = (torch.tensor(x, dtype=torch.float64) for x in (self.approximation, self.rounding))
+        return float(sum_above(*parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,7 @@ class Measured:
         states, reference: (B, L + 1, items, width) each.
         error: (B, L, items) Euclidean, after each step. bound: what was claimed for it.
         compared: (B, L, items) where the reference is defined; nothing is compared elsewhere.
+        evaluated: how the bounds were.
     """
 
     states: States
@@ -63,6 +70,7 @@ class Measured:
     error: dict[str, Tensor]
     bound: dict[str, Bound]
     compared: dict[str, Tensor]
+    evaluated: Evaluated = "float64"
 
     __repr__ = short_repr
 
@@ -105,7 +113,7 @@ class Measured:
         compared = self.compared[name][:, step - 1]
         where = instance, name, step, len(self), int(compared.sum())
         if not bool(compared.any()):
-            return Largest(*where)
+            return Largest(*where, evaluated=self.evaluated)
         worst = int(error.masked_fill(~compared, -1).flatten().nan_to_num(math.inf).argmax())
         total = bound.total[:, step - 1]
         parts = (part[:, step - 1].flatten()[worst] for part in (bound.approximation, bound.rounding))
@@ -119,6 +127,7 @@ class Measured:
             margin=float(ratio.min()) if len(ratio) else math.inf,
             claimed=int((total.isfinite() & compared).sum()),
             broken=int(self._broken(name)[:, step - 1].sum()),
+            evaluated=self.evaluated,
         )
 
 
@@ -130,17 +139,26 @@ def measure(
     device: str = "cpu",
     steps: int = 1,
     evaluation: Evaluation = "dense",
+    printed: bool = False,
 ) -> Measured:
-    """Run the weights on an instance of numbers that ``dtype`` holds, and the exact algorithm beside them."""
+    """Run the weights on an instance of numbers that ``dtype`` holds, and the exact algorithm beside them.
+
+    Bounds that are ``printed`` are rounded up, which takes ten to twenty times as long; searches take
+    float64's values.
+    """
     states = theorem.run(weights, instance, dtype, device, steps, evaluation)
     reference = theorem.reference(instance, steps)
-    bound = theorem.bounds(weights, instance, states, dtype)
+    evaluated: Evaluated = "float64"
+    if printed:
+        bound, evaluated = rounded_up(lambda: theorem.bounds(weights, instance, states, dtype))
+    else:
+        bound = theorem.bounds(weights, instance, states, dtype)
     defined = {name: after.isfinite().all(-1)[:, 1:] for name, after in reference.items()}
     error = {
         name: torch.linalg.vector_norm(states[name].to(torch.float64) - after, dim=-1)[:, 1:]
         for name, after in reference.items()
     }
-    return Measured(states, reference, error, bound, defined)
+    return Measured(states, reference, error, bound, defined, evaluated)
 
 
 def every_path(

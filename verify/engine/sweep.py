@@ -10,17 +10,19 @@ import torch
 from verify.engine.measure import drawn, measure
 from verify.engine.options import Options
 from verify.engine.theorem import Theorem
+from verify.intervals.rounded_up import Evaluated
 
 
 @dataclass(frozen=True)
 class SweptAt:
-    """Medians over all items of a quantity after one step, at one accuracy."""
+    """Medians over all items of a quantity after one step; ``evaluated``: how the bounds were."""
 
     quantity: str
     accuracy: float
     error: float
     approximation: float
     rounding: float
+    evaluated: Evaluated = "float64"
 
     @property
     def shown(self) -> str:
@@ -37,9 +39,10 @@ def swept(theorem: Theorem[Any], options: Options, generator: torch.Generator) -
     rows = []
     for value in theorem.accuracy.values:
         weights = theorem.construct(sizes, 1, value)
-        found = measure(theorem, weights, instance, options.dtype, options.device, 1, options.evaluation)
+        on = options.dtype, options.device, 1, options.evaluation
+        found = measure(theorem, weights, instance, *on, printed=True)
         for name, error in found.error.items():
             parts = error, found.bound[name].approximation, found.bound[name].rounding
             medians = (float(part[found.compared[name]].median()) for part in parts)
-            rows.append(SweptAt(name, value, *medians))
+            rows.append(SweptAt(name, value, *medians, evaluated=found.evaluated))
     return rows

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from constructions.language.assembly import Construction
 from constructions.language.resources import Resources
+from constructions.language.rounding import sum_above
 from constructions.language.shown import short_repr
 from constructions.language.structured.arithmetic import FloatArithmetic
 from constructions.language.structured.evaluation import Evaluation, StructuredEvaluator
@@ -59,8 +60,8 @@ class Bound:
 
     @property
     def total(self) -> Tensor:
-        """(B, L, items) the sum of both."""
-        return self.approximation + self.rounding
+        """(B, L, items) the sum of both, rounded up."""
+        return sum_above(self.approximation, self.rounding)
 
 
 @dataclass(frozen=True)

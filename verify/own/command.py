@@ -88,7 +88,7 @@ def check(theorem: Theorem[Any], options: Options, out: Path, run: dict[str, Any
                 instance = drawn(theorem, family, sizes, options.trials, options.dtype, generator)
                 name = f"{described(sizes)}, {family}"
                 on = options.dtype, options.device, options.steps, options.evaluation
-                paths[name] = measure(theorem, weights, instance, *on)
+                paths[name] = measure(theorem, weights, instance, *on, printed=True)
                 rows += _with_certificates(paths[name].largest(name), theorem, weights, instance, options)
         start("accuracy")
         sweep = swept(theorem, options, generator)

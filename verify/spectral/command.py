@@ -187,6 +187,7 @@ def _results(
         "broken": broken,
         "seed": options.seed,
         "dtype": plain_value(options.dtype),
+        "evaluated": "float64",
         "instances": sum(r.tasks for r in rows) + sum(p.tasks for p in points),
         "settings": options.plain(),
         "rows": rows,

@@ -14,6 +14,7 @@ from baselines.robust_tensor_power import growth, tensor_power_iteration
 from constructions.language.structured.evaluation import Evaluation
 from constructions.tensor_power.iteration import PowerIteration
 from constructions.tensor_power.relu_bounds import euclidean, natural_scale, reference_bound
+from verify.intervals.rounded_up import Evaluated, rounded_up
 from verify.tensor.data import TensorProblem
 
 
@@ -55,11 +56,15 @@ def _as_integers(x: Tensor) -> tuple[np.ndarray, int]:
 
 @dataclass(frozen=True, eq=False)
 class StepErrors:
-    """One plain step, entry by entry, (B, d): error against exact arithmetic, bound, natural scale."""
+    """One plain step, entry by entry, (B, d): error against exact arithmetic, bound, natural scale.
+
+    ``evaluated``: how the bound was.
+    """
 
     error: Tensor
     bound: Tensor
     scale: Tensor
+    evaluated: Evaluated = "float64"
 
     @property
     def relative_error(self) -> float:
@@ -68,13 +73,19 @@ class StepErrors:
 
     @property
     def relative_bound(self) -> float:
-        """Largest bound over the natural scale."""
-        return float(_over(self.bound, self.scale).max())
+        """Largest bound over the natural scale, rounded up."""
+        return float(above_quotient(self.bound, self.scale).max())
 
     @property
     def broken(self) -> int:
         """Entries whose error exceeds the bound."""
         return int((~(self.error <= self.bound)).sum())
+
+
+def above_quotient(top: Tensor, bottom: Tensor) -> Tensor:
+    """The float above ``top / bottom``; 0 of 0."""
+    found = _over(top, bottom)
+    return torch.where(found == 0, found, torch.nextafter(found, torch.full_like(found, torch.inf)))
 
 
 def _over(top: Tensor, bottom: Tensor) -> Tensor:
@@ -84,14 +95,16 @@ def _over(top: Tensor, bottom: Tensor) -> Tensor:
 def one_step(power: PowerIteration, problem: TensorProblem, on: Runtime) -> StepErrors:
     """One plain step of every tensor in ``problem``, whose T and v are numbers of its dtype."""
     run = power.run(problem.T, problem.v, steps=1, **on.arguments)
-    bound = power.error_bounds(problem.T, problem.v, run, on.dtype).entries[:, 1]
+    bound, evaluated = rounded_up(
+        lambda: power.error_bounds(problem.T, problem.v, run, on.dtype).entries[:, 1]
+    )
     found = run.v.to("cpu", torch.float64)
     errors = [
         [float(abs(Fraction(float(a)) - b)) for a, b in zip(row, exact_contract(T, v), strict=True)]
         for row, T, v in zip(found, problem.T, problem.v, strict=True)
     ]
     error = torch.tensor(errors, dtype=torch.float64)
-    return StepErrors(error, bound, natural_scale(problem.T, problem.v))
+    return StepErrors(error, bound, natural_scale(problem.T, problem.v), evaluated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +114,14 @@ class PathErrors:
     Attributes:
         error: Euclidean distance. bound: on it, both sides' rounding included; inf where nothing is claimed.
         length: (B, L + 1) Euclidean length of the reference's vectors. last: (B, d) the run's last vector.
+        evaluated: how the bound was.
     """
 
     error: Tensor
     bound: Tensor
     length: Tensor
     last: Tensor
+    evaluated: Evaluated = "float64"
 
 
 def along_path(power: PowerIteration, problem: TensorProblem, on: Runtime, steps: int) -> PathErrors:
@@ -114,10 +129,14 @@ def along_path(power: PowerIteration, problem: TensorProblem, on: Runtime, steps
     T = problem.T.expand(len(problem.v), -1, -1, -1)
     run = power.run(T, problem.v, steps=steps, **on.arguments)
     path = tensor_power_iteration(T, problem.v, steps, normalise=power.normalised).path
-    own = reference_bound(T, path, power.normalised)
-    bound = power.error_bounds(T, problem.v, run, on.dtype).error + own.error
+
+    def both() -> Tensor:
+        own = reference_bound(T, path, power.normalised)
+        return power.error_bounds(T, problem.v, run, on.dtype).error + own.error
+
+    bound, evaluated = rounded_up(both)
     found = run.path.to("cpu", torch.float64)
-    return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1])
+    return PathErrors(euclidean(found - path), bound, euclidean(path), found[:, -1], evaluated)
 
 
 def steps_in_range(problem: TensorProblem, steps: int, dtype: torch.dtype) -> tuple[Tensor, int]:

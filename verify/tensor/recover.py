@@ -14,6 +14,7 @@ from torch import Tensor
 
 from baselines.robust_tensor_power import contract
 from constructions.tensor_power.iteration import PowerIteration
+from verify.intervals.rounded_up import Evaluated
 from verify.tensor.data import OrthogonalProblem, TensorProblem, unit_vectors
 from verify.tensor.measure import Runtime, along_path
 
@@ -29,7 +30,7 @@ class Recovery:
         distance: (K,) from each true component to the one found next to it.
         error, bound: (K,) of the last run against the exact iteration from the same start on the same tensor.
         eigenvalue_error: (K,) |lambda found - lambda|.
-        distinct: whether every component was found once.
+        distinct: whether every component was found once. evaluated: how the bounds were.
     """
 
     found: Tensor
@@ -38,6 +39,7 @@ class Recovery:
     bound: Tensor
     eigenvalue_error: Tensor
     distinct: bool
+    evaluated: Evaluated = "float64"
 
 
 def recover(
@@ -77,4 +79,5 @@ def recover(
         polished.bound[nearest, -1],
         (values - problem.eigenvalues).abs(),
         len(set(nearest.tolist())) == len(truth),
+        polished.evaluated,
     )

@@ -11,6 +11,7 @@ from baselines.robust_tensor_power import tensor_power_iteration
 from console.errors import BadInputError
 from constructions.tensor_power.relu import TensorPowerConstruction, tensor_power_construction
 from constructions.tensor_power.relu_bounds import relative_chord_error, required_offset
+from verify.intervals.rounded_up import Evaluated
 from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path, one_step, steps_in_range
 from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row, with_certificates
@@ -25,7 +26,10 @@ MOST_GROWTH_STEPS, MOST_GROWTH_SHOWN = 12, 32
 
 @dataclass(frozen=True)
 class OneStep:
-    """One plain step: largest error and bound of an entry over its natural scale; entries above theirs."""
+    """One plain step: largest error and bound of an entry over its natural scale; entries above theirs.
+
+    ``evaluated``: how the bound was.
+    """
 
     problem: str
     d: int
@@ -36,6 +40,7 @@ class OneStep:
     error: float
     bound: float
     broken: int
+    evaluated: Evaluated = "float64"
 
 
 def one_step_rows(problem: TensorProblem, max_dim: int, on: Runtime) -> list[OneStep]:
@@ -47,7 +52,7 @@ def one_step_rows(problem: TensorProblem, max_dim: int, on: Runtime) -> list[One
     for form, value, mean in (("pairs", None, False), ("offset", offset, False), ("pairs, 1/N", None, True)):
         power = tensor_power_construction(max_dim, 1, offset=value, divide_by_tokens=mean)
         found = one_step(power, problem, on)
-        of_step = found.relative_error, found.relative_bound, found.broken
+        of_step = found.relative_error, found.relative_bound, found.broken, found.evaluated
         heads = power.construction.shape().layers[0].heads
         rows.append(OneStep(problem.name, problem.dim, form, heads, value, len(problem), *of_step))
     return rows

@@ -13,8 +13,9 @@ from constructions.tensor_power.iteration import PowerIteration
 from verify.engine.certificates import Certificate, tasks_certified
 from verify.engine.record import Check, Record, quotient
 from verify.engine.tables import grouped
+from verify.intervals.rounded_up import Evaluated
 from verify.tensor.data import OrthogonalProblem, TensorProblem
-from verify.tensor.measure import PathErrors, Runtime
+from verify.tensor.measure import PathErrors, Runtime, above_quotient
 from verify.tensor.recover import recover
 from verify.tensor.theorem import TensorPower
 
@@ -28,6 +29,7 @@ class PathRow:
     Attributes:
         form: of the construction. error, bound: medians. margin: least bound / error.
         claimed, broken: instances with a finite bound, and above it. certified: of the first of them.
+        evaluated: how the bounds were.
     """
 
     problem: str
@@ -41,6 +43,7 @@ class PathRow:
     margin: float
     claimed: int
     broken: int
+    evaluated: Evaluated = "float64"
     certified: Annotated[Certificate | None, Absent()] = None
 
     @property
@@ -53,14 +56,14 @@ def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Path
     """A row for each step of a run."""
     rows = []
     for step in range(1, found.error.shape[1]):
-        length = found.length[:, step]
-        error, bound = found.error[:, step] / length, found.bound[:, step] / length
+        length, error, bound = found.length[:, step], found.error[:, step], found.bound[:, step]
         claimed = bound.isfinite()
         margin = torch.where(claimed & (error > 0), bound / error, torch.inf)
-        values = error.median(), error.max(), bound.median(), margin.min()
+        relative, shown = error / length, above_quotient(bound, length)
+        values = relative.median(), relative.max(), shown.median(), margin.min()
         where = problem.name, problem.dim, form, step, len(error)
-        at, over = int(claimed.sum()), int((~(error <= bound)).sum())
-        rows.append(PathRow(*where, *(float(x) for x in values), claimed=at, broken=over))
+        counts = int(claimed.sum()), int((~(error <= bound)).sum())
+        rows.append(PathRow(*where, *(float(x) for x in values), *counts, evaluated=found.evaluated))
     return rows
 
 
@@ -92,6 +95,7 @@ class Recovered:
         distinct: every component was found once. distance: from the true component.
         error, bound: against the exact iteration from the same start. claimed: the bounds are finite.
         broken: errors above their bounds, and one more where a claimed component is missed.
+        evaluated: how the bounds were.
     """
 
     d: int
@@ -104,6 +108,7 @@ class Recovered:
     eigenvalue_error: float
     claimed: bool
     broken: int
+    evaluated: Evaluated = "float64"
 
     @property
     def tensor(self) -> str:
@@ -119,9 +124,8 @@ def recovery_row(
     claimed = bool(found.bound.isfinite().all())
     broken = int((~(found.error <= found.bound)).sum()) + int(claimed and not found.distinct)
     largest = (float(x.max()) for x in (found.distance, found.error, found.bound, found.eigenvalue_error))
-    return Recovered(
-        problem.dim, len(problem.components), form, found.distinct, *largest, claimed=claimed, broken=broken
-    )
+    where = problem.dim, len(problem.components), form, found.distinct
+    return Recovered(*where, *largest, claimed=claimed, broken=broken, evaluated=found.evaluated)
 
 
 def components_found(

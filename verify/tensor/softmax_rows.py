@@ -29,6 +29,7 @@ from constructions.tensor_power.softmax_bounds import (
     predicted_error,
     step_bound,
 )
+from verify.intervals.rounded_up import Evaluated, rounded_up, worse
 from verify.tensor.data import TensorProblem, orthogonal_problem
 from verify.tensor.measure import Runtime, along_path
 from verify.tensor.rows import PathRow, Recovered, path_rows, recovery_row, with_certificates
@@ -50,7 +51,7 @@ class Point:
             the approximation and leakage of each instance with the rounding expected (a model, no bound).
         largest: largest error. margin: least bound over error, entry by entry. ratio: its median.
         rounding: share of the predicted error that is rounding, median. reach: median of ``p eps max |a|``.
-        broken: entries above their bound.
+        broken: entries above their bound. evaluated: how the bounds were.
     """
 
     problem: str
@@ -68,6 +69,7 @@ class Point:
     rounding: float
     reach: float
     broken: int
+    evaluated: Evaluated = "float64"
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,12 @@ def one_step_construction(
     )
 
 
-def step_errors(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime) -> tuple[Tensor, Tensor]:
+def step_errors(
+    power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime, printed: bool = True
+) -> tuple[Tensor, Tensor, Evaluated]:
     """(B, d) error of one plain step against float64, and the bound on it, both sides' rounding included.
+
+    The bound is rounded up where it is ``printed``, as it says last; searches take float64's value.
 
     The layers are called without the checks of a run: a result that is rounded to 0 is an error like others.
     """
@@ -101,22 +107,27 @@ def step_errors(power: SoftmaxTensorPower, problem: TensorProblem, on: Runtime) 
         after = power.vector(layers.block(start)[-1])
     found = after[:, : problem.dim].to("cpu", torch.float64)
     path = torch.stack([problem.v, contract(problem.T, problem.v)], 1)
-    own = reference_bound(problem.T, path, False)
-    step = power.step_error(problem.T, problem.v, on.dtype, first=True)
-    return (found - path[:, 1]).abs(), step.heads + own.entries[:, 1]
+
+    def both() -> Tensor:
+        own = reference_bound(problem.T, path, False)
+        return power.step_error(problem.T, problem.v, on.dtype, first=True).heads + own.entries[:, 1]
+
+    bound, evaluated = rounded_up(both) if printed else (both(), "float64")
+    return (found - path[:, 1]).abs(), bound, evaluated
 
 
 def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtime) -> Point:
     """One plain step; ``problem`` holds numbers of the dtype."""
     power = one_step_construction(problem, max_dim, heads, on.dtype)
-    error, bound = step_errors(power, problem, on)
+    error, bound, evaluated = step_errors(power, problem, on)
     scale = natural_scale(problem.T, problem.v).norm(dim=-1)
     expected = expected_rounding(problem.T, heads, on.dtype).norm(dim=-1)
     predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
     ratio = torch.where(error > 0, bound / error, math.inf)
     sizes = error.norm(dim=-1) / scale
     reach = heads.pairs * heads.epsilon * problem.v.abs().amax(-1).square().median()
-    medians = sizes, predicted / scale, bound.norm(dim=-1) / scale
+    length, how = rounded_up(lambda: bound.norm(dim=-1) / scale)
+    medians = sizes, predicted / scale, length
     return Point(
         *(problem.name, str(on.dtype).removeprefix("torch.")),
         *(heads.pairs, heads.epsilon, heads.sink, len(error)),
@@ -127,6 +138,7 @@ def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtim
         rounding=float((expected / predicted).median()),
         reach=float(reach),
         broken=int((~(error <= bound)).sum()),
+        evaluated=worse(evaluated, how),
     )
 
 

@@ -62,7 +62,7 @@ def search(instances: int, seed: int, dtype: torch.dtype) -> Iterator[Draw]:
         T = hostile_tensors(tensors, GROUP, dim, generator) * 10 ** (12 * uniform[4] - 6)
         problem = TensorProblem("search", T, hostile_starts(starts, GROUP, dim, generator)).rounded(dtype)
         power = one_step_construction(problem, dim + number // CYCLE % 2, Heads(epsilon, pairs, sink), dtype)
-        error, bound = step_errors(power, problem, Runtime(dtype))
+        error, bound, _ = step_errors(power, problem, Runtime(dtype), printed=False)
         parts = power.one_step_error(problem.T, problem.v, dtype)
         share = parts.rounding.norm(dim=-1) / parts.total.norm(dim=-1)
         yield Draw(pairs, epsilon, sink, tensors, starts, error, bound, share)
