@@ -30,7 +30,7 @@ class _Fields(Repr):
 _FIELDS = _Fields()
 
 
-def short_repr(value: Any) -> str:
+def short_repr(value: Any, /) -> str:
     """``Name(field=..., ...)`` of a dataclass or named tuple, on one line of at most LONGEST characters.
 
     A class takes it by ``__repr__ = short_repr``. A tensor shows as in ``float64[4, 3]``, a list of more than
