@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from console.figures import plain
+from console.marks import GREY, Mark
 from console.phrases import Interval
+
+MOST_ENTRIES = 8
+"""Rows of a legend at most: beyond them it has more columns."""
 
 
 def sheet(size: tuple[float, float], title: str, fontsize: float = 11) -> Figure:
@@ -50,15 +55,46 @@ def band(panel: Axes, found: Sequence[Interval], colour: str, alpha: float, **st
     panel.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
 
 
-def legend(figure: Figure, panels: Iterable[Axes], ncols: int, fontsize: float = 9, **style: Any) -> None:
-    """One legend below for all panels, each label once; none without labels."""
+def legend(
+    figure: Figure, panels: Iterable[Axes], ncols: int | None = None, fontsize: float = 9, **style: Any
+) -> None:
+    """One legend below all panels, where it covers nothing, each label once; none without labels.
+
+    The figure grows by its height. ``ncols``: columns; None for as many as fit the width.
+    """
     found: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    if found:
-        where = "outside lower center"
-        figure.legend(list(found.values()), list(found), loc=where, ncols=ncols, fontsize=fontsize, **style)
+    if not found:
+        return
+    if ncols is None:
+        widest = (4.5 + 0.6 * max(map(len, found))) * fontsize / 72
+        fitting = max(1, int(figure.get_figwidth() / widest))
+        ncols = min(max(fitting, math.ceil(len(found) / MOST_ENTRIES)), len(found))
+    rows = math.ceil(len(found) / ncols)
+    figure.set_figheight(figure.get_figheight() + rows * 1.5 * fontsize / 72 + 0.15)
+    where = "outside lower center"
+    figure.legend(list(found.values()), list(found), loc=where, ncols=ncols, fontsize=fontsize, **style)
+
+
+def legend_below(panel: Axes, ncols: int, fontsize: float = 8) -> None:
+    """A legend of one panel, below it: for panels whose entries differ."""
+    panel.legend(fontsize=fontsize, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=ncols)
+
+
+def name_marks(panel: Axes, groups: Mapping[str, str], marks: Iterable[Mark]) -> None:
+    """Entries for a legend: what each colour stands for, and what each marker and line, in grey."""
+    for name, colour in groups.items():
+        panel.plot([], [], color=colour, linewidth=5, label=plain(name))
+    for mark in marks:
+        panel.plot([], [], **mark.style(GREY), label=mark.name)
+
+
+def slope_guide(panel: Axes, x: Sequence[float], slope: float, through: float, name: str = "") -> None:
+    """A thin line ``y = through (x / x[0])^slope``, for two logarithmic axes, named by its slope."""
+    y = [through * (at / x[0]) ** slope for at in x]
+    panel.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (7, 3)), label=name or f"slope {slope:g}")
 
 
 def write_cells(

@@ -23,7 +23,9 @@ import jinja2
 
 from console.errors import BadInputError
 from console.folder import RESULTS, plain, refuse_another_run
+from console.origin import PACKAGE, origin
 from console.streams import printable
+from console.text_tables import read_text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +87,7 @@ def _written_by(path: Path, command: str) -> bool:
 
 def versions() -> dict[str, str]:
     """What the numbers were made with."""
-    names = ("torch", "numpy", "scipy", "scikit-learn", "gmm-theory-toolkit")
+    names = ("torch", "numpy", "scipy", "scikit-learn", PACKAGE)
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
@@ -111,6 +113,7 @@ def _templates(folder: Path) -> jinja2.Environment:
     environment.filters["sig"] = significant
     environment.filters["interval"] = interval
     environment.globals["told_apart"] = told_apart
+    environment.globals["read_text_table"] = read_text_table
     return environment
 
 
@@ -128,7 +131,8 @@ def write_results(
 
     ``run`` is what :func:`check_out` was given. Each file is complete before it takes its name, so that a
     stop never leaves half of one. ``names`` are those of all pictures that the command may make: ones that it
-    did not make this time, it removes. ``template`` may extend ``page.html`` of this folder.
+    did not make this time, it removes. ``template`` may extend ``page.html`` of this folder, which says when,
+    by which version and commit and by which command the page was made.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -143,7 +147,7 @@ def write_results(
         image = base64.b64encode(buffer.getvalue()).decode()
         shown.append({"name": picture.name, "caption": picture.caption, "data": image})
     render = _templates(template.parent).get_template(template.name).render
-    page = render(results=content, pictures=shown, **context)
+    page = render(results=content, pictures=shown, origin=origin(command), **context)
     _write_json(out, content)  # first: it marks the folder as ours
     for name, written in (files | {PAGE: printable(page).encode()}).items():
         write_whole(out / name, written)

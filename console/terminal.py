@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,6 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH = 110
+
+GAP = 2
+"""Between columns."""
 
 
 @contextmanager
@@ -58,17 +60,56 @@ def widen(console: Console) -> None:
 
 
 def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table, numbers to the right; nothing where there are no rows."""
+    """A plain table, numbers to the right; nothing where there are no rows.
+
+    Through a pipe every row is one line, however long. On a terminal a table that is too wide goes on below
+    with the columns left over, behind the first one again; no word is broken that fits.
+    """
     if not rows:
         return
-    table = Table(
-        title=Text(title) if title else None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
-    )
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell if cell == marked(1) else escape(cell) for cell in row))
-    console.print(table)
+    cells = [[Text.from_markup(c) if c == marked(1) else Text(c) for c in row] for row in rows]
+    widest = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    before = console.width
+    natural = [max(len(name), width) for name, width in zip(columns, widest, strict=True)]
+    needed = sum(natural) + GAP * len(natural)
+    widths, blocks = natural, [list(range(len(columns)))]
+    if console.is_terminal and needed > before:
+        words = [max((len(word) for word in name.split()), default=0) for name in columns]
+        widths = [max(pair) for pair in zip(widest, words, strict=True)]
+        widths[0] = min(widths[0], max(before // 2, words[0]))
+        room = before - widths[0] - 2 * GAP
+        widths[1:] = [min(width, room) for width in widths[1:]]
+        blocks = _blocks(widths, before)
+    elif not console.is_terminal:
+        console.width = max(before, needed, len(title))
+    for number, chosen in enumerate(blocks):
+        name = title if number == 0 else f"{title} (more columns)"
+        table = Table(
+            title=Text(name) if title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            show_edge=False,
+        )
+        for index in chosen:
+            justify = "left" if index == 0 else "right"
+            table.add_column(columns[index], justify=justify, overflow="fold", width=widths[index])
+        for row in cells:
+            table.add_row(*(row[index] for index in chosen))
+        console.print(table)
+    console.width = before
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns that stand side by side within so many characters, the first in every block."""
+    blocks, used = [[0]], widths[0] + GAP
+    for index, width in enumerate(widths[1:], 1):
+        if used + width + GAP > room and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0] + GAP
+        blocks[-1].append(index)
+        used += width + GAP
+    return blocks
 
 
 def marked(broken: int) -> str:

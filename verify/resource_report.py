@@ -10,9 +10,11 @@ import torch
 from matplotlib.ticker import NullLocator
 from rich.console import Console
 
+from console.drawing import slope_guide
+from console.marks import Mark
 from console.output import Picture
 from console.terminal import print_table, widen
-from verify.engine.drawing import curve, finish, panels
+from verify.engine.drawing import colour, curve, finish, panels, picture
 from verify.engine.report import Report
 from verify.gallery.resources import HEADER as GALLERY_HEADER
 from verify.gallery.resources import gallery_resources
@@ -100,7 +102,9 @@ def _parameters(tables: list[list[list[str]]], sizes: list[int], targets: list[f
     column = HEADER.index("parameters")
     for color, (label, rows) in enumerate(lines.items()):
         numbers = [int(row[column].replace(",", "")) for row in rows]
-        curve(axes, sizes, numbers, "o-", color, label)
+        curve(axes, sizes, numbers, Mark(label, colour(color), "o", "-"))
+    if len(sizes) > 1:
+        slope_guide(axes, sizes, 4, 4.0 * sizes[0] ** 4)
     finish(axes, "d", "parameters of one looped block", "Parameters stored, most of them 0")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
@@ -110,4 +114,4 @@ def _parameters(tables: list[list[list[str]]], sizes: list[int], targets: list[f
         "numbers on each of d tokens and have 2 d heads of d columns, hence d^4, whatever their error; EM "
         "grows with (d + K) times the pieces, and these like the error to the power -1/2."
     )
-    return Picture("parameters", caption, figure)
+    return picture("parameters", caption, figure)

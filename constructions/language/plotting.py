@@ -87,4 +87,5 @@ def _heat_map(axes: Axes, title: str, matrix: torch.Tensor, rows: Sequence[Block
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure = axes.get_figure()
     if isinstance(figure, Figure):
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        ends = [-largest, 0.0, largest]
+        figure.colorbar(image, ax=axes, shrink=0.8, ticks=ends, format="%.3g").minorticks_off()

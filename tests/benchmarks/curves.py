@@ -6,6 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
+from console.drawing import legend_below, slope_guide
 from console.output import Picture
 
 Curves = dict[str, list[dict[str, float]]]
@@ -56,7 +57,10 @@ def picture(curves: Curves) -> Picture:
                 shown = label if slope is None else f"{label}, exponent {slope:.2f}"
                 panel.loglog(*zip(*pairs, strict=True), style, color=colour, label=shown)
         panel.set_xlabel(LABELS[name])
-        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        first = [(point[name], point["structured"]) for point in points if "structured" in point]
+        if first:
+            slope_guide(panel, [size for size, _ in first], 1, 0.5 * first[0][1])
+        legend_below(panel, 1)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("ms of one processor for a step")
     caption = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from textwrap import wrap
 
@@ -11,20 +12,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
+from console.drawing import legend, slope_guide
+from console.marks import METHODS, NETWORK, Mark
 from console.output import Picture
 from training.evaluation.asked import COMPONENTS, Axis
 from training.evaluation.contenders import ORACLE
 from training.evaluation.measure import CellResult, Row
 
-NAMES = ("error", "split", "time")
+MOST_LINES = 8
+"""In a panel; where there are more methods, further pictures have them, each with networks and oracle."""
+MOST_PICTURES = 4
+"""Of one kind."""
+NAMES = tuple(
+    f"{kind}{'' if number == 1 else f'_{number}'}"
+    for kind in ("error", "split", "time")
+    for number in range(1, MOST_PICTURES + 1)
+)
 """Of every picture that may be made."""
 
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "p")
+OTHERS = tuple(Mark("", colour, marker, "-.") for colour, marker in zip(("0.2", "0.5"), "|1", strict=True))
+"""For a method that has no mark of its own."""
 SPAN = 3000.0
 """A log axis reaches so many times its lowest value at most; what lies above is named in the caption."""
 DEPTH = 300.0
 """An algorithmic error below the statistical one by this factor is drawn there, at the lower edge."""
+
+BELOW = 0.8
+"""The guide of the slope, 1 / N, starts at so many times the statistical error."""
 
 Column = list[CellResult]
 Style = dict[str, object]
@@ -36,8 +50,25 @@ def pictures(results: Sequence[CellResult], axis: Axis, about: str) -> list[Pict
     if not columns:
         return []
     styles = _styles([row.method for column in columns for result in column for row in result.rows])
-    found = [_error(columns, axis, styles, about), _split(columns, axis, styles, about)]
-    return [*found, _time(columns, styles, about)]
+    parts = _parts(styles)
+    found = [_error(columns, axis, part, about) for part in parts]
+    found += [_split(columns, axis, part, about) for part in parts]
+    found += [_time(columns, part, about) for part in parts]
+    return [replace(one, name=name) for one, name in zip(found, _names(len(parts)), strict=True)]
+
+
+def _names(count: int) -> list[str]:
+    """Of `count` pictures of each kind."""
+    return [name for kind in range(3) for name in NAMES[kind * MOST_PICTURES :][:count]]
+
+
+def _parts(styles: dict[str, Style]) -> list[dict[str, Style]]:
+    """At most MOST_LINES of them at a time, networks and oracle always; all in the last of MOST_PICTURES."""
+    always = [name for name in styles if name == ORACLE or name.startswith("network")]
+    others = [name for name in styles if name not in always]
+    room = max(MOST_LINES - len(always), math.ceil(len(others) / MOST_PICTURES), 1)
+    places = range(0, max(len(others), 1), room)
+    return [{n: styles[n] for n in styles if n in always or n in others[at : at + room]} for at in places]
 
 
 def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
@@ -53,9 +84,9 @@ def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
 def _styles(names: Sequence[str]) -> dict[str, Style]:
     """Networks red, the oracle a broad grey dashed line below the rest, methods with hollow markers."""
     styles: dict[str, Style] = {}
-    networks = iter(cycle((("#d62728", "-", "o"), ("#7b0d0e", "--", "o"))))
+    networks = iter(cycle(((NETWORK.colour, NETWORK.line, NETWORK.marker), ("#7b0d0e", "--", "o"))))
     alone = iter(cycle((("#f4a3a3", "-", "*"), ("#b05050", ":", "*"))))
-    others = iter(cycle((c, m, line) for line in ("-", ":") for c, m in zip(COLOURS, MARKERS, strict=True)))
+    others = cycle(OTHERS)
     for name in dict.fromkeys(names):
         if name == ORACLE:
             styles[name] = {"color": "0.6", "linestyle": (0, (2, 1)), "linewidth": 5, "zorder": 1}
@@ -65,14 +96,16 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
             styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.4}
             styles[name] |= {"markersize": 7, "zorder": 4}
         else:
-            colour, marker, line = next(others)
-            styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 1.1}
-            styles[name] |= {"markersize": 7, "markerfacecolor": "none"}
+            of, _, variant = name.partition(",")
+            mark = METHODS.get(of) or next(others)
+            styles[name] = mark.style() | {"linewidth": 1.1, "markersize": 7, "markerfacecolor": "none"}
+            if variant:
+                styles[name]["linestyle"] = ":"
     return styles
 
 
 def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 1.9), layout="constrained")
+    figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 0.7), layout="constrained")
     figure.suptitle("\n".join(wrap(title, 18 * n_columns + 60)), fontsize=10)
     return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
 
@@ -123,17 +156,6 @@ def _log(panel: Axes, values: Sequence[float], span: float = SPAN) -> bool:
     return highest > span * lowest
 
 
-def _legend(figure: Figure, styles: dict[str, Style], panels: Sequence[Axes]) -> None:
-    """Below the panels, so that it hides nothing; every method that is drawn somewhere."""
-    handles = {
-        label: handle
-        for panel in panels
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    shown = [name for name in styles if name in handles]
-    figure.legend([handles[n] for n in shown], shown, loc="outside lower center", ncols=3, fontsize=8)
-
-
 def _total(row: Row) -> float:
     return math.nan if row.total is None else row.total.mean
 
@@ -161,13 +183,16 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
         )
         if _log(total, _positive(column, _total)):
             above |= _above(column, _total, total.get_ylim()[1])
+        if axis.key == "N":
+            first = next((y for y in map(_statistical, column[0].rows) if y > 0), math.nan)
+            slope_guide(total, [result.cell.value for result in column], -1, BELOW * first)
         total.set_title(_title(column, axis), fontsize=10)
         total.set_ylabel("total error, mean")
         _draw(bad, column, axis, styles, lambda r: math.nan if r.total is None else r.total.percent_bad)
         bad.set_ylabel("bad tasks, %")
         _draw(ari, column, axis, styles, lambda r: r.adjusted_rand_index)
         ari.set_ylabel("adjusted Rand index")
-    _legend(figure, styles, rows[0])
+    legend(figure, rows[0], fontsize=8)
     caption = (
         f"{about} Top: mean total error after the best permutation, bars one standard error; the grey dashed "
         f"line ({ORACLE}) is EM started from the truth. Middle: tasks with more than ten times its error, "
@@ -194,7 +219,7 @@ def _split(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
             above |= _above(column, value, panel.get_ylim()[1])
         panel.set_title(_title(column, axis), fontsize=10)
         panel.set_ylabel("error in the paper's metric")
-    _legend(figure, styles, panels)
+    legend(figure, panels, fontsize=8)
     caption = (
         f"{about} Statistical error apart from algorithmic. Dashed: the error of EM from the truth, which no "
         "amount of computing removes. Lines: mean distance, in the same metric, between a method's estimate "
@@ -211,7 +236,7 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
     above: set[str] = set()
     for panel, column in zip(panels, columns, strict=True):
         last = column[-1]
-        for row in last.rows:
+        for row in (row for row in last.rows if row.method in styles):
             style = {
                 k: v
                 for k, v in styles[row.method].items()
@@ -229,7 +254,7 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
         panel.set_xlabel("milliseconds of processor time a task")
         panel.set_ylabel("total error, mean")
         panel.grid(alpha=0.3)
-    _legend(figure, styles, panels)
+    legend(figure, panels, fontsize=8)
     caption = (
         f"{about} What an error costs: mean total error against processor time a task, the tasks of a cell "
         "worked through as one batch, the last cell of each column."

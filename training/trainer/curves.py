@@ -12,6 +12,7 @@ from rich.console import Console
 
 from baselines.em import em
 from baselines.metrics import errors
+from console.drawing import legend
 from console.errors import checking_input
 from console.figures import plain
 from console.output import Picture, check_out, write_results
@@ -95,7 +96,7 @@ def picture(runs: list[Run], against: list[Level]) -> Picture:
             axes.set(yscale="log", title=f"K = {level.K}, {title}", xlabel="training step")
             axes.grid(visible=True, which="both", alpha=0.2)
         row[0].set_ylabel("mean total error")
-    panels[0][0].legend(fontsize=8)
+    legend(figure, panels.flat)
     tasks = runs[0].config.tasks
     caption = (
         f"Learning curves, d = {tasks.n_features}, N = {N_SAMPLES}: mean total error after the exact "

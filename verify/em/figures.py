@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from torch import Tensor
 
+from console.drawing import name_marks, slope_guide
+from console.marks import APRIORI, COVARIANCE, INSTANCE, MEASURED, ONE_STEP
 from console.output import Picture
 from constructions.em.weights import em_construction
 from verify.em.measure import Measurement
-from verify.em.path_picture import path_picture
+from verify.em.path_picture import View, draw_paths, in_the_plane, path_picture
 from verify.em.records import pieces_mean
 from verify.em.sweep import SweepPoint, fitted_slope
-from verify.engine.drawing import curve, finish, panels, scatter, weight_pictures
+from verify.engine.drawing import (
+    BELOW,
+    curve,
+    finish,
+    named_groups,
+    panels,
+    picture,
+    scatter,
+    weight_pictures,
+)
 from verify.engine.record import quotient
 
 MOST_STORED = 11
@@ -25,7 +34,8 @@ FEW_LAYERS = 4
 """Of which all are drawn."""
 
 NAMES = (
-    *("error_against_pieces", "split_of_pieces", "error_against_steps", "bound_against_error", "paths"),
+    *("at_a_glance", "error_against_pieces", "split_of_pieces", "error_against_steps"),
+    *("bound_against_error", "paths"),
     *(f"weights_layer_{number}" for number in range(1, MOST_STORED + 1)),
 )
 """Of every picture that may be made."""
@@ -37,10 +47,10 @@ def pictures(
     measurements: list[Measurement],
     sweeps: dict[str, list[SweepPoint]],
     equal: dict[str, list[SweepPoint]],
-    view: tuple[Sequence[str], Tensor] | None = None,
+    view: View | None = None,
 ) -> list[Picture]:
     """Every figure of the check, in the order of the report; ``view`` as of path_picture."""
-    found = []
+    found = _at_a_glance(measurements, sweeps or equal, view)
     if sweeps or equal:
         found.append(_error_against_pieces(sweeps or equal))
     if sweeps:
@@ -52,20 +62,47 @@ def pictures(
     return found
 
 
+def _at_a_glance(
+    measurements: list[Measurement], sweeps: dict[str, list[SweepPoint]], view: View | None
+) -> list[Picture]:
+    """The theorem in two panels, of one problem; none where it has no sweep or no plane."""
+    m = in_the_plane([m for m in measurements if m.problem.label in sweeps])
+    if m is None:
+        return []
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_paths(left, m, view)
+    points = sweeps[m.problem.label]
+    against_pieces(right, points, f"one step, median over {points[-1].components} components")
+    right.set_ylabel(DISTANCE)
+    caption = (
+        "The theorem at a glance: hand-built layers on the path of EM, and the error of one step below both "
+        "bounds, which falls with the square of the pieces."
+    )
+    return [picture("at_a_glance", caption, figure)]
+
+
 def _error_against_pieces(sweeps: dict[str, list[SweepPoint]]) -> Picture:
     figure, axes_of = panels(len(sweeps))
     for axes, (name, points) in zip(axes_of, sweeps.items(), strict=True):
-        pieces = [p.pieces for p in points]
-        curve(axes, pieces, (p.apriori for p in points), "^:", 0, "a-priori bound")
-        curve(axes, pieces, (p.instance for p in points), "s--", 1, "instance bound")
-        curve(axes, pieces, (p.error for p in points), "o-", 2, "measured")
-        finish(axes, PIECES, DISTANCE, f"{name}, slope {fitted_slope(points):.2f}")
-        _mark_pieces(axes, pieces)
+        against_pieces(axes, points, f"{name}, fitted slope {fitted_slope(points):.2f}")
     caption = (
         "Error of one step against the number of linear pieces, median over the components that overlap "
         "with others, with both bounds. The error falls with the square of the pieces (slope -2)."
     )
-    return Picture("error_against_pieces", caption, figure)
+    return picture("error_against_pieces", caption, figure)
+
+
+def against_pieces(axes: Axes, points: list[SweepPoint], title: str) -> None:
+    """Error of one step with both bounds, and the slope that is claimed."""
+    pieces = [p.pieces for p in points]
+    curve(axes, pieces, (p.apriori for p in points), APRIORI)
+    curve(axes, pieces, (p.instance for p in points), INSTANCE)
+    curve(axes, pieces, (p.error for p in points), MEASURED)
+    if points[0].error > 0:
+        slope_guide(axes, pieces, -2, BELOW * points[0].error)
+    finish(axes, PIECES, DISTANCE, title)
+    _mark_pieces(axes, pieces)
 
 
 def _mark_pieces(axes: Axes, pieces: list[int]) -> None:
@@ -81,10 +118,11 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
         others = {p.pieces: p for p in equal[name]}
         both = [(p, others[p.pieces]) for p in points if p.pieces in others]
         pieces = [p.pieces for p, _ in both]
-        curve(bound_axes, pieces, [quotient(q.rho, p.rho) for p, q in both], "o-", color, name)
-        curve(error_axes, pieces, [quotient(q.error, p.error) for p, q in both], "o-", color, name)
+        curve(bound_axes, pieces, [quotient(q.rho, p.rho) for p, q in both], APRIORI, color)
+        curve(error_axes, pieces, [quotient(q.error, p.error) for p, q in both], MEASURED, color)
+    name_marks(bound_axes, named_groups(sweeps), (APRIORI, MEASURED))
     for axes, what in ((bound_axes, "a-priori bound (rho)"), (error_axes, "measured error")):
-        axes.axhline(1, color="0.5", linewidth=0.8)
+        axes.axhline(1, color="0.5", linewidth=0.8, label="no difference")
         title = f"{what}: equal split / best split"
         finish(axes, PIECES, "ratio, above 1 the best split wins", title, scale="linear")
         _mark_pieces(axes, pieces)
@@ -93,7 +131,7 @@ def _split(sweeps: dict[str, list[SweepPoint]], equal: dict[str, list[SweepPoint
         "The bound gains by construction; the measured error need not, and at large d loses: the bound adds "
         "up the worst cases of d squares, which do not all come at once."
     )
-    return Picture("split_of_pieces", caption, figure)
+    return picture("split_of_pieces", caption, figure)
 
 
 def _error_against_steps(measurements: list[Measurement]) -> Picture:
@@ -102,18 +140,17 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
     figure, axes_of = panels(len(last))
     for axes, (name, m) in zip(axes_of, last.items(), strict=True):
         steps, paths = [r.step for r in m.records], [r.path for r in m.records]
-        curve(axes, steps, (p.bound.median for p in paths), "s--", 0, "bound over all steps so far, median")
-        curve(axes, steps, (p.largest_mean_error.median for p in paths), "o-", 1, "measured, median")
-        alone = (r.one_step.mean_error.median for r in m.records)
-        curve(axes, steps, alone, ".-", 2, "of that step alone, median")
+        curve(axes, steps, (p.bound.median for p in paths), INSTANCE)
+        curve(axes, steps, (p.largest_mean_error.median for p in paths), MEASURED)
+        curve(axes, steps, (r.one_step.mean_error.median for r in m.records), ONE_STEP)
         found = [p.largest_covariance_error for p in paths if p.largest_covariance_error is not None]
         if found:
-            curve(axes, steps, (spread.median for spread in found), "v-", 3, "of a covariance, measured")
+            curve(axes, steps, (spread.median for spread in found), COVARIANCE)
         finish(axes, "EM step", DISTANCE, f"{name}, {pieces_mean(m.em)} pieces", steps=True)
     caption = (
-        "Largest error of a mean against the EM path from the same start, step by step, with the bound over "
-        "all steps (median over the tasks in which it is below the data's diameter). Where the Lipschitz "
-        "factors stay below 1 errors do not build up."
+        "Largest error of a mean against the EM path from the same start, step by step (median), with the "
+        "bound over all steps (median over the tasks in which it is below the data's diameter). Where the "
+        "Lipschitz factors stay below 1 errors do not build up."
     )
     if measurements[0].em.covariance_type != "unit":
         caption = (
@@ -121,7 +158,7 @@ def _error_against_steps(measurements: list[Measurement]) -> Picture:
             "start, step by step. The bound is over all steps so far (median over the tasks in which it is "
             "below the data's diameter); it uses no contraction, so it grows from step to step."
         )
-    return Picture("error_against_steps", caption, figure)
+    return picture("error_against_steps", caption, figure)
 
 
 def _bound_against_error(measurements: list[Measurement]) -> Picture:

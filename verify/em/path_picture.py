@@ -9,37 +9,60 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from console.drawing import name_marks
 from console.figures import plain
+from console.marks import POINTS
 from console.output import Picture
 from verify.em.covariances import as_matrices
 from verify.em.measure import Measurement
 from verify.em.records import pieces_mean
-from verify.engine.drawing import panels
+from verify.engine.drawing import colour, panels, picture
 
 AROUND = np.linspace(0, 2 * np.pi, 121)
 
 
-def path_picture(
-    measurements: list[Measurement], view: tuple[Sequence[str], Tensor] | None = None
-) -> list[Picture]:
-    """Where a problem has two coordinates; ``view``: names of a person's columns, and what was subtracted."""
+def in_the_plane(measurements: list[Measurement]) -> Measurement | None:
+    """That of least d >= 2 and most pieces, if any."""
     flat = [m for m in measurements if m.problem.sizes[0] >= 2]
-    if not flat:
+    return min(flat, key=lambda m: (m.problem.sizes[0], -pieces_mean(m.em)), default=None)
+
+
+View = tuple[Sequence[str], Tensor]
+"""Names of a person's columns, and what was subtracted from them."""
+
+
+def path_picture(measurements: list[Measurement], view: View | None = None) -> list[Picture]:
+    """Of the measurement in the plane, in the coordinates of ``view``; none where there is none."""
+    m = in_the_plane(measurements)
+    if m is None:
         return []
-    m = min(flat, key=lambda m: (m.problem.sizes[0], -pieces_mean(m.em)))
     figure, (axes,) = panels(1, 6.4, 5.6)
+    draw_paths(axes, m, view)
+    caption = (
+        "The first task in its first two coordinates, a colour a component: every circle, a state of the "
+        "layers, should lie on the line of EM."
+    )
+    if m.em_covariances is not None:
+        caption += (
+            " Ellipses: covariances of the last step, one standard deviation around the mean; those of the "
+            "layers (dashed) should lie on those of EM."
+        )
+    return [picture("paths", caption, figure)]
+
+
+def draw_paths(axes: Axes, m: Measurement, view: View | None = None) -> None:
+    """Points, and means step by step of EM and of the layers, in the coordinates of ``view``."""
     X = m.problem.X[0]
-    axes.plot(X[:, 0], X[:, 1], ".", color="0.7", markersize=4, label="points")
-    layers = m.run.path_means[0].cpu()
+    axes.plot(X[:, 0], X[:, 1], ".", color=POINTS.colour, markersize=4, label=POINTS.name)
+    em, layers = m.em_means[0], m.run.path_means[0].cpu()
+    ring = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "linestyle": ""}
     for k in range(m.problem.sizes[1]):
-        axes.plot(m.em_means[0, :, k, 0], m.em_means[0, :, k, 1], "-", color=f"C{k}", linewidth=3, alpha=0.4)
-        axes.plot(layers[:, k, 0], layers[:, k, 1], "o", color=f"C{k}", markersize=4, markerfacecolor="none")
-        axes.plot(*m.em_means[0, -1, k, :2], "*", color=f"C{k}", markersize=13)
+        axes.plot(em[:, k, 0], em[:, k, 1], "-", color=colour(k), linewidth=3, alpha=0.4)
+        axes.plot(layers[:, k, 0], layers[:, k, 1], color=colour(k), **ring)
+        axes.plot(*em[-1, k, :2], "*", color=colour(k), markersize=13)
     _ellipses(axes, m)
     axes.plot([], [], "-", color="0.4", linewidth=3, alpha=0.4, label="path of EM")
-    axes.plot(
-        [], [], "o", color="0.4", markersize=4, markerfacecolor="none", label="after each step of the layers"
-    )
+    axes.plot([], [], color="0.4", **ring, label="after each step of the layers")
     axes.plot([], [], "*", color="0.4", markersize=11, label="last EM mean")
     axes.set_title(f"{plain(m.problem.label)}: {m.run.steps} steps of EM and of the layers", fontsize=10)
     first, second = ("first coordinate", "second coordinate") if view is None else view[0][:2]
@@ -47,18 +70,8 @@ def path_picture(
     axes.set_ylabel(plain(second))
     if view is not None:
         _move(axes, view[1])
-    axes.set_aspect("equal")
-    axes.legend(fontsize=8)
-    caption = (
-        "The first task in its first two coordinates: every circle, a state of the layers, should lie on the "
-        "line of EM."
-    )
-    if m.em_covariances is not None:
-        caption += (
-            " Ellipses: covariances of the last step, one standard deviation around the mean; those of the "
-            "layers (dashed) should lie on those of EM."
-        )
-    return [Picture("paths", caption, figure)]
+    axes.set_aspect("equal", adjustable="datalim")
+    name_marks(axes, {f"component {k + 1}": colour(k) for k in range(m.problem.sizes[1])}, ())
 
 
 def _move(axes: Axes, centre: Tensor) -> None:
@@ -83,7 +96,7 @@ def _ellipses(axes: Axes, m: Measurement) -> None:
         for k, matrix in enumerate(as_matrices(S, kind, K, d)):
             drawn = ellipse(means[k, :2], matrix[:2, :2])
             if drawn is not None:
-                axes.plot(*drawn, color=f"C{k}", **style)
+                axes.plot(*drawn, color=colour(k), **style)
     axes.plot([], [], "-", color="0.4", linewidth=3, alpha=0.4, label="1 standard deviation, EM")
     axes.plot([], [], "--", color="0.4", linewidth=1.2, label="1 standard deviation, layers")
 

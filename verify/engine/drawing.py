@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from console.drawing import legend, name_marks, slope_guide
 from console.figures import on_log_axis, plain
+from console.marks import APPROXIMATION, INSTANCE, MEASURED, ROUNDING, Mark
 from console.output import Picture
 from verify.engine.measure import Measured
 from verify.engine.sweep import SweptAt
@@ -23,6 +25,11 @@ K = TypeVar("K")
 
 MAX_SCATTERED = 4000
 """Dots drawn at most in a scatter, evenly spaced among all."""
+
+BELOW = 0.3
+"""A guide of the slope starts so many times what was measured first."""
+
+PARTS = {"error": MEASURED, "approximation": APPROXIMATION, "rounding": ROUNDING}
 
 Values = Iterable[float | None]
 
@@ -39,15 +46,21 @@ def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Figure,
 
 
 def curve(
-    axes: Axes, x: Sequence[float], values: Values, style: str, color: int, label: str = "", size: float = 4
+    axes: Axes, x: Sequence[float], values: Values, mark: Mark, group: int | None = None, size: float = 4.5
 ) -> None:
-    """A line on a logarithmic axis, in a colour of the cycle; what is not above 0 is not drawn.
+    """A line on a logarithmic axis; what is not above 0 is not drawn.
 
-    Without a label it is a thin one that has none, as a bound beside what was measured.
+    In the mark's colour and with its name, or in that of a ``group`` of several and without one
+    (:func:`console.drawing.name_marks` names both).
     """
-    width = None if label else 1.0
-    shown = plain(label) if label else "_"
-    axes.plot(x, on_log_axis(values), style, color=f"C{color}", label=shown, markersize=size, linewidth=width)
+    label, width = (mark.name, None) if group is None else ("_", 1.2)
+    style = mark.style(None if group is None else colour(group))
+    axes.plot(x, on_log_axis(values), **style, label=label, markersize=size, linewidth=width)
+
+
+def colour(group: int) -> str:
+    """Of the cycle."""
+    return f"C{group % 10}"
 
 
 def coloured(rows: Iterable[R], key: Callable[[R], K]) -> Iterator[tuple[int, K, list[R]]]:
@@ -55,8 +68,19 @@ def coloured(rows: Iterable[R], key: Callable[[R], K]) -> Iterator[tuple[int, K,
     return ((color, name, group) for color, (name, group) in enumerate(grouped(rows, key).items()))
 
 
+def named_groups(names: Iterable[str]) -> dict[str, str]:
+    """A colour of the cycle for each name, as :func:`coloured` gives them."""
+    return {name: colour(group) for group, name in enumerate(dict.fromkeys(names))}
+
+
+def picture(name: str, caption: str, figure: Figure) -> Picture:
+    """The figure with one legend below its panels."""
+    legend(figure, figure.axes, fontsize=8)
+    return Picture(name, caption, figure)
+
+
 def finish(axes: Axes, x: str, y: str, title: str = "", steps: bool = False, scale: str = "log") -> None:
-    """Names, the scale of errors, a grid; ``steps``: whole numbers along x; y and legend once a figure."""
+    """Names, the scale of errors, a grid; ``steps``: whole numbers along x; y once a figure."""
     axes.set_yscale(scale)
     axes.set_xlabel(x)
     axes.grid(alpha=0.3)
@@ -66,23 +90,24 @@ def finish(axes: Axes, x: str, y: str, title: str = "", steps: bool = False, sca
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if axes is axes.figure.axes[0]:
         axes.set_ylabel(y)
-        axes.legend(fontsize=8)
 
 
 def against_steps(measured: dict[str, Measured]) -> Picture:
     """Largest error and its bound after every step, a panel an instance and a colour a quantity."""
     figure, axes_of = panels(len(measured))
     for axes, (name, found) in zip(axes_of, measured.items(), strict=True):
-        for color, quantity, rows in coloured(found.largest(), lambda row: row.quantity):
+        for color, _, rows in coloured(found.largest(), lambda row: row.quantity):
             steps = [row.step for row in rows]
-            curve(axes, steps, (row.bound for row in rows), "s--", color)
-            curve(axes, steps, (row.error for row in rows), "o-", color, quantity)
+            curve(axes, steps, (row.bound for row in rows), INSTANCE, color)
+            curve(axes, steps, (row.error for row in rows), MEASURED, color)
         finish(axes, "step", "|layers - reference|", name, steps=True)
+        names = named_groups(row.quantity for row in found.largest())
+        name_marks(axes, names, (MEASURED, INSTANCE))
     caption = (
         "Largest error over the tasks after each step (line with dots), and the bound on that very error "
         "(dashed), against the exact algorithm from the same start. What is exactly 0 is not drawn."
     )
-    return Picture("error_against_steps", caption, figure)
+    return picture("error_against_steps", caption, figure)
 
 
 def against_accuracy(theorem: Theorem[Any], sweep: list[SweptAt]) -> Picture:
@@ -90,20 +115,26 @@ def against_accuracy(theorem: Theorem[Any], sweep: list[SweptAt]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.4)
     accuracy = theorem.accuracy
     name = "" if accuracy is None else accuracy.name
-    for color, quantity, rows in coloured(sweep, lambda row: row.quantity):
+    for color, _, rows in coloured(sweep, lambda row: row.quantity):
         at = [row.accuracy for row in rows]
-        for key, style, what in (
-            ("error", "o-", "measured"),
-            ("approximation", "s--", "bound, approximation"),
-            ("rounding", "^:", "bound, rounding"),
-        ):
-            curve(axes, at, (getattr(row, key) for row in rows), style, color, f"{quantity}: {what}", 6)
+        for key, mark in PARTS.items():
+            curve(axes, at, (getattr(row, key) for row in rows), mark, color, 6)
+    name_marks(axes, named_groups(row.quantity for row in sweep), PARTS.values())
+    _guide(axes, sweep, 0.0 if accuracy is None else -accuracy.order)
     axes.set_xscale("log")
     finish(axes, name, "|layers - reference|, one step, median")
     caption = (
         f"Error of one step against {name}, median over the items of all tasks, with both parts of the bound."
     )
-    return Picture("error_against_accuracy", caption, figure)
+    return picture("error_against_accuracy", caption, figure)
+
+
+def _guide(axes: Axes, sweep: list[SweptAt], slope: float) -> None:
+    """The claimed slope, below what was measured of the first quantity."""
+    first = [row for row in sweep if row.quantity == sweep[0].quantity]
+    known = [row for row in first if row.error > 0]
+    if slope and len(known) > 1:
+        slope_guide(axes, [row.accuracy for row in known], slope, BELOW * known[0].error)
 
 
 def bound_against_error(measured: Iterable[Measured]) -> Picture:
@@ -130,7 +161,7 @@ def scatter(pairs: dict[str, list[torch.Tensor]], title: str, what: str) -> Pict
     finish(axes, "measured |layers - reference|", "bound", title)
     shown = "every one" if every == 1 else f"one in {every}"
     caption = f"A dot for each {what} ({total:,} in all, {shown} drawn). Below the line a bound is broken."
-    return Picture("bound_against_error", caption, figure)
+    return picture("bound_against_error", caption, figure)
 
 
 def weight_pictures(figures: list[Figure], what: str) -> list[Picture]:

@@ -7,8 +7,9 @@ from collections import Counter
 from textwrap import shorten
 
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Rectangle
 
+from console.drawing import legend
 from console.figures import plain
 from console.output import Picture
 from verify.engine.record import Record, margin_text
@@ -30,7 +31,7 @@ def margins(records: list[Record]) -> Picture:
         axes.text(max(end, 1), place, f"  {text}", va="center", fontsize=7)
     axes.set_yticks(places, _labels(records))
     axes.margins(y=0.005)
-    axes.axvline(1, color="black", linewidth=1)
+    axes.axvline(1, color="black", linewidth=1, label="the limit")
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, 0.7 * min(drawn, default=1)), 30 * max(10.0, *drawn))
     axes.invert_yaxis()
@@ -40,8 +41,9 @@ def margins(records: list[Record]) -> Picture:
     )
     axes.tick_params(axis="y", labelsize=7)
     meanings = COLOURS | {"failed": "C3"}
-    handles = [Patch(color=colour, label=name) for name, colour in meanings.items()]
-    axes.legend(handles=handles, loc="lower right", fontsize=7)
+    for name, colour in meanings.items():
+        axes.add_patch(Rectangle((1, 0), 0, 0, color=colour, label=name))
+    legend(figure, [axes], fontsize=8)
     caption = (
         "How near each claim comes to its limit, at the nearest: how many times further the limit could be. "
         "Left of the line a claim is broken. Exact: nothing was off. 1, attained: the limit is reached and "

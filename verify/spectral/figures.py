@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from matplotlib.ticker import NullLocator
 
-from console.figures import plain
+from console.drawing import name_marks, slope_guide
+from console.figures import on_log_axis, plain
+from console.marks import APPROXIMATION, CONSTRUCTION, INSTANCE, MEASURED, POINTS, SPECTRAL
 from console.output import Picture
-from verify.engine.drawing import curve, finish, panels, scatter
+from verify.engine.drawing import BELOW, colour, curve, finish, panels, picture, scatter
 from verify.spectral.measure import Measurement
 from verify.spectral.sweeps import Point, fitted
 
@@ -39,11 +41,13 @@ def _sweeps(points: list[Point]) -> Picture:
     for axes, name in zip(axes_of, names, strict=True):
         chosen = [p for p in points if p.sweep == name]
         at = [p.at for p in chosen]
-        curve(axes, at, (p.bound for p in chosen), "s--", 0, "bound")
-        curve(axes, at, (p.approximation for p in chosen), "^:", 1, "bound in exact arithmetic")
-        curve(axes, at, (p.error for p in chosen), "o-", 2, "measured")
+        curve(axes, at, (p.bound for p in chosen), INSTANCE)
+        curve(axes, at, (p.approximation for p in chosen), APPROXIMATION)
+        curve(axes, at, (p.error for p in chosen), MEASURED)
+        if name == "pieces" and chosen[0].error > 0:
+            slope_guide(axes, at, -2, BELOW * chosen[0].error)
         slope = fitted(points, name) if name == "pieces" else None
-        finish(axes, LABELS[name], DISTANCE, "" if slope is None else f"slope {slope:.2f}")
+        finish(axes, LABELS[name], DISTANCE, "" if slope is None else f"fitted slope {slope:.2f}")
         axes.set_xscale("log")
         axes.set_xticks(at, [str(n) for n in at], fontsize=8)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -53,7 +57,7 @@ def _sweeps(points: list[Point]) -> Picture:
         "K + 1 and K of M2 to their number, down to rounding. Pieces: with their square. Against N the "
         "error is rounding, whose worst case grows with N, while the eigenvalues' ratio shrinks."
     )
-    return Picture("error_against_loops", caption, figure)
+    return picture("error_against_loops", caption, figure)
 
 
 def _spectrum(measured: list[Measurement]) -> Picture:
@@ -66,12 +70,12 @@ def _spectrum(measured: list[Measurement]) -> Picture:
             axes.plot(at[:K], values[:K], "o", color="C0", markersize=4, alpha=0.7, label=label[0])
             axes.plot(at[K:], values[K:], "x", color="C1", markersize=4, alpha=0.7, label=label[1])
         finish(axes, "number", "eigenvalue of M2", m.name, steps=True, scale="symlog")
-        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.axhline(0, color="0.6", linewidth=0.8, label="0, in the population")
     caption = (
         "Eigenvalues of the second moment less the variance, up to ten tasks. The K largest hold the means; "
         "what is beyond them would be 0 in the population."
     )
-    return Picture("spectrum", caption, figure)
+    return picture("spectrum", caption, figure)
 
 
 def _paths(measured: list[Measurement]) -> Picture:
@@ -86,9 +90,10 @@ def _paths(measured: list[Measurement]) -> Picture:
             for k, vectors in enumerate(each):
                 away = (vectors - vectors[-1, :1]).norm(dim=-1)
                 for start in range(away.shape[1]):
-                    label = f"component {k}" if start == 0 else ""
-                    curve(axes, range(len(away)), away[:, start].tolist(), "-", k, label)
-        axes.axvline(m.weights.plan.steps + 0.5, color="0.6", linestyle=":", linewidth=1)
+                    axes.plot(on_log_axis(away[:, start].tolist()), "-", color=colour(k), linewidth=1.2)
+            name_marks(axes, {f"component {k + 1}": colour(k) for k in range(K)}, ())
+        chosen = m.weights.plan.steps + 0.5
+        axes.axvline(chosen, color="0.6", linestyle=":", linewidth=1, label="the best start is chosen")
         axes.set_ylim(bottom=LEAST)
         finish(axes, "step", "|v - v found|", m.name, steps=True)
     caption = (
@@ -96,7 +101,7 @@ def _paths(measured: list[Measurement]) -> Picture:
         "a component; starts that stay away run into another component. At the dotted line the best start is "
         "chosen, and all go on from it."
     )
-    return Picture("power_paths", caption, figure)
+    return picture("power_paths", caption, figure)
 
 
 def _scatter(measured: list[Measurement]) -> Picture:
@@ -112,12 +117,13 @@ def _plane(m: Measurement, columns: Sequence[str] | None) -> Picture:
     figure, (axes,) = panels(1, 6.4, 5.6)
     task = int(m.covered.to(torch.int64).argmax())
     X = m.problem.X[task]
-    axes.plot(X[:, 0], X[:, 1], ".", color="0.75", markersize=3, label="points")
+    axes.plot(X[:, 0], X[:, 1], ".", color=POINTS.colour, markersize=3, label=POINTS.name)
     means, ours = m.found.means[task], m.run.means[task].cpu()
-    axes.plot(means[:, 0], means[:, 1], "*", color="C0", markersize=13, label="baseline")
-    axes.plot(ours[:, 0], ours[:, 1], "o", color="C3", markersize=9, markerfacecolor="none", label="layers")
+    axes.plot(means[:, 0], means[:, 1], "*", color=SPECTRAL.colour, markersize=13, label="baseline")
+    ring = {"color": CONSTRUCTION.colour, "markersize": 9, "markerfacecolor": "none"}
+    axes.plot(ours[:, 0], ours[:, 1], CONSTRUCTION.marker, **ring, label=CONSTRUCTION.name)
     first, second = columns[:2] if columns else ("first coordinate", "second coordinate")
     finish(axes, plain(first), plain(second), m.name, scale="linear")
     axes.set_aspect("equal")
     caption = "One task in its first two coordinates, with the means of the layers and of the baseline."
-    return Picture("plane", caption, figure)
+    return picture("plane", caption, figure)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from console.drawing import name_marks
 from console.figures import plain
+from console.marks import INSTANCE, MEASURED
 from console.output import Picture
 from constructions.tensor_power.iteration import PowerIteration
-from verify.engine.drawing import coloured, curve, finish, panels, weight_pictures
+from verify.engine.drawing import coloured, curve, finish, named_groups, panels, picture, weight_pictures
 from verify.tensor.path_figure import path_picture
 from verify.tensor.relu_rows import Growth, OneStep
 from verify.tensor.rows import PathRow
@@ -34,11 +36,12 @@ def pictures(
 def _one_step(rows: list[OneStep]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.2)
     names = list(dict.fromkeys(row.problem for row in rows))
-    for color, form, chosen in coloured(rows, lambda row: row.form):
+    for color, _, chosen in coloured(rows, lambda row: row.form):
         places = [names.index(row.problem) for row in chosen]
         size = 9 - 2 * color  # lines that coincide show as rings
-        curve(axes, places, (row.bound for row in chosen), "s--", color, f"{form}: bound", size)
-        curve(axes, places, (row.error for row in chosen), "o-", color, f"{form}: measured", size)
+        curve(axes, places, (row.bound for row in chosen), INSTANCE, color, size)
+        curve(axes, places, (row.error for row in chosen), MEASURED, color, size)
+    name_marks(axes, named_groups(row.form for row in rows), (MEASURED, INSTANCE))
     finish(axes, "", "error / sum |T v v|, largest over entries", "One step against exact arithmetic")
     axes.set_xticks(range(len(names)), [plain(name) for name in names], fontsize=8)
     caption = (
@@ -46,7 +49,7 @@ def _one_step(rows: list[OneStep]) -> Picture:
         "and the bound on it. An offset B adds rounding in proportion to B; pairs of heads need no bound on "
         "the data. A measured 0 is not drawn."
     )
-    return Picture("one_step", caption, figure)
+    return picture("one_step", caption, figure)
 
 
 def _growth(rows: list[Growth]) -> Picture:
@@ -56,9 +59,10 @@ def _growth(rows: list[Growth]) -> Picture:
         label = f"{plain(row.problem)}: {row.steps_taken} steps run"
         axes.plot(steps, row.log10_length, "o-", color=f"C{color}", label=label, markersize=3)
         axes.fill_between(steps, row.smallest, row.largest, color=f"C{color}", alpha=0.15)
+    axes.fill_between([], [], [], color="0.5", alpha=0.3, label="range over the starts")
     finish(axes, "step", "log10 |v|", "Growth of the plain iteration", scale="symlog")
     caption = (
         "log10 of the length of v under v <- T(I, v, v), median and range over the starts: it doubles every "
         "step, as |v| behaves like lambda^(2^L - 1). A run stops before a length leaves the dtype's range."
     )
-    return Picture("growth", caption, figure)
+    return picture("growth", caption, figure)

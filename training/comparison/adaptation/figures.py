@@ -8,6 +8,7 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 
 from console.drawing import band, error_bars, legend, sheet
+from console.marks import NETWORK
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.adaptation.measure import AdaptationResult, ComponentResult, Curve, Worth
@@ -55,7 +56,7 @@ def _error(values: AdaptationResult, about: str) -> Picture:
             _curves(panel, regime, of)
             floor, own = regime.floor, of(regime.curves["learned"])[0].value
             panel.axhspan(floor.low, floor.high, color="0.8", zorder=0, label="EM from the truth")
-            panel.axhline(own, color="#d62728", linewidth=0.8, linestyle=":")
+            panel.axhline(own, color=NETWORK.colour, linewidth=0.8, linestyle=":", label="the network alone")
     for (top, bottom), regime in zip(grid.T, regimes, strict=True):
         top.set_title(regime.title, fontsize=10)
         bottom.set_xlabel(STEPS_AXIS)
@@ -118,8 +119,14 @@ def _worth(values: AdaptationResult, about: str) -> Picture:
             panel.plot(x, controls, "+", color="0.4", markersize=8, label=label)
         panel.set_xticks(range(len(regimes)), [f"K = {r.K}" for r in regimes])
         panel.set_yticks([0, 5, 10, limit, never], ["0", "5", "10", f"{limit}", "never"])
-        panel.axhline(limit + 1, color="0.8", linewidth=1)
-        panel.axhline(values.layers / 2, color="0.6", linewidth=1.2, linestyle="--")
+        panel.axhline(limit + 1, color="0.8", linewidth=1, label="above: never")
+        held = {
+            "color": "0.6",
+            "linewidth": 1.2,
+            "linestyle": "--",
+            "label": "steps that its depth could hold",
+        }
+        panel.axhline(values.layers / 2, **held)
         panel.set_title(f"by the {by} error", fontsize=10)
         panel.grid(alpha=0.3, axis="y")
     panels[0].set_ylabel("EM steps t")

@@ -53,11 +53,11 @@ def heads_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> Pi
     if image is not None:
         figure.colorbar(
             image, ax=panels[:, :correlations], location="bottom", shrink=0.5, aspect=40,
-            label="correlation",
+            label="correlation; *: told from permuted responsibilities, and from 0",
         )  # fmt: skip
     if even is not None:
         figure.colorbar(
-            even, ax=panels[:, correlations:], location="bottom", aspect=18, label="entropy, share"
+            even, ax=panels[:, correlations:], location="bottom", aspect=18, label="entropy, share; *: told"
         )
     caption = (
         f"{about}. Every head of the learned network (top) and of its untrained "
@@ -114,6 +114,7 @@ def example_figure(answer: AttentionResult, regime: RegimeResult, name: str) -> 
         "untrained": "untrained network, the same head\nN x attention (1 = uniform)",
         "c": "co-responsibility\n" + r"$c_{ij} = \Sigma_k w_{ik} w_{jk}$ of converged EM",
     }
+    figure.supxlabel("white lines: from one component to the next", fontsize=9)
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
         top = 1.0 if key == "c" else float(np.quantile(maps[key], 0.98))
         image = panel.imshow(maps[key], cmap="viridis", vmin=0.0, vmax=top)

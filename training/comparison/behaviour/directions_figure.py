@@ -6,6 +6,7 @@ import math
 
 from matplotlib.axes import Axes
 
+from console import marks
 from console.drawing import error_bars, grid, legend, sheet
 from console.output import Picture
 from console.phrases import UNKNOWN, Interval
@@ -16,13 +17,13 @@ from training.comparison.common.regimes import SHUFFLED
 
 DRAWN = ("map-em", "posterior-mean", "truth", "shrunk")
 STYLES = {
-    "learned": ("#d62728", "o"),
-    "k-means": ("#8c564b", "P"),
-    "early 3": ("#1f77b4", "s"),
-    "em noise": ("#ff7f0e", "^"),
-    "truth noise": ("#2ca02c", "D"),
-    SHUFFLED: ("0.35", "x"),
-    "untrained": ("0.6", "+"),
+    "learned": (marks.NETWORK.colour, marks.NETWORK.marker),
+    "k-means": (marks.KMEANS.colour, marks.KMEANS.marker),
+    "early 3": (marks.KMEANS_PLUS_PLUS.colour, marks.KMEANS_PLUS_PLUS.marker),
+    "em noise": ("#ff7f0e", "p"),
+    "truth noise": (marks.TRUTH.colour, marks.TRUTH.marker),
+    SHUFFLED: (marks.SHUFFLED.colour, marks.SHUFFLED.marker),
+    "untrained": (marks.UNTRAINED.colour, marks.UNTRAINED.marker),
 }
 LABELS = {"learned": "the network"} | {key: f"control: {CONTROL_NAMES[key]}" for key in CONTROLS}
 
@@ -41,6 +42,8 @@ def directions_figure(values: BehaviourResult) -> list[Picture]:
     panels = grid(figure, len(drawn), columns)
     for panel, name in zip(panels, drawn, strict=True):
         _panel(panel, name, regimes)
+    star = {"color": marks.NETWORK.colour, "marker": "$*$", "markersize": 8, "linestyle": ""}
+    panels[0].plot([], [], **star, label="above 0 and above all controls")
     legend(figure, panels, 4, 10)
     caption = (
         f"{about} Average cosine of (network less EM) and (reference less EM) with 95 % intervals over "
@@ -76,10 +79,10 @@ def _panel(panel: Axes, name: str, regimes: list[RegimeResult]) -> None:
             error_bars(panel, [place + 0.33 - 0.11 * i], [cosine], across=True, **style)
         if leaning(found) == "towards":
             panel.text(1.0, place, "*", transform=panel.get_yaxis_transform(), ha="right", va="center",
-                       fontsize=18, color="#d62728")  # fmt: skip
+                       fontsize=18, color=marks.NETWORK.colour)  # fmt: skip
     for line in range(1, len(regimes)):
         panel.axhline(line - 0.5, color="0.85", linewidth=0.8)
-    panel.axvline(0.0, color="0.3", linewidth=1)
+    panel.axvline(0.0, color="0.3", linewidth=1, label="no direction in common")
     panel.set_yticks(range(len(regimes)), ticks, fontsize=9)
     panel.set_ylim(-0.5, len(regimes) - 0.5)
     panel.set_title(f"towards {DIRECTION_NAMES[name]}", fontsize=11)

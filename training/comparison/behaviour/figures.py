@@ -7,6 +7,7 @@ import math
 from matplotlib.axes import Axes
 
 from console.drawing import band, error_bars, grid, legend, sheet, write_cells
+from console.marks import NETWORK
 from console.output import Picture
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import label, steps_of
@@ -40,6 +41,7 @@ def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
             band(panel, curve.mean, colour, 0.15, marker="o", markersize=3, label=START_NAMES[start])
             end = regime.kinds["learned"].distances[f"em {start}"].mean
             error_bars(panel, [at_end], [end], color=colour, marker="D", markersize=5, capsize=2)
+        panel.plot([], [], "D", color="0.35", markersize=5, label="run until it stops")
         for kind, (colour, line) in CONTROLS.items():
             curve = [row.value for row in regime.curves[kind]["k-means++"].mean]
             name = "another task's output" if kind == SHUFFLED else "untrained network"
@@ -72,7 +74,7 @@ def _nearest(regimes: list[RegimeResult], about: str) -> Picture:
         names = [*regime.slow, *regime.kinds["learned"].order[::-1]]
         for place, name in enumerate(names):
             found = regime.kinds["learned"].distances[name].median
-            style = {"color": "#d62728", "marker": "o", "capsize": 2, "linestyle": "none"}
+            style = {"color": NETWORK.colour, "marker": NETWORK.marker, "capsize": 2, "linestyle": "none"}
             text = "the network" if place == 0 else None
             error_bars(panel, [place], [found], across=True, **style, label=text)
             for kind, mark, text in (

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from console.drawing import error_bars, legend, number_heads, sheet, write_cells
+from console.drawing import error_bars, legend, legend_below, number_heads, sheet, write_cells
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.causal.measure import CausalResult, RegimeResult
@@ -62,7 +62,7 @@ def heads_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pictu
     if image is not None:
         figure.colorbar(
             image, ax=panels, location="bottom", shrink=0.6, aspect=45,
-            label="squared distance between the estimates (error metric, squared units of the data)",
+            label="squared distance between the estimates (error metric); *: further than by the control",
         )  # fmt: skip
     errors = ", ".join(f"{key} {net.error:.3g}" for key, net in regime.networks.items())
     caption = (
@@ -116,12 +116,12 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
             fontsize=10,
         )
         panel.set_yscale("log")
-        panel.axvline(0, color="0.7", linewidth=0.8)
+        panel.axvline(0, color="0.7", linewidth=0.8, label="no correlation")
         panel.set_xlabel("correlation with responsibilities", fontsize=10)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("distance moved by the head's\naverage (squared units)", fontsize=10)
     panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
-    legend(figure, panels[:1], len(regime.networks["learned"].moved["mean"].mean) + 1, 10)
+    legend(figure, panels[:1], None, 10)
     caption = (
         f"{about}. One mark a head; dots: learned, coloured by layer; crosses: untrained "
         "(the control). Across: the correlation of its log attention with responsibilities, mean over tasks. "
@@ -136,7 +136,7 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
     """What arrives of patches at tokens and points, what encoders explain, and the final error."""
     own, control = (regime.networks[key].patched for key in ("learned", "untrained"))
     about = about_tasks(answer.d, regime.K, regime.N, regime.tasks, answer.seed)
-    figure = sheet((13.0, 9.6), f"A step's values written into the stream. {about}", 12)
+    figure = sheet((13.0, 11.0), f"A step's values written into the stream. {about}", 12)
     [[tokens, points], [explained, error]] = figure.subplots(2, 2)
     lines: list[Line] = [
         ([row.other for row in own.tokens], "learned: another task's estimate", "C3", "o-"),
@@ -159,11 +159,11 @@ def patches_figure(answer: CausalResult, regime: RegimeResult, name: str) -> Pic
     _lines(points, lines)
     points.set_title("log responsibilities at the points, their place held", fontsize=11)
     for panel in (tokens, points):
-        panel.axhline(1, color="0.3", linewidth=0.8)
+        panel.axhline(1, color="0.3", linewidth=0.8, label="ignored (0), followed (1)")
         panel.set_ylabel("fraction of the shift that arrives\nin the final means", fontsize=10)
-        panel.legend(fontsize=9, loc="upper left")
+        legend_below(panel, 2)
         low, high = panel.get_ylim()
-        panel.set_ylim(max(min(low, -0.25), -1.0), max(min(high, 1.8), 1.75))
+        panel.set_ylim(max(min(low, -0.25), -1.0), max(min(high, 1.8), 1.1))
         panel.set_yticks(np.arange(0.0, 1.01, 0.25))
     _explained(explained, own)
     _errors(error, own)
@@ -207,11 +207,11 @@ def _explained(panel: Axes, own: Patches) -> None:
         ([row.explained_chance for row in points], "control: others' responsibilities, place", "C2^:"),
     ):
         panel.plot(range(1, len(values) + 1), values, style[2:], color=style[:2], label=label)
-    panel.set_ylim(-0.1, 1.55)
+    panel.set_ylim(-0.1, 1.05)
     panel.set_yticks(np.arange(0.0, 1.01, 0.25))
     panel.set_ylabel("R$^2$ of the stream, held-out tasks", fontsize=10)
     panel.set_title("learned network: what the encoders explain", fontsize=11)
-    panel.legend(fontsize=9, loc="upper left")
+    legend_below(panel, 2)
 
 
 def _errors(panel: Axes, own: Patches) -> None:
@@ -224,4 +224,4 @@ def _errors(panel: Axes, own: Patches) -> None:
     _lines(panel, lines)
     panel.set_ylabel("change of the final error\n(no patch: 0)", fontsize=10)
     panel.set_title(f"learned network: final error, {own.error.value:.3g} without a patch", fontsize=11)
-    panel.legend(fontsize=9, loc="upper left")
+    legend_below(panel, 2)

@@ -21,6 +21,7 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_means
+from console import marks
 from constructions.language.shown import short_repr
 from training.comparison.common.component_counts import components_served, refusal_of_components
 from training.comparison.common.parts import Subject
@@ -49,17 +50,18 @@ SHUFFLED = "another task's"
 RESTART_NAME = f"converged EM, likeliest of {RESTARTS} k-means++ starts"
 BAD = 10.0
 """A task is failed when its total error is above so many times that of EM from the truth."""
-STYLES = {
-    "learned": ("#d62728", "-", "o"),
-    "truth": ("#d62728", "-", "o"),
-    "random-points": ("#9467bd", "-", "v"),
-    "k-means++": ("#1f77b4", "-", "s"),
-    "normal": ("#ff7f0e", "-", "^"),
-    "spectral": ("#2ca02c", "-", "D"),
-    "k-means": ("#8c564b", "-", "P"),
-    "untrained": ("0.6", ":", "+"),
-    SHUFFLED: ("0.35", "--", "x"),
+MARKS = {
+    "learned": marks.NETWORK,
+    "truth": marks.TRUTH,
+    "random-points": marks.RANDOM_POINTS,
+    "k-means++": marks.KMEANS_PLUS_PLUS,
+    "normal": marks.NORMAL,
+    "spectral": marks.SPECTRAL,
+    "k-means": marks.KMEANS,
+    "untrained": marks.UNTRAINED,
+    SHUFFLED: marks.SHUFFLED,
 }
+STYLES = {name: (mark.colour, mark.line, mark.marker) for name, mark in MARKS.items()}
 """Colour, line and marker of networks, of methods, and of the starts of EM."""
 
 _PLACE = "_regimes"  # where a subject keeps them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from console.drawing import error_bars, legend, sheet
+from console.marks import KMEANS_PLUS_PLUS, NETWORK
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.common.regimes import SHUFFLED, START_NAMES, STYLES
@@ -77,15 +78,21 @@ def _together(values: FailuresResult, about: str) -> Picture:
     figure = sheet((9.5, 0.75 * max(3, len(names)) + 1.9), title)
     panel = figure.subplots()
     for place, name in enumerate(reversed(names)):
-        pair, own = values.pairs[name], "#1f77b4" if name == "reference" else "#d62728"
+        pair, own = values.pairs[name], KMEANS_PLUS_PLUS.colour if name == "reference" else NETWORK.colour
         for shift, found, colour, marker, label in (
-            (0.12, pair.odds, own, "o", "same task"),
+            (
+                0.12,
+                pair.odds,
+                own,
+                "o",
+                "same task, two runs of EM" if name == "reference" else "same task, the network",
+            ),
             (-0.12, pair.shuffled.odds, "0.5", "x", "control: the failures of another task"),
         ):
             style = {"color": colour, "marker": marker, "capsize": 3, "linestyle": "none"}
-            style["label"] = label if place == len(names) - 1 else None
+            style["label"] = label
             error_bars(panel, [place + shift], [found], across=True, **style)
-    panel.axvline(1.0, color="0.3", linewidth=1)
+    panel.axvline(1.0, color="0.3", linewidth=1, label="unrelated")
     panel.set_xscale("log")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

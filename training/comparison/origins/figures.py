@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from console.drawing import error_bars, legend, sheet
+from console.drawing import error_bars, legend, legend_below, sheet, slope_guide
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.origins.em_problem import Target
@@ -112,7 +112,7 @@ def _losses(data: OriginsResult) -> Picture:
         panel.set_ylim(bottom=0.3 * constructed, top=10 * levels.start.of(target))
         up = "mean loss on held-out tasks, squared units of the data"
         panel.set(title=TARGET_TITLES[target], ylabel=up)
-        panel.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+        legend_below(panel, 2)
     caption = (
         f"{_about(data)}. Mean held-out loss against training steps, from each start; line: mean over seeds, "
         "band: smallest to largest. Dotted: the hand-built weights; dash-dotted: a network that returns its "
@@ -140,7 +140,9 @@ def _distances(data: OriginsResult) -> Picture:
         top = data.levels.start.em**0.5
         rows[1, column].set_ylim(top=50 * top)
         rows[0, column].set_title(TARGET_TITLES[target])
-        rows[1, column].legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+        handle, name = rows[0, column].lines[-1], "unrelated weights of equal norm"
+        rows[1, column].plot([], [], color=handle.get_color(), linestyle="-.", label=name)
+        legend_below(rows[1, column], 2)
     caption = (
         f"{_about(data)}. Top: distance of the weights to the construction's after the best alignment of "
         "slots, heads, bases and hidden units (at the construction itself: float32 rounding); dash-dotted, "
@@ -170,7 +172,10 @@ def _noise(data: OriginsResult) -> Picture:
     panel.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
     panel.set_title("From how far does training return?")
     panel.grid(alpha=0.25)
-    panel.legend(fontsize=8)
+    before = {runs[0].plan.noise: runs[0].curve[0].loss / constructed for runs in groups}
+    if len(before) > 1 and all(map(math.isfinite, before.values())):
+        slope_guide(panel, list(before), 2, 3 * before[min(before)])
+    legend(figure, [panel])
     s = data.settings
     caption = (
         f"{_about(data)}. Loss before and after {s.steps:,} steps at rate {s.noise_rate:g}, in units "

@@ -10,7 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from console.drawing import band, error_bars, legend, sheet, write_cells
+from console.drawing import band, error_bars, legend, legend_below, sheet, write_cells
+from console.marks import CONSTRUCTION, NETWORK, UNTRAINED
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.probes.measure import AnswerRow, HandBuiltRow, LensRow, MapRow, ProbesResult
@@ -19,6 +20,7 @@ from training.comparison.probes.targets import LINE, OWN_START
 from training.comparison.probes.trend import Trend
 
 NETWORKS = ("learned", "untrained")
+BEST = "best iterate of a layer that explains half or more"
 TARGETS = {
     "log-responsibilities": "log-responsibilities of a point (at its token)",
     "centres": "posterior mean of a point's centre, sum_k r_k mu_k (at its token)",
@@ -28,9 +30,9 @@ NAMES = {"log-responsibilities": "probe_responsibilities", "centres": "probe_cen
 PICTURES = (*NAMES.values(), "probe_growth", "probe_lens")
 BUILT_PATHS = ("its own path", "EM from another start")
 STYLE = {
-    "learned": ("#d62728", "o", "-"),
-    "untrained": ("0.5", "s", "--"),
-    "hand-built": ("#1f77b4", "^", "-"),
+    "learned": (NETWORK.colour, NETWORK.marker, "-"),
+    "untrained": (UNTRAINED.colour, UNTRAINED.marker, "--"),
+    "hand-built": (CONSTRUCTION.colour, CONSTRUCTION.marker, "-"),
 }
 
 
@@ -107,13 +109,16 @@ def _maps(results: ProbesResult, K: int, target: str) -> Picture:
         labels = [str(t) for t in range(len(found.r2[0]))]
         image = _heat(panels[row][-1], found.r2, labels, found.trend.best)
         what = "its own path" if row == 0 else "control: another path"
-        panels[row][-1].set_title(f"hand-built EM (d = 2, K = 3)\n{what}", fontsize=10, color="#1f77b4")
+        panels[row][-1].set_title(
+            f"hand-built EM (d = 2, K = 3)\n{what}", fontsize=10, color=CONSTRUCTION.colour
+        )
     for line in panels:
         line[0].set_ylabel("after layer (0: before the first)", fontsize=9)
     for panel in panels[-1]:
         panel.set_xlabel("EM iterate", fontsize=9)
     if image is not None:
         figure.colorbar(image, ax=panels, label="held-out R²", shrink=0.7, extend="min")
+    legend(figure, panels.flat, 2)
     caption = (
         f"{about(results)} Brightness: share of the variance of the target (columns: EM after 0, 1, "
         "... steps, where it ends, the truth, the network's own output) that a linear probe of the "
@@ -133,7 +138,7 @@ def _heat(panel: Axes, shown: list[list[float]], labels: list[str], best: list[f
     panel.set_yticks(range(len(shown)), [str(layer) for layer in range(len(shown))], fontsize=8)
     places = [(t, layer) for layer, t in enumerate(best, 1) if not math.isnan(t)]
     style = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 7}
-    panel.plot([t for t, _ in places], [layer for _, layer in places], "o", **style)
+    panel.plot([t for t, _ in places], [layer for _, layer in places], "o", **style, label=BEST)
     if "end" in labels:
         panel.axvline(labels.index("end") - 0.5, color="white", linewidth=2)
         panel.axvline(labels.index("truth") - 0.5, color="white", linewidth=2)
@@ -206,7 +211,7 @@ def _best_line(panel: Axes, trend: Trend, name: str) -> None:
 
 
 def _lens(results: ProbesResult, K: int) -> Picture:
-    figure = sheet((14, 4.9), f"The estimate that each layer holds, K = {K}", 12)
+    figure = sheet((14, 5.9), f"The estimate that each layer holds, K = {K}", 12)
     errors, steps, path = figure.subplots(1, 3)
     for network in NETWORKS:
         found = lens_of(results, K, network)
@@ -234,8 +239,7 @@ def _lens(results: ProbesResult, K: int) -> Picture:
     _layer_axis(errors)
     errors.set_ylabel("mean total error against the truth")
     errors.set_title("Error of the layer's estimate", fontsize=10)
-    errors.set_ylim(bottom=errors.get_ylim()[0] / 15)
-    errors.legend(fontsize=8, loc="lower left", handlelength=4)
+    legend_below(errors, 2)
     path.set_xlabel("EM steps from the estimate after layer 1")
     path.set_ylabel("tuned lens after layer (learned)")
     path.set_title("Distance of the layer's estimate to EM's iterates", fontsize=10)
@@ -259,14 +263,14 @@ def _step_lines(panel: Axes, steps: StepTest) -> None:
         colour = f"C{layer % 10}"
         for values, line in ((own, "-"), (other, "--")):
             relative = [v / values[0] for v in values]
-            label = f"layer {layer} to {layer + 1}" if line == "-" else None
+            label = f"layer {layer} to {layer + 1}" if line == "-" else "_"
             marker = "." if line == "-" else ""
             panel.plot(relative, color=colour, linestyle=line, marker=marker, label=label)
-    panel.axhline(1, color="black", linewidth=0.8)
+    panel.plot([], [], color="0.35", linestyle="--", label="another task's points")
+    panel.axhline(1, color="black", linewidth=0.8, label="no step")
     panel.set_yscale("log")
-    panel.set_ylim(bottom=panel.get_ylim()[0] / 4)
     panel.set_xlabel("EM steps between the layers")
     panel.set_ylabel("distance to the next layer's estimate,\nrelative to no step")
     panel.set_title("How many EM steps is a layer worth? (learned)", fontsize=10)
-    panel.legend(fontsize=8, ncols=2, loc="lower right")
+    legend_below(panel, 2)
     panel.grid(alpha=0.3)

@@ -146,7 +146,8 @@ def _beyond(found: BlocksResult, about: str) -> Table | None:
 def _picture(found: BlocksResult, layer: BlockLayer, name: str, about: str) -> Picture:
     networks = ["constructed", *found.counts]
     forms, blocks = layer.forms, found.blocks
-    title = "\n".join(wrap(f"Layer {layer.layer}: blocks by name. {about}", 120))
+    marks = ", ".join(f"{mark} {verdict}" for verdict, mark in MARKS.items())
+    title = "\n".join([*wrap(f"Layer {layer.layer}: blocks by name. {about}", 120), marks])
     figure = sheet((3.9 * len(networks) + 1.2, 3.7 * len(forms) + 1.0), title)
     grid = figure.subplots(len(forms), len(networks), squeeze=False)
     for panels, form in zip(grid, forms, strict=True):

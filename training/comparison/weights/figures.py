@@ -63,7 +63,8 @@ def scores_picture(blocks: EncodedBlocks, verdicts: dict[str, Verdicts], seed: i
         _texts(panel, cosines, sizes, norm, verdicts[name].heads[label])
 
     title = f"EM's score blocks, head by head {_sizes(blocks)}"
-    bar = "size: std of the block over the keys of a query, nats"
+    bar = "shade: std of the block over the keys of a query, nats\n"
+    bar += "number: cosine with EM's term; green: has the block"
     figure = _grid(title, {label: names[label] for label in LABELS}, blocks.networks, fill, norm, bar)
     caption = (
         f"{_about(blocks, seed)} Shade: size of each score block, found through linear encoders of the named "

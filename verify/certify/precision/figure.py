@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from console.drawing import grid, legend, sheet
 from console.figures import on_log_axis
+from console.marks import GREY
 from console.output import Picture
 from verify.certify.precision.table import Row
 from verify.engine.tables import grouped
@@ -46,8 +47,10 @@ def error_by_dtype(rows: Sequence[Row]) -> Picture:
             axes_of[0].add_line(Line2D([], [], color=colour, linewidth=3, label=name))
     for name, marker in MARKERS.items():
         if name in seen[1]:
-            style = {"color": "#444444", "linestyle": "", "marker": marker, "markersize": 5}
+            style = {"color": GREY, "linestyle": "", "marker": marker, "markersize": 5}
             axes_of[0].add_line(Line2D([], [], label=name, **style))
+    thin = {"color": GREY, "linewidth": 1.2, "label": "from the median to the largest"}
+    axes_of[0].add_line(Line2D([], [], **thin))
     legend(figure, axes_of, ncols=6)
     caption = (
         "Upper ends of certified errors: the median over the runs of one size, dtype and kernel (mark) and "

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from console.drawing import name_marks, slope_guide
+from console.marks import GREY, INSTANCE, Mark
 from console.output import Picture
 from verify.certify.regions.reach import Reached
-from verify.engine.drawing import coloured, curve, finish, panels
+from verify.engine.drawing import BELOW, coloured, curve, finish, named_groups, panels, picture
 from verify.engine.tables import grouped
+
+LARGEST = replace(INSTANCE, name="B, largest over the tasks", line="-")
+MEDIAN = replace(INSTANCE, name="B, median", marker="")
+UNKNOWN = Mark("unknown", GREY, "x", "")
 
 
 def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
@@ -15,13 +22,17 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
     by_dim = grouped(rows, lambda row: row.dim)
     figure, axes_of = panels(len(by_dim))
     for axes, (dim, group) in zip(axes_of, by_dim.items(), strict=True):
-        for color, count, line in coloured(group, lambda row: row.components):
+        for color, _, line in coloured(group, lambda row: row.components):
             radii = [row.radius for row in line]
-            curve(axes, radii, (row.median for row in line), "--", color, f"K = {count}: median B")
-            curve(axes, radii, (row.largest for row in line), "o-", color, f"K = {count}: largest B")
+            curve(axes, radii, (row.median for row in line), MEDIAN, color)
+            curve(axes, radii, (row.largest for row in line), LARGEST, color)
             unknown = [row for row in line if row.verdict != "certified"]
             places = [row.radius for row in unknown]
-            curve(axes, places, (row.largest for row in unknown), "x", color, f"K = {count}: unknown", 12)
+            curve(axes, places, (row.largest for row in unknown), UNKNOWN, color, 12)
+        known = sorted({row.radius for row in group if row.radius > 0})
+        if len(known) > 1:
+            least = min(row.median for row in group if row.radius == known[-1])
+            slope_guide(axes, known, 1, BELOW * least * known[0] / known[-1])
         axes.set_xscale("log")
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")
     caption = (
@@ -29,4 +40,6 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
         "is farther than B from EM's: the largest over the tasks (dots) and the median (dashed). Crosses: B "
         f"is above {factor:g} times the bound of Theorem 1 at the centre of some task, so that is unknown."
     )
-    return Picture("bound_against_radius", caption, figure)
+    names = named_groups(f"K = {row.components}" for row in rows)
+    name_marks(axes_of[0], names, (LARGEST, MEDIAN, UNKNOWN))
+    return picture("bound_against_radius", caption, figure)
