@@ -1,4 +1,4 @@
-"""The spectral algorithm of one size of task in float64: what the bounds are computed from.
+"""The spectral algorithm of one size of task in float64, or in balls: what the bounds are computed from.
 
 Eigenvalues of M2 fall; W (K, d) = D^(-1/2) U^T on the K largest, T = M3(W, W, W). Sizes of rounding are sums
 of absolute values over the points, ``ỹ = |W| |x|`` for instance.
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from constructions.language.rounding import number
 from constructions.language.shown import short_repr
 
 
@@ -40,8 +42,8 @@ class Exact:
     """What the algorithm computes of a problem before its power iterations.
 
     Attributes:
-        problem: the tasks. eigenvalues: (B, d) of M2, falling. vectors: (B, d, d), columns in that order.
-        W, P: (B, K, d), P = W M2. T: (B, K, K, K).
+        problem: the tasks. eigenvalues, vectors, W: as :func:`leading_axes` gives them. P: (B, K, d), W M2.
+        T: (B, K, K, K).
         second: (B,) the average of |x|^2. moment_norm: (B,) |M2|_F.
         outside: (B,) |M3(U', W, W)|_F, U' the eigenvectors beyond the K-th.
         third: (B,) a bound of |M3(A, B, C)|_F for A, B, C of spectral norm 1 and at most K rows.
@@ -99,9 +101,8 @@ class Exact:
 
     @property
     def next(self) -> Tensor:
-        """(B,) the eigenvalue K + 1; -inf where K = d."""
-        rest = self.eigenvalues[:, self.problem.n_components :]
-        return rest[:, 0] if rest.shape[1] else torch.full_like(self.least, -torch.inf)
+        """(B,) the eigenvalue K + 1, where K < d."""
+        return self.eigenvalues[:, self.problem.n_components]
 
     @property
     def decay(self) -> Tensor:
@@ -109,18 +110,30 @@ class Exact:
         return self.beyond / self.least
 
 
+def leading_axes(M: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvalues of M (B, d, d), falling, (B, d); an orthonormal basis (B, d, d); W (B, count, d).
+
+    The first ``count`` columns of the basis span the space of the largest eigenvalues, the others that of
+    the rest; W has its rows in the first and ``W M W^T = I``. Here they are the eigenvectors and
+    ``D^(-1/2) U^T``, in balls matrices near them: the bounds hold with any, as they are of the layers up to a
+    rotation. Where the K-th eigenvalue is not positive nothing is claimed, and any number will do.
+    """
+    if has_torch_function_unary(M):
+        return handle_torch_function(leading_axes, (M,), M, count)
+    values, vectors = torch.linalg.eigh(M)
+    values, vectors = values.flip(-1), vectors.flip(-1)
+    kept = torch.where(values[:, :count] > 0, values[:, :count], 1.0)
+    return values, vectors, vectors[:, :, :count].mT / kept.sqrt()[:, :, None]
+
+
 def exact(problem: Problem) -> Exact:
     """M2, its whitening and T."""
     X, s, K = problem.X, problem.s, problem.n_components
     N, d = X.shape[1:]
-    identity = torch.eye(d, dtype=X.dtype)
-    M2 = X.mT @ X / N - s[:, None, None] * identity
-    values, vectors = torch.linalg.eigh(M2)
-    values, vectors = values.flip(-1), vectors.flip(-1)
-    # Where the K-th is not positive nothing is claimed; any number keeps the rest finite.
-    kept = torch.where(values[:, :K] > 0, values[:, :K], 1.0)
-    U = vectors[:, :, :K].mT
-    W, P = U / kept.sqrt()[:, :, None], U * kept.sqrt()[:, :, None]
+    root = number(K).sqrt()
+    M2 = X.mT @ X / N - s[:, None, None] * torch.eye(d, dtype=X.dtype)
+    values, vectors, W = leading_axes(M2, K)
+    P = W @ M2
     Y, m = X @ W.mT, X.mean(1)
     h, G = (W @ m[:, :, None])[..., 0], W @ W.mT
     pairs = Y[..., :, None] * Y[..., None, :]
@@ -131,7 +144,7 @@ def exact(problem: Problem) -> Exact:
     T = torch.einsum("bad,bdkl->bakl", W, moment)
     outside = torch.einsum("bde,bdkl->bekl", vectors[:, :, K:], moment).flatten(1).norm(dim=-1)
     lengths, norm_m = X.norm(dim=-1), m.norm(dim=-1)
-    third = lengths.pow(3).mean(-1) + 3 * s * norm_m * K**0.5
+    third = lengths.pow(3).mean(-1) + 3 * s * norm_m * root
     sides_y = torch.cat([h[:, None] + W.mT, h[:, None] - W.mT], 1).norm(dim=-1)
     y_length = Y.norm(dim=-1)
     reach = 2 * torch.maximum(y_length.amax(1), sides_y.amax(1))
@@ -140,11 +153,11 @@ def exact(problem: Problem) -> Exact:
     y_size, h_size = X.abs() @ size_W.mT, (size_W @ m.abs()[:, :, None])[..., 0].norm(dim=-1)
     G_size = (size_W @ size_W.mT).flatten(1).norm(dim=-1)
     y_norm, x_sum = y_size.norm(dim=-1), X.abs().sum(-1)
-    absolute = K**1.5 * (y_norm.pow(3).mean(-1) + 3 * s * h_size * G_size)
+    absolute = K * root * (y_norm.pow(3).mean(-1) + 3 * s * h_size * G_size)
     # A column of |W| becomes all ones: |x|_1 sqrt(K) for |W| |x|, and sqrt(K) sum |W| for a factor of G.
     ones = K * size_W.sum((1, 2))
-    gated = K**1.5 * (x_sum * y_norm.square()).mean(-1) + 3 * s * (
-        K**0.5 * h_size * ones + m.abs().sum(-1) * K**1.5 * G_size
+    gated = K * root * (x_sum * y_norm.square()).mean(-1) + 3 * s * (
+        root * h_size * ones + m.abs().sum(-1) * K * root * G_size
     )
     return Exact(
         problem,
@@ -162,8 +175,8 @@ def exact(problem: Problem) -> Exact:
         spread,
         lengths.amax(1),
         lengths.mean(-1) + s * d * (2 * norm_m + 1),
-        K**1.5 * h_size * G_size,
-        K**1.5 * s * ((h_size[:, None] + size_W.norm(dim=1)).pow(3).sum(1) + d * h_size.pow(3)),
+        K * root * h_size * G_size,
+        K * root * s * ((h_size[:, None] + size_W.norm(dim=1)).pow(3).sum(1) + d * h_size.pow(3)),
         absolute,
         gated,
     )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import approximately, gamma, number, unit_roundoff
 from constructions.language.shown import short_repr
 from constructions.spectral.moments import REST
 from constructions.spectral.plan import Plan
@@ -52,25 +52,29 @@ class Arithmetic:
     @classmethod
     def of_layers(cls, plan: Plan, u: float) -> Arithmetic:
         """The constructed layers."""
-        return cls(u, U64 if u else 0.0, True, 1.5 * plan.margin, plan.margin, plan.tensor_bound)
+        return cls(u, U64 if u else 0.0, True, plan.handicap, plan.margin, plan.tensor_bound)
 
     @classmethod
     def of_reference(cls) -> Arithmetic:
         """baselines/robust_tensor_power.py."""
         return cls(U64, U64, False, 0.0, 0.0, 0.0)
 
-    def contraction(self, K: int) -> float:
+    def both(self, operations: int) -> Tensor:
+        """gamma of so many, on this side and on the base's: a number."""
+        return number(gamma(operations, self.u)) + gamma(operations, self.base)
+
+    def contraction(self, K: int) -> Tensor:
         """Of |T(I, v, v)| on both sides, over |T|_F |v|^2: products v_b v_c, gated or not, and K^2 terms."""
-        gate = 2.1 * 4 * self.u * GATE * K**0.5 if self.gated else 0.0
-        return gamma(K * K + 8, self.u) + gamma(K * K + 8, self.base) + gate
+        found = self.both(K * K + 8)
+        return found + 2.1 * (4 * self.u * GATE) * number(K).sqrt() if self.gated else found
 
-    def unit(self, K: int) -> float:
+    def unit(self, K: int) -> Tensor:
         """Of a vector divided by its length, on both sides; its length is 1 up to this as well."""
-        return gamma(K + 10, self.u) + gamma(K + 10, self.base)
+        return self.both(K + 10)
 
-    def value(self, K: int) -> float:
+    def value(self, K: int) -> Tensor:
         """Absolute, of a score beyond what the contraction leaves."""
-        return 4 * self.u * self.value_gate * K**0.5
+        return 4 * self.u * self.value_gate * number(K).sqrt()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +143,7 @@ class Side:
         """With one component taken from both tensors; that rounds, over the sizes of T and of the term."""
         size = self.size(T) + found.value.abs() + self.shift
         K = found.vector.shape[-1]
-        rounding = self.by.contraction(K) + gamma(6, self.by.u) + gamma(6, self.by.base)
+        rounding = self.by.contraction(K) + self.by.both(6)
         return Side(self.by, self.shift + rounding * size, self.skew, (*self.past, found))
 
     def rounding(self, T: Tensor, shift: Tensor, fresh: Tensor) -> Tensor:
@@ -169,23 +173,42 @@ class Distance:
     __repr__ = short_repr
 
 
-def step_error(T: Tensor, v: Tensor, at: Distance, side: Side) -> Distance:
-    """After a step: T (B, K, K, K), v (B, S, K)."""
+@dataclass(frozen=True, eq=False)
+class Local:
+    """A step of the base near v, for all sides.
+
+    Attributes:
+        w: (B, S, K) T(I, v, v). size: (B, S) |w|. slope, turning: (B, S) bounds of |2 T(I, v, .)| and of
+            its part J that turns directions. whole: (B, 1) |T|_F.
+    """
+
+    w: Tensor
+    size: Tensor
+    slope: Tensor
+    turning: Tensor
+    whole: Tensor
+
+    @classmethod
+    def of(cls, T: Tensor, v: Tensor) -> Local:
+        """T (B, K, K, K), v (B, S, K)."""
+        slope = 2 * torch.einsum("bklm,bsl->bskm", T, v)
+        w = torch.einsum("bskm,bsm->bsk", slope, v) / 2
+        direction = unit(w)
+        off = slope - direction[..., :, None] * torch.einsum("bsk,bskm->bsm", direction, slope)[..., None, :]
+        off = off - torch.einsum("bskm,bsm->bsk", off, v)[..., :, None] * v[..., None, :]
+        return cls(w, w.norm(dim=-1), _spectral(slope), _spectral(off), T.flatten(1).norm(dim=-1)[:, None])
+
+
+def step_error(T: Tensor, v: Tensor, at: Distance, side: Side, near: Local | None = None) -> Distance:
+    """After a step: T (B, K, K, K), v (B, S, K); ``near`` is ``Local.of(T, v)`` where it is known."""
+    near = near or Local.of(T, v)
     K, by, e = v.shape[-1], side.by, at.error
-    slope = 2 * torch.einsum("bklm,bsl->bskm", T, v)
-    w = torch.einsum("bskm,bsm->bsk", slope, v) / 2
-    size = w.norm(dim=-1)
-    direction = unit(w)
-    off = slope - torch.einsum("bsk,bsm->bskm", direction, torch.einsum("bsk,bskm->bsm", direction, slope))
-    off = off - torch.einsum("bsk,bsm->bskm", torch.einsum("bskm,bsm->bsk", off, v), v)
-    whole = T.flatten(1).norm(dim=-1)[:, None]
     shift = side.seen(v, e)
-    extra = whole * e.square() + (1 + e) ** 2 * (shift + side.rounding(T, shift, at.fresh))
-    turned = _spectral(off) * e + extra
-    left = size - _spectral(slope) * e - extra
-    found = turned / left + by.unit(K) + (REST / left).square()
+    extra = near.whole * e.square() + (1 + e) ** 2 * (shift + side.rounding(T, shift, at.fresh))
+    left = near.size - near.slope * e - extra
+    found = (near.turning * e + extra) / left + by.unit(K) + (REST / left).square()
     valid = (e < 0.5) & (left > 0) & (found < 0.5)
-    fresh = torch.where(valid, side.fresh(T, shift, w) * size / left, 1.0)
+    fresh = torch.where(valid, side.fresh(T, shift, near.w) * near.size / left, 1.0)
     return Distance(torch.where(valid, found, torch.inf), fresh)
 
 
@@ -200,8 +223,9 @@ def follow(
 ) -> tuple[Tensor, list[Distance]]:
     """``steps`` of the base from v (B, S, K), and the distances of all sides after them."""
     for _ in range(steps):
-        at = [step_error(T, v, one, side) for one, side in zip(at, sides, strict=True)]
-        v = unit(contract(T, v))
+        near = Local.of(T, v)
+        at = [step_error(T, v, one, side, near) for one, side in zip(at, sides, strict=True)]
+        v = unit(near.w)
     return v, at
 
 
@@ -211,7 +235,7 @@ def score_error(T: Tensor, v: Tensor, at: Distance, side: Side) -> Tensor:
     w = contract(T, v)
     across = (w - (w * v).sum(-1, keepdim=True) * v).norm(dim=-1)
     whole, shift = T.flatten(1).norm(dim=-1)[:, None], side.seen(v, e)
-    lengths = gamma(K + 4, by.u) + gamma(K + 4, by.base) + 3.1 * by.unit(K) + 3.1 * at.fresh
+    lengths = by.both(K + 4) + 3.1 * by.unit(K) + 3.1 * at.fresh
     off = side.rounding(T, shift, at.fresh) + lengths * (side.size(T)[:, None] + shift)
     found = 3 * across * e + 3 * whole * e.square() + whole * e**3 + (1 + e) ** 3 * (shift + off)
     most = 2.1 * whole + shift + off
@@ -223,7 +247,8 @@ def chosen_error(
 ) -> Tensor:
     """(B,) how far what a side chooses may be from the base's v[best].
 
-    Any start whose score may come within ``margin`` of the best score may be chosen, or mixed in.
+    Any start whose score may come within ``margin`` of the best score may be chosen, or mixed in;
+    ``best`` may be any start.
     """
     B, S, _ = v.shape
     biased = scores - by.handicap * torch.arange(S, dtype=v.dtype)
@@ -245,7 +270,7 @@ def components(T: Tensor, starts: Tensor, at: list[Distance], sides: list[Side],
     for _ in range(starts.shape[-1]):
         v, after = follow(T, starts, at, sides, steps)
         scores = (v * contract(T, v)).sum(-1)
-        best = scores.argmax(1)
+        best = approximately(scores).argmax(1)
         after = [_chosen(T, scores, v, one, best, side) for one, side in zip(after, sides, strict=True)]
         v, after = follow(T, v[row, best][:, None], after, sides, steps)
         value = (v * contract(T, v)).sum(-1)[:, 0]
@@ -261,8 +286,8 @@ def _chosen(T: Tensor, scores: Tensor, v: Tensor, at: Distance, best: Tensor, si
     _, S, K = v.shape
     off = score_error(T, v, at, side) + side.by.value(K)
     e = chosen_error(scores, off, v, at.error + at.fresh, best, side.by)[:, None]
-    fresh = 2 * (side.by.unit(K) + gamma(S * K, side.by.u)) if side.by.gated else 0.0
-    return Distance(e, torch.full_like(e, fresh))
+    fresh = torch.zeros_like(e)
+    return Distance(e, fresh + 2 * (side.by.unit(K) + gamma(S * K, side.by.u)) if side.by.gated else fresh)
 
 
 def _component(T: Tensor, v: Tensor, value: Tensor, at: Distance, side: Side) -> Component:

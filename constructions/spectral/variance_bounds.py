@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import gamma, number, unit_roundoff
 from constructions.spectral.exact import Problem
 from constructions.spectral.plan import Plan
 
@@ -29,7 +29,7 @@ def variance_error(problem: Problem, plan: Plan, u: float) -> Tensor:
         return torch.where(within, 1.001 * excess, torch.inf)
     least = values[:, 0].clamp_min(torch.finfo(X.dtype).tiny)
     average, ratio = X.square().sum(-1).mean(-1), values[:, -1] / least
-    inverse = gamma(d + 4, u) * (2 * d**0.5 + 2.1 * d * (1 + ratio)) + d * gamma(d + 2, u)
+    inverse = gamma(d + 4, u) * (2 * number(d).sqrt() + 2.1 * (d * (1 + ratio))) + d * number(gamma(d + 2, u))
     rounding = 4 * gamma(N + 6, u) * average + 4 * gamma(2 * d + 16, u) * values.norm(dim=-1)
     within &= inverse * (m + 2 * plan.squarings + plan.squarings**2 * ratio) < 1
     lost = 4 * steps * inverse
@@ -46,7 +46,7 @@ def growth_of_squares(problem: Problem, plan: Plan) -> Tensor:
     """(B,) ``2^squarings log(s_1 / least)``: s_1 is what the first steps take for the least eigenvalue."""
     values, start = _spectrum(problem)
     least = values[:, 0].clamp_min(torch.finfo(values.dtype).tiny)
-    first = least + _excess(values, start, float(plan.inverse_steps))
+    first = least + _excess(values, start, plan.inverse_steps)
     return 2.0**plan.squarings * (first / least).log()
 
 

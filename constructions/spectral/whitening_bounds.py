@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from constructions.language.rounding import gamma, unit_roundoff
+from constructions.language.rounding import gamma, number, unit_roundoff
 from constructions.language.shown import short_repr
 from constructions.spectral.exact import Exact
 from constructions.spectral.moments import REST, STRETCH
@@ -54,7 +54,7 @@ def moment_error(exact: Exact, plan: Plan, u: float, variance: Tensor) -> Tensor
     if u == 0:
         return variance
     N, d = exact.problem.X.shape[1:]
-    gate = 4 * u * plan.largest_variance * d**0.5
+    gate = 4 * u * plan.largest_variance * number(d).sqrt()
     return gamma(N + 4, u) * exact.second + gate + u * exact.moment_norm + variance
 
 
@@ -72,15 +72,15 @@ def _subspace(exact: Exact, plan: Plan, u: float, moment: Tensor) -> tuple[Tenso
     value of the part of Y in the space: t <- (rho t + eta) / (1 - eta).
     """
     K, d = exact.problem.basis.shape[1:]
-    size = K**0.5
+    size = number(K).sqrt()
     A, B = (exact.problem.basis @ part for part in (exact.vectors[..., :K], exact.vectors[..., K:]))
     singular = torch.linalg.svdvals(exact.problem.basis)
     low, high = singular[:, -1], singular[:, 0]
     tangent = (
         torch.linalg.svdvals(torch.linalg.lstsq(A, B).solution)[:, 0] if d > K else torch.zeros_like(low)
     )
-    shaken = 0.0 if u == 0 else 7 * K * gamma(d + K + 6, u)
-    product = torch.zeros_like(moment) if u == 0 else gamma(d + 2, u) * size * exact.moment_norm
+    shaken = number(7 * K) * gamma(d + K + 6, u)
+    product = gamma(d + 2, u) * size * exact.moment_norm
     for _ in range(plan.rounds):
         # Rounding may turn a small angle up, but not beyond this; else nothing is claimed.
         most = tangent.clamp_min(0.01)
@@ -90,15 +90,15 @@ def _subspace(exact: Exact, plan: Plan, u: float, moment: Tensor) -> tuple[Tenso
         value = low * exact.least / (lean * high * exact.largest) * (1 - eta).clamp_min(0) / (1 + eta)
         value = value / (1 + REST / (high * exact.largest))
         eta = eta + 3 * u * size * lean / value
-        value = value / plan.max_components**0.5
+        value = value / number(plan.max_components).sqrt()
         for _ in range(plan.corrections):
-            value = (STRETCH[0] * value - STRETCH[1] * value**3).clamp_max(9 / 16 - 3 * shaken) - shaken
+            value = torch.minimum(STRETCH[0] * value - STRETCH[1] * value**3, 9 / 16 - 3 * shaken) - shaken
             if u:
-                eta = eta + 4.2 * K * gamma(K + 4, u) * lean / value
+                eta = eta + 4.2 * (K * number(gamma(K + 4, u))) * lean / value
         turned = (exact.decay * tangent + eta) / (1 - eta)
         valid = (eta < 0.5) & (value > 0) & (turned <= most)
         tangent = torch.where(valid, turned, NOTHING)
-        low, high = torch.where(valid, value, 1.0), torch.full_like(low, 1 + shaken)
+        low, high = torch.where(valid, value, 1.0), 1 + shaken.expand_as(low)
     if d == K:  # the space is all there is
         tangent = torch.where(tangent.isfinite(), 0.0, tangent)
     return torch.where(exact.decay < 1, tangent, NOTHING), low
@@ -109,18 +109,18 @@ def _whitened(
 ) -> WhiteningError:
     """Steps on W and P = W M2 from W = a Y; singular values of W in the inner product of M2, at most 1."""
     K, d = exact.problem.basis.shape[1:]
-    size, scale = K**0.5, plan.eigenvalues[1] ** -0.5
+    size, scale = number(K).sqrt(), number(plan.eigenvalues[1]).rsqrt()
     # From here on the tangent is at most 1/8, the defect at most 1/64, and the singular values are above 1 by
     # at most 1/256, or nothing is claimed: with theta = tangent^2 rho <= 1/64 that puts
     # sqrt((1 + tangent^2) / (1 - theta)) (1 + 1/256) below 1.02.
     lean = (1 + tangent.square()).sqrt()
     low = 0.99 * scale * conditioned * exact.least.sqrt() / lean
     root, top = exact.least.rsqrt(), exact.largest.sqrt()
-    norm = torch.full_like(low, scale * 1.01)
-    product = torch.zeros_like(moment) if u == 0 else gamma(d + 2, u) * exact.moment_norm
+    norm = torch.zeros_like(low) + 1.01 * scale
+    product = gamma(d + 2, u) * exact.moment_norm
     drift = norm * (moment + size * product)  # |P - W M2|
     turned = torch.zeros_like(low)
-    over = torch.full_like(low, 0.0 if u == 0 else 7 * K * gamma(d + K + 6, u))
+    over = torch.zeros_like(low) + number(7 * K) * gamma(d + K + 6, u)
     highest = over
     steps = [STRETCH] * plan.stretches + [(1.5, 0.5)] * plan.whitenings
     for linear, cubic in steps:
@@ -129,9 +129,9 @@ def _whitened(
         falls = 9 / 16 - 3 * over if linear == STRETCH[0] else 1 - 2 * over.square()
         low = torch.minimum(linear * low - cubic * low**3, falls)
         wider = torch.minimum(norm * growth, 1.02 * root)
-        added = 4.2 * K * gamma(K + 4, u) * wider if u else torch.zeros_like(low)
+        added = 4.2 * (K * number(gamma(K + 4, u))) * wider
         # The factors of W and of P are rounded apart.
-        apart = cubic * K * gamma(d + 4, u) * norm.square() * exact.largest if u else torch.zeros_like(low)
+        apart = cubic * (K * number(gamma(d + 4, u))) * norm.square() * exact.largest
         over = cubic * drift * norm + 1.01 * apart + added * top
         low, highest = low - over, torch.maximum(highest, over)
         turned = turned + added * lean * top / low
@@ -143,8 +143,8 @@ def _whitened(
     factor = fresh * 1.02 * root
     added = torch.zeros_like(low)
     if u:
-        factor = 0.5 * factor + gamma(d + 4, u) * (1.5 * size + 0.6 * K * top * root)
-        added = 2.3 * K * gamma(K + 4, u) * root
+        factor = 0.5 * factor + gamma(d + 4, u) * (1.5 * size + 0.6 * (K * top * root))
+        added = 2.3 * (K * number(gamma(K + 4, u))) * root
     defect = before.square() * (3 + before) / 4 + 2.1 * factor + 2.1 * top * added
     turned = turned + 1.02 * added * lean * top
     tangent = torch.where(turned < 0.5, (tangent + turned) / (1 - turned), NOTHING)
@@ -163,12 +163,17 @@ def reference_whitening(exact: Exact, variance: Tensor) -> WhiteningError:
     """Of the same by LAPACK in float64, as in baselines/spectral.py: backward stable, with 8 d u |M2|."""
     u, d = unit_roundoff(torch.float64), exact.problem.X.shape[2]
     N = exact.problem.X.shape[1]
-    moment = gamma(N + 2, u) * exact.second + u * (exact.moment_norm + exact.problem.s * d**0.5) + variance
+    moment = (
+        gamma(N + 2, u) * exact.second
+        + u * (exact.moment_norm + exact.problem.s * number(d).sqrt())
+        + variance
+    )
     moved = moment + 8 * d * u * exact.moment_norm
-    gap = exact.least - exact.next
     root, top = exact.least.rsqrt(), exact.largest.sqrt()
-    valid = (moved < gap / 4) & (moved < exact.least / 8)
-    tangent = torch.where(gap.isinf(), 0.0, 1.5 * moved / gap)
+    valid, tangent = moved < exact.least / 8, torch.zeros_like(moved)
+    if exact.problem.n_components < d:
+        gap = exact.least - exact.next
+        valid, tangent = valid & (moved < gap / 4), 1.5 * moved / gap
     defect = 1.2 * moved / exact.least + 8 * d * u + 1.04 * tangent.square() * exact.decay
     inside, beyond = 0.6 * defect, 1.02 * tangent * root
     image = inside * top + beyond * exact.beyond + 8 * d * u * top + 1.1 * moved * root

@@ -60,10 +60,12 @@ REFERENCES: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an invariant space to first order",
-        "verify/certify/references/matrices.py",
+        "verify/balls/spaces.py",
         "right = A21 + E2 * X - X * E1 - X * A12 * X",
         "right = A21 + E2 * X - X * E1",
-        (f"{FOLDER}/test_matrices.py::test_the_leading_space_is_invariant_and_of_the_largest_eigenvalues",),
+        (
+            "tests/verify/balls/test_spaces.py::test_the_leading_space_is_invariant_and_of_the_largest_eigenvalues",
+        ),
         "the whitening where there are fewer components than coordinates",
     ),
     Mutant(

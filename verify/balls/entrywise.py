@@ -70,7 +70,7 @@ def property_of(function: Callable[[arb], bool]) -> Function:
 
 def is_nan(x: arb) -> bool:
     """Whether a ball is no number; undecided of one that may hold any."""
-    if x.is_nan() or x.is_finite() or x.is_exact():
+    if x.is_nan() or x.is_finite() or numbers.infinite(x):
         return x.is_nan()
     raise numbers.Undecided
 

@@ -36,6 +36,7 @@ from verify.balls.movement import moved, placed
 from verify.balls.norms import distances, length, norm, vector_norm
 from verify.balls.numbers import ONE, ZERO
 from verify.balls.order import by_key
+from verify.balls.spaces import decomposition, leading_axes, least_squares, singular_values
 from verify.enclosure.contraction import contraction
 from verify.enclosure.evaluation import Arithmetic, plain
 
@@ -146,6 +147,10 @@ TABLE: dict[str, Function] = {
     "cholesky_inverse": lambda factor: inverse(product(factor, balls(factor).mT)),
     "linalg_solve_triangular": lambda a, b, upper: product(inverse(a), b),
     "linalg_eigvalsh": eigenvalues,
+    "linalg_eigh": decomposition,
+    "linalg_svdvals": singular_values,
+    "linalg_lstsq": least_squares,
+    "leading_axes": leading_axes,
     "above": lambda x: balls(upper_ends(x)),
     "below": lambda x: balls(lower_ends(x)),
     "approximately": middles,

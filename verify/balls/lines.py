@@ -109,7 +109,7 @@ def product(a: Tensor, b: Tensor) -> Balls:
     if m != m2:
         raise ValueError(f"matrices of {n} x {m} and {m2} x {q} have no product")
     lead = np.broadcast_shapes(shape_of(first)[:-2], shape_of(second)[:-2])
-    lefts, rights = (spread(_matrices(part), shape_of(part)[:-2], lead) for part in (first, second))
+    lefts, rights = (spread(matrices(part), shape_of(part)[:-2], lead) for part in (first, second))
     entries: Entries = []
     for left, right in zip(lefts, rights, strict=True):
         entries += (left * right).entries()
@@ -117,7 +117,8 @@ def product(a: Tensor, b: Tensor) -> Balls:
     return Balls.of(entries, shape)
 
 
-def _matrices(x: Tensor) -> list[arb_mat]:
+def matrices(x: Tensor) -> list[arb_mat]:
+    """Those in the last two dimensions."""
     n, m = shape_of(x)[-2:]
     entries = entries_of(x)
     count = math.prod(shape_of(x)[:-2])
@@ -131,7 +132,7 @@ def solved(A: Tensor, b: Tensor) -> tuple[Balls, Tensor]:
         Undecided: an A that may be singular at this precision.
     """
     entries: Entries = []
-    for left, right in zip(_matrices(A), _matrices(b), strict=True):
+    for left, right in zip(matrices(A), matrices(b), strict=True):
         try:
             entries += left.solve(right).entries()
         except ZeroDivisionError as singular:
@@ -152,7 +153,7 @@ def cholesky(x: Tensor) -> Balls:
 
 
 def _each(x: Tensor, function: Callable[[arb_mat], arb_mat]) -> Balls:
-    found = [entry for matrix in _matrices(x) for entry in function(matrix).entries()]
+    found = [entry for matrix in matrices(x) for entry in function(matrix).entries()]
     return Balls.of(found, shape_of(x))
 
 
@@ -179,7 +180,7 @@ def eigenvalues(x: Tensor) -> Balls:
     Balls may overlap: the k-th eigenvalue lies between the k-th of their lower ends and of their upper ends.
     """
     found: Entries = []
-    for matrix in _matrices(x):
+    for matrix in matrices(x):
         n = matrix.nrows()
         try:
             values = [value.real for value in acb_mat(matrix).eig(multiple=True)]
@@ -210,7 +211,7 @@ def matrix_norm(x: Tensor, order: Any = "fro", **named: Any) -> Balls:
         return Balls.of([numbers.root(total(list(map(numbers.square, line)))) for line in lines], left)
     if order != 2:
         raise NotImplementedError(f"a norm of order {order} of matrices")
-    return Balls.of([_spectral(matrix) for matrix in _matrices(x)], shape_of(x)[:-2])
+    return Balls.of([_spectral(matrix) for matrix in matrices(x)], shape_of(x)[:-2])
 
 
 def _spectral(matrix: arb_mat) -> arb:

@@ -37,6 +37,11 @@ def _outward(end: arb, to: float) -> float:
     return math.nextafter(near, to) if beyond or (math.isinf(near) and near != to) else near
 
 
+def infinite(x: arb) -> bool:
+    """Whether x is an infinity: a finite radius beside it, as a difference leaves one, says nothing."""
+    return not x.is_finite() and not x.is_nan() and x.rad().is_finite()
+
+
 def quotient(a: arb, b: arb) -> arb:
     """``a / b``; by an exact 0 it is an infinity of the sign of a, and NaN of 0 / 0."""
     if a.is_nan() or b.is_nan():
@@ -45,14 +50,16 @@ def quotient(a: arb, b: arb) -> arb:
         return NOT_A_NUMBER if a.is_zero() else INFINITY if a > 0 else -INFINITY if a < 0 else EVERY_NUMBER
     if b.is_finite():
         return EVERY_NUMBER if b.contains(0) else a / b
-    return ZERO if a.is_finite() and b.is_exact() else EVERY_NUMBER
+    if infinite(b):
+        return ZERO if a.is_finite() else NOT_A_NUMBER if infinite(a) else EVERY_NUMBER
+    return EVERY_NUMBER
 
 
 def square(x: arb) -> arb:
     """``x^2``, which is not negative."""
     if x.is_finite():
         return (x * x).nonnegative_part()
-    return INFINITY if x.is_exact() and not x.is_nan() else x
+    return INFINITY if infinite(x) else x
 
 
 def root(x: arb) -> arb:

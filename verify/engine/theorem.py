@@ -184,6 +184,17 @@ class Theorem(ABC, Generic[Instance]):
         """
         return self.reference(instance, steps)
 
+    def distances(self, instance: Instance, states: States, exact: States) -> States:
+        """How far states of a run, floats, are from exact ones after each step: (B, L, items) by quantity.
+
+        In balls where the exact ones are. A theorem with a quantity that no layer holds, but that a float
+        formula makes of what they hold, overrides this: there the formula is evaluated in balls too.
+        """
+        return {
+            name: torch.linalg.vector_norm(states[name][:, 1:].double() - after[:, 1:], dim=-1)
+            for name, after in exact.items()
+        }
+
     # --- what follows from it --------------------------------------------------------------------------
 
     def within(self, steps: int) -> int:

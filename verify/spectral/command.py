@@ -23,9 +23,11 @@ from constructions.spectral.exact import Problem
 from constructions.spectral.hypotheses import failing_problems
 from constructions.spectral.weights import SOURCE
 from verify.em.own_data import UserData
+from verify.engine.certificates import broken_in, summary
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
 from verify.spectral import sweeps
+from verify.spectral.certified import with_certificate
 from verify.spectral.measure import Measurement, Row, measure, row
 from verify.spectral.options import UNRESOLVED, Options
 from verify.spectral.problems import built, components_of, mixture, sizes, started
@@ -81,7 +83,7 @@ def check(options: Options, out: Path, console: Console) -> int:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     measured: list[Measurement] = []
     points: list[Point] = []
-    with checking_input(), progress(len(problems) + (user is None)) as start:
+    with checking_input(), progress(len(problems) + (user is None) + 1) as start:
         for name, problem in problems.items():
             start(name)
             measured.append(measure(name, built(problem, options), problem, options))
@@ -90,8 +92,10 @@ def check(options: Options, out: Path, console: Console) -> int:
         if user is None:
             start("rounds, pieces, N")
             points = swept(options, min(options.trials or SWEEP_TRIALS, SWEEP_TRIALS), generator)
-    rows = [row(m) for m in measured]
-    broken = sum(r.broken + r.disagreeing for r in rows) + sum(p.broken for p in points)
+        start("certificates")
+        rows = [with_certificate(row(m), m, options) for m in measured]
+    broken = sum(r.broken + r.disagreeing + broken_in(r.certified) for r in rows)
+    broken += sum(p.broken for p in points)
     results = _results(options, rows, points, broken, user, measured)
     _print(console, rows, points, results)
     shown = measured[-1].weights
@@ -100,6 +104,7 @@ def check(options: Options, out: Path, console: Console) -> int:
         "resources": shown.resource_table(),
         "earlier": earlier_rows(shown),
         "earlier_header": EARLIER,
+        "certified": [(r.name, 1, r.certified) for r in rows if r.certified],
     }
     return report.write(
         console, results, pictures(measured, points, None if user is None else user.columns), page
@@ -213,6 +218,7 @@ def _print(console: Console, rows: list[Row], points: list[Point], results: dict
     print_rows(console, f"{results['sweep_size']}: one loop more or less, medians", SWEEP, points)
     if results["slopes"]["pieces"] is not None:
         console.print(f"slope of the error against pieces: {results['slopes']['pieces']:.3f}", markup=False)
+    console.print(summary([r.certified for r in rows if r.certified]), markup=False)
     if results["unclaimed"]:
         runs = f"{results['unclaimed']} of {results['instances']} runs"
         told = f"{runs} have no finite bound: nothing is claimed of them"

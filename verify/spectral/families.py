@@ -105,7 +105,7 @@ def draw(
         s = least_eigenvalue(X) if plan.variance == "estimated" else torch.ones(count, dtype=torch.float64)
         problem = Problem(X, s, directions, basis)
         within = covered(problem, plan)
-        kept += [_task(problem, i) for i in within.nonzero()[:, 0].tolist()]
+        kept += [chosen(problem, [i]) for i in within.nonzero()[:, 0].tolist()]
         if len(kept) >= count:
             return _together(kept[:count])
     raise RuntimeError(f"{kind}: {len(kept)} of {draws * count} tasks keep the hypotheses at {dict(sizes)}")
@@ -136,8 +136,9 @@ FIELDS: tuple[Callable[[Problem], Tensor], ...] = (
 )
 
 
-def _task(problem: Problem, index: int) -> Problem:
-    return Problem(*(field(problem)[index : index + 1] for field in FIELDS))
+def chosen(problem: Problem, tasks: list[int]) -> Problem:
+    """Some of the tasks."""
+    return Problem(*(field(problem)[tasks] for field in FIELDS))
 
 
 def _together(tasks: list[Problem]) -> Problem:

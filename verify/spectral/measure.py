@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from baselines.spectral import SpectralResult, Status
-from constructions.spectral.bounds import spectral_bounds
+from console.typed_json import Absent
+from constructions.spectral.bounds import split_bounds
 from constructions.spectral.exact import Exact, Problem, exact
 from constructions.spectral.hypotheses import least_eigenvalue
 from constructions.spectral.run import SpectralRun
 from constructions.spectral.weights import SpectralConstruction
+from verify.engine.certificates import Certificate
 from verify.engine.record import quotient
 from verify.spectral.options import Options
 from verify.spectral.reference import reference
@@ -70,7 +73,7 @@ class Row:
         tasks: that both sides solve. median, worst: error of a mean over the length of the largest one.
         bound, approximation: medians, likewise. margin: least bound / error. claimed: tasks with a bound.
         weights: largest error of a weight. failed: statuses of other tasks. disagreeing: those to which the
-            baseline gives another status, or none.
+            baseline gives another status, or none. certified: the first of the tasks, all that is bounded.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Row:
     failed: str
     disagreeing: int
     broken: int
+    certified: Annotated[Certificate | None, Absent()] = None
 
 
 def measure(name: str, weights: SpectralConstruction, problem: Problem, options: Options) -> Measurement:
@@ -93,27 +97,27 @@ def measure(name: str, weights: SpectralConstruction, problem: Problem, options:
     X, directions, basis = (
         part.to(dtype).double() for part in (problem.X, problem.directions, problem.basis)
     )
-    given = options.variance is not None
-    s = torch.full((len(X),), options.variance or 0.0, dtype=torch.float64) if given else least_eigenvalue(X)
+    given = options.variance
+    variance = None if given is None else torch.tensor(given, dtype=dtype).item()
+    s = least_eigenvalue(X) if variance is None else X.new_full((len(X),), variance)
     problem = Problem(X, s, directions, basis)
     run = weights.run(
         X,
         problem.n_components,
         directions,
         basis,
-        variance=options.variance,
+        variance=variance,
         dtype=dtype,
         device=options.device,
         evaluation=options.evaluation,
         keep_path=True,
         on_failure="mark",
     )
-    found = reference(problem, options.variance, weights.plan.steps)
+    found = reference(problem, variance, weights.plan.steps)
     failed = torch.zeros(len(X), dtype=torch.bool)
     failed[list(run.failures)] = True
     covered = ~failed & ~found.failed
-    whole = spectral_bounds(problem, weights.plan, dtype, weights.square)
-    left = spectral_bounds(problem, weights.plan, None, weights.square)
+    whole, left = split_bounds(problem, weights.plan, dtype, weights.square)
     means, pi = run.means.cpu().double(), run.weights.cpu().double()
     return Measurement(
         name,

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from baselines.spectral import smallest_variance
 from constructions.language.hypotheses import HypothesisError
+from constructions.language.rounding import or_infinity
 from constructions.language.structured.evaluation import Evaluation
-from constructions.spectral.bounds import spectral_bounds
+from constructions.spectral.bounds import split_bounds
 from constructions.spectral.exact import Problem
 from constructions.spectral.plan import Plan
 from constructions.spectral.run import SpectralRun
@@ -156,6 +157,13 @@ class Spectral(Theorem[Problem]):
         found = one_task(spectral_states(*parts, self.options["steps"], variance))
         return {name: found[name] for name in self.quantities}
 
+    def distances(self, instance: Problem, states: States, exact: States) -> States:
+        """That of the whitening is ``|W M2 W^T - I|`` of the W that was computed, anew: 0 is exact."""
+        found = super().distances(instance, states, exact)
+        if "whitening" in found:
+            found["whitening"] = _defect(states["W"][:, 1].double(), instance)[:, None, None]
+        return found
+
     def _states(self, found: SpectralRun, instance: Problem) -> States:
         states = {
             "means": found.means,
@@ -163,19 +171,18 @@ class Spectral(Theorem[Problem]):
             "whitening": _defect(found.W.double(), instance)[:, None, None],
             "variance": found.variance[:, None, None],
         }
-        return {name: states[name] for name in self.quantities}
+        return {name: states[name] for name in self.quantities} | {"W": found.W}
 
     def bounds(
         self, weights: SpectralConstruction, instance: Problem, states: States, dtype: torch.dtype
     ) -> dict[str, Bound]:
         """From the instance alone: in exact arithmetic, and what the dtype adds to it."""
-        exact = spectral_bounds(instance, weights.plan, None, weights.square)
-        whole = spectral_bounds(instance, weights.plan, dtype, weights.square)
+        whole, left = split_bounds(instance, weights.plan, dtype, weights.square)
         parts = {
-            "means": (whole.means, exact.means),
-            "weights": (whole.weights, exact.weights),
-            "whitening": (whole.whitening[:, None], exact.whitening[:, None]),
-            "variance": (whole.variance[:, None], exact.variance[:, None]),
+            "means": (whole.means, left.means),
+            "weights": (whole.weights, left.weights),
+            "whitening": (whole.whitening[:, None], left.whitening[:, None]),
+            "variance": (whole.variance[:, None], left.variance[:, None]),
         }
         return {name: Bound.split(*(part[:, None] for part in parts[name])) for name in self.quantities}
 
@@ -189,7 +196,7 @@ def _defect(W: Tensor, instance: Problem) -> Tensor:
     identity = torch.eye(instance.X.shape[2], dtype=torch.float64)
     M2 = instance.X.mT @ instance.X / instance.X.shape[1] - instance.s[:, None, None] * identity
     defect = W @ M2 @ W.mT - torch.eye(W.shape[1], dtype=torch.float64)
-    return torch.linalg.matrix_norm(defect.nan_to_num(nan=torch.inf, posinf=torch.inf), 2)
+    return torch.linalg.matrix_norm(or_infinity(defect), 2)
 
 
 def _path(states: States) -> States:

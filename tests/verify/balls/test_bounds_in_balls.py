@@ -31,6 +31,9 @@ KEYS = [
     "em-diagonal",
     "em-tied",
     "em-full",
+    "spectral",
+    "spectral-squares",
+    "spectral-variance",
 ]
 
 RELATIVE = 2.0**-20

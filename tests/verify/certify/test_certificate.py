@@ -101,7 +101,7 @@ def test_what_stays_undecided_is_unknown_and_every_precision_was_tried() -> None
     (found,) = certified(theorem, "separated", tasks=1)
     assert {one.verdict for one in found} == {"unknown"}
     assert [one.step for one in found] == [1, 1, 2, 2]
-    assert theorem.asked == [BITS[0], *BITS]
+    assert theorem.asked == list(BITS)
 
 
 def test_bits_double_until_the_comparison_is_decided() -> None:

@@ -63,6 +63,7 @@ def test_the_grid_is_measured_swept_and_written(tmp_path, read_in):
     assert row["tasks"] + sum(int(part.split()[0]) for part in row["failed"].split(", ") if part) == 2
     # Every bound held, above; this is small beside the means, 1 and longer, so that bounds alone do not pass.
     assert row["median"] <= row["worst"] <= 1e-2
+    assert (row["certified"]["verdict"], row["certified"]["tasks"]) == ("held", 1)  # unasked: it is small
     names = ("rounds", "N") if read_in == "products" else ("rounds", "pieces", "N")
     assert list(dict.fromkeys(p["sweep"] for p in results["sweeps"])) == list(names)
     assert (results["slopes"]["pieces"] is None) == (read_in == "products")

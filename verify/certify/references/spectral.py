@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from verify.balls.flint import arb, arb_mat
+from verify.balls.spaces import identity, leading_space
 from verify.certify.references.decisions import (
     ROUNDOFF,
     TINY,
@@ -26,15 +27,7 @@ from verify.certify.references.decisions import (
     dot,
     path_array,
 )
-from verify.certify.references.matrices import (
-    identity,
-    inverse_root,
-    leading_space,
-    least_eigenvalue,
-    ones,
-    pivots,
-    products,
-)
+from verify.certify.references.matrices import inverse_root, least_eigenvalue, ones, pivots, products
 from verify.certify.references.power_method import Term, components, third_norm
 
 
