@@ -37,18 +37,23 @@ PEER_TYPES = {"spherical": "spherical", "diagonal": "diag", "tied": "tied", "ful
 
 @dataclass(frozen=True, eq=False)
 class RealData:
-    """Points X (N, d), standardised; the class of each, (N,) integers from 0; and how they were prepared."""
+    """Points X (N, d); the class of each, (N,) integers from 0, -1 for none; and how they were prepared.
+
+    n_components is what is fitted, the number of classes unless given.
+    """
 
     name: str
     X: Array
     classes: NDArray[np.int64]
     treatment: str
+    n_components: int | None = None
 
     __repr__ = short_repr
 
     @property
     def n_classes(self) -> int:
-        return int(self.classes.max()) + 1
+        """K of every estimator."""
+        return int(self.classes.max()) + 1 if self.n_components is None else self.n_components
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,13 @@ def _row(data: RealData, name: str, estimator: Any) -> RealDataRow:
             model.fit(data.X)
         except ValueError as problem:
             return RealDataRow(**described, problem=str(problem))
-    labels = torch.from_numpy(np.asarray(model.predict(data.X), dtype=np.int64))
+    known = torch.from_numpy(data.classes >= 0)
+    labels = torch.from_numpy(np.asarray(model.predict(data.X), dtype=np.int64))[known]
+    classes = torch.from_numpy(data.classes)[known]
     level = float(model.score(data.X))
     return RealDataRow(
         **described,
-        adjusted_rand_index=float(adjusted_rand_index(labels, torch.from_numpy(data.classes))),
+        adjusted_rand_index=float(adjusted_rand_index(labels, classes)) if known.any() else np.nan,
         log_likelihood=level,
         n_parameters=round((model.aic(data.X) + 2 * N * level) / 2),  # aic = -2 N level + 2 n_parameters
         converged=bool(model.converged_),

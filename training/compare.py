@@ -27,7 +27,7 @@ from console.starting import loading
 
 TASKS, QUICK_TASKS = 256, 64
 PART_NAMES = (
-    *("origins", "weight_space", "behaviour", "probes", "attention", "causal", "failures", "adaptation"),
+    *("origins", "weight_space", "behaviour", "failures", "adaptation", "probes", "attention", "causal"),
 )
 """Of training.comparison.command.PARTS; the tests compare them."""
 

@@ -21,12 +21,14 @@ from console.table_file import SUFFIXES
 from constructions.em.tasks import COVARIANCE_TYPES
 from constructions.language.structured.evaluation import Evaluation
 from constructions.spectral.stream import ReadIn
+from training.compare import PART_NAMES
 from training.comparison.command import PARTS
-from training.evaluation.asked import AXES
+from training.evaluation.asked import AXES, METHOD_NAMES
 from training.serving.loading import SHIPPED
 from training.trainer.config import SECTIONS
 from training.trainer.preset_files import preset_names
 from verify.em.own_data import BUNDLED
+from verify.names import CHECK_NAMES, THEOREM_NAMES
 from verify.registry import CHECKS, THEOREMS
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +112,13 @@ def test_every_option_has_its_words_and_its_default(name, help_of):
         assert len(record.split("  [default: ")[0].split()) >= 3, f"{option} says nothing"
         if option != "help" and kind == "option":
             assert required or "[default: " in record, f"{option} has no default: {record}"
+
+
+def test_names_in_the_help_are_those_of_the_code():
+    assert tuple(CHECKS) == CHECK_NAMES
+    assert tuple(THEOREMS) == THEOREM_NAMES
+    assert tuple(METHODS) == METHOD_NAMES
+    assert tuple(PARTS) == PART_NAMES
 
 
 CHOICES = {

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from training_runs import Outcome, preset, train
@@ -267,3 +268,45 @@ def test_real_data_reads_the_model_first(tmp_path, monkeypatch):
     line = refusal(real_data, "--model", "typo", "--out", tmp_path / "out")
     assert line.startswith("error: typo: no such file; needs a model, or one of ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def few_estimators(monkeypatch):
+    """EM of two kinds, and no network: the rest is measured in tests of its own."""
+    both = {"EM, spherical": "spherical", "EM, full": "full"}
+    made = {name: EMMixture(covariance_type=kind, random_state=0) for name, kind in both.items()}
+    monkeypatch.setattr(real_data_work, "real_data_estimators", lambda seed: dict(made))
+    monkeypatch.setattr(real_data_work, "learned_rows", lambda *_: [])
+
+
+@pytest.mark.usefixtures("few_estimators")
+def test_real_data_of_ones_own(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = np.arange(80) % 2
+    X = np.array([[0.0, 0.0], [9.0, 3.0]])[kinds] + rng.normal(size=(80, 2)) @ [[2.0, 1.5], [0.0, 0.5]]
+    labels = ["", *("uv"[kind] for kind in kinds[1:])]
+    rows = [f"{x!r},{y!r},{label}" for (x, y), label in zip(X.tolist(), labels, strict=True)]
+    (tmp_path / "d.csv").write_text("\n".join(["width,height,kind", *rows]) + "\n")
+    outcome = run(real_data, "--data", tmp_path / "d.csv", "--label", "kind", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["columns"] == ["width", "height"]
+    assert [row["n_components"] for row in found["rows"]] == [2, 2]
+    fit, row = found["fit"], found["rows"][1]
+    assert row["adjusted_rand_index"] > 0.8
+    # Correlated columns: only full covariances hold them. BIC by hand from the row, 1 + 4 + 6 parameters.
+    assert fit["title"].endswith("EM, full")
+    assert np.array(fit["covariances"]).shape == (2, 2, 2)
+    assert f"BIC {11 * np.log(80) - 2 * 80 * row['log_likelihood']:.6g}; data as given" in outcome.out
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert ["mean", "of", "height", *(f"{mean[1]:.4g}" for mean in fit["means"])] in lines
+
+
+@pytest.mark.usefixtures("few_estimators")
+def test_real_data_of_ones_own_that_is_refused(tmp_path):
+    (tmp_path / "d.csv").write_text("x,y\n1.5,2\n2.5,3\n")
+    data = ("--data", tmp_path / "d.csv")
+    assert "--components is missing" in refusal(real_data, *data)
+    assert "--components 3: d.csv has 2 points" in refusal(real_data, *data, "--components", 3)
+    assert "--components 0" in refusal(real_data, *data, "--components", 0)
+    assert "need --data" in refusal(real_data, "--components", 3)

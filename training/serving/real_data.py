@@ -13,11 +13,13 @@ from baselines.em_estimator import EMMixture
 from baselines.real_data import RealData, RealDataRow, real_data_estimators, real_data_sets, real_data_table
 from console.errors import checking_input
 from console.output import RESULTS, check_out, significant, write_json
+from console.table_file import Points
 from console.terminal import print_table, widen
 from constructions.language.shown import short_repr
 from training.model.tgmm import TGMM
 from training.serving.estimator import TGMMMixture
 from training.serving.loading import load_released
+from training.serving.own_points import OwnPoints, fitted, preferred, print_preferred
 
 COMMAND = "training.real_data"
 
@@ -41,8 +43,8 @@ def rescaled(data: RealData, seed: int) -> Rescaled:
     return Rescaled(replace(data, X=data.X / sigma), data.X.shape[1] * float(np.log(sigma)))
 
 
-def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[RealDataRow]:
-    """The learned estimators on every data set; where the model does not serve its K, the row says so."""
+def learned(model: str | TGMM, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The learned estimators: those for rescaled data, and those that estimate covariances."""
     shared: dict[str, Any] = {"model": model, "n_views": 8, "random_state": seed}
     unit = {
         "network alone, rescaled": TGMMMixture(**shared, polish_steps=0),
@@ -53,6 +55,12 @@ def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[Rea
         f"TGMM then EM, {kind}": TGMMMixture(**shared, covariance_type=kind, polish_steps=100)
         for kind in ("spherical", "full")
     }
+    return unit, free
+
+
+def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[RealDataRow]:
+    """The learned estimators on every data set; where the model does not serve its K, the row says so."""
+    unit, free = learned(model, seed)
     rows = []
     for one in data:
         scaled = rescaled(one, seed)
@@ -64,19 +72,22 @@ def learned_rows(data: list[RealData], model: str | TGMM, seed: int) -> list[Rea
     return rows
 
 
-def measure(model: str, seed: int, out: Path | None) -> int:
-    """Measure and print; the exit code."""
+def measure(model: str, seed: int, out: Path | None, own: OwnPoints | None = None) -> int:
+    """Measure and print; the exit code. ``own``: a person's points in place of the bundled ones."""
     with checking_input():
         # A model that cannot be read is said before minutes of other rows.
         network = model if model == "auto" else load_released(model).sha256
-    run = {"network": network, "seed": seed}
+        points, data = (None, real_data_sets()) if own is None else _of(own)
+    run = {"network": network, "seed": seed} | ({} if own is None else own.plain())
     if out is not None:
         check_out(out, COMMAND, (), run)
-    data = real_data_sets()
-    with checking_input():
-        rows = real_data_table(real_data_estimators(seed), data) + learned_rows(data, model, seed)
     console = Console()
     widen(console)
+    for line in () if points is None else (points.read, *points.remarks):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    estimators = real_data_estimators(seed)
+    with checking_input():
+        rows = real_data_table(estimators, data) + learned_rows(data, model, seed)
     for one in data:
         N, d = one.X.shape
         print_table(
@@ -85,10 +96,23 @@ def measure(model: str, seed: int, out: Path | None) -> int:
             ("estimator", "ARI", "log-likelihood a point", "parameters", "remark"),
             [_cells(row) for row in rows if row.data == one.name],
         )
+    results: dict[str, Any] = {"model": model, "seed": seed, "rows": [asdict(row) for row in rows]}
+    if points is not None:
+        estimators |= learned(model, seed)[1]
+        row = preferred(rows, estimators)
+        fit = None if row is None else fitted(estimators[row.estimator], row, data[0], points.names)
+        if fit is not None and row is not None:
+            print_preferred(console, fit, row, data[0])
+        results |= {"columns": points.names, "fit": None if fit is None else asdict(fit)}
     if out is not None:
-        write_json(out, COMMAND, run, {"model": model, "seed": seed, "rows": [asdict(row) for row in rows]})
+        write_json(out, COMMAND, run, results)
         console.print(f"wrote {out / RESULTS}", markup=False)
     return 0
+
+
+def _of(own: OwnPoints) -> tuple[Points, list[RealData]]:
+    points, data = own.read()
+    return points, [data]
 
 
 def _cells(row: RealDataRow) -> list[str]:
