@@ -53,6 +53,7 @@ def band(panel: Axes, found: Sequence[Interval], colour: str, alpha: float, **st
     panel.plot(steps, [one.value for one in found], color=colour, **style)
     low, high = [one.low for one in found], [one.high for one in found]
     panel.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
+    panel.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0, label="95 % interval")
 
 
 def legend(

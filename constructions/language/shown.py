@@ -30,13 +30,13 @@ class _Fields(Repr):
 _FIELDS = _Fields()
 
 
-def short_repr(value: Any, /) -> str:
+def short_repr(self: Any) -> str:
     """``Name(field=..., ...)`` of a dataclass or named tuple, on one line of at most LONGEST characters.
 
     A class takes it by ``__repr__ = short_repr``. A tensor shows as in ``float64[4, 3]``, a list of more than
     four by its first four; what goes beyond the line is cut off.
     """
-    names = [f.name for f in fields(value) if f.repr] if is_dataclass(value) else value._fields
-    shown = ", ".join(f"{name}={_FIELDS.repr(getattr(value, name))}" for name in names)
-    text = f"{type(value).__name__}({shown})"
+    names = [f.name for f in fields(self) if f.repr] if is_dataclass(self) else self._fields
+    shown = ", ".join(f"{name}={_FIELDS.repr(getattr(self, name))}" for name in names)
+    text = f"{type(self).__name__}({shown})"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 5]} ...)"

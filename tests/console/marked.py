@@ -21,8 +21,12 @@ def faults(figure: Figure) -> list[str]:
     legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
     found = [f"{axes.get_title()}: a legend inside the panel" for axes in figure.axes if _inside(axes)]
     found += [f"a legend of {rows} rows" for rows in map(_rows, legends) if rows > MOST_ROWS]
-    handles = [_line(handle) for legend in legends for handle in legend.legend_handles]
-    entries = {_entry(line) for line in handles if line is not None}
+    entries = {
+        _entry(line) for legend in legends for line in legend.legend_handles if isinstance(line, Line2D)
+    }
+    names = {text.get_text() for legend in legends for text in legend.get_texts()}
+    bars = [bar for axes in figure.axes for bar in axes.containers if isinstance(bar, ErrorbarContainer)]
+    entries |= {_entry(bar[0]) for bar in bars if bar.get_label() in names}
     for axes in figure.axes:
         for line in axes.lines:
             if len(np.asarray(line.get_xdata())) and not _rule(line) and not _named(_entry(line), entries):
@@ -32,12 +36,6 @@ def faults(figure: Figure) -> list[str]:
 
 def _rows(legend: Any) -> int:
     return -(-len(legend.get_texts()) // legend._ncols)
-
-
-def _line(handle: Any) -> Line2D | None:
-    """Of an entry; None of a patch."""
-    handle = handle[0] if isinstance(handle, ErrorbarContainer) else handle
-    return handle if isinstance(handle, Line2D) else None
 
 
 def _rule(line: Line2D) -> bool:

@@ -96,13 +96,15 @@ def against_steps(measured: dict[str, Measured]) -> Picture:
     """Largest error and its bound after every step, a panel an instance and a colour a quantity."""
     figure, axes_of = panels(len(measured))
     for axes, (name, found) in zip(axes_of, measured.items(), strict=True):
+        names = named_groups(row.quantity for row in found.largest())
         for color, _, rows in coloured(found.largest(), lambda row: row.quantity):
             steps = [row.step for row in rows]
-            curve(axes, steps, (row.bound for row in rows), INSTANCE, color)
-            curve(axes, steps, (row.error for row in rows), MEASURED, color)
+            group = None if len(names) == 1 else color
+            curve(axes, steps, (row.bound for row in rows), INSTANCE, group)
+            curve(axes, steps, (row.error for row in rows), MEASURED, group)
+        if len(names) > 1:
+            name_marks(axes, names, (MEASURED, INSTANCE))
         finish(axes, "step", "|layers - reference|", name, steps=True)
-        names = named_groups(row.quantity for row in found.largest())
-        name_marks(axes, names, (MEASURED, INSTANCE))
     caption = (
         "Largest error over the tasks after each step (line with dots), and the bound on that very error "
         "(dashed), against the exact algorithm from the same start. What is exactly 0 is not drawn."
@@ -115,11 +117,14 @@ def against_accuracy(theorem: Theorem[Any], sweep: list[SweptAt]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.4)
     accuracy = theorem.accuracy
     name = "" if accuracy is None else accuracy.name
+    names = named_groups(row.quantity for row in sweep)
     for color, _, rows in coloured(sweep, lambda row: row.quantity):
         at = [row.accuracy for row in rows]
         for key, mark in PARTS.items():
-            curve(axes, at, (getattr(row, key) for row in rows), mark, color, 6)
-    name_marks(axes, named_groups(row.quantity for row in sweep), PARTS.values())
+            values = (getattr(row, key) for row in rows)
+            curve(axes, at, values, mark, None if len(names) == 1 else color, 6)
+    if len(names) > 1:
+        name_marks(axes, names, PARTS.values())
     _guide(axes, sweep, 0.0 if accuracy is None else -accuracy.order)
     axes.set_xscale("log")
     finish(axes, name, "|layers - reference|, one step, median")

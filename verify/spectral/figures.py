@@ -44,8 +44,9 @@ def _sweeps(points: list[Point]) -> Picture:
         curve(axes, at, (p.bound for p in chosen), INSTANCE)
         curve(axes, at, (p.approximation for p in chosen), APPROXIMATION)
         curve(axes, at, (p.error for p in chosen), MEASURED)
-        if name == "pieces" and chosen[0].error > 0:
-            slope_guide(axes, at, -2, BELOW * chosen[0].error)
+        first = chosen[0].error
+        if name == "pieces" and first:
+            slope_guide(axes, at, -2, BELOW * first)
         slope = fitted(points, name) if name == "pieces" else None
         finish(axes, LABELS[name], DISTANCE, "" if slope is None else f"fitted slope {slope:.2f}")
         axes.set_xscale("log")

@@ -129,6 +129,7 @@ def test_page_is_one_file_with_everything_in_it(grid):
     out, _, results = grid
     page, figures = one_file_page(out)
     assert {
+        "at_a_glance",
         "error_against_pieces",
         "error_against_steps",
         "bound_against_error",

@@ -7,7 +7,7 @@ import math
 from matplotlib.axes import Axes
 
 from console.drawing import band, error_bars, grid, legend, sheet, write_cells
-from console.marks import NETWORK
+from console.marks import GREY, NETWORK
 from console.output import Picture
 from training.comparison.behaviour.measure import BehaviourResult, RegimeResult
 from training.comparison.behaviour.names import label, steps_of
@@ -40,8 +40,9 @@ def _steps(regimes: list[RegimeResult], steps: int, about: str) -> Picture:
             colour = STYLES[start][0]
             band(panel, curve.mean, colour, 0.15, marker="o", markersize=3, label=START_NAMES[start])
             end = regime.kinds["learned"].distances[f"em {start}"].mean
-            error_bars(panel, [at_end], [end], color=colour, marker="D", markersize=5, capsize=2)
-        panel.plot([], [], "D", color="0.35", markersize=5, label="run until it stops")
+            diamond = {"marker": "D", "markersize": 5, "linestyle": "none", "capsize": 2}
+            error_bars(panel, [at_end], [end], color=colour, **diamond)
+        panel.plot([], [], "D", color=GREY, markersize=5, label="run until it stops")
         for kind, (colour, line) in CONTROLS.items():
             curve = [row.value for row in regime.curves[kind]["k-means++"].mean]
             name = "another task's output" if kind == SHUFFLED else "untrained network"

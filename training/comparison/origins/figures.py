@@ -30,6 +30,10 @@ TARGET_TITLES: dict[Target, str] = {
 }
 
 
+Styles = dict[str, tuple[ColorType, str]]
+"""Colour and marker of each start."""
+
+
 def grouped(runs: Sequence[RunResult], target: Target) -> dict[str, list[RunResult]]:
     """Runs of one loss by their label: the construction first, then noise ascending, then random."""
     order = {"constructed": 0, "noise": 1, "random": 2}
@@ -68,15 +72,23 @@ def _colours(groups: dict[str, list[RunResult]]) -> dict[str, ColorType]:
     return found
 
 
+def _styles(data: OriginsResult) -> Styles:
+    """The same for a start in every panel, whatever the loss."""
+    both = grouped(data.runs, "em") | grouped(data.runs, "truth")
+    colours = _colours(both)
+    return {name: (colours[name], marker) for name, marker in zip(both, cycle("osv^DP*X"), strict=False)}
+
+
 def _draw(
     panel: Axes,
     groups: dict[str, list[RunResult]],
+    styles: Styles,
     points: Callable[[RunResult], Iterable[tuple[int, float]]],
     marked: bool = True,
 ) -> None:
     """The mean over seeds as a line, smallest to largest as a band; a step that a run lacks is left out."""
-    colours = _colours(groups)
-    for (name, runs), marker in zip(groups.items(), cycle("osv^DP*X"), strict=False):
+    for name, runs in groups.items():
+        colour, marker = styles[name]
         by_step: dict[int, list[float]] = {}
         for run in runs:
             for step, y in points(run):
@@ -87,8 +99,8 @@ def _draw(
         mean = [sum(by_step[step]) / len(runs) for step in steps]
         dashed = "--" if runs[0].plan.start == "random" else "-"
         style = {"marker": marker if marked else None, "markersize": 4.5, "label": name}
-        panel.plot(steps, mean, dashed, color=colours[name], **style)
-        panel.fill_between(steps, low, high, color=colours[name], alpha=0.15, linewidth=0)
+        panel.plot(steps, mean, dashed, color=colour, **style)
+        panel.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     panel.set_xscale("symlog", linthresh=1)
     panel.set(xlim=(0, None), yscale="log", xlabel="training step")
     panel.grid(alpha=0.25)
@@ -102,7 +114,7 @@ def _measured(run: RunResult, of: Callable[[Measurement], float]) -> list[tuple[
 def _losses(data: OriginsResult) -> Picture:
     figure = sheet((13, 7.2), "Training from the construction, from near it, and from random weights", 12)
     for panel, target in zip(figure.subplots(1, 2), TARGET_TITLES, strict=True):
-        _draw(panel, grouped(data.runs, target), lambda run: run.watched, marked=False)
+        _draw(panel, grouped(data.runs, target), _styles(data), lambda run: run.watched, marked=False)
         levels = data.levels
         constructed = levels.construction.of(target)
         panel.axhline(constructed, color="0.2", linestyle=":", label="construction, untrained")
@@ -126,14 +138,16 @@ def _distances(data: OriginsResult) -> Picture:
     rows = figure.subplots(2, 2)
     for column, target in enumerate(TARGET_TITLES):
         groups = grouped(data.runs, target)
-        _draw(rows[0, column], groups, lambda run: _measured(run, lambda point: point.weights))
+        _draw(rows[0, column], groups, _styles(data), lambda run: _measured(run, lambda point: point.weights))
         rows[0, column].axhline(
             data.unrelated_distance, color="0.6", linestyle="-.", label="unrelated weights of equal norm"
         )
         rows[0, column].set_ylabel(
             "distance of weights modulo symmetries,\nrelative to the construction's norm"
         )
-        _draw(rows[1, column], groups, lambda run: _measured(run, lambda point: point.function))
+        _draw(
+            rows[1, column], groups, _styles(data), lambda run: _measured(run, lambda point: point.function)
+        )
         rows[1, column].set_ylabel(
             "distance of functions: root mean square of\nthe difference of outputs, units of the data"
         )

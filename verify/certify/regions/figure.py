@@ -31,8 +31,9 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
             curve(axes, places, (row.largest for row in unknown), UNKNOWN, color, 12)
         known = sorted({row.radius for row in group if row.radius > 0})
         if len(known) > 1:
-            least = min(row.median for row in group if row.radius == known[-1])
-            slope_guide(axes, known, 1, BELOW * least * known[0] / known[-1])
+            widest = [row.median for row in group if row.radius == known[-1] and row.median is not None]
+            if widest:
+                slope_guide(axes, known, 1, BELOW * min(widest) * known[0] / known[-1])
         axes.set_xscale("log")
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")
     caption = (

@@ -490,7 +490,7 @@ def test_a_layer_that_moves_nothing_can_be_shown(results):
     section = PART.render(changed)
     assert {p.name for p in section.pictures} == set(PART.pictures)
     [lens] = [p.figure for p in section.pictures if p.name == "probe_lens"]
-    assert lens.axes[1].get_legend_handles_labels()[1] == ["layer 1 to 2"]
+    assert lens.axes[1].get_legend_handles_labels()[1] == ["layer 1 to 2", "another task's points", "no step"]
 
 
 @pytest.fixture
