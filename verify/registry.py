@@ -75,7 +75,9 @@ CERTIFIED = (
 )
 """Keys of the theorems whose bounds are evaluated in balls; their searches have a certified line too."""
 
-FEWER = dict.fromkeys(("spectral", "spectral-squares", "spectral-variance"), spectral_checks.FEWER)
+FEWER: dict[str, int] = dict.fromkeys(
+    ("spectral", "spectral-squares", "spectral-variance"), spectral_checks.FEWER
+)
 """How many times fewer instances a search has, here as where it is sampled."""
 
 

@@ -203,7 +203,7 @@ def _followed(found: Exact, plan: Plan, beside: list[Computation]) -> list[Side]
 def _together(found: Exact, beside: list[Computation], sides: list[Side]) -> SpectralBound:
     """The errors of the layers and of the reference against the base add up."""
     parts = zip(*(one.found(found, side) for one, side in zip(beside, sides, strict=True)), strict=True)
-    means, weights, raw = (sum(part[1:], part[0]) for part in parts)
+    means, weights, raw = (torch.stack(part).sum(0) for part in parts)
     own = beside[0]
     return SpectralBound(means, weights, raw, own.whitened.defect, own.whitened.tangent, own.variance)
 

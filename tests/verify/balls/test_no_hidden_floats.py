@@ -134,8 +134,9 @@ def of_the_plan(node: ast.BinOp) -> bool:
 
 def is_small(node: ast.AST) -> bool:
     """A power of two, or a few: beside a whole number they are exact, but for 1 + u; and so are squares."""
-    product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
-    return (product and is_whole(node.left) and is_small(node.right)) or is_power_of_two(node)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return is_power_of_two(node) or (is_whole(node.left) and is_small(node.right))
+    return is_power_of_two(node)
 
 
 def known_float(node: ast.AST) -> bool:

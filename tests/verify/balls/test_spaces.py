@@ -22,7 +22,8 @@ BITS = 192
 
 
 def matrix(x: torch.Tensor) -> arb_mat:
-    return arb_mat(*x.shape[-2:], entries_of(x))
+    height, width = x.shape[-2:]
+    return arb_mat(height, width, entries_of(x))
 
 
 @pytest.mark.parametrize("values", [[9.0, 4.0, 1.0, -0.5], [4.0, 4.0, 1.0, 1.0], [5.0, 1.001, 1.0, -7.0]])
