@@ -15,6 +15,7 @@ from constructions.em.averages import best_scaled_distance, responsibility_range
 from constructions.em.bounds import reach_of_points
 from constructions.em.step_bound import StepBound
 from constructions.em.step_rounding import StepData
+from constructions.language.rounding import or_infinity
 from constructions.language.shown import short_repr
 
 
@@ -174,4 +175,4 @@ def block_movement(state: State, reach: Tensor) -> Tensor:
         )
     moved = torch.stack(rows, 1)
     absent = ~(data.component_mask[:, :, None] & data.component_mask[:, None, :])
-    return torch.where(absent, 0.0, torch.where(moved.isnan(), math.inf, moved))
+    return torch.where(absent, 0.0, or_infinity(moved))

@@ -66,7 +66,7 @@ def check(options: Options, out: Path, console: Console) -> int:
                 start(f"{problem.label}, {pieces_mean(em)} pieces")
                 on = options.dtype, options.device, options.seed, options.evaluation
                 finest = em is constructions[problem.label][-1]
-                measured = measure(em, problem, *on)
+                measured = measure(em, problem, *on, printed=finest or bool(options.certify))
                 measurements.append(with_certificates(measured, options, finest))
         best, equal = _sweeps(options, swept, generator if user is None else None, start)
     results = _results(options, measurements, best, equal, user, centre)

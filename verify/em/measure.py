@@ -81,8 +81,9 @@ def measure(
     device: torch.device | str,
     seed: int,
     evaluation: Evaluation = "dense",
+    printed: bool = True,
 ) -> Measurement:
-    """Run ``em`` on ``problem`` and compare every step.
+    """Run ``em`` on ``problem`` and compare every step; bounds are rounded up where they are ``printed``.
 
     The data are first rounded to ``dtype``; both sides see the same numbers, and the reference works on them
     in float64.
@@ -95,19 +96,13 @@ def measure(
     path = _on_cpu(run)
     data = StepData.uniform(seen.X, seen.weights, seen.means, False, seen.covariances, kind)
     masks = data.component_mask, data.n_features
-    bounds, evaluated = rounded_up(
-        lambda: path_bound(
-            em,
-            seen.X,
-            data.token_mask,
-            path.weights,
-            path.means,
-            *masks,
-            dtype,
-            run.refreshed,
-            path_covariances=path.covariances,
-        )
-    )
+
+    def along() -> PathBound:
+        run_of = path.weights, path.means
+        kept = {"refreshed": run.refreshed, "path_covariances": path.covariances}
+        return path_bound(em, seen.X, data.token_mask, *run_of, *masks, dtype, **kept)
+
+    bounds, evaluated = rounded_up(along) if printed else (along(), "float64")
     states = [path.at(t) for t in range(run.steps + 1)]
     steps = [
         compare_step(em, seen.X, *states[t : t + 2], refreshed=t > 0, dtype=dtype, bound=bounds.steps[t])

@@ -57,9 +57,8 @@ def exponential(x: Tensor) -> Intervals:
 def _logarithm(function: Real, zero: float, least: float) -> Callable[..., Intervals]:
     def found(x: Tensor) -> Intervals:
         x = intervals(x)
-        inside = x.low.clamp_min(least)
-        y = function(inside)
-        z = y if x.exact and inside is x.low else function(x.high)
+        y = function(x.low.clamp_min(least))
+        z = y if x.exact else function(x.high)
         low = torch.where(x.low == zero, 0.0, below_function(y))
         high = torch.where(x.high == zero, 0.0, above_function(z))
         low, high = torch.where(y.isinf(), y, low), torch.where(z.isinf(), z, high)

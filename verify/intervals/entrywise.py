@@ -83,7 +83,7 @@ def of_nothing_negative(x: Intervals) -> bool:
 
 def multiply(a: Number, b: Number) -> Intervals:
     """``a b``: the least and largest product of ends; by a power of 2 it is exact."""
-    if isinstance(b, (int, float)) and isinstance(a, Tensor) and (scaled := _scaled(a, b)) is not None:
+    if not isinstance(b, Tensor) and isinstance(a, Tensor) and (scaled := _scaled(a, b)) is not None:
         return scaled
     a, b = intervals(a), intervals(b)
     if of_nothing_negative(a) and of_nothing_negative(b):
@@ -161,9 +161,10 @@ def divide(a: Number, b: Number, rounding_mode: None = None) -> Intervals:
     """
     if rounding_mode is not None:
         raise NotInIntervalsError(f"a quotient rounded by {rounding_mode}")
-    powers = isinstance(b, (int, float)) and b > 0 and math.frexp(b)[0] == 0.5 and 2.0**-1000 < b < 2.0**1000
-    if powers and isinstance(a, Tensor) and (scaled := _scaled(a, 1 / b)) is not None:
-        return scaled
+    if isinstance(a, Tensor) and not isinstance(b, Tensor) and 2.0**-1000 < b < 2.0**1000:
+        scaled = _scaled(a, 1 / b) if math.frexp(b)[0] == 0.5 else None
+        if scaled is not None:
+            return scaled
     a, b = intervals(a), intervals(b)
     if of_nothing_negative(a) and nothing_below(b.low, SMALL):
         least = a.low / b.high

@@ -75,7 +75,7 @@ def cholesky(A: Tensor) -> Intervals:
     A = intervals(A)
     n = A.low.shape[-1]
     zero = intervals(torch.zeros(A.low.shape[:-2], dtype=torch.float64))
-    found: list[list[Intervals]] = [[zero] * n for _ in range(n)]
+    found: list[list[Any]] = [[zero] * n for _ in range(n)]
 
     def rest(i: int, j: int) -> Intervals:
         left = intervals(A[..., i, j])
@@ -93,7 +93,8 @@ def cholesky(A: Tensor) -> Intervals:
         )
         for i in range(j + 1, n):
             found[i][j] = divide(rest(i, j), found[j][j])
-    return intervals(torch.stack([torch.stack(row, -1) for row in found], -2))
+    rows: list[Tensor] = [torch.stack([*row], -1) for row in found]
+    return intervals(torch.stack(rows, -2))
 
 
 def eigenvalues(A: Tensor) -> Intervals:

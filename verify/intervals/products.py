@@ -68,7 +68,8 @@ def _middle_and_radius(x: Intervals) -> tuple[Tensor, Tensor | None]:
 
 def _term_by_term(a: Intervals, b: Intervals) -> Intervals:
     """With infinite ends, of which a product of midpoints says nothing."""
-    first = a[..., None] if a.low.dim() > 1 else a[:, None]
-    second = b[..., None, :, :] if b.low.dim() > 1 else b[:, None]
-    found = total(multiply(first, second), -2)
-    return found if b.low.dim() > 1 else intervals(found[..., 0])
+    column = b.low.dim() == 1
+    second = b[:, None] if column else b
+    second = second[..., None, :, :] if a.low.dim() > 1 else second
+    found = total(multiply(a[..., None], second), -2)
+    return intervals(found[..., 0]) if column else found

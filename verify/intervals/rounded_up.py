@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from verify.enclosure.refusals import NotEnclosedError, Undecided
@@ -34,10 +34,11 @@ def with_upper_ends(value: Any) -> Any:
     """Upper ends in place of intervals, in dataclasses, dicts, lists and tuples too; ordinary values stay."""
     if isinstance(value, Intervals):
         return upper_ends(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value) if field.init]
-        changed = {name: with_upper_ends(getattr(value, name)) for name in names}
-        same = all(changed[name] is getattr(value, name) for name in names)
+    known: dict[str, Any] = getattr(value, "__dataclass_fields__", {})
+    if known and not isinstance(value, type):
+        parts = {name: getattr(value, name) for name, field in known.items() if field.init}
+        changed = {name: with_upper_ends(part) for name, part in parts.items()}
+        same = all(changed[name] is part for name, part in parts.items())
         return value if same else replace(value, **changed)
     if isinstance(value, dict):
         return {name: with_upper_ends(part) for name, part in value.items()}

@@ -60,7 +60,7 @@ def summed(adding: Callable[[Tensor], Tensor], x: Intervals, terms: int) -> Inte
 def total(x: Tensor, dim: Dim = None, keepdim: bool = False, **_: Any) -> Intervals:
     """The sum."""
     x = intervals(x)
-    axes = tuple(range(x.low.dim())) if dim is None else dim
+    axes: Any = tuple(range(x.low.dim())) if dim is None else dim
     if x.low.dim() == 0:
         return x
     return summed(lambda values: values.sum(axes, keepdim), x, _terms(x.low, axes))

@@ -60,10 +60,12 @@ def path_rows(problem: TensorProblem, form: str, found: PathErrors) -> list[Path
         claimed = bound.isfinite()
         margin = torch.where(claimed & (error > 0), bound / error, torch.inf)
         relative, shown = error / length, above_quotient(bound, length)
-        values = relative.median(), relative.max(), shown.median(), margin.min()
+        middle, largest, bounded, least = (
+            float(x) for x in (relative.median(), relative.max(), shown.median(), margin.min())
+        )
         where = problem.name, problem.dim, form, step, len(error)
-        counts = int(claimed.sum()), int((~(error <= bound)).sum())
-        rows.append(PathRow(*where, *(float(x) for x in values), *counts, evaluated=found.evaluated))
+        at, over = int(claimed.sum()), int((~(error <= bound)).sum())
+        rows.append(PathRow(*where, middle, largest, bounded, least, at, over, found.evaluated))
     return rows
 
 

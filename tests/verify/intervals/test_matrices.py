@@ -46,6 +46,15 @@ def test_products_of_wide_intervals_hold_those_of_their_numbers() -> None:
         assert unheld(mixed, of_one, a @ middles[1]) == []
 
 
+def test_products_with_infinite_entries_are_those_of_torch() -> None:
+    a, b = drawn(3, 4), drawn(4, 2)
+    a[0, 0], b[2, 1] = torch.inf, -torch.inf
+    for left, right in ((a, b), (a, b[:, 1]), (a[0], b), (a[0], b[:, 1]), (a[1], b[:, 0])):
+        found, exact, floats = three(torch.matmul, left, right)
+        assert found.shape == floats.shape
+        assert unheld(found, exact, floats) == []
+
+
 @pytest.mark.parametrize(
     ("equation", "shapes"),
     [
