@@ -50,25 +50,32 @@ def print_fit(console: Console, fit: Fit) -> None:
 
 def fit_tables(fit: Fit) -> list[Table]:
     """Weights and means, as many components side by side as fit; then covariances that are not one number."""
-    kind, S = fit.covariance_type, fit.covariances
-    if len(fit.names) == 1 and kind in ("diagonal", "tied", "full"):
-        kind, S = "spherical", _numbers(S) if kind != "tied" else _numbers(S) * len(fit.weights)
-    each: dict[str, Sequence[float]] = {"weight": fit.weights}
-    if kind in ("unit", "tied_spherical", "spherical"):
-        one = 1.0 if kind == "unit" else S
-        each["variance"] = one if isinstance(one, Sequence) else [one] * len(fit.weights)
+    kind, S, variances = fit.covariance_type, fit.covariances, _variances(fit)
+    each = {"weight": fit.weights} | ({} if variances is None else {"variance": variances})
     found = list(_by_component(fit.title, each, "mean of", fit.names, fit.means))
+    if variances is not None:
+        return found
     if kind == "diagonal":
         found += _by_component("Variances", {}, "", fit.names, S)
     elif kind == "tied":
         found += _matrix("Covariance of all components", fit.names, S)
-    elif kind == "full" and len(fit.names) <= MOST_MATRIX:
+    elif len(fit.names) <= MOST_MATRIX:
         for k, matrix in enumerate(S):
             found += _matrix(f"Covariance of component {k}", fit.names, matrix)
-    elif kind == "full":
-        variances = [_diagonal(matrix) for matrix in S]
-        found += _by_component("Variances; the matrices are in results.json", {}, "", fit.names, variances)
+    else:
+        diagonals = [_diagonal(matrix) for matrix in S]
+        found += _by_component("Variances; the matrices are in results.json", {}, "", fit.names, diagonals)
     return found
+
+
+def _variances(fit: Fit) -> list[float] | None:
+    """One number for each component; None where a covariance is more than that."""
+    kind, K, line = fit.covariance_type, len(fit.weights), len(fit.names) == 1
+    if kind == "unit":
+        return [1.0] * K
+    if kind == "tied_spherical" or (line and kind == "tied"):
+        return _numbers(fit.covariances) * K
+    return _numbers(fit.covariances) if line or kind == "spherical" else None
 
 
 def print_agreement(

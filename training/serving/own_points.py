@@ -88,7 +88,8 @@ def bic(row: RealDataRow) -> float:
 
 def fitted(estimator: MixtureEstimator, row: RealDataRow, data: RealData, columns: Sequence[str]) -> Fit:
     """The same fit again: an estimator with an integer for `random_state` repeats itself."""
-    model: Any = clone(estimator).set_params(n_components=data.n_classes)
+    model: Any = clone(estimator)
+    model.set_params(n_components=data.n_classes)
     with warnings.catch_warnings():
         for category in (ConvergenceWarning, DataWarning):
             warnings.simplefilter("ignore", category)  # the row says them
