@@ -120,6 +120,6 @@ def _plane(m: Measurement) -> Picture:
     ring = {"color": CONSTRUCTION.colour, "markersize": 9, "markerfacecolor": "none"}
     axes.plot(ours[:, 0], ours[:, 1], CONSTRUCTION.marker, **ring, label=CONSTRUCTION.name)
     finish(axes, "first coordinate", "second coordinate", m.name, scale="linear")
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", adjustable="datalim")
     caption = "One task in its first two coordinates, with the means of the layers and of the baseline."
     return picture("plane", caption, figure)
