@@ -125,6 +125,6 @@ def _plane(m: Measurement, columns: Sequence[str] | None) -> Picture:
     axes.plot(ours[:, 0], ours[:, 1], CONSTRUCTION.marker, **ring, label=CONSTRUCTION.name)
     first, second = columns[:2] if columns else ("first coordinate", "second coordinate")
     finish(axes, plain(first), plain(second), m.name, scale="linear")
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", adjustable="datalim")
     caption = "One task in its first two coordinates, with the means of the layers and of the baseline."
     return picture("plane", caption, figure)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from console.drawing import error_bars, legend, legend_below, number_heads, sheet, write_cells
+from console.marks import GREY
 from console.output import Picture
 from console.phrases import Interval
 from training.comparison.causal.measure import CausalResult, RegimeResult
@@ -120,7 +121,7 @@ def agreement_figure(answer: CausalResult, regime: RegimeResult, name: str) -> P
         panel.set_xlabel("correlation with responsibilities", fontsize=10)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("distance moved by the head's\naverage (squared units)", fontsize=10)
-    panels[0].plot([], [], linestyle="none", marker="x", color="0.5", label="untrained")
+    panels[0].plot([], [], linestyle="none", marker="x", color=GREY, label="untrained")
     legend(figure, panels[:1], None, 10)
     caption = (
         f"{about}. One mark a head; dots: learned, coloured by layer; crosses: untrained "
