@@ -15,6 +15,8 @@ from verify.engine.tables import grouped
 LARGEST = replace(INSTANCE, name="B, largest over the tasks", line="-")
 MEDIAN = replace(INSTANCE, name="B, median", marker="")
 UNKNOWN = Mark("unknown", GREY, "x", "")
+GUIDED = 3
+"""The largest radii have a guide of the slope: before them B is the error at the centre."""
 
 
 def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
@@ -29,11 +31,10 @@ def bound_against_radius(rows: Sequence[Reached], factor: float) -> Picture:
             unknown = [row for row in line if row.verdict != "certified"]
             places = [row.radius for row in unknown]
             curve(axes, places, (row.largest for row in unknown), UNKNOWN, color, 12)
-        known = sorted({row.radius for row in group if row.radius > 0})
-        if len(known) > 1:
-            widest = [row.median for row in group if row.radius == known[-1] and row.median is not None]
-            if widest:
-                slope_guide(axes, known, 1, BELOW * min(widest) * known[0] / known[-1])
+        at = sorted({row.radius for row in group if row.radius > 0})[-GUIDED:]
+        first = [row.median for row in group if row.radius == at[0] and row.median is not None] if at else []
+        if first:
+            slope_guide(axes, at, 1, BELOW * min(first))
         axes.set_xscale("log")
         finish(axes, "radius of the box", "B, after the last step", f"d = {dim}")
     caption = (
