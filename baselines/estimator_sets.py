@@ -261,7 +261,7 @@ def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequenc
             f"sample_weight[{place}][{point}] is {found[place][point]}, needs a finite number >= 0"
         )
     present = np.add.reduceat(together > 0, np.cumsum([0, *(len(points) for points in sets)])[:-1])
-    for place in np.flatnonzero(present < np.array(counts)):
+    for place in np.flatnonzero(present < np.array(counts)).tolist():
         check_enough_weight(f"X[{place}]", found[place], counts[place])
     return found
 
