@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines import gaussian
 from baselines.checks import check_count, check_points, check_sample_weight
 from baselines.em_loop import Fit, Status, concatenate, run_em
 from baselines.em_parameters import Parameters
 from baselines.em_pass import numbers_per_point
+from baselines.families.names import Family, family_of
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
 from baselines.starts import STARTS, start_covariances, start_means
+from baselines.ward import labels_of, partition_start
 
 __all__ = ["EMResult", "Status", "em"]
 
@@ -61,11 +62,15 @@ def em(
 ) -> EMResult:
     """Fit a mixture to every task of X (..., N, d) by the EM steps of baselines.em_steps.
 
-    covariance_type  one of gaussian.COVARIANCE_TYPES; that of `init` when init is a Mixture, else "unit".
-    init             "k-means++" (greedy), "random-points", "normal" (means N(0, I)), or a Mixture whose batch
-                     shape broadcasts to that of X. Named starts have equal weights and a pooled covariance
-                     (baselines.starts) and need `n_components` and `generator`.
-    n_init           restarts; the likeliest result is kept, a failed one only if all failed.
+    covariance_type  a name of baselines.families.names, ours, mclust's or scikit-learn's; that of `init` when
+                     init is a Mixture, else "unit". A Mixture need only have the layout of the family: the
+                     first step ends within it.
+    init             "k-means++" (greedy), "random-points", "normal" (means N(0, I)), "ward" (the groups of a
+                     tree, no draw, baselines.ward), or a Mixture whose batch shape broadcasts to that of X.
+                     The first three have equal weights and a pooled covariance (baselines.starts) and need
+                     `generator`; all named starts need `n_components`.
+    n_init           restarts; the likeliest result is kept, a failed one only if all failed. With "ward"
+                     those after the first are from "k-means++".
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
                      before, as scikit-learn's GaussianMixture; 0 never stops early. At most max_iter steps.
     sample_weight    (..., N), >= 0. A point of weight 0 is absent; a point of weight 2 counts twice.
@@ -88,8 +93,8 @@ def em(
         raise ValueError(f"init is {init!r}, needs a Mixture or one of {', '.join(STARTS)}")
     elif n_components is None:
         raise ValueError("n_components is None, needs an integer unless init is a Mixture")
-    covariance_type = covariance_type or "unit"
-    gaussian.check_covariance_type(covariance_type)
+    family = family_of(covariance_type or "unit")
+    covariance_type = family.layout
     _check_settings(n_components, n_init, max_iter, tol, chunk_size)
     _check_enough_points(X, n_components, sample_weight)
 
@@ -109,11 +114,12 @@ def em(
         best = None
         for restart in range(n_init):
             if given is None:
-                start = _draw_start(points, n_components, covariance_type, str(init), generator)
+                rule = "k-means++" if init == "ward" and restart else str(init)
+                start = _draw_start(points, n_components, family, rule, generator)
             else:
                 start = given.rows(block)
                 start = start._replace(means=start.means - points.centre)
-            fit = run_em(points, start, covariance_type, max_iter, tol, restart)
+            fit = run_em(points, start, family, max_iter, tol, restart)
             best = fit if best is None else best.replaced(_improves(fit, best), fit)
         fits.append(best)
         centres.append(points.centre)
@@ -121,13 +127,15 @@ def em(
 
 
 def _draw_start(
-    points: Points, n_components: int, covariance_type: str, init: str, generator: torch.Generator | None
+    points: Points, n_components: int, family: Family, init: str, generator: torch.Generator | None
 ) -> Parameters:
+    if init == "ward":
+        return partition_start(points, labels_of(points, n_components), n_components, family)
     if generator is None:
         raise ValueError(f"generator is None, needs a torch.Generator for init {init!r}")
     means = start_means(points, n_components, init, generator)
     weights = torch.full_like(means[..., 0], 1 / n_components)
-    return Parameters(weights, means, start_covariances(points, means, covariance_type))
+    return Parameters(weights, means, start_covariances(points, means, family.layout))
 
 
 def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
@@ -172,7 +180,7 @@ def _check_start(
 ) -> tuple[str, int]:
     """Covariance type and K of a given start, refusing one that does not fit X or the other arguments."""
     init.check_points(X)
-    if covariance_type not in (None, init.covariance_type):
+    if covariance_type is not None and family_of(covariance_type).layout != init.covariance_type:
         raise ValueError(f"covariance_type is {covariance_type!r}, needs {init.covariance_type!r} like init")
     if n_components not in (None, init.n_components):
         raise ValueError(f"n_components is {n_components}, needs {init.n_components} like init")
@@ -185,7 +193,7 @@ def _check_start(
             f"init has batch shape {tuple(init.batch_shape)}, "
             f"needs one that broadcasts to {tuple(X.shape[:-2])} of X"
         )
-    return init.covariance_type, init.n_components
+    return covariance_type or init.covariance_type, init.n_components
 
 
 def _check_settings(

@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines.em import EMResult, Status, em
 from baselines.estimator import BatchFit, MixtureEstimator
 from baselines.estimator_sets import as_count, to_tensor
-from baselines.gaussian import check_covariance_type
+from baselines.families.names import family_of, n_free_variances
 from baselines.mixture import Mixture
 from baselines.points import POINTS_AT_ONCE, prepare
 from baselines.starts import STARTS, start_covariances
@@ -22,11 +22,15 @@ class EMMixture(MixtureEstimator):
     """Maximum likelihood by EM: p(x) = sum_k pi_k N(x; mu_k, S_k).
 
     covariance_type  "unit" (S_k = I, the model of arXiv 2505.11918), "tied_spherical" (s I), "spherical"
-                     (s_k I), "diagonal", "tied" or "full".
+                     (s_k I), "diagonal", "tied" or "full"; "diag" as in scikit-learn; or a family of
+                     mclust's, as "VEI" (baselines.families.names: all, and which are the same).
+                     covariance_type_ says how covariances_ are laid out: "diagonal" for EEI, VEI and EVI,
+                     "full" for VEE, EVV, EEV and VEV.
     init             "k-means++" (greedy), "plain-k-means++", "random-points", "normal" (means N(0, I)), or an
                      array (K, d) of means in the units of X. Starting weights are equal; the starting
-                     covariance is pooled over the points nearest to each start (baselines.starts).
-    n_init           restarts; the likeliest result is kept.
+                     covariance is pooled over the points nearest to each start (baselines.starts). "ward"
+                     takes weights, means and covariances of the groups of Ward's tree (baselines.ward).
+    n_init           restarts; the likeliest result is kept. Those of "ward" after the first are "k-means++".
     max_iter, tol    at most max_iter steps; one that raises the log-likelihood per point by less than tol
                      ends them, as in scikit-learn's GaussianMixture.
     chunk_size       None, or how many points are worked on at a time (baselines.em.em).
@@ -78,7 +82,7 @@ class EMMixture(MixtureEstimator):
         self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
     ) -> BatchFit:
         n_init = as_count("n_init", self.n_init)
-        check_covariance_type(self.covariance_type)
+        family_of(self.covariance_type)
         init = self.init
         if not isinstance(init, str):
             init = self._start(init, X, n_components, sample_weight)
@@ -124,10 +128,14 @@ class EMMixture(MixtureEstimator):
         if self.n_init != 1:
             raise ValueError(f"n_init is {self.n_init}, needs 1 when init is an array: restarts would agree")
         starts = to_tensor(means).expand(len(X), *wanted)
+        layout = family_of(self.covariance_type).layout
         points = prepare(X, sample_weight, self.chunk_size or POINTS_AT_ONCE)
-        covariances = start_covariances(points, starts - points.centre, self.covariance_type)
+        covariances = start_covariances(points, starts - points.centre, layout)
         weights = torch.full_like(starts[..., 0], 1 / n_components)
-        return Mixture(weights, starts, covariances, self.covariance_type)
+        return Mixture(weights, starts, covariances, layout)
+
+    def _n_free_variances(self, covariance_type: str, n_components: int, n_features: int) -> int:
+        return n_free_variances(self.covariance_type, n_components, n_features)
 
     def _problems(self, result: EMResult) -> dict[int, str]:
         places = (~result.converged).nonzero().squeeze(-1).tolist()

@@ -5,6 +5,8 @@
                        start at d = 8, K = 5 from 0.87 to 0.95, and cost little beside EM)
     "plain-k-means++"  one draw for each mean (Arthur and Vassilvitskii 2007)
     "random-points"    K different points of positive weight, all sets equally likely
+    "ward"             means of the groups of Ward's tree (baselines.ward), no draw; EM takes their weights
+                       and covariances too
     "normal"           N(0, I) in the coordinates of the data, whatever their scale (arXiv 2505.11918)
 
 All positions are measured from the centre of the data, as `Points` does. Every rule draws from the generator
@@ -18,8 +20,9 @@ from torch import Tensor
 
 from baselines.gaussian import ISOTROPIC, covariance_roots
 from baselines.points import Points
+from baselines.ward import labels_of, partition_means
 
-STARTS = ("k-means++", "plain-k-means++", "random-points", "normal")
+STARTS = ("k-means++", "plain-k-means++", "random-points", "ward", "normal")
 
 
 def start_means(points: Points, n_components: int, init: str, generator: torch.Generator) -> Tensor:
@@ -30,6 +33,8 @@ def start_means(points: Points, n_components: int, init: str, generator: torch.G
         return kmeans_plus_plus(points, n_components, 1, generator)
     if init == "random-points":
         return random_points(points, n_components, generator)
+    if init == "ward":
+        return partition_means(points, labels_of(points, n_components), n_components)[1]
     B, _, d = points.X.shape
     draws = torch.randn(B, n_components, d, dtype=points.X.dtype, device=points.X.device, generator=generator)
     return draws - points.centre
