@@ -15,7 +15,7 @@ from baselines.points import Points, prepare
 from baselines.starts import STARTS, start_covariances, start_means
 from baselines.ward import labels_of, partition_start
 
-__all__ = ["EMResult", "Status", "em"]
+__all__ = ["EMResult", "Status", "em", "improves", "named_start"]
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks or a chunk of points is this large (8 MiB in float64), for cache
 
@@ -56,6 +56,7 @@ def em(
     n_init: int = 1,
     max_iter: int = 100,
     tol: float = 1e-3,
+    reg_covar: float = 0.0,
     sample_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
@@ -65,17 +66,28 @@ def em(
     covariance_type  a name of baselines.families.names, ours, mclust's or scikit-learn's; that of `init` when
                      init is a Mixture, else "unit". A Mixture need only have the layout of the family: the
                      first step ends within it.
-    init             "k-means++" (greedy), "random-points", "normal" (means N(0, I)), "ward" (the groups of a
-                     tree, no draw, baselines.ward), or a Mixture whose batch shape broadcasts to that of X.
-                     The first three have equal weights and a pooled covariance (baselines.starts) and need
-                     `generator`; all named starts need `n_components`.
+    init             one of baselines.starts.STARTS, as "k-means++" (greedy), or a Mixture whose batch
+                     shape broadcasts to that of X. Named starts need `n_components`, and all but "ward"
+                     `generator`. They have equal weights and a pooled covariance (baselines.starts), "ward"
+                     those of the groups of a tree (baselines.ward).
     n_init           restarts; the likeliest result is kept, a failed one only if all failed. With "ward"
-                     those after the first are from "k-means++".
+                     those after the first are from "k-means".
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
                      before, as scikit-learn's GaussianMixture; 0 never stops early. At most max_iter steps.
+    reg_covar        >= 0, in squared units of X: added to the diagonal of every covariance after each M step,
+                     and to the pooled one of a named start. Unit covariances stay I.
     sample_weight    (..., N), >= 0. A point of weight 0 is absent; a point of weight 2 counts twice.
     chunk_size       how many points are worked on at a time; None takes what NUMBERS_AT_ONCE allows: all of
                      several tasks where they are few. Beyond X and the chunk one number a point is kept.
+
+    With reg_covar = r > 0 the M step maximises
+
+        sum_kn a_n w_kn (log(pi_k N(x_n; mu_k, S_k)) - r tr(S_k^-1) / 2),
+
+    the expected log-likelihood of points blurred by N(0, r I), while the E step is that of the points as they
+    are. So no covariance has an eigenvalue below r, and the log-likelihood may fall from one step to the next
+    and end below that of a maximum; both differences are of first order in r over the least variance. With
+    0, the default here, every step raises it.
 
     Rounding: coordinates are measured from the centre of each task. For the isotropic types a log-density
     then carries an absolute error of about (d + 4) u R^2 / s, R the radius of the data about that centre, s
@@ -95,7 +107,7 @@ def em(
         raise ValueError("n_components is None, needs an integer unless init is a Mixture")
     family = family_of(covariance_type or "unit")
     covariance_type = family.layout
-    _check_settings(n_components, n_init, max_iter, tol, chunk_size)
+    _check_settings(n_components, n_init, max_iter, tol, reg_covar, chunk_size)
     _check_enough_points(X, n_components, sample_weight)
 
     batch = X.shape[:-2]
@@ -114,28 +126,38 @@ def em(
         best = None
         for restart in range(n_init):
             if given is None:
-                rule = "k-means++" if init == "ward" and restart else str(init)
-                start = _draw_start(points, n_components, family, rule, generator)
+                rule = "k-means" if init == "ward" and restart else str(init)
+                start = named_start(points, n_components, family, rule, reg_covar, generator)
             else:
                 start = given.rows(block)
                 start = start._replace(means=start.means - points.centre)
-            fit = run_em(points, start, family, max_iter, tol, restart)
-            best = fit if best is None else best.replaced(_improves(fit, best), fit)
+            fit = run_em(points, start, family, max_iter, tol, restart, reg_covar)
+            best = fit if best is None else best.replaced(improves(fit, best), fit)
         fits.append(best)
         centres.append(points.centre)
     return _result(concatenate(fits), torch.cat(centres), batch, covariance_type)
 
 
-def _draw_start(
-    points: Points, n_components: int, family: Family, init: str, generator: torch.Generator | None
+def named_start(
+    points: Points,
+    n_components: int,
+    family: Family,
+    init: str,
+    reg_covar: float,
+    generator: torch.Generator | None,
 ) -> Parameters:
+    """Where EM of a family starts by the rule `init`, one of STARTS; positions are about the centre.
+
+    ValueError where the rule draws and generator is None.
+    """
     if init == "ward":
-        return partition_start(points, labels_of(points, n_components), n_components, family)
+        labels = labels_of(points, n_components)
+        return partition_start(points, labels, n_components, family, reg_covar)
     if generator is None:
         raise ValueError(f"generator is None, needs a torch.Generator for init {init!r}")
     means = start_means(points, n_components, init, generator)
     weights = torch.full_like(means[..., 0], 1 / n_components)
-    return Parameters(weights, means, start_covariances(points, means, family.layout))
+    return Parameters(weights, means, start_covariances(points, means, family.layout, reg_covar))
 
 
 def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
@@ -153,7 +175,7 @@ def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
     )
 
 
-def _improves(fit: Fit, best: Fit) -> Tensor:
+def improves(fit: Fit, best: Fit) -> Tensor:
     """True where `fit` is to be kept: it succeeded and best did not, or both alike and it is likelier."""
     fit_ok, best_ok = fit.status <= Status.MAX_ITER, best.status <= Status.MAX_ITER
     likelier = fit.log_likelihood_per_point > best.log_likelihood_per_point
@@ -197,13 +219,15 @@ def _check_start(
 
 
 def _check_settings(
-    n_components: int, n_init: int, max_iter: int, tol: float, chunk_size: int | None
+    n_components: int, n_init: int, max_iter: int, tol: float, reg_covar: float, chunk_size: int | None
 ) -> None:
     check_count("n_components", n_components)
     check_count("n_init", n_init)
     check_count("max_iter", max_iter)
     if not tol >= 0:
         raise ValueError(f"tol is {tol}, needs >= 0")
+    if not 0 <= reg_covar < float("inf"):
+        raise ValueError(f"reg_covar is {reg_covar}, needs a finite number >= 0")
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.em import EMResult, Status, em
 from baselines.estimator import BatchFit, MixtureEstimator
-from baselines.estimator_sets import as_count, to_tensor
+from baselines.estimator_sets import as_amount, as_count, to_tensor
 from baselines.families.names import family_of, n_free_variances
 from baselines.mixture import Mixture
 from baselines.points import POINTS_AT_ONCE, prepare
@@ -26,13 +26,16 @@ class EMMixture(MixtureEstimator):
                      mclust's, as "VEI" (baselines.families.names: all, and which are the same).
                      covariance_type_ says how covariances_ are laid out: "diagonal" for EEI, VEI and EVI,
                      "full" for VEE, EVV, EEV and VEV.
-    init             "k-means++" (greedy), "plain-k-means++", "random-points", "normal" (means N(0, I)), or an
-                     array (K, d) of means in the units of X. Starting weights are equal; the starting
-                     covariance is pooled over the points nearest to each start (baselines.starts). "ward"
-                     takes weights, means and covariances of the groups of Ward's tree (baselines.ward).
-    n_init           restarts; the likeliest result is kept. Those of "ward" after the first are "k-means++".
+    init             "k-means", "k-means++" (greedy), "plain-k-means++", "random-points", "normal" (means
+                     N(0, I)), or an array (K, d) of means in the units of X. Starting weights are equal; the
+                     starting covariance is pooled over the points nearest to each start (baselines.starts).
+                     "ward" takes weights, means and covariances of the groups of a tree (baselines.ward).
+    n_init           restarts; the likeliest result is kept. Those of "ward" after the first are "k-means".
     max_iter, tol    at most max_iter steps; one that raises the log-likelihood per point by less than tol
                      ends them, as in scikit-learn's GaussianMixture.
+    reg_covar        >= 0, in squared units of X, so that columns should be of about one scale: added to the
+                     diagonal of every covariance after each M step and to the starting one, as in
+                     GaussianMixture. Not for "unit", whose covariances are known.
     chunk_size       None, or how many points are worked on at a time (baselines.em.em).
     random_state     None, an integer or a numpy RandomState.
 
@@ -40,8 +43,14 @@ class EMMixture(MixtureEstimator):
     units of the spread within a group. Columns standardised over all the points have a total variance of 1,
     and groups then much narrower than the model's: it smooths over them, and its likelihood is low, though
     labels may be right. Where the spread within the components found is far from 1 (baselines.unit_scale), a
-    DataWarning says so. No regularisation is added to a covariance: where one becomes singular, the fit ends
-    with the last parameters that were defined, converged_ False and a ConvergenceWarning that names it.
+    DataWarning says so.
+
+    reg_covar keeps covariances above itself: a component that closes in on a few points then ends as a narrow
+    one, of large but finite likelihood. The price: the end is no maximum of the likelihood but near one, off
+    by first order in reg_covar over the least variance, and a step may lower the likelihood by as much
+    (baselines.em.em). With 0 every step raises it, and where a covariance becomes singular, the fit ends with
+    the last parameters that were defined, converged_ False and a ConvergenceWarning that names the component;
+    GaussianMixture raises a ValueError there.
     """
 
     _pads = True
@@ -51,10 +60,11 @@ class EMMixture(MixtureEstimator):
         n_components: int = 1,
         *,
         covariance_type: str = "unit",
-        init: str | ArrayLike = "k-means++",
+        init: str | ArrayLike = "k-means",
         n_init: int = 1,
         max_iter: int = 100,
         tol: float = 1e-3,
+        reg_covar: float = 1e-6,
         chunk_size: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -64,6 +74,7 @@ class EMMixture(MixtureEstimator):
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.reg_covar = reg_covar
         self.chunk_size = chunk_size
         self.random_state = random_state
 
@@ -98,6 +109,7 @@ class EMMixture(MixtureEstimator):
             n_init=n_init,
             max_iter=as_count("max_iter", self.max_iter),
             tol=self.tol,
+            reg_covar=as_amount("reg_covar", self.reg_covar),
             sample_weight=sample_weight,
             generator=generator,
             chunk_size=None if self.chunk_size is None else as_count("chunk_size", self.chunk_size),
@@ -130,7 +142,9 @@ class EMMixture(MixtureEstimator):
         starts = to_tensor(means).expand(len(X), *wanted)
         layout = family_of(self.covariance_type).layout
         points = prepare(X, sample_weight, self.chunk_size or POINTS_AT_ONCE)
-        covariances = start_covariances(points, starts - points.centre, layout)
+        covariances = start_covariances(
+            points, starts - points.centre, layout, as_amount("reg_covar", self.reg_covar)
+        )
         weights = torch.full_like(starts[..., 0], 1 / n_components)
         return Mixture(weights, starts, covariances, layout)
 
@@ -147,8 +161,8 @@ class EMMixture(MixtureEstimator):
             return f"component {component} lost all its points; try another init or fewer components"
         if status == Status.SINGULAR:
             return (
-                f"the covariance of component {component} became singular; try fewer components or "
-                'covariance_type "unit"'
+                f"the covariance of component {component} became singular; try a larger reg_covar, fewer "
+                'components or covariance_type "unit"'
             )
         if status == Status.OVERFLOW:
             return "a log-density left the range of float64; try another init or scale the data"

@@ -71,6 +71,7 @@ def run_em(
     max_iter: int,
     tol: float,
     restart: int,
+    reg_covar: float = 0.0,
 ) -> Fit:
     """Iterate EM from `start` until each task has stopped. Tasks that have stopped keep their parameters.
 
@@ -93,7 +94,7 @@ def run_em(
     near = is_near(points, start, covariance_type)
     last = torch.full((n_tasks,), -torch.inf, dtype=start.means.dtype, device=device)
     for _ in range(max_iter):
-        level, new, after = em_pass(active, current, covariance_type, near, alive)
+        level, new, after = em_pass(active, current, covariance_type, near, alive, reg_covar)
         trace.append((rows[alive], level[alive]))
         if family.restricted:
             new = restrict(new, family.name)

@@ -145,22 +145,29 @@ Formula = Expanded | Whitened | Subtracted
 
 
 def em_pass(
-    points: Points, parameters: Parameters, covariance_type: str, near: Tensor, wanted: Tensor
+    points: Points,
+    parameters: Parameters,
+    covariance_type: str,
+    near: Tensor,
+    wanted: Tensor,
+    reg_covar: float = 0.0,
 ) -> tuple[Tensor, Update, Tensor]:
     """Log-likelihood per point (B,) at these parameters, one EM step from them, and `is_near` after it.
 
-    near (B,) is `is_near` of the parameters, wanted (B,) the tasks whose step is of interest.
+    near (B,) is `is_near` of the parameters, wanted (B,) the tasks whose step is of interest; reg_covar is
+    added to the diagonal of the new covariances.
     """
     if not (near & wanted).any():
-        level, new = _step(points, Subtracted(parameters, covariance_type, points.scratch), covariance_type)
+        exact = Subtracted(parameters, covariance_type, points.scratch)
+        level, new = _step(points, exact, covariance_type, reg_covar)
         return level, new, is_near(points, _parameters(new), covariance_type)
     fast = _fast_formula(covariance_type)
-    level, new = _step(points, fast(parameters, covariance_type, points.scratch), covariance_type)
+    level, new = _step(points, fast(parameters, covariance_type, points.scratch), covariance_type, reg_covar)
     after = is_near(points, _parameters(new), covariance_type)
     far = (wanted & ~(near & after)).nonzero().squeeze(-1)
     if len(far):
         exact = Subtracted(parameters.rows(far), covariance_type, points.scratch)
-        far_level, far_new = _step(points.rows(far), exact, covariance_type)
+        far_level, far_new = _step(points.rows(far), exact, covariance_type, reg_covar)
         level[far] = far_level
         for mine, theirs in zip(new, far_new, strict=True):
             if mine is not None and theirs is not None:
@@ -223,9 +230,11 @@ def _parameters(new: Update) -> Parameters:
     return Parameters(new.weights, new.means, new.covariances, new.roots, new.inverse_roots)
 
 
-def _step(points: Points, formula: Formula, covariance_type: str) -> tuple[Tensor, Update]:
+def _step(
+    points: Points, formula: Formula, covariance_type: str, reg_covar: float = 0.0
+) -> tuple[Tensor, Update]:
     level, moments = _sums(points, formula)
-    return level, update(moments, formula.origin, points.total_weight(), covariance_type)
+    return level, update(moments, formula.origin, points.total_weight(), covariance_type, reg_covar)
 
 
 def _sums(points: Points, formula: Formula) -> tuple[Tensor, Moments]:

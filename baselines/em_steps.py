@@ -143,10 +143,13 @@ def anisotropic_moments(shares: Tensor, X: Tensor, origin: Tensor, covariance_ty
     return Moments(shares.sum(-1), torch.stack(first, -2), torch.stack(second, depth))
 
 
-def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: str) -> Update:
+def update(
+    moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: str, reg_covar: float = 0.0
+) -> Update:
     """Parameters from moments about `origin` (..., K, d), which is measured from the centre of the data.
 
-    mu = o + shift, shift = first/total; S = second/total - shift shift^T; n_points (...) = sum_n a_n.
+    mu = o + shift, shift = first/total; S = second/total - shift shift^T + reg_covar I; n_points (...) =
+    sum_n a_n. Unit covariances stay I.
     A covariance counts as singular where rounding alone could have made it (u = eps of the dtype):
     isotropic, s <= 64 u E|x|^2/d, where the expanded square has under two digits left; otherwise a variance
     <= (64 u)^2 E x_j^2, or a Cholesky pivot <= 64 d u of its variance; and any variance that is not above the
@@ -160,18 +163,25 @@ def update(moments: Moments, origin: Tensor, n_points: Tensor, covariance_type: 
     if covariance_type == "unit":
         return Update(weights, means, None, empty, torch.zeros_like(empty))
     if covariance_type in gaussian.ISOTROPIC:
-        covariances, singular = _isotropic_covariances(moments, origin, shift, weights, covariance_type)
+        covariances, singular = _isotropic_covariances(
+            moments, origin, shift, weights, covariance_type, reg_covar
+        )
         roots = None
     else:
         covariances, singular, roots = _anisotropic_covariances(
-            moments, shift, means, weights, covariance_type
+            moments, shift, means, weights, covariance_type, reg_covar
         )
     inverse_roots = None if roots is None else gaussian.inverse_of_root(roots)
     return Update(weights, means, covariances, empty, singular & ~empty, roots, inverse_roots)
 
 
 def _isotropic_covariances(
-    moments: Moments, origin: Tensor, shift: Tensor, weights: Tensor, covariance_type: str
+    moments: Moments,
+    origin: Tensor,
+    shift: Tensor,
+    weights: Tensor,
+    covariance_type: str,
+    reg_covar: float,
 ) -> tuple[Tensor, Tensor]:
     d = shift.shape[-1]
     resolution = 64 * torch.finfo(shift.dtype).eps
@@ -180,6 +190,7 @@ def _isotropic_covariances(
     second = second + (origin * (origin + 2 * shift)).sum(-1) / d  # about the centre
     if covariance_type == "tied_spherical":
         variances, second = (weights * variances).sum(-1), (weights * second).sum(-1)
+    variances = variances + reg_covar
     tiny = torch.finfo(shift.dtype).tiny
     singular = ~(variances > (resolution * second).clamp(min=tiny))
     if covariance_type == "tied_spherical":
@@ -188,12 +199,17 @@ def _isotropic_covariances(
 
 
 def _anisotropic_covariances(
-    moments: Moments, shift: Tensor, means: Tensor, weights: Tensor, covariance_type: str
+    moments: Moments,
+    shift: Tensor,
+    means: Tensor,
+    weights: Tensor,
+    covariance_type: str,
+    reg_covar: float,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     eps = torch.finfo(shift.dtype).eps
     square_means = means.square()
     if covariance_type == "diagonal":
-        covariances = moments.second / moments.total.unsqueeze(-1) - shift.square()
+        covariances = moments.second / moments.total.unsqueeze(-1) - shift.square() + reg_covar
         variances, roots = covariances, None
         well_conditioned = torch.ones_like(weights, dtype=torch.bool)
     else:
@@ -204,6 +220,7 @@ def _anisotropic_covariances(
             square_means = (weights.unsqueeze(-1) * square_means).sum(-2)
         covariances = 0.5 * (covariances + covariances.transpose(-1, -2))
         variances = covariances.diagonal(dim1=-2, dim2=-1)
+        variances += reg_covar
         roots, share = gaussian.covariance_roots(covariances)
         well_conditioned = share > 64 * shift.shape[-1] * eps
     tiny = torch.finfo(shift.dtype).tiny

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,13 @@ def as_count(name: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name} is {value!r}, needs an integer of at least 1")
     return int(value)
+
+
+def as_amount(name: str, value: object) -> float:
+    """`value` as a finite number of at least 0; ValueError for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name} is {value!r}, needs a finite number of at least 0")
+    return float(value)
 
 
 def check_enough(name: str, points: Array, n_components: int) -> None:

@@ -3,6 +3,8 @@
     "k-means++"        greedy: the best of 5 + floor(log K) draws for each mean (scikit-learn's KMeans tries
                        2 + floor(log K); three more raise the share of the paper's tasks solved from a single
                        start at d = 8, K = 5 from 0.87 to 0.95, and cost little beside EM)
+    "k-means"          Lloyd's algorithm from there, until a step lowers the inertia by less than 1e-3 of
+                       itself, at most 30 steps (GaussianMixture of scikit-learn starts alike)
     "plain-k-means++"  one draw for each mean (Arthur and Vassilvitskii 2007)
     "random-points"    K different points of positive weight, all sets equally likely
     "ward"             means of the groups of Ward's tree (baselines.ward), no draw; EM takes their weights
@@ -22,13 +24,18 @@ from baselines.gaussian import ISOTROPIC, covariance_roots
 from baselines.points import Points
 from baselines.ward import labels_of, partition_means
 
-STARTS = ("k-means++", "plain-k-means++", "random-points", "ward", "normal")
+STARTS = ("k-means++", "k-means", "plain-k-means++", "random-points", "ward", "normal")
+
+
+MOST_LLOYD_STEPS, LEAST_FALL = 30, 1e-3  # of the start "k-means"
 
 
 def start_means(points: Points, n_components: int, init: str, generator: torch.Generator) -> Tensor:
     """Starting means (B, K, d) from the centre, by the rule `init` (one of STARTS)."""
     if init == "k-means++":
         return kmeans_plus_plus(points, n_components, 5 + int(math.log(n_components)), generator)
+    if init == "k-means":
+        return lloyd(points, start_means(points, n_components, "k-means++", generator))
     if init == "plain-k-means++":
         return kmeans_plus_plus(points, n_components, 1, generator)
     if init == "random-points":
@@ -72,6 +79,47 @@ def kmeans_plus_plus(points: Points, n_components: int, n_trials: int, generator
     return torch.cat(means, dim=1)
 
 
+def lloyd(points: Points, means: Tensor) -> Tensor:
+    """Weighted Lloyd steps from means (B, K, d): each becomes the average of the points nearest to it.
+
+    A point as near to several counts in each by its share; a mean without points stays. A task ends where a
+    step finds that sum_n a_n min_k |x_n - mu_k|^2 fell by less than LEAST_FALL of itself, whatever the others
+    do. baselines.kmeans, which needs all of a task's points in memory at once, goes on until nothing changes.
+    """
+    means, current, active = means.clone(), means, points
+    rows = torch.arange(len(means), device=means.device)
+    before = means.new_full((len(means),), torch.inf)
+    for _ in range(MOST_LLOYD_STEPS):
+        current, inertia = _lloyd_step(active, current)
+        means[rows] = current
+        moving = before - inertia > LEAST_FALL * inertia
+        if not moving.any():
+            break
+        before = inertia
+        if not moving.all():
+            kept = moving.nonzero().squeeze(-1)
+            rows, active, current, before = rows[kept], active.rows(kept), current[kept], before[kept]
+    return means
+
+
+def _lloyd_step(points: Points, means: Tensor) -> tuple[Tensor, Tensor]:
+    """Averages of the nearest points, (B, K, d), and the inertia (B,) at the means given."""
+    total, sums = torch.zeros_like(means[..., 0]), torch.zeros_like(means)
+    inertia = total.new_zeros(len(means))
+    for features, weight in points.chunks():
+        distances = squared_distances(features, means)
+        least = distances.amin(1, keepdim=True)
+        members = (distances == least).to(means.dtype)
+        members /= members.sum(1, keepdim=True)
+        if weight is not None:
+            members *= weight.unsqueeze(1)
+            least = least * weight.unsqueeze(1)
+        inertia += least.sum((1, 2))
+        total += members.sum(-1)
+        sums += members @ features[:, :-2].mT
+    return torch.where(total.unsqueeze(-1) > 0, sums / total.unsqueeze(-1), means), inertia
+
+
 def random_points(points: Points, n_components: int, generator: torch.Generator) -> Tensor:
     """K different points of positive weight, uniformly: (B, K, d)."""
     X = points.X
@@ -81,11 +129,13 @@ def random_points(points: Points, n_components: int, generator: torch.Generator)
     return points.take(keys.topk(n_components, dim=-1).indices)
 
 
-def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Tensor | None:
-    """S = sum_n a_n (x_n - m(n)) (x_n - m(n))^T / sum_n a_n, m(n) the start nearest to x_n, as the type asks.
+def start_covariances(
+    points: Points, means: Tensor, covariance_type: str, reg_covar: float = 0.0
+) -> Tensor | None:
+    """S = sum_n a_n (x_n - m(n)) (x_n - m(n))^T / sum_n a_n + reg_covar I, m(n) the start nearest to x_n.
 
-    Every component starts with the same S; shapes as in Mixture. Where S is singular (fewer distinct points
-    than starts and dimensions need) the task starts from the identity instead.
+    Every component starts with the same S, restricted to the type; shapes as in Mixture. Where S is singular
+    (fewer distinct points than starts and dimensions need) the task starts from the identity instead.
     """
     if covariance_type == "unit":
         return None
@@ -99,6 +149,7 @@ def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Te
             within += (nearest if weight is None else weight * nearest).sum(-1)
             around_centre += (spread if weight is None else weight * spread).sum(-1)
         limits = torch.finfo(within.dtype)
+        within = within + reg_covar * d * n_points
         variances = within / (n_points * d)
         usable = (within > 64 * limits.eps * around_centre) & (variances >= limits.tiny)
         variances = torch.where(usable, variances, 1.0)
@@ -111,6 +162,7 @@ def start_covariances(points: Points, means: Tensor, covariance_type: str) -> Te
         within = features[:, :-2].mT - means.gather(1, owner.unsqueeze(-1).expand(-1, -1, d))
         scatter += within.mT @ (within if weight is None else weight.unsqueeze(-1) * within)
     pooled = scatter / n_points[:, None, None]
+    pooled.diagonal(dim1=-2, dim2=-1).add_(reg_covar)
     if covariance_type == "diagonal":
         pooled = torch.diag_embed(pooled.diagonal(dim1=-2, dim2=-1))
     limits = torch.finfo(pooled.dtype)

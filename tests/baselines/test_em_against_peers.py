@@ -16,7 +16,7 @@ from baselines.em_steps import em_step
 SKLEARN_NAMES = {"spherical": "spherical", "diagonal": "diag", "tied": "tied", "full": "full"}
 
 
-def sklearn_fit(X, start, n_iter, tol):
+def sklearn_fit(X, start, n_iter, tol, reg_covar=0):
     precisions = (
         torch.linalg.inv(start.covariances)
         if start.covariance_type in ("tied", "full")
@@ -25,7 +25,7 @@ def sklearn_fit(X, start, n_iter, tol):
     model = GaussianMixture(
         start.n_components,
         covariance_type=SKLEARN_NAMES[start.covariance_type],
-        reg_covar=0,
+        reg_covar=reg_covar,
         tol=tol,
         max_iter=n_iter,
         weights_init=start.weights.numpy(),
@@ -47,12 +47,13 @@ def assert_same_fit(mixture, model, tolerance):
 
 
 @pytest.mark.parametrize("covariance_type", SKLEARN_NAMES)
+@pytest.mark.parametrize("reg_covar", [0, 0.3])
 @pytest.mark.parametrize(("d", "K", "N"), [(1, 2, 40), (2, 3, 60), (5, 4, 150), (8, 5, 128)])
-def test_same_steps_as_sklearn(covariance_type, d, K, N):
+def test_same_steps_as_sklearn(covariance_type, reg_covar, d, K, N):
     X, start = instance(10 * d + K, d, K, N, covariance_type, batch=(3,))
-    result = em(X, init=start, tol=0, max_iter=12)
+    result = em(X, init=start, tol=0, max_iter=12, reg_covar=reg_covar)
     for task in range(3):
-        model = sklearn_fit(X[task], start[task], 12, tol=0)
+        model = sklearn_fit(X[task], start[task], 12, tol=0, reg_covar=reg_covar)
         assert result.n_iter[task] == model.n_iter_ == 12
         assert_same_fit(result.mixture[task], model, 1e-9)
         assert result.log_likelihood_per_point[task].item() == pytest.approx(model.score(X[task]), abs=1e-9)

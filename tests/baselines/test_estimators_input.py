@@ -77,7 +77,7 @@ def test_one_component_is_the_moments(seed, d, N, shift):
     coordinates, which shifts all products alike: (N + 8) u (r^2 + r R).
     """
     points = np.random.default_rng(seed).normal(size=(N + d, d)) + shift
-    model = quiet_fit(EMMixture(1, covariance_type="full", random_state=seed), points)
+    model = quiet_fit(EMMixture(1, covariance_type="full", reg_covar=0, random_state=seed), points)
     assert model.converged_
     R, r = abs(points).max(), np.ptp(points, axis=0).max()
     count = len(points)
@@ -109,7 +109,7 @@ def test_spectral_finds_a_mixture_or_says_why(seed, d, more):
 def test_a_component_that_collapses_is_named():
     """Two places for two full covariances: no spread is left, the start is kept, and it is said."""
     points = np.repeat([[0.0, 0.0], [9.0, 9.0]], 5, axis=0)
-    model = EMMixture(2, covariance_type="full", random_state=0)
+    model = EMMixture(2, covariance_type="full", reg_covar=0, random_state=0)
     with pytest.warns(ConvergenceWarning, match=r"the covariance of component \d became singular"):
         model.fit(points)
     assert model.converged_ is False
@@ -148,6 +148,9 @@ def refused(match, call):
         (EMMixture(n_init=0), X, "n_init is 0, needs an integer of at least 1"),
         (EMMixture(max_iter=0), X, "max_iter is 0, needs an integer of at least 1"),
         (EMMixture(tol=-1.0), X, "tol is -1.0, needs >= 0"),
+        (EMMixture(reg_covar=-1e-9), X, "reg_covar is -1e-09, needs a finite number of at least 0"),
+        (EMMixture(reg_covar=np.inf), X, "reg_covar is inf, needs a finite number"),
+        (EMMixture(reg_covar="1"), X, "reg_covar is '1', needs a finite number"),
         (EMMixture(chunk_size=0), X, "chunk_size is 0, needs an integer of at least 1"),
         (SpectralMixture(3), X, "n_components is 3, needs at most n_features = 2: more means are linearly"),
         (SpectralMixture(variance=0.0), X, "variance is 0.0, needs None or a finite number"),

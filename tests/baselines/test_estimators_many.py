@@ -107,7 +107,7 @@ def test_em_is_the_batched_engine():
     X, _ = instance(7, 3, 4, 60, batch=(20,))
     model = EMMixture(4, n_init=2, random_state=3)
     result = model.fit_many(X.numpy())
-    engine = em(X, 4, n_init=2, generator=model._generator())
+    engine = em(X, 4, init="k-means", n_init=2, generator=model._generator())
     assert np.array_equal(result.means, engine.mixture.means.numpy())
     assert np.array_equal(result.weights, engine.mixture.weights.numpy())
     assert np.array_equal(result.log_likelihood, engine.log_likelihood_per_point.numpy())

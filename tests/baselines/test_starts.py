@@ -6,8 +6,9 @@ import pytest
 import torch
 from tensor_instances import seeded
 
+from baselines.kmeans import kmeans
 from baselines.points import prepare
-from baselines.starts import start_means
+from baselines.starts import lloyd, start_means
 
 TASKS = 4000
 
@@ -71,3 +72,38 @@ def test_normal_starts_lie_about_the_origin_wherever_the_data_are():
     found = starts([[100.0, -50.0], [102.0, -50.0]], 2, "normal", 3)
     drawn = torch.randn(TASKS, 2, 2, dtype=torch.float64, generator=seeded(3))
     torch.testing.assert_close(found, drawn, rtol=0, atol=4 * 2.0**-53 * 110)
+
+
+def test_kmeans_is_lloyds_algorithm_from_the_same_draws():
+    """Until nothing changes, on groups so clear that five steps are enough for both."""
+    places = torch.tensor([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0]]).double()
+    X = places[torch.arange(60) % 3] + torch.randn(8, 60, 2, dtype=torch.float64, generator=seeded(0))
+    points = prepare(X, None, None)
+    found = start_means(points, 3, "k-means", seeded(1)) + points.centre
+    expected = kmeans(X, 3, generator=seeded(1)).centres
+    torch.testing.assert_close(found, expected, rtol=0, atol=60 * 2**-52 * 30)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 7])
+def test_lloyd_counts_weights_and_no_task_minds_another(chunk_size):
+    """A weight is so many copies, a weight of 0 none; alone or among others, in chunks or whole."""
+    generator = seeded(4)
+    X = torch.randn(5, 40, 2, dtype=torch.float64, generator=generator)
+    copies = torch.randint(0, 4, (5, 40), generator=generator)
+    means = X[:, :4].clone()
+    together = prepare(X, copies.double(), chunk_size)
+    found = lloyd(together, means - together.centre) + together.centre
+    for task in range(5):
+        repeated = X[task].repeat_interleave(copies[task], 0).unsqueeze(0)
+        alone = prepare(repeated, None, None)
+        expected = lloyd(alone, means[task : task + 1] - alone.centre) + alone.centre
+        # averages of n numbers below 5 in other orders: 2 n u 5 for each of the two
+        tolerance = 4 * repeated.shape[1] * 2**-53 * 5
+        torch.testing.assert_close(found[task : task + 1], expected, rtol=0, atol=tolerance)
+
+
+def test_lloyd_keeps_a_mean_without_points():
+    X = torch.tensor([[[0.0], [1.0], [2.0]]]).double()
+    points = prepare(X, None, None)
+    found = lloyd(points, torch.tensor([[[0.0], [100.0]]]).double())
+    assert found.tolist() == [[[0.0], [100.0]]]

@@ -1,0 +1,6 @@
+"""How many components, and which covariances: criteria over all candidates, and how sure the estimate is."""
+
+from baselines.choosing.select import select, select_many
+from baselines.choosing.selection import Candidate, Selection, Selections
+
+__all__ = ["Candidate", "Selection", "Selections", "select", "select_many"]
