@@ -9,16 +9,17 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from baselines.em import EMResult, Status, em
-from baselines.estimator import BatchFit, MixtureEstimator
+from baselines.estimator import BatchFit
 from baselines.estimator_sets import as_amount, as_count, to_tensor
 from baselines.families.names import family_of, n_free_variances
+from baselines.incomplete.estimator import IncompleteMixture
 from baselines.mixture import Mixture
 from baselines.points import POINTS_AT_ONCE, prepare
 from baselines.starts import STARTS, start_covariances
 from baselines.unit_scale import unit_scale
 
 
-class EMMixture(MixtureEstimator):
+class EMMixture(IncompleteMixture):
     """Maximum likelihood by EM: p(x) = sum_k pi_k N(x; mu_k, S_k).
 
     covariance_type  "unit" (S_k = I, the model of arXiv 2505.11918), "tied_spherical" (s I), "spherical"
@@ -36,6 +37,13 @@ class EMMixture(MixtureEstimator):
     reg_covar        >= 0, in squared units of X, so that columns should be of about one scale: added to the
                      diagonal of every covariance after each M step and to the starting one, as in
                      GaussianMixture. Not for "unit", whose covariances are known.
+    missing          None refuses NaN; "conditional" takes it for a missing value: EM for the likelihood of
+                     what was observed, of covariances laid out as diagonal or full; score_samples and predict
+                     take NaN as well then (baselines.incomplete.conditional).
+    noise            True adds a component that is uniform over the box of the data, its weight estimated:
+                     noise_weight_, noise_box_; weights_ sum to 1 - noise_weight_, predict says -1 for it and
+                     predict_proba has a last column (baselines.incomplete.loop).
+                     With either of these two fit_many is refused; they fit one data set at a time.
     chunk_size       None, or how many points are worked on at a time (baselines.em.em).
     random_state     None, an integer or a numpy RandomState.
 
@@ -65,6 +73,8 @@ class EMMixture(MixtureEstimator):
         max_iter: int = 100,
         tol: float = 1e-3,
         reg_covar: float = 1e-6,
+        missing: str | None = None,
+        noise: bool = False,
         chunk_size: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -75,6 +85,8 @@ class EMMixture(MixtureEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.reg_covar = reg_covar
+        self.missing = missing
+        self.noise = noise
         self.chunk_size = chunk_size
         self.random_state = random_state
 

@@ -95,6 +95,8 @@ def bootstrap(
     if not isinstance(fit, EMMixture):
         raise ValueError(f"fit is of type {type(fit).__name__}, needs a fitted EMMixture")
     check_is_fitted(fit)
+    if fit.missing is not None or fit.noise:
+        raise ValueError("fit has missing values or noise, needs missing = None and noise = False")
     n = as_count("n_resamples", n_resamples)
     if n < 2:
         raise ValueError(f"n_resamples is {n}, needs an integer of at least 2")

@@ -188,6 +188,8 @@ def test_parameters_travel():
         "max_iter": 7,
         "tol": 0.5,
         "reg_covar": 1e-6,
+        "missing": None,
+        "noise": False,
         "chunk_size": None,
         "random_state": 1,
     }

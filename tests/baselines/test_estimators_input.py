@@ -136,7 +136,7 @@ def refused(match, call):
         (EMMixture(0), X, "n_components is 0, needs an integer of at least 1"),
         (EMMixture(2.0), X, "n_components is 2.0, needs an integer"),
         (EMMixture(True), X, "n_components is True, needs an integer"),
-        (EMMixture(covariance_type="diag"), X, "covariance_type is 'diag', needs one of unit, "),
+        (EMMixture(covariance_type="diagnol"), X, "covariance_type is 'diagnol', needs one of unit, "),
         (
             EMMixture(init="kmeans"),
             X,
