@@ -1,6 +1,8 @@
 """EM for a batch of tasks: every task from its own start, each stopping by itself, the best restart kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from baselines.em_loop import Fit, Status, concatenate, run_em
 from baselines.em_parameters import Parameters
 from baselines.em_pass import numbers_per_point
 from baselines.families.names import Family, family_of
+from baselines.gaussian import covariance_shape
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
 from baselines.starts import STARTS, start_covariances, start_means
@@ -17,7 +20,26 @@ from baselines.ward import labels_of, partition_start
 
 __all__ = ["EMResult", "Status", "em", "improves", "named_start"]
 
+AGREE = 100  # restarts that end within so many tol of the best ended at it
 NUMBERS_AT_ONCE = 2**20  # a block of tasks or a chunk of points is this large (8 MiB in float64), for cache
+
+
+class Progress(NamedTuple):
+    """Where EM is: passes over the points of `n_tasks` tasks from start `restart` of `n_init`, from 0.
+
+    step      passes so far.
+    running   tasks that go on; once `ended`, those that did not converge.
+    level     log-likelihood per point, averaged over the tasks in the computation.
+    ended     the last report of this start.
+    """
+
+    n_tasks: int
+    restart: int
+    n_init: int
+    step: int
+    running: int
+    level: float
+    ended: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +53,7 @@ class EMResult:
     status                     (...): a `Status` as an integer.
     component                  (...): the component that is EMPTY or SINGULAR, else -1.
     restart                    (...): which of the n_init starts was kept, from 0.
+    restart_levels             (..., n_init): log_likelihood_per_point of every restart, NaN where it failed.
     """
 
     mixture: Mixture
@@ -40,6 +63,7 @@ class EMResult:
     status: Tensor
     component: Tensor
     restart: Tensor
+    restart_levels: Tensor
 
     @property
     def converged(self) -> Tensor:
@@ -60,6 +84,9 @@ def em(
     sample_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
+    weights_init: Tensor | None = None,
+    covariances_init: Tensor | None = None,
+    report: Callable[[Progress], None] | None = None,
 ) -> EMResult:
     """Fit a mixture to every task of X (..., N, d) by the EM steps of baselines.em_steps.
 
@@ -73,10 +100,14 @@ def em(
     n_init           restarts; the likeliest result is kept, a failed one only if all failed. With "ward"
                      those after the first are from "k-means".
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
-                     before, as scikit-learn's GaussianMixture; 0 never stops early. At most max_iter steps.
+                     before, as scikit-learn's GaussianMixture; 0 never stops early.
+    max_iter         at most so many steps; with 0 the result is the start.
     reg_covar        >= 0, in squared units of X: added to the diagonal of every covariance after each M step,
                      and to the pooled one of a named start. Unit covariances stay I.
     sample_weight    (..., N), >= 0. A point of weight 0 is absent; a point of weight 2 counts twice.
+    weights_init, covariances_init    (..., K) and as in Mixture, of batch shapes that broadcast to that of X:
+                     in place of the equal weights and of the pooled covariance of a named start.
+    report           called after every pass over the points, and at the end of every start.
     chunk_size       how many points are worked on at a time; None takes what NUMBERS_AT_ONCE allows: all of
                      several tasks where they are few. Beyond X and the chunk one number a point is kept.
 
@@ -115,27 +146,43 @@ def em(
     if sample_weight is not None:
         sample_weight = sample_weight.expand(X.shape[:-1]).reshape(flat.shape[:2])
     given = _flat_parameters(init, batch) if isinstance(init, Mixture) else None
+    weights_init = None if weights_init is None else _flat("weights_init", weights_init, batch, 1)
+    if covariances_init is not None:
+        own = len(covariance_shape(covariance_type, n_components, X.shape[-1]))
+        covariances_init = _flat("covariances_init", covariances_init, batch, own)
     N, per_point = X.shape[-2], numbers_per_point(covariance_type, X.shape[-1], n_components)
     at_once = chunk_size or max(1, NUMBERS_AT_ONCE // per_point)
     chunk_size = at_once if chunk_size or at_once < N else None
     n_tasks = max(1, NUMBERS_AT_ONCE // (per_point * min(N, at_once)))
-    fits, centres = [], []
+    fits, centres, levels = [], [], []
     for first in range(0, len(flat), n_tasks):
         block = slice(first, first + n_tasks)
         points = prepare(flat[block], None if sample_weight is None else sample_weight[block], chunk_size)
-        best = None
+        best, block_levels = None, []
         for restart in range(n_init):
             if given is None:
                 rule = "k-means" if init == "ward" and restart else str(init)
                 start = named_start(points, n_components, family, rule, reg_covar, generator)
+                if weights_init is not None:
+                    start = start._replace(weights=weights_init[block])
+                if covariances_init is not None:
+                    start = start._replace(covariances=covariances_init[block])
             else:
                 start = given.rows(block)
                 start = start._replace(means=start.means - points.centre)
-            fit = run_em(points, start, family, max_iter, tol, restart, reg_covar)
+            tell = None if report is None else _teller(report, len(points.tasks), restart, n_init)
+            fit = run_em(points, start, family, max_iter, tol, restart, reg_covar, tell)
+            if report is not None:
+                unsettled = int((fit.status != Status.CONVERGED).sum())
+                level, steps = float(fit.log_likelihood_per_point.mean()), int(fit.n_iter.max())
+                report(Progress(len(points.tasks), restart, n_init, steps, unsettled, level, True))
+            failed = fit.status > Status.MAX_ITER
+            block_levels.append(fit.log_likelihood_per_point.masked_fill(failed, torch.nan))
             best = fit if best is None else best.replaced(improves(fit, best), fit)
         fits.append(best)
         centres.append(points.centre)
-    return _result(concatenate(fits), torch.cat(centres), batch, covariance_type)
+        levels.append(torch.stack(block_levels, -1))
+    return _result(concatenate(fits), torch.cat(centres), torch.cat(levels), batch, covariance_type)
 
 
 def named_start(
@@ -160,6 +207,26 @@ def named_start(
     return Parameters(weights, means, start_covariances(points, means, family.layout, reg_covar))
 
 
+def _teller(
+    report: Callable[[Progress], None], n_tasks: int, restart: int, n_init: int
+) -> Callable[[int, int, float], None]:
+    def tell(step: int, running: int, level: float) -> None:
+        report(Progress(n_tasks, restart, n_init, step, running, level, False))
+
+    return tell
+
+
+def _flat(name: str, values: Tensor, batch: torch.Size, own: int) -> Tensor:
+    """Values (..., own shape of so many dimensions) with one batch dimension, broadcast to the batch of X."""
+    shape = values.shape[values.dim() - own :]
+    try:
+        return values.expand((*batch, *shape)).reshape((-1, *shape))
+    except RuntimeError:
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}, needs one that broadcasts to {(*batch, *shape)}"
+        ) from None
+
+
 def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
     """The parameters with one batch dimension, broadcast to the batch of X."""
 
@@ -182,7 +249,7 @@ def improves(fit: Fit, best: Fit) -> Tensor:
     return (fit_ok & ~best_ok) | ((fit_ok == best_ok) & likelier)
 
 
-def _result(fit: Fit, centre: Tensor, batch: torch.Size, covariance_type: str) -> EMResult:
+def _result(fit: Fit, centre: Tensor, levels: Tensor, batch: torch.Size, covariance_type: str) -> EMResult:
     weights, means, covariances = fit.parameters[:3]
 
     def unflatten(values: Tensor) -> Tensor:
@@ -194,7 +261,7 @@ def _result(fit: Fit, centre: Tensor, batch: torch.Size, covariance_type: str) -
         None if covariances is None else unflatten(covariances),
         covariance_type,
     )
-    return EMResult(mixture, *(unflatten(values) for values in fit[1:]))
+    return EMResult(mixture, *(unflatten(values) for values in (*fit[1:], levels)))
 
 
 def _check_start(
@@ -223,7 +290,7 @@ def _check_settings(
 ) -> None:
     check_count("n_components", n_components)
     check_count("n_init", n_init)
-    check_count("max_iter", max_iter)
+    check_count("max_iter", max_iter, least=0)
     if not tol >= 0:
         raise ValueError(f"tol is {tol}, needs >= 0")
     if not 0 <= reg_covar < float("inf"):

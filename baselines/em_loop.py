@@ -1,5 +1,6 @@
 """The EM iteration on plain tensors: the tasks of a block together, finished ones taken out as it goes."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Status(IntEnum):
     """Why a task stopped. The last three keep the parameters of the last step that was defined.
 
     CONVERGED  the log-likelihood per point changed by less than tol.
-    MAX_ITER   it did not in max_iter steps.
+    MAX_ITER   it did not in max_iter steps, the last one included.
     EMPTY      a component's share of the points fell below the smallest normal number: its mean is 0/0.
     SINGULAR   a covariance cannot be told from a singular one at the precision of the dtype.
     OVERFLOW   a log-density left the range of the dtype.
@@ -72,12 +73,13 @@ def run_em(
     tol: float,
     restart: int,
     reg_covar: float = 0.0,
+    report: Callable[[int, int, float], None] | None = None,
 ) -> Fit:
     """Iterate EM from `start` until each task has stopped. Tasks that have stopped keep their parameters.
 
-    The start is of the layout of the family; every step ends within the family itself.
-
-    Stopped tasks are taken out of the computation whenever they make up an eighth of it.
+    The start is of the layout of the family; every step ends within the family itself. Stopped tasks are
+    taken out of the computation whenever they make up an eighth of it. `report` is called after every pass
+    with its number from 1, the tasks that go on, and the average level that it found.
     """
     n_tasks, covariance_type = len(points.tasks), family.layout
     start = start.with_roots(covariance_type)
@@ -93,7 +95,7 @@ def run_em(
     active, current, before = points, start, start
     near = is_near(points, start, covariance_type)
     last = torch.full((n_tasks,), -torch.inf, dtype=start.means.dtype, device=device)
-    for _ in range(max_iter):
+    for step in range(1, max_iter + 1):
         level, new, after = em_pass(active, current, covariance_type, near, alive, reg_covar)
         trace.append((rows[alive], level[alive]))
         if family.restricted:
@@ -115,6 +117,8 @@ def run_em(
             component[rows[stops]] = _failing_component(new, outcome)[stops]
             alive = alive & ~stops
         n_alive = int(alive.sum())
+        if report is not None:
+            report(step, n_alive, float(level.mean()))
         if n_alive <= 0.875 * len(rows):
             final.store(rows[~alive], current.rows(~alive))
             kept = alive.nonzero().squeeze(-1)
@@ -124,6 +128,7 @@ def run_em(
             break
     final.store(rows, current)
     reached = log_likelihood_per_point(points, final, covariance_type)
+    status[rows[alive & ((reached[rows] - last).abs() < tol)]] = Status.CONVERGED  # by the step max_iter
     status[~torch.isfinite(reached)] = Status.OVERFLOW
     history = _history(trace, n_iter, reached)
     return Fit(final, reached, history, n_iter, status, component, torch.full_like(status, restart))

@@ -2,15 +2,14 @@
 
 An estimator of this project has one method of its own, `_fit_batch`, which maps B data sets of N points to a
 batched Mixture. `MixtureEstimator` makes `fit` of it (B = 1), `fit_many` (any B), and predict, predict_proba,
-score, score_samples, sample, aic and bic of what was found. Arrays are numpy's, in and out.
+score, score_samples, sample, aic, bic and icl of what was found. Arrays are numpy's, in and out. All is
+computed in float64; points in float32 get results in float32, rounded once at the end.
 """
 
-import operator
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,35 +17,47 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
 from baselines import gaussian
 from baselines.estimator_sets import (
     Array,
-    Arrays,
     BatchFit,
     DataWarning,
     Estimates,
     as_count,
     check_counts,
     check_enough,
+    check_enough_weight,
     check_sets,
+    check_weights,
+    common_dtype,
     estimates,
     feature_names,
-    gather,
     groups,
     stack,
     to_double,
     to_tensor,
+    weighted,
     without,
 )
+from baselines.fitted_mixtures import FittedMixtures, joined_groups
 from baselines.mixture import Mixture
 from baselines.points import squares_fit
+from baselines.precisions import precisions, precisions_cholesky
+from baselines.scaling import power_of_two
 
 __all__ = ["BatchFit", "DataWarning", "FittedMixtures", "MixtureEstimator"]
 
 SETS_AT_ONCE = 1024  # likelihoods of this many data sets are computed together
+
+
+class Places(NamedTuple):
+    """Which of the n_sets data sets of a `fit_many` are in a batch, in its order."""
+
+    rows: Sequence[int]
+    n_sets: int
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
@@ -61,12 +72,22 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                       "spherical": variances (K,); "diagonal": variances (K, d); "tied": (d, d); "full":
                       (K, d, d).
     covariance_type_  one of gaussian.COVARIANCE_TYPES.
+    precisions_       S_k^-1 in the same shapes; precisions_cholesky_ P_k with S_k^-1 = P_k P_k^T, upper
+                      triangular for "tied" and "full", S_k^(-1/2) else. Both follow covariances_, and cannot
+                      be set.
     n_parameters_     free parameters, as aic and bic count them: K - 1 weights, K d means, and the variances
                       that were estimated (none for "unit").
-    lower_bound_      log p(x_n) averaged over the points fitted, weighted if they were; natural log.
+    lower_bound_      log p(x_n) averaged over the points fitted, weighted if they were; natural log; at the
+                      parameters found, while scikit-learn's is at those one step before.
+    lower_bounds_     the same after 0 (the start), 1, ..., n_iter_ steps, n_iter_ + 1 numbers; lower_bound_
+                      alone where the method does not follow it. scikit-learn's leave out the last.
     converged_        whether the method ended as it should; if not, `fit` gave a ConvergenceWarning.
     n_iter_           steps taken, where the method counts any.
     n_features_in_    d; feature_names_in_ where X had names.
+
+    Where X is float32, weights_, means_, covariances_, precisions and the results for such an X are float32:
+    rounded from float64, which score, predict and the like go on to use while the attributes are as they were
+    fitted. scikit-learn computes in float32 there.
     """
 
     _dtype = torch.float64  # of the points that _fit_batch is given
@@ -80,38 +101,78 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     covariance_type_: str
     n_parameters_: int
     lower_bound_: float
+    lower_bounds_: Array
+    n_restarts_agreeing_: int
     converged_: bool
     n_iter_: int
     n_features_in_: int
 
+    @property
+    def precisions_(self) -> Array:
+        """Inverse covariances; see the class."""
+        check_is_fitted(self)
+        return precisions(self.covariances_, self.covariance_type_)
+
+    @property
+    def precisions_cholesky_(self) -> Array:
+        """Roots of the inverse covariances; see the class."""
+        check_is_fitted(self)
+        return precisions_cholesky(self.covariances_, self.covariance_type_)
+
     @abstractmethod
     def _fit_batch(
-        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+        self,
+        X: Tensor,
+        n_components: int,
+        sample_weight: Tensor | None,
+        generator: torch.Generator,
+        places: Places | None,
     ) -> BatchFit:
         """Fit B data sets X (B, N, d) of `_dtype`, finite, N >= n_components >= 1.
 
-        sample_weight (B, N) >= 0 is None unless `_pads` is set or the subclass hands one to `_fit`; a point
-        of weight 0 is absent. All draws come from `generator`. ValueError for parameters that cannot be used.
+        sample_weight (B, N) >= 0 or None; a point of weight 0 is absent, and n_components points of each set
+        at least are not. All draws come from `generator`. places tells which sets of a `fit_many` these are,
+        None that this is `fit`. ValueError for parameters that cannot be used.
         """
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to X (N, d), N >= n_components; y is ignored. ValueError for bad input or no estimate.
+
+        sample_weight (N,), >= 0: a point of weight 2 counts twice, one of weight 0 is absent.
 
         A ConvergenceWarning says that the method did not end as it should, a DataWarning that it is not made
         for such data.
         """
-        return self._fit(X, None)
+        points = self._validated(X, ensure_min_samples=self._least_samples())
+        K = as_count("n_components", self.n_components)
+        check_enough("X", points, K)
+        weight = self._weight(sample_weight, points)
+        if weight is not None:
+            check_enough_weight("X", weight, K)
+            weight = weight[np.newaxis]
+        exact = points.astype(np.float64, copy=False)[np.newaxis]
+        found = self._estimates(exact, K, weight, self._generator(), None)
+        if not found.found[0]:
+            raise ValueError(f"X with n_samples = {len(points)} has no estimate: {found.problems[0]}")
+        self._warn(found.problems, found.remarks, 1)
+        return self._take(joined_groups(self, [K], [([0], found)], points.dtype), 0)
 
-    def fit_predict(self, X: ArrayLike, y: object = None) -> NDArray[np.int64]:
+    def fit_predict(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
         """Fit to X (N, d) and return `predict(X)`."""
-        return self.fit(X).predict(X)
+        return self.fit(X, sample_weight=sample_weight).predict(X)
 
     def fit_many(
-        self, X: ArrayLike | Sequence[ArrayLike], n_components: int | Sequence[int] | None = None
-    ) -> "FittedMixtures":
+        self,
+        X: ArrayLike | Sequence[ArrayLike],
+        n_components: int | Sequence[int] | None = None,
+        sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> FittedMixtures:
         """Fit B data sets, many together: X (B, N, d), or a sequence of B arrays (N_b, d) of one d.
 
-        n_components  K for all, or one for each data set; None takes the parameter of that name.
+        n_components   K for all, or one for each data set; None takes the parameter of that name.
+        sample_weight  (B, N), or a sequence of B arrays (N_b,), as in `fit`.
 
         Data sets that did not converge give one ConvergenceWarning together, those that the method is not
         made for one DataWarning; one without an estimate does not disturb the others. The estimator itself
@@ -122,64 +183,101 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         counts = check_counts(self.n_components if n_components is None else n_components, len(sets))
         for place, (points, count) in enumerate(zip(sets, counts, strict=True)):
             check_enough(f"X[{place}]", points, count)
+        weights = check_weights(sample_weight, sets, counts)
         generator = self._generator()
         parts = []
         for places in groups(sets, counts, self._pads):
             group, padding = stack(sets, places)
-            parts.append((places, self._estimates(group, counts[places[0]], padding, generator)))
+            weight = weighted(padding, weights, places)
+            whole = Places(places, len(sets))
+            parts.append((places, self._estimates(group, counts[places[0]], weight, generator, whole)))
         unfitted: Any = clone(self)
-        result = _join(unfitted, counts, parts, feature_names(X))
+        result = joined_groups(unfitted, counts, parts, common_dtype(X), feature_names(X))
         self._warn(result.problems, result.remarks, len(sets))
         return result
 
     def score_samples(self, X: ArrayLike) -> Array:
         """log p(x_n) of every point: X (N, d) -> (N,), natural log."""
-        points = self._points(X)
-        return self._mixture().score_samples(points).numpy()
+        points, dtype = self._points(X)
+        return self._mixture().score_samples(points).numpy().astype(dtype, copy=False)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """log p(x_n) averaged over the points of X (N, d); y is ignored."""
-        return float(self.score_samples(X).mean())
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """sum_n a_n log p(x_n) / sum_n a_n over the points of X (N, d), a = sample_weight (N,) or 1."""
+        scores, weight = self._scores(X, sample_weight)
+        if weight is None:
+            return float(scores.mean())
+        weight = weight / power_of_two(to_tensor(weight).amax()).item()  # only ratios count
+        return float((weight * scores).sum() / weight.sum())
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """P(component k | x_n): X (N, d) -> (N, K), rows summing to 1."""
-        points = self._points(X)
-        return self._mixture().responsibilities(points).mT.numpy()
+        points, dtype = self._points(X)
+        return self._mixture().responsibilities(points).mT.numpy().astype(dtype, copy=False)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """The most probable component of every point: X (N, d) -> (N,)."""
-        points = self._points(X)
+        points, _ = self._points(X)
         return self._mixture().predict(points).numpy()
 
     def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
         """n_samples independent points (n_samples, d) and their components, drawn by `random_state`."""
         check_is_fitted(self)
         X, labels = self._mixture().sample(as_count("n_samples", n_samples), self._generator())
-        return X.numpy(), labels.numpy()
+        return X.numpy().astype(self.means_.dtype, copy=False), labels.numpy()
 
-    def aic(self, X: ArrayLike) -> float:
-        """-2 sum_n log p(x_n) + 2 n_parameters_ on X (N, d); lower is better."""
-        return float(-2 * self.score_samples(X).sum() + 2 * self.n_parameters_)
+    def aic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """-2 sum_n a_n log p(x_n) + 2 n_parameters_ on X (N, d), a_n = 1 without weights; lower is better."""
+        level, _ = self._total(*self._scores(X, sample_weight))
+        return float(-2 * level + 2 * self.n_parameters_)
 
-    def bic(self, X: ArrayLike) -> float:
-        """-2 sum_n log p(x_n) + n_parameters_ log N on X (N, d); lower is better."""
-        scores = self.score_samples(X)
-        return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
+    def bic(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """-2 sum_n a_n log p(x_n) + n_parameters_ log(sum_n a_n) on X (N, d); lower is better.
 
-    def _fit(self, X: ArrayLike, sample_weight: Array | None) -> Self:
-        """`fit` with checked weights (N,) or None."""
-        points = self._validated(X, ensure_min_samples=self._least_samples())
-        K = as_count("n_components", self.n_components)
-        check_enough("X", points, K)
-        weight = None if sample_weight is None else sample_weight[np.newaxis]
-        found = self._estimates(points[np.newaxis], K, weight, self._generator())
-        if not found.found[0]:
-            raise ValueError(f"X with n_samples = {len(points)} has no estimate: {found.problems[0]}")
-        self._warn(found.problems, found.remarks, 1)
-        return self._take(_join(self, [K], [([0], found)]), 0)
+        The size of weights counts here, not their ratios alone: a_n = 2 is the point twice.
+        """
+        level, count = self._total(*self._scores(X, sample_weight))
+        return float(-2 * level + self.n_parameters_ * np.log(count))
+
+    def icl(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """bic(X) - 2 sum_n a_n log max_k w_kn, w_kn = P(component k | x_n), on X (N, d); lower is better.
+
+        The integrated completed likelihood: bic with every point counted in its most probable component,
+
+            -2 sum_n a_n max_k log(pi_k N(x_n; mu_k, S_k)) + n_parameters_ log(sum_n a_n).
+
+        mclust prints -icl. Source: Biernacki, Celeux and Govaert 2000.
+        """
+        points, _ = self._points(X)
+        best = self._mixture().log_joint(points).amax(-2).numpy()
+        level, count = self._total(best, self._weight(sample_weight, points.numpy()))
+        return float(-2 * level + self.n_parameters_ * np.log(count))
+
+    def _scores(self, X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Array | None]:
+        """log p(x_n) in float64, and checked weights."""
+        points, _ = self._points(X)
+        return self._mixture().score_samples(points).numpy(), self._weight(sample_weight, points.numpy())
+
+    def _total(self, values: Array, weight: Array | None) -> tuple[float, float]:
+        """sum_n a_n v_n and sum_n a_n."""
+        if weight is None:
+            return float(values.sum()), len(values)
+        return float((weight * values).sum()), float(weight.sum())
+
+    def _weight(self, sample_weight: ArrayLike | None, points: Array) -> Array | None:
+        """Weights (N,) as scikit-learn checks them, in float64; one number stands for all."""
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, points, dtype=np.float64, ensure_non_negative=True)
 
     def _estimates(
-        self, X: Array, n_components: int, sample_weight: Array | None, generator: torch.Generator
+        self,
+        X: Array,
+        n_components: int,
+        sample_weight: Array | None,
+        generator: torch.Generator,
+        places: Places | None,
     ) -> Estimates:
         """`_fit_batch` of X (B, N, d), its result in float64, and the likelihoods it did not give."""
         points, weight = to_tensor(X), None if sample_weight is None else to_tensor(sample_weight)
@@ -191,6 +289,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             n_components,
             None if weight is None else weight.to(self._dtype),
             generator,
+            places,
         )
         if not usable.all():
             batch = without(batch, ~usable)
@@ -204,7 +303,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             parts.append(mixture[part].log_likelihood_per_point(points[part], shares))
         return estimates(batch, mixture, torch.cat(parts))
 
-    def _take(self, result: "FittedMixtures", place: int) -> Self:
+    def _take(self, result: FittedMixtures, place: int) -> Self:
         """Set the fitted attributes to those of one data set."""
         self.weights_ = result.weights[place].copy()
         self.means_ = result.means[place].copy()
@@ -213,6 +312,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         K, d = self.means_.shape
         self.n_parameters_ = K - 1 + K * d + self._n_free_variances(self.covariance_type_, K, d)
         self.lower_bound_ = float(result.log_likelihood[place])
+        self.lower_bounds_ = np.array(result.lower_bounds[place])
+        if result.n_restarts_agreeing is not None:
+            self.n_restarts_agreeing_ = int(result.n_restarts_agreeing[place])
+        exact = result.unrounded
+        self._unrounded = None if exact is None else tuple(part[place].copy() for part in exact)
         self.converged_ = bool(result.converged[place])
         self.n_features_in_ = d
         names = None if result.feature_names is None else result.feature_names[place]
@@ -238,17 +342,31 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _mixture(self) -> Mixture:
         """The mixture that the fitted attributes describe, in float64."""
         kind = "spherical" if self.covariance_type_ in gaussian.ISOTROPIC else self.covariance_type_
-        return Mixture(to_tensor(self.weights_), to_tensor(self.means_), to_tensor(self.covariances_), kind)
+        parts = self.weights_, self.means_, self.covariances_
+        exact = getattr(self, "_unrounded", None)
+        if exact is not None and all(
+            np.array_equal(whole.astype(part.dtype), part) for whole, part in zip(exact, parts, strict=True)
+        ):
+            weights, means, covariances = (to_tensor(part) for part in exact)
+            return Mixture(weights, means, covariances, kind)
+        weights, means, covariances = (to_tensor(part.astype(np.float64, copy=False)) for part in parts)
+        if self.weights_.dtype != np.float64:  # rounded, they miss 1 by more than float64 would
+            weights = weights / weights.sum()
+        return Mixture(weights, means, covariances, kind)
 
-    def _points(self, X: ArrayLike) -> Tensor:
-        """Points to be judged by a fitted mixture. NotFittedError if there is none yet."""
+    def _points(self, X: ArrayLike) -> tuple[Tensor, Any]:
+        """Points to be judged by a fitted mixture, in float64, and the dtype of what is said of them.
+
+        NotFittedError if there is none yet.
+        """
         check_is_fitted(self)
-        return to_tensor(self._validated(X, reset=False))
+        points = self._validated(X, reset=False)
+        dtype = np.result_type(points.dtype, self.means_.dtype)
+        return to_tensor(points.astype(np.float64, copy=False)), dtype
 
-    def _validated(self, X: Any, **settings: Any) -> Array:
-        """X as (N, d) float64, finite, by scikit-learn's rules, which set or check n_features_in_."""
-        points: Any = validate_data(self, X, dtype="float64", order="C", **settings)
-        return points
+    def _validated(self, X: Any, **settings: Any) -> Any:
+        """X as (N, d) float64 or float32, finite; scikit-learn's rules set or check n_features_in_."""
+        return validate_data(self, X, dtype=["float64", "float32"], order="C", **settings)
 
     def _generator(self) -> torch.Generator:
         """A torch generator seeded from `random_state`, by scikit-learn's rules for that parameter."""
@@ -275,82 +393,3 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 else f" on {len(lines)} of {n_sets} data sets; X[{place}]: {first}"
             )
             warnings.warn(message, category, stacklevel=4)
-
-
-@dataclass(frozen=True, eq=False)
-class FittedMixtures:
-    """What `fit_many` found for B data sets; `result[i]` is a fitted estimator for the i-th, not refitted.
-
-    estimator        unfitted, with the parameters used.
-    n_components     (B,): K of every data set.
-    weights, means, covariances    weights_, means_ and covariances_ of all: one array with B in front if
-                     all K are equal, else a list of B arrays. NaN where there is no estimate.
-    covariance_type  covariance_type_ of all.
-    log_likelihood   (B,): lower_bound_, log p(x_n) averaged over the points; NaN where there is no estimate.
-    found            (B,) booleans: the data set has an estimate.
-    converged        (B,) booleans.
-    n_iter           (B,) integers, None where the method counts no steps.
-    problems         {place: one line} for the data sets that did not converge.
-    remarks          {place: one line} for the data sets that the method is not made for.
-    feature_names    names of the columns of every data set, None where it has none; None for an array X.
-    """
-
-    estimator: MixtureEstimator
-    n_components: NDArray[np.int64]
-    weights: Arrays
-    means: Arrays
-    covariances: Arrays
-    covariance_type: str
-    log_likelihood: Array
-    found: NDArray[np.bool_]
-    converged: NDArray[np.bool_]
-    n_iter: NDArray[np.int64] | None
-    problems: Mapping[int, str]
-    remarks: Mapping[int, str]
-    feature_names: Sequence[NDArray[np.object_] | None] | None = None
-
-    def __len__(self) -> int:
-        return len(self.n_components)
-
-    def __getitem__(self, index: int) -> Any:
-        """The fitted estimator of one data set. ValueError where there is no estimate."""
-        place = range(len(self))[operator.index(index)]
-        if not self.found[place]:
-            raise ValueError(f"X[{place}] has no estimate: {self.problems[place]}")
-        model: Any = clone(self.estimator)
-        model.set_params(n_components=int(self.n_components[place]))
-        return model._take(self, place)
-
-
-def _join(
-    estimator: MixtureEstimator,
-    counts: Sequence[int],
-    parts: Sequence[tuple[Sequence[int], Estimates]],
-    names: Sequence[NDArray[np.object_] | None] | None = None,
-) -> FittedMixtures:
-    """The results of the groups in the order of the data sets."""
-    n_sets = len(counts)
-
-    def collect(field: str) -> Any:
-        return gather([(places, getattr(part, field)) for places, part in parts], n_sets)
-
-    def lines(field: str) -> dict[int, str]:
-        found = {places[row]: line for places, part in parts for row, line in getattr(part, field).items()}
-        return dict(sorted(found.items()))
-
-    problems = lines("problems")
-    return FittedMixtures(
-        estimator,
-        np.array(counts),
-        collect("weights"),
-        collect("means"),
-        collect("covariances"),
-        parts[0][1].covariance_type,
-        collect("log_likelihood"),
-        collect("found"),
-        np.array([place not in problems for place in range(n_sets)]),
-        None if parts[0][1].n_iter is None else collect("n_iter"),
-        problems,
-        lines("remarks"),
-        names,
-    )

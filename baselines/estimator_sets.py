@@ -33,6 +33,10 @@ class BatchFit:
     problems        place in 0..B-1 -> one line, for each data set that did not converge; every one that has
                     no estimate is among them.
     n_iter          (B,) steps taken; None where there are none to count.
+    history         (B, T): log_likelihood after 0, 1, ..., n_iter steps, NaN after those; None where
+                    there are none.
+    agreeing        (B,): how many restarts ended at the best optimum; None where there are none.
+    converged       (B,) booleans; None for all that have no problem.
     log_likelihood  (B,): sum_n a_n log p(x_n) / sum_n a_n; None has it computed.
     remarks         place -> one line, for each data set that the method is not made for, with the remedy; the
                     estimator gives one DataWarning for all. Converged or not is another matter.
@@ -44,6 +48,9 @@ class BatchFit:
     n_iter: Tensor | None = None
     log_likelihood: Tensor | None = None
     remarks: Mapping[int, str] = field(default_factory=dict)
+    history: Tensor | None = None
+    agreeing: Tensor | None = None
+    converged: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +58,8 @@ class Estimates:
     """A BatchFit as numpy arrays in scikit-learn's shapes, NaN for the data sets that have no estimate.
 
     weights (B, K), means (B, K, d), covariances (B, K), (B, K, d), (B, d, d) or (B, K, d, d),
-    log_likelihood (B,) per point, found (B,), n_iter (B,) or None, problems and remarks as in BatchFit.
+    log_likelihood (B,) per point, found (B,), n_iter (B,) or None, problems and remarks as in BatchFit,
+    lower_bounds B arrays, log_likelihood last in each; agreeing (B,) or None, converged (B,).
     """
 
     weights: Array
@@ -63,6 +71,9 @@ class Estimates:
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
     remarks: Mapping[int, str]
+    lower_bounds: list[Array]
+    agreeing: NDArray[np.int64] | None
+    converged: NDArray[np.bool_]
 
 
 def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Estimates:
@@ -85,7 +96,24 @@ def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Esti
         None if batch.n_iter is None else batch.n_iter.cpu().numpy(),
         batch.problems,
         batch.remarks,
+        _histories(batch, log_likelihood),
+        None if batch.agreeing is None else batch.agreeing.cpu().numpy(),
+        _converged(batch),
     )
+
+
+def _histories(batch: BatchFit, log_likelihood: Tensor) -> list[Array]:
+    """Levels after every step of each data set; the one of its estimate where no steps are known."""
+    if batch.history is None or batch.n_iter is None:
+        return [*log_likelihood.unsqueeze(-1).numpy()]
+    history = batch.history.to(dtype=torch.float64, device="cpu").numpy()
+    return [row[: count + 1] for row, count in zip(history, batch.n_iter.tolist(), strict=True)]
+
+
+def _converged(batch: BatchFit) -> NDArray[np.bool_]:
+    if batch.converged is not None:
+        return batch.converged.cpu().numpy()
+    return np.array([place not in batch.problems for place in range(len(batch.found))])
 
 
 def without(batch: BatchFit, lost: Tensor) -> BatchFit:
@@ -96,6 +124,7 @@ def without(batch: BatchFit, lost: Tensor) -> BatchFit:
         batch,
         found=batch.found & ~lost.to(batch.found.device),
         problems=dict(batch.problems) | dict.fromkeys(places, line),
+        converged=None if batch.converged is None else batch.converged & ~lost.to(batch.converged.device),
         remarks={place: text for place, text in batch.remarks.items() if place not in set(places)},
     )
 
@@ -119,10 +148,10 @@ def to_tensor(values: Array) -> Tensor:
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
-def as_count(name: str, value: object) -> int:
-    """`value` as an int of at least 1, numpy's integers included; ValueError for anything else."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise ValueError(f"{name} is {value!r}, needs an integer of at least 1")
+def as_count(name: str, value: object, least: int = 1) -> int:
+    """`value` as an int of at least `least`, numpy's integers included; ValueError for anything else."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name} is {value!r}, needs an integer of at least {least}")
     return int(value)
 
 
@@ -169,6 +198,13 @@ def check_sets(X: Any, least_samples: int) -> Array | list[Array]:
     return sets
 
 
+def common_dtype(X: Any) -> Any:
+    """float32 where all data sets are of that dtype, else float64."""
+    parts = [X] if hasattr(X, "dtype") else X
+    narrow = all(getattr(part, "dtype", None) == np.float32 for part in parts)
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
 def feature_names(X: Any) -> list[NDArray[np.object_] | None] | None:
     """Names of the columns of every data set, by scikit-learn's rules; None where X is no sequence."""
     return [validation._get_feature_names(points) for points in X] if isinstance(X, Sequence) else None
@@ -196,6 +232,54 @@ def groups(sets: Array | list[Array], counts: Sequence[int], pads: bool) -> Iter
         together.setdefault((count, -(-len(points) // step) * step), []).append(place)
     for key in sorted(together):
         yield together[key]
+
+
+def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequence[int]) -> list[Array] | None:
+    """Sample weights as one array (N_b,) for each data set: >= 0, finite, positive for K points or more.
+
+    ValueError otherwise, naming the data set at fault. None stays None.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, str | bytes) or not hasattr(sample_weight, "__len__"):
+        raise ValueError(
+            f"sample_weight is {sample_weight!r:.60}, needs one array of weights for each data set"
+        )
+    if len(sample_weight) != len(sets):
+        raise ValueError(
+            f"sample_weight has {len(sample_weight)} entries, needs {len(sets)}, one for each data set"
+        )
+    found = []
+    for place, (given, points, count) in enumerate(zip(sample_weight, sets, counts, strict=True)):
+        try:
+            weight = validation._check_sample_weight(
+                given, points, dtype=np.float64, ensure_non_negative=True
+            )
+        except ValueError as problem:
+            raise ValueError(f"sample_weight[{place}]: {problem}") from problem
+        check_enough_weight(f"X[{place}]", weight, count)
+        found.append(weight)
+    return found
+
+
+def check_enough_weight(name: str, weight: Array, n_components: int) -> None:
+    """Refuse fewer points of positive weight than components."""
+    fewest = int((weight > 0).sum())
+    if fewest < n_components:
+        raise ValueError(
+            f"{name} has {fewest} points of positive weight, needs at least n_components = {n_components}"
+        )
+
+
+def weighted(padding: Array | None, weights: list[Array] | None, places: Sequence[int]) -> Array | None:
+    """The weights (G, N) of the data sets `places`, 0 for padding; `padding` itself where there are none."""
+    if weights is None:
+        return padding
+    lengths = [len(weights[place]) for place in places]
+    found = np.zeros((len(places), max(lengths)))
+    for row, place in enumerate(places):
+        found[row, : lengths[row]] = weights[place]
+    return found
 
 
 def stack(sets: Array | list[Array], places: Sequence[int]) -> tuple[Array, Array | None]:

@@ -28,6 +28,11 @@ ISOTROPIC = ("unit", "tied_spherical", "spherical")
 BY_COMPONENT = ("spherical", "diagonal", "full")  # covariances (..., K, ...)
 
 
+def canonical(covariance_type: str) -> str:
+    """The name used here: scikit-learn's "diag" is "diagonal"."""
+    return "diagonal" if covariance_type == "diag" else covariance_type
+
+
 def check_covariance_type(covariance_type: str) -> None:
     """Refuse an unknown covariance type."""
     if covariance_type not in COVARIANCE_TYPES:

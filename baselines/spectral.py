@@ -20,10 +20,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.checks import check_count, check_points, first_index
+from baselines.checks import check_count, check_points, check_sample_weight, first_index
 from baselines.mixture import Mixture
 from baselines.robust_tensor_power import ON_FAILURE, draw_starts, robust_power
+from baselines.scaling import scaled_weights
+from baselines.spectral_moments import (
+    average,
+    covariance_eigenvalues,
+    roundoff,
+    second_moment,
+    smallest_variance,
+    whitened_third_moment,
+)
 from baselines.spectral_sampling import average_is_nothing, noise_variance, smallest_resolved
+
+__all__ = [
+    "SpectralError",
+    "SpectralResult",
+    "Status",
+    "Whitening",
+    "recover",
+    "second_moment",
+    "smallest_variance",
+    "spectral",
+    "whiten",
+    "whitened_third_moment",
+]
 
 NUMBERS_AT_ONCE = 2**20  # a block of tasks is this large (8 MiB in float64), to stay in cache
 
@@ -134,6 +156,7 @@ def spectral(
     generator: torch.Generator | None = None,
     starts: Tensor | None = None,
     on_failure: str = "raise",
+    sample_weight: Tensor | None = None,
 ) -> SpectralResult:
     """mu_k = lambda_k B v_k, pi_k ~ lambda_k^-2 from the moments of every task of X (..., N, d).
 
@@ -145,6 +168,8 @@ def spectral(
                 most K - 1 directions).
     n_starts, n_iter, generator, starts    as robust_tensor_power, in the whitened
                 coordinates: starts (..., K, n_starts, K).
+    sample_weight    (..., N) >= 0: moments are averages with these weights. They are counts, so that a
+                point of weight 2 is that point twice, also for what sampling makes of 0.
     on_failure  "raise", or "mark": tasks without an estimate are NaN and have a `Status`, and the others are
                 as if alone.
 
@@ -176,55 +201,21 @@ def spectral(
                 f"n_components is {K}, needs <= n_features = {d}: more means are linearly dependent"
             )
         return _all_failed(X, K, covariance_type)
-    flat = X.reshape(-1, N, d)
+    flat, weight = X.reshape(-1, N, d), None
+    if sample_weight is not None:
+        check_sample_weight(sample_weight, X)
+        weight = sample_weight.expand(X.shape[:-1]).reshape(flat.shape[:2])
     n_tasks = max(1, NUMBERS_AT_ONCE // (N * (d + K + K * K)))
-    blocks = [
-        _fit(flat[i : i + n_tasks], K, variance, directions[i : i + n_tasks], n_iter)
-        for i in range(0, len(flat), n_tasks)
-    ]
+    blocks = []
+    for i in range(0, len(flat), n_tasks):
+        block = slice(i, i + n_tasks)
+        shares = None if weight is None else weight[block]
+        blocks.append(_fit(flat[block], K, variance, directions[block], n_iter, shares))
     fields = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
     fit = _Fit(*(values.reshape((*batch, *values.shape[1:])) for values in fields))
     if on_failure == "raise" and (fit.status != Status.OK).any():
         _raise_first(fit, K)
     return SpectralResult(*fit[:10], covariance_type)
-
-
-def second_moment(X: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """M2 = (1/N) sum_n x_n x_n^T - s I: X (..., N, d), s (...) -> (..., d, d), and its rounding error (...).
-
-    The error is a bound of |M2_computed - M2| in the Frobenius norm: N products summed and divided by N make
-    (N + 1) u (1/N) sum_n |x_nj x_nl|, whose norm is at most (N + 1) u q with q = (1/N) sum_n |x_n|^2; the
-    difference rounds to u |M2 computed| <= u (q + s sqrt(d)) more, to first order in u.
-    """
-    N, d = X.shape[-2:]
-    identity = torch.eye(d, dtype=X.dtype, device=X.device)
-    moment = X.mT @ X / N - variance[..., None, None] * identity
-    average = X.square().sum((-2, -1)) / N
-    return moment, _roundoff(X) * ((N + 2) * average + variance * d**0.5)
-
-
-def smallest_variance(X: Tensor) -> tuple[Tensor, Tensor]:
-    """The least eigenvalue of (1/N) sum_n (x_n - m)(x_n - m)^T: X (..., N, d) -> (...), and its error (...).
-
-    By Weyl's inequality an eigenvalue moves no more than the matrix: (N + 2) u q as in second_moment, q the
-    average of |x_n - m|^2, each factor off by u from the subtraction, which makes (N + 4) u q; the solver's
-    error of `whiten`; and |m_computed - m|^2 <= (N u)^2 max |x_n|^2, since a shift of the centre adds only
-    its square.
-    Source: Hsu and Kakade 2013, Theorem 1.
-    """
-    eigenvalues, error = _covariance_eigenvalues(X)
-    return eigenvalues[..., 0], error
-
-
-def _covariance_eigenvalues(X: Tensor) -> tuple[Tensor, Tensor]:
-    """All of them (..., d), ascending, and the error (...) of `smallest_variance`."""
-    N, d = X.shape[-2:]
-    centred = X - X.mean(-2, keepdim=True)
-    eigenvalues = torch.linalg.eigvalsh(centred.mT @ centred / N)
-    average = centred.square().sum((-2, -1)) / N
-    u = _roundoff(X)
-    shift = (N * u) ** 2 * X.square().sum(-1).amax(-1)
-    return eigenvalues, u * (N + 4 + 8 * d) * average + shift
 
 
 def whiten(second_moment: Tensor, n_components: int, rounding: Tensor) -> Whitening:
@@ -237,33 +228,11 @@ def whiten(second_moment: Tensor, n_components: int, rounding: Tensor) -> Whiten
     """
     eigenvalues, vectors = torch.linalg.eigh(second_moment)
     largest, U = eigenvalues[..., -n_components:], vectors[..., -n_components:]
-    solver = 8 * second_moment.shape[-1] * _roundoff(second_moment)
+    solver = 8 * second_moment.shape[-1] * roundoff(second_moment)
     resolution = rounding + solver * second_moment.norm(dim=(-2, -1))
     deficient = ~(largest[..., 0] > resolution)
     roots = torch.where(deficient.unsqueeze(-1), torch.nan, largest).sqrt().unsqueeze(-2)
     return Whitening(U / roots, U * roots, largest, resolution, deficient)
-
-
-def whitened_third_moment(X: Tensor, W: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """T = M3(W, W, W): X (..., N, d), W (..., d, K), s (...) -> (..., K, K, K), and its rounding error (...).
-
-    T_abc = (1/N) sum_n y_a y_b y_c - s (h_a G_bc + h_b G_ac + h_c G_ab), y = W^T x, h the average of y and
-    G = W^T W. The error bounds the Frobenius norm of what rounding changes for the y as computed: two
-    products, a sum of N and a division make (N + 2) u c, c the average of |y|^3; h is off by N u a, a the
-    average of |y|, and G by d u |W|_F^2, so each of the three terms by (N + d + 3) u s a |W|_F^2; two sums
-    and the difference add 3 u of everything. Together at most (N + d + 6) u (c + 3 s a |W|_F^2).
-    """
-    N, d = X.shape[-2:]
-    K = W.shape[-1]
-    Y = X @ W
-    pairs = (Y.unsqueeze(-1) * Y.unsqueeze(-2)).flatten(-2)
-    raw = (Y.mT @ pairs).unflatten(-1, (K, K)) / N
-    h, G = Y.mean(-2), W.mT @ W
-    outer = h[..., None, None] * G.unsqueeze(-3)
-    noise = outer + outer.transpose(-3, -2) + outer.transpose(-3, -1)
-    lengths = Y.square().sum(-1).sqrt()
-    size = lengths.pow(3).mean(-1) + 3 * variance * lengths.mean(-1) * W.square().sum((-2, -1))
-    return raw - variance[..., None, None, None] * noise, _roundoff(X) * (N + d + 6) * size
 
 
 def recover(eigenvalues: Tensor, eigenvectors: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,27 +262,34 @@ class _Fit(NamedTuple):
     tensor_resolution: Tensor
 
 
-def _fit(X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: int) -> _Fit:
+def _fit(
+    X: Tensor, K: int, variance: float | None, directions: Tensor, n_iter: int, weight: Tensor | None
+) -> _Fit:
     """B tasks X (B, N, d), directions (B, K, S, K). What a failed stage leaves of its task is NaN."""
+    shares, counts = None, [float(X.shape[1])] * len(X)
+    if weight is not None:
+        scaled = scaled_weights(weight)
+        shares, counts = scaled / scaled.sum(-1, keepdim=True), weight.sum(-1).tolist()
     status = torch.zeros(len(X), dtype=torch.long, device=X.device)
     if variance is None:
-        eigenvalues, error = _covariance_eigenvalues(X)
-        s, noise = eigenvalues[:, 0], noise_variance(eigenvalues, K, X.shape[1])
+        eigenvalues, error = covariance_eigenvalues(X, shares)
+        s, noise = eigenvalues[:, 0], noise_variance(eigenvalues, K, counts)
         status[~(s > error.clamp(min=torch.finfo(X.dtype).tiny))] = Status.NO_VARIANCE
     else:
         s = X.new_full((len(X),), variance)
         noise, error = s, torch.zeros_like(s)
-    moment, rounding = second_moment(X, s)
+    moment, rounding = second_moment(X, s, shares)
     whitening = whiten(moment, K, rounding + error)
     status[whitening.deficient & (status == Status.OK)] = Status.RANK_DEFICIENT
-    T, rounding = whitened_third_moment(X, whitening.W, s)
+    T, rounding = whitened_third_moment(X, whitening.W, s, shares)
     eigen = robust_power(T, directions, n_iter)
     resolution = rounding + _deflation_rounding(T)
     lost = ~(eigen.eigenvalues.abs() > resolution.unsqueeze(-1)).all(-1)
     status[lost & (status == Status.OK)] = Status.NO_THIRD_MOMENT
-    sampling = smallest_resolved(s, noise, X.shape[2], K, X.shape[1])
+    sampling = smallest_resolved(s, noise, X.shape[2], K, counts)
     unresolved = ~(whitening.eigenvalues[:, 0] > sampling)
-    unresolved |= average_is_nothing(X, whitening.W, whitening.eigenvalues, s)
+    mean = average(X, shares)
+    unresolved |= average_is_nothing(mean, counts, whitening.W, whitening.eigenvalues, s)
     raw, means = recover(eigen.eigenvalues, eigen.eigenvectors, whitening.B)
     failed = (status != Status.OK).unsqueeze(-1)
     raw, means = raw.masked_fill(failed, torch.nan), means.masked_fill(failed.unsqueeze(-1), torch.nan)
@@ -342,7 +318,7 @@ def _deflation_rounding(T: Tensor) -> Tensor:
     |T|_F. The sum, K times.
     """
     K = T.shape[-1]
-    return K * (12 * K + 14) * _roundoff(T) * T.flatten(-3).norm(dim=-1)
+    return K * (12 * K + 14) * roundoff(T) * T.flatten(-3).norm(dim=-1)
 
 
 def _raise_first(fit: _Fit, K: int) -> None:
@@ -391,8 +367,3 @@ def _check_squares(X: Tensor) -> None:
     largest, limit = X.square().sum(-1).amax().item(), torch.finfo(X.dtype).max / X.shape[-2]
     if not largest < limit:
         raise ValueError(f"a squared norm |x|^2 of X is {largest}, needs < {limit:.1e} in {X.dtype}")
-
-
-def _roundoff(values: Tensor) -> float:
-    """u: half the distance from 1 to the next number of the dtype."""
-    return torch.finfo(values.dtype).eps / 2

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.estimator import BatchFit, MixtureEstimator
-from baselines.estimator_sets import as_count
+from baselines.estimator import BatchFit, MixtureEstimator, Places
+from baselines.estimator_sets import as_amount, as_count
 from baselines.mixture import Mixture
 from baselines.spectral import SpectralResult, Status, spectral
 
@@ -34,6 +34,9 @@ class SpectralMixture(MixtureEstimator):
 
     variance          s, in squared units of X (1 in arXiv 2505.11918); None estimates it as the least
                       eigenvalue of the covariance.
+    reg_covar         >= 0, in squared units of X: added to the variance estimated, once means and weights
+                      have been found with it as it is. A variance that is given stays. Data whose variance
+                      cannot be told from 0 have no estimate whatever it is.
     n_starts, n_iter  starts of the tensor power method for every component, and its steps.
     random_state      None, an integer or a numpy RandomState.
 
@@ -43,6 +46,10 @@ class SpectralMixture(MixtureEstimator):
     It is False too, with a ConvergenceWarning, where the data do not show that the means are linearly
     independent about the origin (baselines.spectral_sampling). Centred data never do, so nothing behind a
     StandardScaler does: add a vector to them, and take it from means_ afterwards.
+
+    A sample weight is a count: moments, likelihood, and what sampling can make of 0, are those of the
+    repeated points. There is nothing to start from or to go on with: the method takes no weights, means or
+    precisions, and lower_bounds_ holds lower_bound_ alone.
 
     Scale and origin matter: the moments are about 0, and with variance = 1 the components have standard
     deviation 1 in the units of X, so data of a smaller spread have no estimate. Moments are not likelihood:
@@ -56,24 +63,32 @@ class SpectralMixture(MixtureEstimator):
         n_components: int = 1,
         *,
         variance: float | None = None,
+        reg_covar: float = 1e-6,
         n_starts: int = 10,
         n_iter: int = 30,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.variance = variance
+        self.reg_covar = reg_covar
         self.n_starts = n_starts
         self.n_iter = n_iter
         self.random_state = random_state
 
     def _fit_batch(
-        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+        self,
+        X: Tensor,
+        n_components: int,
+        sample_weight: Tensor | None,
+        generator: torch.Generator,
+        places: Places | None,
     ) -> BatchFit:
         if n_components > X.shape[-1]:
             raise ValueError(
                 f"n_components is {n_components}, needs at most n_features = {X.shape[-1]}: more means are "
                 "linearly dependent"
             )
+        reg_covar = as_amount("reg_covar", self.reg_covar)
         result = spectral(
             X,
             n_components,
@@ -82,12 +97,14 @@ class SpectralMixture(MixtureEstimator):
             n_iter=as_count("n_iter", self.n_iter),
             generator=generator,
             on_failure="mark",
+            sample_weight=sample_weight,
         )
         found = ~result.failed
+        variance = result.variance + (reg_covar if self.variance is None else 0.0)
         mixture = Mixture(
             torch.where(found.unsqueeze(-1), result.weights, 1 / n_components),
             torch.where(found[:, None, None], result.means, 0.0),
-            None if result.covariance_type == "unit" else torch.where(found, result.variance, 1.0),
+            None if result.covariance_type == "unit" else torch.where(found, variance, 1.0),
             result.covariance_type,
         )
         return BatchFit(mixture, found, self._problems(result))

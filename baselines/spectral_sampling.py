@@ -25,48 +25,56 @@ the halves; Hotelling 1931.
 """
 
 import math
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 TRACY_WIDOM = 2.0234  # exceeded with probability 1 % by the law of order 1
 LEVEL = 0.01
 
 
-def noise_eigenvalue(n_features: int, n_samples: int) -> float:
-    """Upper 1 % of the largest eigenvalue of (1/N) sum_n z_n z_n^T, z_n ~ N(0, I_p) independent."""
+def noise_eigenvalue(n_features: int, n_samples: float) -> float:
+    """Upper 1 % of the largest eigenvalue of (1/N) sum_n z_n z_n^T, z_n ~ N(0, I_p) independent.
+
+    N is 1 or more; where weights make it less, it counts as 1.
+    """
+    n_samples = max(n_samples, 1.0)
     a, b = math.sqrt(n_samples - 0.5), math.sqrt(n_features - 0.5)
     return ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n_samples
 
 
-def noise_variance(covariance_eigenvalues: Tensor, n_components: int, n_samples: int) -> Tensor:
-    """s estimated for the test from the eigenvalues (..., d) of the covariance, ascending: (...)."""
+def noise_variance(covariance_eigenvalues: Tensor, n_components: int, n_samples: Sequence[float]) -> Tensor:
+    """s estimated for the test from the eigenvalues (B, d) of the covariance, ascending: (B,)."""
     n_noise = covariance_eigenvalues.shape[-1] - n_components + 1
-    return covariance_eigenvalues[..., :n_noise].mean(-1) * n_samples / max(n_samples - n_components, 1)
+    N = covariance_eigenvalues.new_tensor(n_samples)
+    return covariance_eigenvalues[..., :n_noise].mean(-1) * N / (N - n_components).clamp(min=1)
 
 
 def smallest_resolved(
-    variance: Tensor, noise: Tensor, n_features: int, n_components: int, n_samples: int
+    variance: Tensor, noise: Tensor, n_features: int, n_components: int, n_samples: Sequence[float]
 ) -> Tensor:
-    """The K-th eigenvalue of M2 that sampling makes of 0 once in a hundred times, (...).
+    """The K-th eigenvalue of M2 that sampling makes of 0 once in a hundred times, (B,).
 
-    variance (...) is the s subtracted in M2, noise (...) the s that the points are taken to have.
+    variance (B,) is the s subtracted in M2, noise (B,) the s that the points are taken to have, n_samples B
+    numbers of points.
     """
-    return noise * noise_eigenvalue(n_features - n_components + 1, n_samples) - variance
+    edges = {N: noise_eigenvalue(n_features - n_components + 1, N) for N in set(n_samples)}
+    return noise * noise.new_tensor([edges[N] for N in n_samples]) - variance
 
 
-def average_is_nothing(X: Tensor, W: Tensor, eigenvalues: Tensor, variance: Tensor) -> Tensor:
-    """(...) booleans: the average of X (..., N, d) cannot be told from 0 at the level of 1 %.
+def average_is_nothing(
+    average: Tensor, n_samples: Sequence[float], W: Tensor, eigenvalues: Tensor, variance: Tensor
+) -> Tensor:
+    """(B,) booleans: the average (B, d) of n_samples points each cannot be told from 0 at the level of 1 %.
 
-    h is taken on the K leading dimensions of M2; W (..., d, K) and eigenvalues (..., K) as of `whiten`.
+    h is taken on the K leading dimensions of M2; W (B, d, K) and eigenvalues (B, K) as of `whiten`.
     Always False for N <= d, where nothing is known of the covariance.
     """
-    N, d = X.shape[-2:]
-    if d >= N:
-        return torch.zeros_like(variance, dtype=torch.bool)
-    along = (W.mT @ X.mean(-2).unsqueeze(-1)).squeeze(-1)
-    h = (along.square() * eigenvalues / (eigenvalues + variance.unsqueeze(-1))).sum(-1)
     from scipy.special import fdtri
 
-    limit = d * (N - 1) / (N - d) * float(fdtri(d, N - d, 1 - LEVEL))
-    return N * h <= limit * (1 - h)
+    d = average.shape[-1]
+    along = (W.mT @ average.unsqueeze(-1)).squeeze(-1)
+    h = (along.square() * eigenvalues / (eigenvalues + variance.unsqueeze(-1))).sum(-1)
+    limits = {N: d * (N - 1) / (N - d) * float(fdtri(d, N - d, 1 - LEVEL)) for N in set(n_samples) if d < N}
+    limit = h.new_tensor([limits.get(N, -1.0) for N in n_samples])
+    return (limit >= 0) & (h.new_tensor(n_samples) * h <= limit * (1 - h))

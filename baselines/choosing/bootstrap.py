@@ -102,7 +102,7 @@ def bootstrap(
         raise ValueError(f"n_resamples is {n}, needs an integer of at least 2")
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, needs one of {', '.join(METHODS)}")
-    points, mixture = fit._points(X), fit._mixture()
+    (points, _), mixture = fit._points(X), fit._mixture()
     if len(points) < mixture.n_components:
         raise ValueError(f"X has n_samples = {len(points)}, needs at least K = {mixture.n_components}")
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from baselines.choosing.candidates import CandidateFits
 from baselines.em import Status
 from baselines.em_estimator import EMMixture
-from baselines.estimator import _join
 from baselines.estimator_sets import BatchFit, estimates
 from baselines.families.names import family_of
+from baselines.fitted_mixtures import joined_groups
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,4 +211,6 @@ def as_estimator(fits: CandidateFits, place: int, settings: dict[str, Any]) -> E
     problems = {} if status == Status.CONVERGED else {0: model._problem(status, int(fits.component[place]))}
     level = fits.log_likelihood[place : place + 1]
     batch = BatchFit(mixture, level.isfinite(), problems, fits.n_iter[place : place + 1], level)
-    return model._take(_join(model, [K], [([0], estimates(batch, mixture, level))]), 0)
+    return model._take(
+        joined_groups(model, [K], [([0], estimates(batch, mixture, level))], np.dtype(np.float64)), 0
+    )

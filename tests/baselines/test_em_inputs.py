@@ -40,7 +40,7 @@ def refused(call, match):
         (X, SEEDED | {"init": "kmeans"}, "init is 'kmeans', needs a Mixture or one of k-means"),
         (X, SEEDED | {"covariance_type": "diagnol"}, "covariance_type is 'diagnol', needs one of unit, "),
         (X, SEEDED | {"n_init": 0}, "n_init is 0, needs"),
-        (X, SEEDED | {"max_iter": 0}, "max_iter is 0, needs"),
+        (X, SEEDED | {"max_iter": -1}, "max_iter is -1, needs"),
         (X, SEEDED | {"tol": -1.0}, "tol is -1.0, needs >= 0"),
         (X, SEEDED | {"tol": float("nan")}, "tol is nan, needs >= 0"),
         (X, SEEDED | {"chunk_size": 0}, "chunk_size is 0, needs"),

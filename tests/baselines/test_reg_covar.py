@@ -29,6 +29,8 @@ def test_one_step_adds_it_to_the_diagonal(covariance_type):
     if covariance_type == "unit":
         assert other.covariances is None
         return
+    assert plain.covariances is not None
+    assert other.covariances is not None
     expected = plain.covariances + 0.25 * identity(plain.covariances, covariance_type)
     assert ((other.covariances - expected).abs() <= EPS * expected.abs()).all()
 

@@ -23,7 +23,7 @@ def test_an_eigenvalue_below_what_k_deflations_leave_is_none(share, told, monkey
     T = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
     T[0, 0, 0, 0], T[0, 1, 1, 1] = 1.0, share * 76 * U
     monkeypatch.setattr(
-        "baselines.spectral.whitened_third_moment", lambda X, W, s: (T, torch.zeros(1).double())
+        "baselines.spectral.whitened_third_moment", lambda X, W, s, shares: (T, torch.zeros(1).double())
     )
     X = 4 * torch.eye(2, dtype=torch.float64).repeat(3, 1)
     if told:

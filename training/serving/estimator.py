@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache, reduce
-from numbers import Integral, Real
+from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from baselines.em import Status, em
-from baselines.estimator import MixtureEstimator
-from baselines.estimator_sets import BatchFit, as_count
-from baselines.gaussian import check_covariance_type
+from baselines.em_progress import reporter
+from baselines.estimator import MixtureEstimator, Places
+from baselines.estimator_sets import BatchFit, as_amount, as_count
+from baselines.gaussian import canonical, check_covariance_type
+from baselines.given_starts import fitted_start
 from baselines.mixture import Mixture
 from baselines.points import prepare
+from baselines.scaling import scaled_weights
 from baselines.starts import start_covariances
 from training.model.tgmm import LARGEST_COORDINATE, TGMM
 from training.serving.bounded_polish import ACCURACY, constructed_steps
 from training.serving.loading import Released, fingerprint, load_released
 from training.serving.trained_range import remarks_on_range, trained_tasks
-from training.serving.views import check_views, likelier, signed_permutations
+from training.serving.views import check_views, likeliest, signed_permutations
 from training.tasks import TaskDistribution
 
 POLISHES = ("construction", "em")
@@ -38,9 +41,15 @@ class TGMMMixture(MixtureEstimator):
                      bounded_polish.py says in what units).
     n_views          signed permutations of the coordinates that the network is shown (views.py), at
                      most 1,024; the likeliest result is kept.
-    covariance_type  of the EM steps and of the result. The network itself takes covariances for unit; the
-                     steps start from those pooled around its means (baselines.starts).
-    tol              converged_ says whether one more EM step raises the log-likelihood per point by less.
+    covariance_type  of the EM steps and of the result; "diag" is "diagonal". The network itself takes
+                     covariances for unit; the steps start from those pooled around its means
+                     (baselines.starts).
+    tol              converged_ says whether one more EM step changes the log-likelihood per point by less.
+    reg_covar        of the EM steps and of the pooled covariances, as in EMMixture; not of the hand-built
+                     layers.
+    warm_start       a further `fit` takes polish_steps steps from what the last one found, without the
+                     network; `fit_many` does not read it.
+    verbose          0, 1 (a line for every view) or 2 (and one for every verbose_interval steps), to stdout.
     random_state     of `sample`, and of the noise columns below.
 
     n_components must be 1 or one that the model was trained for (2 to 5 for the shipped ones). It was trained
@@ -48,6 +57,13 @@ class TGMMMixture(MixtureEstimator):
     it but not scaled, so units matter as for EMMixture. Data of d below the model's get columns of N(0, 1)
     noise, which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
     components, and the means are the averages of the points under the responsibilities it finds there.
+
+    Sample weights count exactly in the EM steps and in every likelihood: 2 is the point twice. The network
+    cannot count: it is shown each point of positive weight once, centred by the weights, so that its start is
+    not that of repeated points. The hand-built layers take equal weights only, or 0.
+
+    n_restarts_agreeing_ says how many of n_views ended within tol of the likeliest. lower_bounds_ follows the
+    EM steps; behind hand-built layers it holds lower_bound_ alone.
 
     One DataWarning names what is outside of what the network was trained on (N, d, units), or hand-built
     layers that are not within 1e-3 of EM.
@@ -65,6 +81,10 @@ class TGMMMixture(MixtureEstimator):
         n_views: int = 1,
         covariance_type: str = "unit",
         tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -74,19 +94,34 @@ class TGMMMixture(MixtureEstimator):
         self.n_views = n_views
         self.covariance_type = covariance_type
         self.tol = tol
+        self.reg_covar = reg_covar
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
         self.random_state = random_state
 
     def _fit_batch(
-        self, X: Tensor, n_components: int, sample_weight: Tensor | None, generator: torch.Generator
+        self,
+        X: Tensor,
+        n_components: int,
+        sample_weight: Tensor | None,
+        generator: torch.Generator,
+        places: Places | None,
     ) -> BatchFit:
         steps = self._steps()
-        tol = _not_negative("tol", self.tol)
+        tol, reg_covar = as_amount("tol", self.tol), as_amount("reg_covar", self.reg_covar)
         n_views = as_count("n_views", self.n_views)
         check_views("n_views", n_views)
-        check_covariance_type(self.covariance_type)
+        kind = canonical(self.covariance_type)
+        check_covariance_type(kind)
         if self.polish not in POLISHES:
             raise ValueError(f"polish is {self.polish!r}, needs one of {', '.join(POLISHES)}")
         mask = None if sample_weight is None else sample_weight > 0
+        if self.polish == "construction":
+            _check_equal(sample_weight)
+            reg_covar = 0.0
+        if sample_weight is not None:
+            sample_weight = scaled_weights(sample_weight)
         shares = X.new_ones(X.shape[:2]) if sample_weight is None else sample_weight
         centre = shares[:, None] @ X / shares.sum(-1)[:, None, None]
         centred = X - centre if mask is None else (X - centre).masked_fill(~mask[:, :, None], 0.0)
@@ -94,19 +129,33 @@ class TGMMMixture(MixtureEstimator):
         sizes = centred.abs().amax((1, 2))
         usable = sizes <= LARGEST_COORDINATE
         centred = centred.where(usable[:, None, None], torch.zeros_like(centred))
-        if n_components == 1:  # the average, which needs no network
+        remarks: dict[int, str] = {}
+        if self.warm_start and places is None and hasattr(self, "means_"):
+            fitted = fitted_start(self, kind, n_components, X.shape[-1])
+            covariances = None if fitted.covariances is None else fitted.covariances.unsqueeze(0)
+            means = fitted.means - centre
+            starts = [Mixture(fitted.weights.unsqueeze(0), means, covariances, kind)]
+        elif n_components == 1:  # the average, which needs no network
             starts = [Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))]
-            remarks = {}
         else:
             model, tasks = self._model(X.shape[-1])
             starts = _starts(model, centred, n_components, n_views, mask, generator)
             remarks = remarks_on_range(model, tasks, centred, mask)
-        results, gaps = zip(
-            *(self._polished(centred, start, sample_weight, steps) for start in starts), strict=True
+        results, gaps, histories = zip(
+            *(
+                self._polished(centred, start, sample_weight, steps, kind, reg_covar, f"view {view + 1}")
+                for view, start in enumerate(starts)
+            ),
+            strict=True,
         )
-        best = reduce(lambda kept, other: likelier(other, kept, centred, mask), results)
+        best, history, agreeing = results[0], histories[0], torch.ones_like(usable, dtype=torch.long)
+        if len(results) > 1:
+            best, place, levels = likeliest(results, centred, sample_weight)
+            agreeing = (levels >= levels.amax(0) - tol).sum(0)
+            if history is not None:
+                history = torch.stack(histories)[place, torch.arange(len(X))]
         # One more step tells whether the estimate has converged; its result is not used.
-        check = em(centred, init=best, max_iter=1, tol=0.0, sample_weight=sample_weight)
+        check = em(centred, init=best, max_iter=1, tol=0.0, sample_weight=sample_weight, reg_covar=reg_covar)
         failed = check.status > Status.MAX_ITER
         # A step that failed leaves NaN, or no second column where all failed.
         settled = ~failed & ((check.history[:, -1] - check.history[:, 0]).abs() < tol)
@@ -127,7 +176,8 @@ class TGMMMixture(MixtureEstimator):
             place: f"the hand-built EM layers {_apart(float(gap[place]))}"
             for place in (usable & ~(gap <= ACCURACY)).nonzero().squeeze(-1).tolist()
         }
-        return BatchFit(mixture, usable, problems, n_iter, check.history[:, 0], remarks)
+        level = check.history[:, 0]
+        return BatchFit(mixture, usable, problems, n_iter, level, remarks, history, agreeing)
 
     def _steps(self) -> int:
         steps = self.polish_steps
@@ -136,19 +186,39 @@ class TGMMMixture(MixtureEstimator):
         return as_count("polish_steps", steps)
 
     def _polished(
-        self, X: Tensor, start: Mixture, sample_weight: Tensor | None, steps: int
-    ) -> tuple[Mixture, Tensor]:
-        """`start` after the EM steps asked for, covariances of the type asked for; how far off it is."""
+        self,
+        X: Tensor,
+        start: Mixture,
+        sample_weight: Tensor | None,
+        steps: int,
+        kind: str,
+        reg_covar: float,
+        name: str,
+    ) -> tuple[Mixture, Tensor, Tensor | None]:
+        """`start` after the EM steps asked for, of covariance type `kind`; how far off it is; the history."""
         exact = X.new_zeros(len(X))
-        if self.covariance_type != "unit":
+        if start.covariance_type != kind:
             points = prepare(X, sample_weight, None)
-            covariances = start_covariances(points, start.means, self.covariance_type)
-            start = Mixture(start.weights, start.means, covariances, self.covariance_type)
+            covariances = start_covariances(points, start.means, kind, reg_covar)
+            start = Mixture(start.weights, start.means, covariances, kind)
         if not steps:
-            return start, exact
+            return start, exact, None
         if self.polish == "construction":
-            return constructed_steps(X, start, None if sample_weight is None else sample_weight > 0, steps)
-        return em(X, init=start, max_iter=steps, tol=0.0, sample_weight=sample_weight).mixture, exact
+            mask = None if sample_weight is None else sample_weight > 0
+            return *constructed_steps(X, start, mask, steps), None
+        verbose = int(as_amount("verbose", int(self.verbose)))
+        interval = as_count("verbose_interval", self.verbose_interval)
+        found = em(
+            X,
+            init=start,
+            max_iter=steps,
+            tol=0.0,
+            reg_covar=reg_covar,
+            sample_weight=sample_weight,
+            report=reporter(f"{type(self).__name__}, {name}", verbose, interval),
+        )
+        missing = steps + 1 - found.history.shape[-1]  # of steps that no task could take
+        return found.mixture, exact, torch.nn.functional.pad(found.history, (0, missing), value=torch.nan)
 
     def _problem(self, status: Status, steps: int) -> str:
         if status <= Status.MAX_ITER:
@@ -196,10 +266,18 @@ def _apart(gap: float) -> str:
     return f"are {gap:.2g} from EM, above {ACCURACY:g}; use polish='em', or smaller units"
 
 
-def _not_negative(name: str, value: object) -> float:
-    if not isinstance(value, Real) or isinstance(value, bool) or not float(value) >= 0:
-        raise ValueError(f"{name} is {value!r}, needs a number of at least 0")
-    return float(value)
+def _check_equal(sample_weight: Tensor | None) -> None:
+    """Refuse weights that are not all equal or 0 within a data set."""
+    if sample_weight is None:
+        return
+    largest = sample_weight.amax(-1, keepdim=True)
+    other = (sample_weight > 0) & (sample_weight != largest)
+    if other.any():
+        values = sample_weight[other][0].item(), largest.expand_as(sample_weight)[other][0].item()
+        raise ValueError(
+            f"sample_weight holds {values[0]} and {values[1]}, needs equal weights or 0 with "
+            "polish='construction', whose layers count every point once; use polish='em'"
+        )
 
 
 def learned_start(

@@ -8,6 +8,7 @@ image it may not in another. What restarts are to EM, views are to the network, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -51,6 +52,30 @@ def check_views(name: str, n_views: int) -> None:
         raise ValueError(
             f"{name} is {n_views}, needs at most {MOST_VIEWS}: each view is a forward pass over all the data"
         )
+
+
+def likeliest(
+    candidates: Sequence[Mixture], X: Tensor, weight: Tensor | None
+) -> tuple[Mixture, Tensor, Tensor]:
+    """Task by task the candidate of the largest log-likelihood of X (B, N, d), weights (B, N) or None.
+
+    All are of batch shape (B,). Returns it, its place among them (B,), and the log-likelihood per point of
+    all, (V, B).
+    """
+    levels = torch.stack([one.log_likelihood_per_point(X, weight) for one in candidates])
+    place = levels.max(0).indices
+
+    def chosen(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts)[place, torch.arange(len(place), device=place.device)]
+
+    covariances = [one.covariances for one in candidates if one.covariances is not None]
+    best = Mixture(
+        chosen([one.weights for one in candidates]),
+        chosen([one.means for one in candidates]),
+        chosen(covariances) if covariances else None,
+        candidates[0].covariance_type,
+    )
+    return best, place, levels
 
 
 def likelier(candidate: Mixture, best: Mixture, X: Tensor, mask: Tensor | None) -> Mixture:

@@ -20,8 +20,23 @@ IGNORED = "ignore::sklearn.exceptions.ConvergenceWarning"
 OUTSIDE = "ignore:TGMMMixture is not made for this:baselines.estimator.DataWarning"
 
 
+def expected_failures(estimator):
+    # The network is shown a point of weight 2 once.
+    found = {"check_sample_weight_equivalence_on_dense_data": "the network's start does not count copies"}
+    if estimator.polish == "construction":
+        found["check_sample_weights_not_overwritten"] = "hand-built layers take equal weights only"
+    return found
+
+
 @pytest.mark.filterwarnings(IGNORED, OUTSIDE)
-@parametrize_with_checks([TGMMMixture(), TGMMMixture(3, polish="construction", polish_steps=2)])
+@parametrize_with_checks(
+    [
+        TGMMMixture(),
+        TGMMMixture(3, polish="construction", polish_steps=2),
+        TGMMMixture(2, covariance_type="diag", warm_start=True, n_views=2, polish_steps=3),
+    ],
+    expected_failed_checks=expected_failures,
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -211,8 +226,8 @@ def test_reports_that_it_has_not_converged():
         ({"covariance_type": "round"}, "covariance_type is 'round'"),
         ({"polish_steps": False}, "polish_steps is False, needs an integer"),
         ({"polish_steps": None}, "polish_steps is None, needs an integer"),
-        ({"tol": -1}, "tol is -1, needs a number of at least 0"),
-        ({"tol": "a"}, "tol is 'a', needs a number of at least 0"),
+        ({"tol": -1}, "tol is -1, needs a finite number of at least 0"),
+        ({"tol": "a"}, "tol is 'a', needs a finite number of at least 0"),
         ({"n_components": 1, "n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"n_views": 100_000}, "n_views is 100000, needs at most 1024: each view is a forward pass"),
@@ -254,3 +269,62 @@ def test_other_covariances(covariance_type):
     model = TGMMMixture(2, covariance_type=covariance_type).fit(X)
     assert model.covariance_type_ == covariance_type
     assert model.score(X) > TGMMMixture(2).fit(X).score(X)  # variances 1/4, where unit ones are too wide
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_weights_count_in_the_steps():
+    """From one start: EM of the weighted points, which test_sample_weights.py compares with copies."""
+    X = tasks(n_tasks=1).X[0]
+    counts = torch.randint(0, 3, (96,), generator=torch.Generator().manual_seed(0)).double()
+    model = TGMMMixture(3, polish_steps=4).fit(X.numpy(), sample_weight=counts.numpy())
+    centre = counts @ X / counts.sum()
+    shown = load_tgmm("d8").estimate((X - centre).unsqueeze(0), 3, (counts > 0).unsqueeze(0))
+    start = Mixture(shown.weights[0], shown.means[0] + centre)
+    expected = em(X, init=start, max_iter=4, tol=0.0, sample_weight=counts)
+    np.testing.assert_allclose(model.means_, expected.mixture.means.numpy(), rtol=0, atol=1e-4)
+    assert abs(model.score(X.numpy(), sample_weight=counts.numpy()) - model.lower_bound_) <= 1e-12
+    assert len(model.lower_bounds_) == 5
+    assert (np.diff(model.lower_bounds_) >= -1e-13).all()
+    assert model.lower_bounds_[0] < model.lower_bound_
+    with pytest.raises(
+        ValueError, match=r"sample_weight holds 1.0 and 2.0, needs equal weights or 0 with pol"
+    ):
+        TGMMMixture(3, polish="construction").fit(X.numpy(), sample_weight=counts.numpy())
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize("kind", ["unit", "tied_spherical", "diag", "full"])
+def test_warm_start_goes_on_without_the_network(kind):
+    """Two fits of three steps are one of six; the second start differs by the rounding of a centre."""
+    X = tasks(n_tasks=1).X[0].numpy().astype(np.float32)
+    whole = TGMMMixture(3, covariance_type=kind, polish_steps=6).fit(X)
+    model = TGMMMixture(3, covariance_type=kind, polish_steps=3, warm_start=True).fit(X)
+    model.set_params(model="no such file").fit(X)
+    assert model.means_.dtype == np.float32
+    np.testing.assert_allclose(model.means_, whole.means_, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model.lower_bounds_, whole.lower_bounds_[3:], rtol=0, atol=1e-8)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+def test_views_that_agree_and_what_is_printed(capsys):
+    X = tasks().X.numpy()
+    found = TGMMMixture(3, n_views=3, polish_steps=20, verbose=1).fit_many(X)
+    assert ((found.n_restarts_agreeing >= 1) & (found.n_restarts_agreeing <= 3)).all()
+    assert found.n_restarts_agreeing.max() == 3
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "TGMMMixture, view 1",
+        "TGMMMixture, view 2",
+        "TGMMMixture, view 3",
+    ]
+    levels = [row[-1] for row in found.lower_bounds]
+    np.testing.assert_allclose(levels, found.log_likelihood, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings(IGNORED, OUTSIDE)
+def test_reg_covar_holds_covariances_up():
+    """Points in a plane of eight dimensions: variances off it are reg_covar."""
+    X = np.zeros((96, 8))
+    X[:, :2] = tasks(d=2, n_tasks=1).X[0].numpy()
+    model = TGMMMixture(3, covariance_type="full", reg_covar=1e-4).fit(X)
+    least = np.linalg.eigvalsh(model.covariances_)[:, :6]
+    np.testing.assert_allclose(least, 1e-4, rtol=1e-8)
