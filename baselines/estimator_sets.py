@@ -249,16 +249,20 @@ def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequenc
         raise ValueError(
             f"sample_weight has {len(sample_weight)} entries, needs {len(sets)}, one for each data set"
         )
-    found = []
-    for place, (given, points, count) in enumerate(zip(sample_weight, sets, counts, strict=True)):
-        try:
-            weight = validation._check_sample_weight(
-                given, points, dtype=np.float64, ensure_non_negative=True
-            )
-        except ValueError as problem:
-            raise ValueError(f"sample_weight[{place}]: {problem}") from problem
-        check_enough_weight(f"X[{place}]", weight, count)
-        found.append(weight)
+    found = [np.asarray(given, dtype=np.float64) for given in sample_weight]
+    for place, (weight, points) in enumerate(zip(found, sets, strict=True)):
+        if weight.shape != (len(points),):
+            raise ValueError(f"sample_weight[{place}] has shape {weight.shape}, needs ({len(points)},)")
+    together = np.concatenate(found)  # one look at all of them: a thousand sets are checked at once
+    if not (np.isfinite(together).all() and (together >= 0).all()):
+        place = next(i for i, weight in enumerate(found) if not ((weight >= 0) & (weight < np.inf)).all())
+        point = int(np.argmin((found[place] >= 0) & (found[place] < np.inf)))
+        raise ValueError(
+            f"sample_weight[{place}][{point}] is {found[place][point]}, needs a finite number >= 0"
+        )
+    present = np.add.reduceat(together > 0, np.cumsum([0, *(len(points) for points in sets)])[:-1])
+    for place in np.flatnonzero(present < np.array(counts)).tolist():
+        check_enough_weight(f"X[{place}]", found[place], counts[place])
     return found
 
 

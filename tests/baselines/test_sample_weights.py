@@ -135,8 +135,8 @@ def test_fit_many_takes_a_weight_of_each_set(given):
     [
         ("weights", "sample_weight is 'weights', needs one array of weights for each data set"),
         ([np.ones(20)], "sample_weight has 1 entries, needs 2, one for each data set"),
-        ([np.ones(20), np.ones(19)], r"sample_weight\[1\]: .*19"),
-        ([np.ones(20), -np.ones(20)], r"sample_weight\[1\]: Negative values"),
+        ([np.ones(20), np.ones(19)], r"sample_weight\[1\] has shape \(19,\), needs \(20,\)"),
+        ([np.ones(20), -np.ones(20)], r"sample_weight\[1\]\[0\] is -1.0, needs a finite number >= 0"),
         ([np.arange(20) < 2, np.ones(20)], r"X\[0\] has 2 points of positive weight, needs at least n_comp"),
     ],
 )
