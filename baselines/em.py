@@ -7,18 +7,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines import gaussian
 from baselines.checks import check_count, check_points, check_sample_weight
 from baselines.em_loop import Fit, Status, concatenate, run_em
 from baselines.em_parameters import Parameters
 from baselines.em_pass import numbers_per_point
+from baselines.families.names import Family, family_of
+from baselines.gaussian import covariance_shape
 from baselines.mixture import Mixture
 from baselines.points import Points, prepare
 from baselines.shown import short_repr
 from baselines.starts import STARTS, start_covariances, start_means
+from baselines.ward import labels_of, partition_start
 
-__all__ = ["EMResult", "Status", "em"]
+__all__ = ["EMResult", "Status", "em", "improves", "named_start"]
 
+AGREE = 100  # restarts that end within so many tol of the best ended at it
 NUMBERS_AT_ONCE = 2**20  # a block of tasks or a chunk of points is this large (8 MiB in float64), for cache
 
 
@@ -90,11 +93,15 @@ def em(
 ) -> EMResult:
     """Fit a mixture to every task of X (..., N, d) by the EM steps of baselines.em_steps.
 
-    covariance_type  one of gaussian.COVARIANCE_TYPES; that of `init` when init is a Mixture, else "unit".
+    covariance_type  a name of baselines.families.names, ours, mclust's or scikit-learn's; that of `init` when
+                     init is a Mixture, else "unit". A Mixture need only have the layout of the family: the
+                     first step ends within it.
     init             one of baselines.starts.STARTS, as "k-means++" (greedy), or a Mixture whose batch
-                     shape broadcasts to that of X. Named starts have equal weights and a pooled covariance
-                     (baselines.starts) and need `n_components` and `generator`.
-    n_init           restarts; the likeliest result is kept, a failed one only if all failed.
+                     shape broadcasts to that of X. Named starts need `n_components`, and all but "ward"
+                     `generator`. They have equal weights and a pooled covariance (baselines.starts), "ward"
+                     those of the groups of a tree (baselines.ward).
+    n_init           restarts; the likeliest result is kept, a failed one only if all failed. With "ward"
+                     those after the first are from "k-means".
     tol              a task stops after a step that found the log-likelihood per point within tol of the step
                      before, as scikit-learn's GaussianMixture; 0 never stops early.
     max_iter         at most so many steps; with 0 the result is the start.
@@ -132,8 +139,8 @@ def em(
         raise ValueError(f"init is {init!r}, needs a Mixture or one of {', '.join(STARTS)}")
     elif n_components is None:
         raise ValueError("n_components is None, needs an integer unless init is a Mixture")
-    covariance_type = covariance_type or "unit"
-    gaussian.check_covariance_type(covariance_type)
+    family = family_of(covariance_type or "unit")
+    covariance_type = family.layout
     _check_settings(n_components, n_init, max_iter, tol, reg_covar, chunk_size)
     _check_enough_points(X, n_components, sample_weight)
 
@@ -144,7 +151,7 @@ def em(
     given = _flat_parameters(init, batch) if isinstance(init, Mixture) else None
     weights_init = None if weights_init is None else _flat("weights_init", weights_init, batch, 1)
     if covariances_init is not None:
-        own = len(gaussian.covariance_shape(covariance_type, n_components, X.shape[-1]))
+        own = len(covariance_shape(covariance_type, n_components, X.shape[-1]))
         covariances_init = _flat("covariances_init", covariances_init, batch, own)
     N, per_point = X.shape[-2], numbers_per_point(covariance_type, X.shape[-1], n_components)
     at_once = chunk_size or max(1, NUMBERS_AT_ONCE // per_point)
@@ -157,7 +164,8 @@ def em(
         best, block_levels = None, []
         for restart in range(n_init):
             if given is None:
-                start = _draw_start(points, n_components, covariance_type, str(init), reg_covar, generator)
+                rule = "k-means" if init == "ward" and restart else str(init)
+                start = named_start(points, n_components, family, rule, reg_covar, generator)
                 if weights_init is not None:
                     start = start._replace(weights=weights_init[block])
                 if covariances_init is not None:
@@ -166,33 +174,40 @@ def em(
                 start = given.rows(block)
                 start = start._replace(means=start.means - points.centre)
             tell = None if report is None else _teller(report, len(points.tasks), restart, n_init)
-            fit = run_em(points, start, covariance_type, max_iter, tol, restart, reg_covar, tell)
+            fit = run_em(points, start, family, max_iter, tol, restart, reg_covar, tell)
             if report is not None:
                 unsettled = int((fit.status != Status.CONVERGED).sum())
                 level, steps = float(fit.log_likelihood_per_point.mean()), int(fit.n_iter.max())
                 report(Progress(len(points.tasks), restart, n_init, steps, unsettled, level, True))
             failed = fit.status > Status.MAX_ITER
             block_levels.append(fit.log_likelihood_per_point.masked_fill(failed, torch.nan))
-            best = fit if best is None else best.replaced(_improves(fit, best), fit)
+            best = fit if best is None else best.replaced(improves(fit, best), fit)
         fits.append(best)
         centres.append(points.centre)
         levels.append(torch.stack(block_levels, -1))
     return _result(concatenate(fits), torch.cat(centres), torch.cat(levels), batch, covariance_type)
 
 
-def _draw_start(
+def named_start(
     points: Points,
     n_components: int,
-    covariance_type: str,
+    family: Family,
     init: str,
     reg_covar: float,
     generator: torch.Generator | None,
 ) -> Parameters:
+    """Where EM of a family starts by the rule `init`, one of STARTS; positions are about the centre.
+
+    ValueError where the rule draws and generator is None.
+    """
+    if init == "ward":
+        labels = labels_of(points, n_components)
+        return partition_start(points, labels, n_components, family, reg_covar)
     if generator is None:
         raise ValueError(f"generator is None, needs a torch.Generator for init {init!r}")
     means = start_means(points, n_components, init, generator)
     weights = torch.full_like(means[..., 0], 1 / n_components)
-    return Parameters(weights, means, start_covariances(points, means, covariance_type, reg_covar))
+    return Parameters(weights, means, start_covariances(points, means, family.layout, reg_covar))
 
 
 def _teller(
@@ -230,7 +245,7 @@ def _flat_parameters(mixture: Mixture, batch: torch.Size) -> Parameters:
     )
 
 
-def _improves(fit: Fit, best: Fit) -> Tensor:
+def improves(fit: Fit, best: Fit) -> Tensor:
     """True where `fit` is to be kept: it succeeded and best did not, or both alike and it is likelier."""
     fit_ok, best_ok = fit.status <= Status.MAX_ITER, best.status <= Status.MAX_ITER
     likelier = fit.log_likelihood_per_point > best.log_likelihood_per_point
@@ -257,7 +272,7 @@ def _check_start(
 ) -> tuple[str, int]:
     """Covariance type and K of a given start, refusing one that does not fit X or the other arguments."""
     init.check_points(X)
-    if covariance_type not in (None, init.covariance_type):
+    if covariance_type is not None and family_of(covariance_type).layout != init.covariance_type:
         raise ValueError(f"covariance_type is {covariance_type!r}, needs {init.covariance_type!r} like init")
     if n_components not in (None, init.n_components):
         raise ValueError(f"n_components is {n_components}, needs {init.n_components} like init")
@@ -270,7 +285,7 @@ def _check_start(
             f"init has batch shape {tuple(init.batch_shape)}, "
             f"needs one that broadcasts to {tuple(X.shape[:-2])} of X"
         )
-    return init.covariance_type, init.n_components
+    return covariance_type or init.covariance_type, init.n_components
 
 
 def _check_settings(

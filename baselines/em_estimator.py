@@ -6,11 +6,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from baselines.em import EMResult, Status, em
+from baselines.em import AGREE, EMResult, Status, em
 from baselines.em_progress import reporter
-from baselines.estimator import BatchFit, MixtureEstimator, Places
+from baselines.estimator import BatchFit, Places
 from baselines.estimator_sets import as_amount, as_count
-from baselines.gaussian import canonical, check_covariance_type, covariance_shape
+from baselines.families.names import family_of, n_free_variances
+from baselines.gaussian import covariance_shape
 from baselines.given_starts import (
     fitted_start,
     given_array,
@@ -19,28 +20,38 @@ from baselines.given_starts import (
     given_weights,
     precision_shape,
 )
+from baselines.incomplete.estimator import IncompleteMixture
 from baselines.mixture import Mixture
 from baselines.points import POINTS_AT_ONCE, prepare
 from baselines.starts import STARTS, start_covariances
 from baselines.unit_scale import unit_scale
 
-AGREE = 100  # restarts that end within so many tol of the best ended at it
 
-
-class EMMixture(MixtureEstimator):
+class EMMixture(IncompleteMixture):
     """Maximum likelihood by EM: p(x) = sum_k pi_k N(x; mu_k, S_k).
 
     covariance_type  "unit" (S_k = I, the model of arXiv 2505.11918), "tied_spherical" (s I), "spherical"
-                     (s_k I), "diagonal" (or "diag"), "tied" or "full".
+                     (s_k I), "diagonal", "tied" or "full"; "diag" as in scikit-learn; or a family of
+                     mclust's, as "VEI" (baselines.families.names: all, and which are the same).
+                     covariance_type_ says how covariances_ are laid out: "diagonal" for EEI, VEI and EVI,
+                     "full" for VEE, EVV, EEV and VEV.
     init             "k-means", "k-means++" (greedy), "plain-k-means++", "random-points", "normal" (means
                      N(0, I)), or an array (K, d) of means in the units of X. Starting weights are equal; the
                      starting covariance is pooled over the points nearest to each start (baselines.starts).
-    n_init           restarts; the likeliest result is kept.
+                     "ward" takes weights, means and covariances of the groups of a tree (baselines.ward).
+    n_init           restarts; the likeliest result is kept. Those of "ward" after the first are "k-means".
     max_iter, tol    at most max_iter steps; one that changes the log-likelihood per point by less than tol
                      ends them. With max_iter = 0 the result is the start, without a warning.
     reg_covar        >= 0, in squared units of X, so that columns should be of about one scale: added to the
                      diagonal of every covariance after each M step and to the starting one, as in
                      GaussianMixture. Not for "unit", whose covariances are known.
+    missing          None refuses NaN; "conditional" takes it for a missing value: EM for the likelihood of
+                     what was observed, of covariances laid out as diagonal or full; score_samples and predict
+                     take NaN as well then (baselines.incomplete.conditional).
+    noise            True adds a component that is uniform over the box of the data, its weight estimated:
+                     noise_weight_, noise_box_; weights_ sum to 1 - noise_weight_, predict says -1 for it and
+                     predict_proba has a last column (baselines.incomplete.loop).
+                     With either of these two fit_many is refused: they fit one data set at a time.
     weights_init, means_init, precisions_init    parts of the start in place of those of `init`: (K,), (K, d),
                      and inverse covariances in the shape of covariances_. In `fit_many` each may have one
                      entry for each data set in front, so fits go on from weights, means and precisions of
@@ -86,6 +97,8 @@ class EMMixture(MixtureEstimator):
         max_iter: int = 1000,
         tol: float = 1e-6,
         reg_covar: float = 1e-6,
+        missing: str | None = None,
+        noise: bool = False,
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -102,6 +115,8 @@ class EMMixture(MixtureEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.reg_covar = reg_covar
+        self.missing = missing
+        self.noise = noise
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -119,8 +134,7 @@ class EMMixture(MixtureEstimator):
         generator: torch.Generator,
         places: Places | None,
     ) -> BatchFit:
-        kind = canonical(self.covariance_type)
-        check_covariance_type(kind)
+        kind = family_of(self.covariance_type).layout
         n_init = as_count("n_init", self.n_init)
         max_iter = as_count("max_iter", self.max_iter, least=0)
         tol, reg_covar = as_amount("tol", self.tol), as_amount("reg_covar", self.reg_covar)
@@ -132,7 +146,7 @@ class EMMixture(MixtureEstimator):
         result = em(
             X,
             n_components,
-            covariance_type=kind,
+            covariance_type=self.covariance_type,
             init=init,
             n_init=n_init,
             max_iter=max_iter,
@@ -216,6 +230,9 @@ class EMMixture(MixtureEstimator):
         if self.means_init is not None:
             raise ValueError("init and means_init are both arrays of means, needs one of them")
         return "init", self.init
+
+    def _n_free_variances(self, covariance_type: str, n_components: int, n_features: int) -> int:
+        return n_free_variances(self.covariance_type, n_components, n_features)
 
     def _problems(self, result: EMResult) -> dict[int, str]:
         places = (~result.converged).nonzero().squeeze(-1).tolist()

@@ -10,6 +10,8 @@ from torch import Tensor
 from baselines.em_parameters import Parameters, choose
 from baselines.em_pass import em_pass, is_near, log_likelihood_per_point
 from baselines.em_steps import Update
+from baselines.families.names import Family
+from baselines.families.restrict import restrict
 from baselines.points import Points
 
 RUNNING = -1
@@ -66,7 +68,7 @@ def concatenate(fits: list[Fit]) -> Fit:
 def run_em(
     points: Points,
     start: Parameters,
-    covariance_type: str,
+    family: Family,
     max_iter: int,
     tol: float,
     restart: int,
@@ -75,10 +77,11 @@ def run_em(
 ) -> Fit:
     """Iterate EM from `start` until each task has stopped. Tasks that have stopped keep their parameters.
 
-    Stopped tasks are taken out of the computation whenever they make up an eighth of it. `report` is called
-    after every pass with its number from 1, the tasks that go on, and the average level that it found.
+    The start is of the layout of the family; every step ends within the family itself. Stopped tasks are
+    taken out of the computation whenever they make up an eighth of it. `report` is called after every pass
+    with its number from 1, the tasks that go on, and the average level that it found.
     """
-    n_tasks = len(points.tasks)
+    n_tasks, covariance_type = len(points.tasks), family.layout
     start = start.with_roots(covariance_type)
     device = points.X.device
     n_iter = torch.zeros(n_tasks, dtype=torch.long, device=device)
@@ -95,8 +98,12 @@ def run_em(
     for step in range(1, max_iter + 1):
         level, new, after = em_pass(active, current, covariance_type, near, alive, reg_covar)
         trace.append((rows[alive], level[alive]))
+        if family.restricted:
+            new = restrict(new, family.name)
         outcome = _outcome(level, last, new, tol)
         proposal = Parameters(new.weights, new.means, new.covariances, new.roots, new.inverse_roots)
+        if family.restricted:
+            after = is_near(active, proposal, covariance_type)
         overflow = alive & (outcome == Status.OVERFLOW)
         moves = alive & (outcome <= Status.CONVERGED)
         n_iter[rows] += moves.long() - (overflow & (n_iter[rows] > 0)).long()

@@ -7,6 +7,8 @@
                        itself, at most 30 steps (GaussianMixture of scikit-learn starts alike)
     "plain-k-means++"  one draw for each mean (Arthur and Vassilvitskii 2007)
     "random-points"    K different points of positive weight, all sets equally likely
+    "ward"             means of the groups of Ward's tree (baselines.ward), no draw; EM takes their weights
+                       and covariances too
     "normal"           N(0, I) in the coordinates of the data, whatever their scale (arXiv 2505.11918)
 
 All positions are measured from the centre of the data, as `Points` does. Every rule draws from the generator
@@ -20,8 +22,9 @@ from torch import Tensor
 
 from baselines.gaussian import ISOTROPIC, covariance_roots
 from baselines.points import Points
+from baselines.ward import labels_of, partition_means
 
-STARTS = ("k-means++", "k-means", "plain-k-means++", "random-points", "normal")
+STARTS = ("k-means++", "k-means", "plain-k-means++", "random-points", "ward", "normal")
 
 
 MOST_LLOYD_STEPS, LEAST_FALL = 30, 1e-3  # of the start "k-means"
@@ -37,6 +40,8 @@ def start_means(points: Points, n_components: int, init: str, generator: torch.G
         return kmeans_plus_plus(points, n_components, 1, generator)
     if init == "random-points":
         return random_points(points, n_components, generator)
+    if init == "ward":
+        return partition_means(points, labels_of(points, n_components), n_components)[1]
     B, _, d = points.X.shape
     draws = torch.randn(B, n_components, d, dtype=points.X.dtype, device=points.X.device, generator=generator)
     return draws - points.centre

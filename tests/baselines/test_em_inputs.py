@@ -38,7 +38,7 @@ def refused(call, match):
         (X, SEEDED | {"n_components": None}, "n_components is None"),
         (X, SEEDED | {"generator": None}, "generator is None, needs a torch.Generator"),
         (X, SEEDED | {"init": "kmeans"}, "init is 'kmeans', needs a Mixture or one of k-means"),
-        (X, SEEDED | {"covariance_type": "diag"}, "covariance_type is 'diag', needs one of unit, "),
+        (X, SEEDED | {"covariance_type": "diagnol"}, "covariance_type is 'diagnol', needs one of unit, "),
         (X, SEEDED | {"n_init": 0}, "n_init is 0, needs"),
         (X, SEEDED | {"max_iter": -1}, "max_iter is -1, needs"),
         (X, SEEDED | {"tol": -1.0}, "tol is -1.0, needs >= 0"),

@@ -208,6 +208,8 @@ def test_parameters_travel():
         "max_iter": 7,
         "tol": 0.5,
         "reg_covar": 1e-6,
+        "missing": None,
+        "noise": False,
         "weights_init": None,
         "means_init": None,
         "precisions_init": None,

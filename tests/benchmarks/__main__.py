@@ -31,6 +31,7 @@ PARTS = {
     "curves": ("constructed_steps", "curves"),
     "large fits": ("large_fits", "large_rows"),
     "many fits": ("many_fits", "many_rows"),
+    "choosing": ("choosing", "choosing_rows"),
     "training": ("training_step", "training_rows"),
     "start-up": ("startup", "startup_rows"),
 }
