@@ -43,7 +43,7 @@ def test_log_likelihood_and_icl():
 
 
 def test_fit_many_of_a_family_is_the_fit_of_each():
-    """The same tree and steps: at the maximum rounding counts squared, and tol leaves 1e-9 a point at most."""
+    """The same tree and steps: rounding counts squared at a maximum, and tol leaves 1e-9 a point."""
     model = EMMixture(2, covariance_type="VEI", **SETTINGS)
     many, alone = model.fit_many([X, X[:140]]), model.fit(X)
     assert many[0].n_parameters_ == alone.n_parameters_ == 1 + 8 + 2 + 3
