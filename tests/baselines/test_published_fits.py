@@ -40,3 +40,12 @@ def test_log_likelihood_and_icl():
     assert two.score(X) * len(X) == pytest.approx(-215.7259, abs=5e-5 + 1e-5 * 216)
     icl = two.bic(X) - 2 * np.log(two.predict_proba(X).max(1)).sum()
     assert icl == pytest.approx(561.7289, abs=5e-5 + 2e-5 * 216)
+
+
+def test_fit_many_of_a_family_is_the_fit_of_each():
+    """The same tree and steps: rounding counts squared at a maximum, and tol leaves 1e-9 a point."""
+    model = EMMixture(2, covariance_type="VEI", **SETTINGS)
+    many, alone = model.fit_many([X, X[:140]]), model.fit(X)
+    assert many[0].n_parameters_ == alone.n_parameters_ == 1 + 8 + 2 + 3
+    assert many[0].covariance_type_ == "diagonal"
+    assert many[0].bic(X) == pytest.approx(alone.bic(X), abs=2 * 150 * 1e-9)

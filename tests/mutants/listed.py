@@ -2,6 +2,7 @@
 
 from .in_baselines import BASELINES
 from .in_certified_network import CERTIFIED_NETWORK
+from .in_choosing import CHOOSING
 from .in_comparison import COMPARISON
 from .in_constructions import CONSTRUCTIONS
 from .in_covariances import COVARIANCES
@@ -19,6 +20,7 @@ from .mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *BASELINES,
+    *CHOOSING,
     *EM_PATHS,
     *CONSTRUCTIONS,
     *COVARIANCES,
