@@ -273,7 +273,6 @@ def _write(
     context = {
         "title": TITLES[grid],
         "about": about + note,
-        "command": settings["command"],
         "threads": settings["threads"],
         "seconds": seconds,
         "legend": LEGEND,
