@@ -56,6 +56,7 @@ def two_round_em(
     Raises ValueError for bad input.
     """
     start = far_apart_start(X, n_components, n_starts=n_starts, generator=generator)
+    check_count("max_iter", max_iter)
     return em(X, init=start, max_iter=max_iter, tol=tol)
 
 

@@ -52,7 +52,7 @@ def main(
     start: Annotated[
         str | None,
         typer.Option(
-            help="one or several of k-means++, plain-k-means++, random-points, normal",
+            help="one or several of k-means++, k-means, plain-k-means++, random-points, ward, normal",
             show_default="random-points",
         ),
     ] = None,

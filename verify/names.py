@@ -10,9 +10,11 @@ CHECK_NAMES = (
     *("spectral-size", "spectral-failures", "least-squares-search", "least-squares-paths", "ridge-search"),
     *("ridge-paths", "pca-search", "pca-paths", "kmeans-search", "kmeans-paths", "mirror-descent-search"),
     *("mirror-descent-paths", "kmeans-hard-limit", "em-certified", "em-tied-spherical-certified"),
-    *("em-spherical-certified", "em-diagonal-certified", "tensor-power-certified"),
-    *("softmax-tensor-power-certified", "least-squares-certified", "ridge-certified", "pca-certified"),
-    *("kmeans-certified", "mirror-descent-certified", "reference-levels", "learned-copies"),
+    *("em-spherical-certified", "em-diagonal-certified", "em-tied-certified", "em-full-certified"),
+    *("tensor-power-certified", "softmax-tensor-power-certified", "spectral-certified"),
+    *("spectral-squares-certified", "spectral-variance-certified", "least-squares-certified"),
+    *("ridge-certified", "pca-certified", "kmeans-certified", "mirror-descent-certified"),
+    *("reference-levels", "learned-copies"),
     *("learned-staying", "learned-returning", "learned-probes", "learned-patches", "learned-worth"),
 )
 """Of verify.registry.CHECKS."""

@@ -75,7 +75,8 @@ def main(
         typer.Option(
             "--certify/--no-certify",
             help="certificates in ball arithmetic of every task, about 0.05 s a step of each component's "
-            "power iteration; default: of the first task of small records",
+            "power iteration",
+            show_default="of the first task of small records",
         ),
     ] = None,
     seed: Seed = 0,

@@ -15,6 +15,7 @@ from baselines.em_pass import Expanded, Subtracted, Whitened, is_near
 from baselines.families.names import Family
 from baselines.mixture import Mixture
 from baselines.points import Points
+from baselines.shown import short_repr
 from baselines.ward import partition_start
 
 
@@ -45,6 +46,8 @@ class CandidateFits:
     status: Tensor
     component: Tensor
     n_iter: Tensor
+
+    __repr__ = short_repr
 
     @property
     def failed(self) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines.em_pass import numbers_per_point
 from baselines.estimator_sets import Array, stack, to_tensor
 from baselines.points import Points, prepare
+from baselines.shown import short_repr
 from baselines.ward import ward_labels
 
 NUMBERS_AT_ONCE = 2**20  # of a block, as in baselines.em
@@ -22,6 +23,8 @@ class Block:
     places: list[int]
     points: Points
     labels: dict[int, Tensor]
+
+    __repr__ = short_repr
 
 
 def pack(sets: Sequence[Array], counts: Sequence[int]) -> list[Block]:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from baselines.em_steps import Moments
+from baselines.shown import short_repr
 
 NUMBERS_AT_ONCE = 2**20
 
@@ -34,6 +35,8 @@ class Observed:
     values: Tensor
     patterns: Tensor
     pattern: Tensor
+
+    __repr__ = short_repr
 
     @property
     def mask(self) -> Tensor:
@@ -50,6 +53,8 @@ class Conditionals:
     half_log_det: Tensor
     maps: Tensor
     covariances: Tensor
+
+    __repr__ = short_repr
 
 
 def observe(X: Tensor) -> Observed:

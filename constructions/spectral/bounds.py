@@ -154,6 +154,8 @@ class Computation:
     plan: Plan | None
     u: float
 
+    __repr__ = short_repr
+
     def found(self, exact: Exact, side: Side) -> tuple[Tensor, Tensor, Tensor]:
         """Errors of means, weights and raw weights, with ``side`` after the iterations."""
         return recovered(exact, self.whitened, side.past, self.plan, self.u)

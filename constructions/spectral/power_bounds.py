@@ -188,6 +188,8 @@ class Local:
     turning: Tensor
     whole: Tensor
 
+    __repr__ = short_repr
+
     @classmethod
     def of(cls, T: Tensor, v: Tensor) -> Local:
         """T (B, K, K, K), v (B, S, K)."""

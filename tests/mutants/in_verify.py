@@ -236,8 +236,8 @@ VERIFY: tuple[Mutant, ...] = (
     Mutant(
         "tensor path without the rounding of the reference",
         "verify/tensor/measure.py",
-        "bound = power.error_bounds(T, problem.v, run, on.dtype).error + own.error",
-        "bound = power.error_bounds(T, problem.v, run, on.dtype).error",
+        "return power.error_bounds(T, problem.v, run, on.dtype).error + own.error",
+        "return power.error_bounds(T, problem.v, run, on.dtype).error",
         ("tests/verify/test_check_terms.py::test_a_path_allows_for_the_rounding_of_its_reference",),
         "both sides round",
     ),

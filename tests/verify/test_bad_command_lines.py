@@ -82,7 +82,7 @@ LINES = {
         f"{OWN} --columns x,1": "--columns x,1|twice",
         f"{OWN} --columns ''": "--columns",
         f"{OWN} --columns 1-3": "--columns 1-3|1 to 2",
-        "--data words.csv --components 1": "words.csv|'round'|--columns",
+        "--data words.csv --components 1": "words.csv|'round'|--drop kind|--label kind",
         "--data title.csv --components 1": "title.csv|line 2",
         "--data numbered.csv --components 1": "numbered.csv|'0,1'|--header|--no-header",
         "--data good.csv --components 1 --no-header": "good.csv|'x'",

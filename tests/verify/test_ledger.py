@@ -234,7 +234,7 @@ def test_the_picture_says_which_side_and_which_failed():
         "exact",
         "FAILED, 0.25",
     ]
-    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == [20, 4, 1, 1, 0.25]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches[: len(records)]] == [20, 4, 1, 1, 0.25]
     colours = [bar.get_facecolor() for bar in axes.patches]
     assert len({colours[0], colours[1], colours[4]}) == 3
     assert colours[1] == colours[2] == colours[3]

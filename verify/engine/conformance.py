@@ -65,7 +65,8 @@ class Case:
         measured = self.measured()
         found = self.theorem.decode(self.weights, self.instance, stream)
         off = {}
-        for name, value in found.items():
+        for name in measured.reference:
+            value = found[name]
             error = torch.linalg.vector_norm(value.double() - measured.reference[name][:, -1], dim=-1)
             kept = error <= measured.bound[name].total[:, -1]
             off[name] = int((~kept & measured.compared[name][:, -1]).sum())

@@ -30,7 +30,11 @@ def dataclasses_of_tensors() -> list[tuple[str, bool]]:
                 fields = [ast.unparse(one.annotation) for one in node.body if isinstance(one, ast.AnnAssign)]
                 decorated = any("dataclass" in ast.unparse(one) for one in node.decorator_list)
                 if decorated and any(TENSORS.search(field) for field in fields):
-                    short = any(ast.unparse(line) == "__repr__ = short_repr" for line in node.body)
+                    short = any(
+                        ast.unparse(line) == "__repr__ = short_repr"
+                        or getattr(line, "name", "") == "__repr__"
+                        for line in node.body
+                    )
                     found.append((f"{path.relative_to(ROOT)}: {node.name}", short))
     return found
 

@@ -16,7 +16,7 @@ GRID: dict[str, object] = dict.fromkeys(
 
 
 def options(certify: bool | None, kind: str = "unit") -> Options:
-    others = dict.fromkeys(("max_components", "standardise", "pca", "starts"))
+    others = dict.fromkeys(("max_components", "standardise", "pca", "starts", "drop", "label"))
     on = {"steps": 2, "trials": 3, "dtype": torch.float64, "device": "cpu", "evaluation": "dense", "seed": 0}
     chosen = {"pieces": [16], "floor": 1e-8, "covariance": kind, "certify": certify}
     return Options(**GRID | others | on | chosen)  # pyright: ignore[reportArgumentType]

@@ -167,7 +167,8 @@ def test_zeros_stay_exact() -> None:
 
 
 def test_every_function_of_balls_is_known() -> None:
-    assert set(IN_BALLS) - set(TABLE) == set()
+    """But eigenvectors, which balls alone enclose."""
+    assert set(IN_BALLS) - set(TABLE) == {"linalg_eigh", "linalg_svdvals", "linalg_lstsq", "leading_axes"}
 
 
 def test_ends_are_outward() -> None:

@@ -352,8 +352,8 @@ def test_a_sweep_in_the_other_dtype_counts(monkeypatch, tmp_path):
     errors = rows.step_errors
 
     def wrong_in_float32(em, problem, on):
-        error, bound = errors(em, problem, on)
-        return (error, bound) if on.dtype == torch.float64 else (error + math.inf, bound)
+        error, *bound = errors(em, problem, on)
+        return (error, *bound) if on.dtype == torch.float64 else (error + math.inf, *bound)
 
     monkeypatch.setattr(rows, "step_errors", wrong_in_float32)
     outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")

@@ -25,6 +25,7 @@ from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.balance import balance_heads, balance_units, balanced
 from training.comparison.symmetry.group import (
+    check_same_shape,
     check_slots,
     check_softmax,
     permute_heads,
@@ -141,8 +142,7 @@ def align_transformers(
             that cannot be slots.
     """
     check_softmax(reference)
-    if reference.shape != other.shape:
-        raise ValueError(f"the second transformer has {other.shape}, needs {reference.shape} like the first")
+    check_same_shape(reference, other)
     for weight in (*reference.parameters(), *other.parameters()):
         if not bool(weight.isfinite().all()):
             raise ValueError("a weight is not finite, needs finite weights")

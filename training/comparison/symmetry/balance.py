@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.transformer import SelfAttention, Transformer
-from training.comparison.symmetry.group import check_softmax, scale_units
+from training.comparison.symmetry.group import check_same_shape, check_softmax, scale_units
 from training.comparison.symmetry.invariants import layers_of, unit_scales
 
 
@@ -94,8 +94,7 @@ def straight_line(a: Transformer, b: Transformer, t: float) -> Transformer:
     Raises:
         ValueError: another shape.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"the second transformer has {b.shape}, needs {a.shape} like the first")
+    check_same_shape(a, b)
     between = copy.deepcopy(a).double()
     for weight, other in zip(between.parameters(), b.parameters(), strict=True):
         weight.lerp_(other.double(), t)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,19 @@ def check_softmax(transformer: Transformer) -> None:
             raise ValueError(f"attention is {kind!r}, needs 'softmax'")
     if any(layer.output_norm for layer in shape.layers):
         raise ValueError("a layer has output_norm = True, needs attention without a norm behind it")
+
+
+def check_same_shape(reference: Transformer, other: Transformer) -> None:
+    """Refuse a transformer of another shape, naming what is different: ValueError."""
+    ours, theirs = reference.shape, other.shape
+    names = [f.name for f in fields(ours) if getattr(ours, f.name) != getattr(theirs, f.name)]
+    if not names:
+        return
+    name, mine, its = names[0], getattr(ours, names[0]), getattr(theirs, names[0])
+    if name == "layers" and len(mine) == len(its):
+        at = next(i for i, pair in enumerate(zip(mine, its, strict=True)) if pair[0] != pair[1])
+        name, mine, its = f"layer {at}", mine[at], its[at]
+    raise ValueError(f"the second transformer has {name} = {its}, needs {mine} like the first")
 
 
 def check_slots(width: int, slot_blocks: Sequence[Block]) -> int:
