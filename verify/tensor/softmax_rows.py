@@ -116,17 +116,21 @@ def step_errors(
     return (found - path[:, 1]).abs(), bound, evaluated
 
 
-def measure_point(problem: TensorProblem, max_dim: int, heads: Heads, on: Runtime) -> Point:
-    """One plain step; ``problem`` holds numbers of the dtype."""
+def measure_point(
+    problem: TensorProblem, max_dim: int, heads: Heads, on: Runtime, printed: bool = False
+) -> Point:
+    """One plain step; ``problem`` holds numbers of the dtype. Sweeps take float64's bounds, but for one."""
     power = one_step_construction(problem, max_dim, heads, on.dtype)
-    error, bound, evaluated = step_errors(power, problem, on)
+    error, bound, evaluated = step_errors(power, problem, on, printed)
     scale = natural_scale(problem.T, problem.v).norm(dim=-1)
     expected = expected_rounding(problem.T, heads, on.dtype).norm(dim=-1)
     predicted = torch.hypot(predicted_error(problem.T, problem.v, heads).norm(dim=-1), expected)
     ratio = torch.where(error > 0, bound / error, math.inf)
     sizes = error.norm(dim=-1) / scale
     reach = heads.pairs * heads.epsilon * problem.v.abs().amax(-1).square().median()
-    length, how = rounded_up(lambda: bound.norm(dim=-1) / scale)
+    length, how = (
+        rounded_up(lambda: bound.norm(dim=-1) / scale) if printed else (bound.norm(dim=-1) / scale, evaluated)
+    )
     medians = sizes, predicted / scale, length
     return Point(
         *(problem.name, str(on.dtype).removeprefix("torch.")),
@@ -172,7 +176,7 @@ def sweep_epsilon(
     epsilons = [e / largest_product(problem.v) for e in EPSILONS]
     grid = [measure_point(problem, max_dim, Heads(e, pairs, sink), on) for e in epsilons]
     chosen = epsilon_for(problem.v, pairs, sink, on.dtype)
-    there = measure_point(problem, max_dim, Heads(chosen, pairs, sink), on)
+    there = measure_point(problem, max_dim, Heads(chosen, pairs, sink), on, printed=True)
     lowest = min(grid, key=lambda point: point.error)
     measured, predicted = (lowest.epsilon, lowest.error), (chosen, there.predicted, there.error)
     where = problem.name, lowest.dtype, pairs, sink, 2 * pairs * max_dim

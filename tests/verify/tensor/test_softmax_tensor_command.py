@@ -351,8 +351,8 @@ def test_components_within_no_bound_are_reported(monkeypatch, tmp_path):
 def test_a_sweep_in_the_other_dtype_counts(monkeypatch, tmp_path):
     errors = rows.step_errors
 
-    def wrong_in_float32(em, problem, on):
-        error, *bound = errors(em, problem, on)
+    def wrong_in_float32(em, problem, on, printed):
+        error, *bound = errors(em, problem, on, printed)
         return (error, *bound) if on.dtype == torch.float64 else (error + math.inf, *bound)
 
     monkeypatch.setattr(rows, "step_errors", wrong_in_float32)
