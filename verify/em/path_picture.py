@@ -71,7 +71,7 @@ def draw_paths(axes: Axes, m: Measurement, view: View | None = None) -> None:
     if view is not None:
         _move(axes, view[1])
     axes.set_aspect("equal", adjustable="datalim")
-    name_marks(axes, {f"component {k + 1}": colour(k) for k in range(m.problem.sizes[1])}, ())
+    name_marks(axes, {f"component {k}": colour(k) for k in range(m.problem.sizes[1])}, ())
 
 
 def _move(axes: Axes, centre: Tensor) -> None:

@@ -92,7 +92,7 @@ def _paths(measured: list[Measurement]) -> Picture:
                 away = (vectors - vectors[-1, :1]).norm(dim=-1)
                 for start in range(away.shape[1]):
                     axes.plot(on_log_axis(away[:, start].tolist()), "-", color=colour(k), linewidth=1.2)
-            name_marks(axes, {f"component {k + 1}": colour(k) for k in range(K)}, ())
+            name_marks(axes, {f"component {k}": colour(k) for k in range(K)}, ())
         chosen = m.weights.plan.steps + 0.5
         axes.axvline(chosen, color="0.6", linestyle=":", linewidth=1, label="the best start is chosen")
         axes.set_ylim(bottom=LEAST)
