@@ -84,7 +84,10 @@ def test_only_fits_of_one_estimator_are_joined():
 
 @pytest.mark.parametrize("kind", ["unit", "tied_spherical", "spherical", "diag", "tied", "full"])
 def test_precisions(kind):
-    """S P P^T = I to the condition of S times d u times a modest factor; scikit-learn's shapes."""
+    """S P P^T = I to the condition of S times d u times a modest factor; scikit-learn's shapes.
+
+    Of numbers: a quotient or root, its scale, and a product, each twice at most, hence 8 u.
+    """
     fits = EMMixture(2, covariance_type=kind, random_state=0).fit_many(SETS[:2])
     model = fits[1]
     S, precision, root = model.covariances_, model.precisions_, model.precisions_cholesky_
@@ -97,5 +100,5 @@ def test_precisions(kind):
         np.testing.assert_allclose(S @ root @ root.swapaxes(-1, -2), S @ precision, atol=tolerance)
         assert (np.tril(root, -1) == 0).all()
     else:
-        np.testing.assert_allclose(S * precision, np.ones(S.shape), rtol=1e-15)
-        np.testing.assert_allclose(root**2, precision, rtol=1e-15)
+        np.testing.assert_allclose(S * precision, np.ones(S.shape), rtol=8 * 2**-53)
+        np.testing.assert_allclose(root**2, precision, rtol=8 * 2**-53)

@@ -39,3 +39,18 @@ def _written(x: Tensor) -> Tensor:
 
 def numbers() -> Tensor:
     return torch.rand(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) + 0.25
+
+
+LEAVES: list[Callable[[Tensor], object]] = [
+    float,
+    bool,
+    int,
+    Tensor.bool,
+    Tensor.long,
+    lambda x: x.item(),
+    lambda x: x.numpy(),
+    lambda x: x.tolist(),
+    lambda x: x.float(),
+    lambda x: torch.tensor([x]),
+]
+"""Ways in which a number would become a float without rounding outward."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from formulas import FORMULAS, MASK, numbers
+from formulas import FORMULAS, LEAVES, MASK, numbers
 from torch import Tensor
 
 from constructions.language.rounding import above, approximately, below, number
@@ -69,21 +69,7 @@ def test_overlapping_balls_are_not_compared() -> None:
                 compare(a, b)
 
 
-@pytest.mark.parametrize(
-    "leave",
-    [
-        float,
-        bool,
-        int,
-        Tensor.bool,
-        Tensor.long,
-        lambda x: x.item(),
-        lambda x: x.numpy(),
-        lambda x: x.tolist(),
-        lambda x: x.float(),
-        lambda x: torch.tensor([x]),
-    ],
-)
+@pytest.mark.parametrize("leave", LEAVES)
 def test_a_ball_does_not_become_a_float_by_itself(leave: Callable[[Tensor], object]) -> None:
     with ball_arithmetic(64), pytest.raises(NotInBallsError):
         leave(number(2.0).sqrt())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from enclosures import three, unheld
-from formulas import FORMULAS, MASK, numbers
+from formulas import FORMULAS, LEAVES, MASK, numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -192,21 +192,7 @@ def test_overlapping_intervals_are_not_compared() -> None:
         assert int(torch.stack([a, a + 1, a - 1]).argmax()) == 1
 
 
-@pytest.mark.parametrize(
-    "leave",
-    [
-        float,
-        bool,
-        int,
-        Tensor.bool,
-        Tensor.long,
-        lambda x: x.item(),
-        lambda x: x.numpy(),
-        lambda x: x.tolist(),
-        lambda x: x.float(),
-        lambda x: torch.tensor([x]),
-    ],
-)
+@pytest.mark.parametrize("leave", LEAVES)
 def test_an_interval_does_not_become_a_float_by_itself(leave: Callable[[Tensor], object]) -> None:
     with interval_arithmetic(), pytest.raises(NotInIntervalsError):
         leave(number(2.0).sqrt())
