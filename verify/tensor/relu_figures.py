@@ -56,7 +56,7 @@ def _growth(rows: list[Growth]) -> Picture:
     figure, (axes,) = panels(1, 6.4, 4.2)
     for color, row in enumerate(rows):
         steps = range(len(row.log10_length))
-        label = f"{plain(row.problem)}; of the layers {row.steps_taken} steps"
+        label = f"{plain(row.problem)}, layers: {row.steps_taken} steps"
         axes.plot(steps, row.log10_length, "o-", color=f"C{color}", label=label, markersize=3)
         axes.fill_between(steps, row.smallest, row.largest, color=f"C{color}", alpha=0.15)
     axes.fill_between([], [], [], color="0.5", alpha=0.3, label="range over the starts")
