@@ -67,11 +67,15 @@ def or_infinity(x: Tensor) -> Tensor:
     return x.nan_to_num(math.inf, math.inf)
 
 
-def rounded_to(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """What rounding x to ``dtype`` gives, in float64; of a ball, what rounding any number in it may give."""
+def rounded_difference(x: Tensor, c: float, dtype: torch.dtype) -> Tensor:
+    """``fl(x - c)``, rounded once to ``dtype``, in float64; of a ball, what rounding its numbers may give.
+
+    One function, since the difference itself is no float: an arithmetic that first enclosed it would lose the
+    last digit, which is what is asked for.
+    """
     if has_torch_function_unary(x):
-        return handle_torch_function(rounded_to, (x,), x, dtype)
-    return x.to(dtype).to(torch.float64)
+        return handle_torch_function(rounded_difference, (x,), x, c, dtype)
+    return (x - c).to(dtype).to(torch.float64)
 
 
 def unrounded(compute: Callable[[], Made]) -> Made:

@@ -26,7 +26,7 @@ from constructions.language.rounding import (
     gamma,
     number,
     or_infinity,
-    rounded_to,
+    rounded_difference,
     unit_roundoff,
 )
 from constructions.tensor_power.direction import Signed
@@ -196,7 +196,7 @@ def _rounded_scores(
         reach = gamma(6, unit_roundoff(dtype)) * s.abs() + 2 * k * number(heads.epsilon) * moved
         if dtype != torch.float64:
             reach = reach + 2 * u64 * (c + s.abs())  # the ends are formed in float64 first
-        low, high = ((rounded_to(s + end - c, dtype) + c) - s for end in (-reach, reach))
+        low, high = ((rounded_difference(s + end, c, dtype) + c) - s for end in (-reach, reach))
         middle = middle + sign * torch.exp(s) * torch.expm1((low + high) / 2)
         spread = (high - low) / 2 + 4 * u64 * s.abs()
         width = width + torch.exp(s + high.abs()) * torch.expm1(spread)

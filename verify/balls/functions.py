@@ -138,7 +138,7 @@ TABLE: dict[str, Function] = {
     "new_ones": new(ONE),
     "full_like": full_like,
     "new_full": new_full,
-    "rounded_to": rounded,
+    "rounded_difference": lambda x, c, dtype: rounded(balls(x) - c, dtype),
     "unrounded": lambda compute: plain(compute, (), {}),
     "any": some,
     "all": every,

@@ -12,7 +12,7 @@ from torch import Tensor
 from verify.enclosure.evaluation import plain
 from verify.enclosure.refusals import Undecided
 from verify.intervals.array import Intervals, NotInIntervalsError, intervals
-from verify.intervals.entrywise import Number, settled
+from verify.intervals.entrywise import Number, settled, subtract
 from verify.intervals.outward import finite
 
 Function = Callable[..., Any]
@@ -180,11 +180,18 @@ def every(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     return plain(torch.all, (~same(x, 0.0), *(() if dim is None else (dim, keepdim))), {})
 
 
-def rounded(x: Tensor, dtype: torch.dtype) -> Intervals:
-    """Rounding is monotone: what it makes of the ends encloses what it makes of the interval."""
+def rounded_difference(x: Tensor, c: float, dtype: torch.dtype) -> Intervals:
+    """Rounding is monotone: ``fl(low - c) <= fl(x - c) <= fl(high - c)``, in float64 as the hardware rounds.
+
+    In a shorter dtype the difference is rounded twice, so its ends go outward before the second time.
+    """
     x = intervals(x)
-    low = x.low.to(dtype).to(torch.float64)
-    return Intervals.of(low, low if x.exact else x.high.to(dtype).to(torch.float64))
+    if dtype == torch.float64:
+        return Intervals.of(x.low - c, x.high - c)
+    difference = subtract(x, c)
+    return Intervals.of(
+        difference.low.to(dtype).to(torch.float64), difference.high.to(dtype).to(torch.float64)
+    )
 
 
 def upper_ends(x: Tensor) -> Tensor:

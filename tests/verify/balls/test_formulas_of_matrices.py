@@ -9,7 +9,7 @@ import torch
 
 from constructions.language import curves
 from constructions.language.piecewise import chords, geometric
-from constructions.language.rounding import number, rounded_to
+from constructions.language.rounding import number, rounded_difference
 from verify.balls.arithmetic import ball_arithmetic
 from verify.balls.array import Balls, balls, entries_of, lower_ends, upper_ends
 from verify.balls.flint import arb
@@ -81,9 +81,9 @@ def test_equal_eigenvalues_are_held_and_a_matrix_that_is_not_definite_has_no_cer
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_rounding_a_ball_gives_what_its_numbers_may_be_rounded_to(dtype: torch.dtype) -> None:
     with ball_arithmetic(BITS):
-        third = rounded_to(number(Fraction(1, 3)), dtype)
-        tie = rounded_to(number(1.0) + 2.0**-24, torch.float32)
-        around = rounded_to(Balls.of([arb(1, 2.0**-20)], ()), dtype)
+        third = rounded_difference(number(Fraction(1, 3)), 0.0, dtype)
+        tie = rounded_difference(number(1.0), -(2.0**-24), torch.float32)
+        around = rounded_difference(Balls.of([arb(1, 2.0**-20)], ()), 0.0, dtype)
     expected = torch.tensor(1 / 3, dtype=torch.float64).to(dtype).double()
     assert held(third, expected, expected)
     assert lower_ends(tie) <= 1 <= upper_ends(tie)

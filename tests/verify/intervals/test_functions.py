@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from constructions.language.rounding import above, approximately, below, length, number
+from constructions.language.rounding import above, approximately, below, length, number, rounded_difference
 from verify.balls.arithmetic import ball_arithmetic
+from verify.balls.array import balls
 from verify.balls.functions import TABLE as IN_BALLS
 from verify.enclosure.refusals import Undecided
 from verify.intervals.arithmetic import interval_arithmetic
@@ -226,3 +227,17 @@ def test_the_tensor_beneath_holds_nothing() -> None:
     root = intervals(torch.tensor([2.0, 3.0]).double()).sqrt()
     with torch._C.DisableTorchFunction():
         assert bool(torch.Tensor.isnan(root).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_difference_is_rounded_once(dtype: torch.dtype) -> None:
+    """In float64 exactly as the hardware rounds it; the ball of the same numbers is inside in both."""
+    x = torch.linspace(-1, 1, 1001, dtype=torch.float64) / 3
+    with interval_arithmetic():
+        found = rounded_difference(intervals(x), 36.0, dtype)
+    with ball_arithmetic(128):
+        exact = rounded_difference(balls(x), 36.0, dtype)
+    assert unheld(found, exact, (x - 36.0).to(dtype).double()) == []
+    if dtype == torch.float64:
+        assert torch.equal(found.low, x - 36.0)
+        assert torch.equal(found.high, x - 36.0)
