@@ -26,6 +26,7 @@ from console.folder import RESULTS, plain, refuse_another_run
 from console.origin import PACKAGE, origin
 from console.streams import printable
 from console.text_tables import read_text_table
+from console.unbroken import unbroken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -147,7 +148,7 @@ def write_results(
         image = base64.b64encode(buffer.getvalue()).decode()
         shown.append({"name": picture.name, "caption": picture.caption, "data": image})
     render = _templates(template.parent).get_template(template.name).render
-    page = render(results=content, pictures=shown, origin=origin(command), **context)
+    page = unbroken(render(results=content, pictures=shown, origin=origin(command), **context))
     _write_json(out, content)  # first: it marks the folder as ours
     for name, written in (files | {PAGE: printable(page).encode()}).items():
         write_whole(out / name, written)

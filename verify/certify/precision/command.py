@@ -110,12 +110,9 @@ def row_cells(row: Row) -> list[str]:
 
 def more_cells(row: Row) -> list[str]:
     """What the page has beside it."""
-    of = f"{row.quantity}, {row.steps} step{'' if row.steps == 1 else 's'}"
-    return [
-        *_cells(row.weights),
-        of if row.accuracy == "-" else f"{of}, {row.accuracy}",
-        "; ".join(row.remarks),
-    ]
+    steps = f"{row.steps} step{'' if row.steps == 1 else 's'}"
+    of = [row.quantity, steps, "" if row.accuracy == "-" else row.accuracy]
+    return [*_cells(row.weights), ", ".join(filter(None, of)), "; ".join(row.remarks)]
 
 
 def _cells(found: Spread | None) -> list[str]:
