@@ -98,6 +98,7 @@ def test_too_many_hidden_values_are_left_out_in_bfloat16(monkeypatch):
     [row] = rows_of(case, torch.bfloat16, 1, 0)
     assert row.runs == 0
     assert "too slow in bfloat16" in row.remarks[0]
+    assert command.more_cells(row)[2] == "1 step"  # of no quantity, as there is none
     [row] = rows_of(case, torch.float32, 1, 0)
     assert row.runs == 1
 
