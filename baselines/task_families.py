@@ -92,6 +92,18 @@ def paper_weights(
     return raw / raw.sum(-1, keepdim=True)
 
 
+def flat_weights(
+    n_tasks: int,
+    n_components: int,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Tensor:
+    """(T, K): uniform on the simplex, the flat Dirichlet law: exponentials, then normalised to sum 1."""
+    raw = torch.empty(n_tasks, n_components, dtype=dtype, device=device).exponential_(generator=generator)
+    return raw / raw.sum(-1, keepdim=True)
+
+
 def equal_weights(means: Tensor) -> Tensor:
     """1/K for every component of means (..., K, d): (..., K)."""
     return torch.full_like(means[..., 0], 1 / means.shape[-2])
@@ -128,6 +140,38 @@ def rotated_covariances(deviations: Tensor, generator: torch.Generator) -> Tenso
     roots = rotations * deviations.unsqueeze(-2)
     covariances = roots @ roots.mT
     return (covariances + covariances.mT) / 2
+
+
+def inverse_wishart_roots(
+    batch: tuple[int, ...],
+    n_features: int,
+    degrees: int,
+    generator: torch.Generator,
+    device: torch.device | str,
+    *,
+    largest_condition: float,
+) -> Tensor:
+    """A (*batch, d, d) with A A^T inverse-Wishart of `degrees` >= d degrees of freedom and scale I, float64.
+
+    Z (degrees, d) standard normal has Z^T Z Wishart; with Z = QR, its inverse is A A^T for A = R^-1. Those
+    with a condition number of A A^T above `largest_condition` are drawn again.
+    """
+    places = 1
+    for count in batch:
+        places *= count
+    roots = torch.empty(places, n_features, n_features, dtype=torch.float64, device=device)
+    missing = torch.arange(places, device=device)
+    eye = torch.eye(n_features, dtype=torch.float64, device=device)
+    while len(missing):
+        Z = torch.randn(
+            len(missing), degrees, n_features, dtype=torch.float64, device=device, generator=generator
+        )
+        R = torch.linalg.qr(Z, mode="r").R
+        values = torch.linalg.svdvals(R)
+        good = values[:, 0] <= largest_condition**0.5 * values[:, -1]
+        roots[missing[good]] = torch.linalg.solve_triangular(R[good], eye, upper=True)
+        missing = missing[~good]
+    return roots.reshape(*batch, n_features, n_features)
 
 
 def random_rotations(

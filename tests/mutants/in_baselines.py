@@ -398,7 +398,7 @@ BASELINES: tuple[Mutant, ...] = (
         "baselines/task_families.py",
         "return Q * R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)",
         "return Q",
-        ("tests/training/test_tasks.py::test_rotations_are_uniform",),
+        ("tests/training/tasks/test_tasks.py::test_rotations_are_uniform",),
         "uniform rotations",
     ),
     Mutant(

@@ -113,7 +113,7 @@ TRAINING: tuple[Mutant, ...] = (
     ),
     Mutant(
         "lengths without the longest",
-        "training/tasks.py",
+        "training/tasks/steps.py",
         "size=turns.count(K) * size, endpoint=True)",
         "size=turns.count(K) * size)",
         ("tests/training/trainer/test_step_plans.py::test_a_plan_is_complete_and_pure",),
@@ -121,18 +121,18 @@ TRAINING: tuple[Mutant, ...] = (
     ),
     Mutant(
         "weights sorted descending",
-        "training/tasks.py",
-        "if distribution.sort_weights:\n        weights = weights.sort(-1).values",
-        "if distribution.sort_weights:\n        weights = weights.sort(-1, descending=True).values",
-        ("tests/training/test_tasks.py::test_sorted_weights_are_the_same_weights_in_ascending_order",),
+        "training/tasks/mixtures.py",
+        "return weights.sort(-1).values if",
+        "return weights.sort(-1, descending=True).values if",
+        ("tests/training/tasks/test_tasks.py::test_sorted_weights_are_the_same_weights_in_ascending_order",),
         "the order that the paper's loss asks for",
     ),
     Mutant(
         "deviations taken for variances",
-        "training/tasks.py",
+        "training/tasks/mixtures.py",
         'return Mixture(weights, means, deviations.square(), "diagonal")',
         'return Mixture(weights, means, deviations, "diagonal")',
-        ("tests/training/test_tasks.py::test_deviations_are_uniform_in_their_range",),
+        ("tests/training/tasks/test_tasks.py::test_deviations_are_uniform_in_their_range",),
         "diagonal tasks",
     ),
     Mutant(

@@ -99,7 +99,7 @@ def network_contenders(model: TGMM, polish: int, label: str = "network", views: 
     """The network alone and, for polish > 0, with so many constructed EM layers in the same forward pass.
 
     For views > 1 also the likeliest of so many views (views.py), EM layers included if there are any. A
-    network with scales has no EM layers: their lines are refused everywhere, with the reason.
+    network that estimates covariances has no EM layers: their lines are refused everywhere, with the reason.
     """
     alone = _of_network(model, label, "the learned network alone", "")
     if not polish and views == 1:
@@ -108,8 +108,8 @@ def network_contenders(model: TGMM, polish: int, label: str = "network", views: 
     described = "the learned network"
     if polish:
         described += f" and {polish} constructed EM steps (two layers each), one forward pass"
-    impossible = bool(polish and model.config.scales)
-    reason = "EM layers need unit covariances, this model estimates scales" if impossible else ""
+    impossible = bool(polish and model.config.covariance != "unit")
+    reason = "EM layers need unit covariances, this model estimates others" if impossible else ""
     whole = model if impossible or not polish else model.with_polish(polish)
     found = [alone, _of_network(whole, label + behind, described, reason)] if polish else [alone]
     if views > 1:

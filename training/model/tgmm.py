@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,13 @@ from constructions.em.tasks import CovarianceType
 from constructions.language.readout import AttentivePooling
 from constructions.language.shown import short_repr
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
+from training.model.frame import Frame
 from training.model.polish import PIECES, Polish
 
 Readout = Literal["tokens", "pooling"]
 Backbone = Literal["transformer", "mamba2"]
+Estimated = Literal["unit", "diagonal", "full"]
+"""Covariances that a network says."""
 
 NUMBERS_AT_ONCE = 2**24
 """`TGMM.estimate` takes so many tasks at a time that the residual stream has at most this many numbers."""
@@ -48,7 +51,11 @@ class ModelConfig:
     causal, max_positions   as in the paper's public code: a point sees those before it, and learned position
                             embeddings for up to max_positions points (0: none). The default uses neither, so
                             that the order of the points does not matter.
-    scales                  also estimate diagonal variances.
+    covariance              "unit": weights and means alone. "diagonal": variances too. "full": covariances
+                            too, by their Cholesky factors.
+    standardise             the network sees points in the data's own units (training.model.frame), so that
+                            any will do; not with unit covariances, which are not of any unit. data_scale is
+                            then best 1.
     backbone                "mamba2" needs the optional packages of mamba.py, and the tokens read-out.
     data_scale              coordinates are divided by it at the read-in and multiplied at the read-out.
     """
@@ -63,7 +70,8 @@ class ModelConfig:
     task_embedding: bool = True
     causal: bool = False
     max_positions: int = 0
-    scales: bool = False
+    covariance: Estimated = "unit"
+    standardise: bool = False
     backbone: Backbone = "transformer"
     data_scale: float = 5.0
 
@@ -78,13 +86,25 @@ class ModelConfig:
             check_count("a number of components", K)
         if self.width % self.heads:
             raise ValueError(f"width is {self.width}, needs a multiple of heads = {self.heads}")
-        for name, accepted in (("readout", ("tokens", "pooling")), ("backbone", ("transformer", "mamba2"))):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, needs one of {', '.join(accepted)}")
+        for name, kind in (("readout", Readout), ("backbone", Backbone), ("covariance", Estimated)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, needs one of {', '.join(get_args(kind))}"
+                )
+        if self.standardise and self.covariance == "unit":
+            raise ValueError(
+                "standardise is True, needs covariance 'diagonal' or 'full': units are lost in it"
+            )
         if self.backbone == "mamba2" and self.readout != "tokens":
             raise ValueError(f"readout is {self.readout!r}, needs 'tokens' with the backbone 'mamba2'")
         if not 0 < self.data_scale < math.inf:
             raise ValueError(f"data_scale is {self.data_scale!r}, needs a positive finite number")
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the read-out says of a component besides its weight."""
+        d = self.n_features
+        return d + {"unit": 0, "diagonal": d, "full": d * (d + 1) // 2}[self.covariance]
 
     @property
     def tokens_last(self) -> bool:
@@ -93,15 +113,18 @@ class ModelConfig:
 
 
 class Estimate(NamedTuple):
-    """What TGMM says of B tasks: log weights (B, K), means (B, K, d), log variances (B, K, d) or None.
+    """What TGMM says of B tasks: log weights (B, K), means (B, K, d), and at most one of what follows.
 
-    Covariances, laid out as in Mixture, are those of EM layers of another type than unit; else None.
+    log_variances  (B, K, d), of diagonal covariances.
+    covariances    laid out as in Mixture: those of EM layers of another type than unit.
+    factors        (B, K, d, d), lower triangular with a positive diagonal: S_k = L_k L_k^T.
     """
 
     log_weights: Tensor
     means: Tensor
     log_variances: Tensor | None = None
     covariances: Tensor | None = None
+    factors: Tensor | None = None
 
     __repr__ = short_repr
 
@@ -110,9 +133,34 @@ class Estimate(NamedTuple):
         weights = self.log_weights.double().softmax(-1)
         if self.covariances is not None:
             return Mixture(weights, self.means.double(), self.covariances.double(), covariance_type)
+        if self.factors is not None:
+            L = self.factors.double()
+            S = L @ L.mT
+            return Mixture(weights, self.means.double(), (S + S.mT) / 2, "full")
         if self.log_variances is None:
             return Mixture(weights, self.means.double())
         return Mixture(weights, self.means.double(), self.log_variances.double().exp(), "diagonal")
+
+
+def in_units(frame: Frame, estimate: Estimate) -> Estimate:
+    """What is said of points inside of the frame, said of the points themselves."""
+    variances, factors = estimate.log_variances, estimate.factors
+    return Estimate(
+        estimate.log_weights,
+        frame.means(estimate.means),
+        None if variances is None else frame.log_variances(variances),
+        factors=None if factors is None else frame.factors(factors),
+    )
+
+
+def joined(parts: list[Estimate]) -> Estimate:
+    """One estimate of all tasks."""
+    rest = list(zip(*(part[2:] for part in parts), strict=True))
+    return Estimate(
+        torch.cat([part.log_weights for part in parts]),
+        torch.cat([part.means for part in parts]),
+        *(None if field[0] is None else torch.cat(field) for field in rest),
+    )
 
 
 class TGMM(nn.Module):
@@ -120,7 +168,7 @@ class TGMM(nn.Module):
 
     Args:
         config: see :class:`ModelConfig`.
-        polish_steps: L constructed EM steps behind the network, 0 for none; needs a model without scales.
+        polish_steps: L constructed EM steps behind the network, 0 for none; needs unit covariances.
         polish_pieces: linear pieces a function in them.
         dtype: of every parameter.
         covariance_type: of these steps and of the estimate behind them. The network itself is of unit
@@ -138,9 +186,10 @@ class TGMM(nn.Module):
         super().__init__()
         check_count("polish_steps", polish_steps, least=0)
         check_covariance_type(covariance_type)
-        if polish_steps and config.scales:
+        if polish_steps and config.covariance != "unit":
             raise ValueError(
-                f"polish_steps is {polish_steps}, needs 0 for a model with scales: unit covariances only"
+                f"polish_steps is {polish_steps}, needs 0 for a model of {config.covariance} covariances: "
+                "EM layers start from unit ones"
             )
         if covariance_type != "unit" and not polish_steps:
             raise ValueError(
@@ -155,7 +204,7 @@ class TGMM(nn.Module):
             self.positions = nn.Parameter(torch.empty(config.max_positions, width, dtype=dtype))
         self.backbone = _backbone(config, dtype)
         self.norm = nn.LayerNorm(width, dtype=dtype)
-        outputs = d * (2 if config.scales else 1)
+        outputs = config.outputs
         if config.readout == "pooling":
             self.pooling = nn.ModuleDict(
                 {str(K): AttentivePooling(width, K, outputs, dtype) for K in config.components}
@@ -203,9 +252,24 @@ class TGMM(nn.Module):
         self._check(X, n_components, mask)
         if X.dtype != self.readin.weight.dtype:
             raise ValueError(f"X is {X.dtype}, needs {self.readin.weight.dtype} like the weights")
-        config = self.config
         if mask is not None:
             X = X.masked_fill(~mask[:, :, None], 0.0)  # 0 * NaN is not 0: it would reach every gradient
+        if not self.config.standardise:
+            return self._seen(X, n_components, mask)
+        frame = self._frame(X, mask)
+        return in_units(frame, self._seen(self._inside(frame, X, mask), n_components, mask))
+
+    def _frame(self, X: Tensor, mask: Tensor | None) -> Frame:
+        with torch.no_grad():
+            return Frame.of(X, mask, self.config.covariance == "diagonal")
+
+    def _inside(self, frame: Frame, X: Tensor, mask: Tensor | None) -> Tensor:
+        z = frame.inside(X)
+        return z if mask is None else z.masked_fill(~mask[:, :, None], 0.0)
+
+    def _seen(self, X: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
+        """The estimate in the units of X, zeros at padding, as the layers see them."""
+        config = self.config
         h = self.readin(X / config.data_scale)
         if config.task_embedding:
             h = h + self.embedding[config.components.index(n_components)]
@@ -242,9 +306,13 @@ class TGMM(nn.Module):
             return self._split(*pooling.pool(h, present, mask))
 
     def _split(self, logits: Tensor, out: Tensor) -> Estimate:
-        d = self.config.n_features
-        means = self.config.data_scale * out[..., :d]
-        return Estimate(logits.log_softmax(-1), means, out[..., d:] if self.config.scales else None)
+        d, scale = self.config.n_features, self.config.data_scale
+        log_weights, means, rest = logits.log_softmax(-1), scale * out[..., :d], out[..., d:]
+        if self.config.covariance == "unit":
+            return Estimate(log_weights, means)
+        if self.config.covariance == "diagonal":
+            return Estimate(log_weights, means, rest)
+        return Estimate(log_weights, means, factors=_lower_triangular(rest, d))
 
     @torch.no_grad()
     def estimate(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Mixture:
@@ -261,17 +329,21 @@ class TGMM(nn.Module):
             raise ValueError(
                 f"X has a coordinate of size {largest:g}, the network takes at most {LARGEST_COORDINATE:g}"
             )
-        points = points.to(self.readin.weight)
         at_once = max(1, NUMBERS_AT_ONCE // (self.config.width * X.shape[1]))
-        parts = [
-            self(points[i : i + at_once], n_components, None if mask is None else mask[i : i + at_once])
-            for i in range(0, len(X), at_once)
-        ]
-        log_weights, means = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-        scales = torch.cat([part[2] for part in parts]) if self.config.scales else None
-        S = [part.covariances for part in parts if part.covariances is not None]
+        places = [slice(i, i + at_once) for i in range(0, len(X), at_once)]
+        parts = [self._estimate(points[i], n_components, None if mask is None else mask[i]) for i in places]
         kind = "unit" if self.polish is None else self.polish.covariance_type
-        return Estimate(log_weights, means, scales, torch.cat(S) if S else None).to_mixture(kind)
+        return joined(parts).to_mixture(kind)
+
+    def _estimate(self, X: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
+        """Units come off and on in the dtype of X: a shift by 1e4 would cost float32 four digits."""
+        if not self.config.standardise:
+            return self(X.to(self.readin.weight), n_components, mask)
+        frame = self._frame(X, mask)
+        seen = self._inside(frame, X, mask).to(self.readin.weight)
+        found = self._seen(seen, n_components, mask)
+        rest = (None if part is None else part.to(X) for part in found[2:])
+        return in_units(frame, Estimate(found.log_weights.to(X), found.means.to(X), *rest))
 
     def _check(self, X: Tensor, n_components: int, mask: Tensor | None) -> None:
         config = self.config
@@ -295,6 +367,14 @@ class TGMM(nn.Module):
                 )
             if not bool(mask.any(-1).all()):
                 raise ValueError("a task has no points, needs at least one")
+
+
+def _lower_triangular(numbers: Tensor, d: int) -> Tensor:
+    """(B, K, d, d) of d (d + 1)/2 numbers: the first d are logarithms of the diagonal, then row by row."""
+    factors = torch.diag_embed(numbers[..., :d].exp())
+    rows, columns = torch.tril_indices(d, d, -1, device=numbers.device)
+    factors[..., rows, columns] = numbers[..., d:]
+    return factors
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

@@ -17,6 +17,7 @@ from baselines.estimator_sets import BatchFit, as_amount, as_count
 from baselines.gaussian import canonical, check_covariance_type
 from baselines.given_starts import fitted_start
 from baselines.mixture import Mixture
+from baselines.mixture_kinds import as_kind
 from baselines.points import prepare
 from baselines.scaling import scaled_weights
 from baselines.starts import start_covariances
@@ -34,7 +35,7 @@ class TGMMMixture(MixtureEstimator):
     """p(x) = sum_k pi_k N(x; mu_k, S_k) by a trained TGMM, whose estimate ``polish_steps`` EM steps refine.
 
     model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or
-                     path for training.serving.loading.load_tgmm, or a TGMM without scales.
+                     path for training.serving.loading.load_tgmm, or a TGMM.
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
     polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1: means,
                      weights and covariances the same within 1e-3, which is measured, some ten times slower;
@@ -197,7 +198,9 @@ class TGMMMixture(MixtureEstimator):
     ) -> tuple[Mixture, Tensor, Tensor | None]:
         """`start` after the EM steps asked for, of covariance type `kind`; how far off it is; the history."""
         exact = X.new_zeros(len(X))
-        if start.covariance_type != kind:
+        if start.covariance_type != "unit":
+            start = as_kind(start, kind)
+        elif kind != "unit":
             points = prepare(X, sample_weight, None)
             covariances = start_covariances(points, start.means, kind, reg_covar)
             start = Mixture(start.weights, start.means, covariances, kind)
@@ -236,8 +239,6 @@ class TGMMMixture(MixtureEstimator):
             auto = "d2" if n_features <= 2 else "d8"
             released = _loaded(auto if self.model == "auto" else str(self.model))
             model, tasks = released.model, trained_tasks(released.training)
-        if model.config.scales:
-            raise ValueError("model estimates scales, needs one for unit covariances")
         return model, tasks
 
 
@@ -253,8 +254,24 @@ def _starts(
     starts = []
     for image in signed_permutations(X.shape[-1], n_views).to(X):
         found = learned_start(model, X @ image.mT, n_components, mask, generator)
-        starts.append(Mixture(found.weights, found.means @ image))
+        starts.append(turned(found, image))
     return starts
+
+
+def turned(mixture: Mixture, image: Tensor) -> Mixture:
+    """Of Q^T x for x of the mixture, Q (d, d) a signed permutation; unit, diagonal or full covariances."""
+    S, kind = mixture.covariances, mixture.covariance_type
+    if S is not None:
+        S = S @ image.abs() if kind == "diagonal" else image.mT @ S @ image
+    return Mixture(mixture.weights, mixture.means @ image, S, kind)
+
+
+def marginal(mixture: Mixture, d: int) -> Mixture:
+    """Of the first d coordinates; unit, diagonal or full covariances."""
+    S, kind = mixture.covariances, mixture.covariance_type
+    if S is not None:
+        S = S[..., :d] if kind == "diagonal" else S[..., :d, :d]
+    return Mixture(mixture.weights, mixture.means[..., :d], S, kind)
 
 
 def _apart(gap: float) -> str:
@@ -283,14 +300,19 @@ def _check_equal(sample_weight: Tensor | None) -> None:
 def learned_start(
     model: TGMM, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator
 ) -> Mixture:
-    """The network's estimate for centred points X (B, N, d) of any d, unit covariances, in float64."""
+    """The network's estimate for centred points X (B, N, d) of any d, in float64.
+
+    For d below the network's own, columns of N(0, 1) noise stand behind. If x is of a mixture, so are x and
+    noise together: of the same weights, means with zeros behind, covariances with an identity block, and the
+    same responsibilities, since the noise's density is a factor that all components share. The estimate of x
+    is the marginal of theirs. For larger d the covariances are left to the EM steps, which pool them.
+    """
     d, own = X.shape[-1], model.config.n_features
     network = model.with_polish(0)
     if d <= own:
         noise = torch.randn(*X.shape[:2], own - d, dtype=X.dtype, generator=generator)
         shown = torch.cat([X, noise if mask is None else noise.masked_fill(~mask[:, :, None], 0.0)], dim=-1)
-        estimate = network.estimate(shown, n_components, mask)
-        return Mixture(estimate.weights, estimate.means[..., :d])
+        return marginal(network.estimate(shown, n_components, mask), d)
     axes = torch.linalg.eigh(X.mT @ X).eigenvectors[..., -own:]
     shown = X @ axes
     estimate = network.estimate(shown, n_components, mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import jinja2
 
 from console.errors import checking_input
 from training.serving.loading import load_released
+from training.tasks import TaskDistribution
 from training.trainer.checkpoint import load_model, save_model
 from training.trainer.config import RunConfig, load_preset
 from training.trainer.run_folder import METRICS, MODEL, learning_curve
@@ -78,6 +80,7 @@ def model_card(name: str, run: Path, evaluation: Path) -> str:
             sha256=released.sha256,
             kilobytes=round((run / MODEL).stat().st_size / 1000),
             facts=facts,
+            law=law_in_words(config.tasks),
             evaluation=measured,
             curve=curve,
             **config.to_dict(),
@@ -86,6 +89,18 @@ def model_card(name: str, run: Path, evaluation: Path) -> str:
         raise ValueError(
             f"{run} or {evaluation}: an entry that the card needs is missing or of another kind ({problem})"
         ) from None
+
+
+def law_in_words(tasks: TaskDistribution) -> str:
+    """As in "the paper's tasks"; else what differs from them."""
+    plain = TaskDistribution(tasks.n_features, tasks.components, tasks.samples)
+    found = {
+        field.name: getattr(tasks, field.name)
+        for field in fields(tasks)
+        if getattr(tasks, field.name) != getattr(plain, field.name)
+    }
+    changes = ", ".join(f"{name} {value}" for name, value in found.items())
+    return f"the paper's tasks with {changes}" if changes else "the paper's tasks"
 
 
 def _settings(name: str, model: Path, facts: dict[str, Any]) -> RunConfig:

@@ -34,7 +34,7 @@ def remarks_on_range(
 
     Outside are other d, N beyond `tasks.samples`, coordinates beyond twice the box and TAIL deviations (the
     average of a task lies within the box too), and data whose deviation is below half of the least one within
-    a component.
+    a component. A network that sees data in their own units (standardise) has no range of units.
     """
     d, own = X.shape[-1], model.config.n_features
     counts = X.new_full((len(X),), X.shape[1]).long() if mask is None else mask.sum(-1)
@@ -42,7 +42,10 @@ def remarks_on_range(
     deviation = (X.square().sum((1, 2)) / (d * counts)).sqrt()
     shared = [] if d == own else [f"d = {d}"]
     trained, most, least, low, high = f"d = {own}", torch.inf, 0.0, 0, X.shape[1]
-    if tasks is not None:
+    if tasks is not None and model.config.standardise:
+        low, high = tasks.samples
+        trained = f"N = {low} to {high}, d = {own}, {tasks.covariance} covariances in any units"
+    elif tasks is not None:
         spread = (1.0, 1.0) if tasks.covariance == "unit" else tasks.deviation_range
         reach = tasks.box if tasks.separation is None else tasks.separation
         most, least = 2 * reach + TAIL * (spread[1] + tasks.perturbation), spread[0] / 2

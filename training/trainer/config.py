@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from baselines.checks import check_count
 from training.model.tgmm import ModelConfig
 from training.tasks import TaskDistribution
+from training.trainer.losses import LossName
 from training.trainer.preset_files import PRESETS, preset_names
 
 MOST_SEED, MOST_THREADS, MOST_RATE = 2**64 - 1, 1024, 1e9
@@ -37,7 +38,7 @@ class TrainingConfig:
 
     steps, tasks_per_step   optimiser steps, and tasks whose average gradient each takes.
     micro_batches           parts of a step, each of one K and similar lengths, worked through one by one.
-    loss                    "ordered", "matched" or "likelihood" (training.trainer.losses).
+    loss                    "ordered", "matched", "divergence" or "likelihood" (training.trainer.losses).
     learning_rate           peak; linear warm-up over `warmup` steps, then half a cosine down to
                             `final_fraction` of the peak at the last step.
     optimiser               "adamw", or "muon": Muon (see muon.py) for the matrices of the backbone, at
@@ -97,8 +98,8 @@ class TrainingConfig:
                 f"tasks_per_step is {self.tasks_per_step}, "
                 f"needs a multiple of micro_batches = {self.micro_batches}"
             )
-        if self.loss not in ("ordered", "matched", "likelihood"):
-            raise ValueError(f"loss is {self.loss!r}, needs ordered, matched or likelihood")
+        if self.loss not in get_args(LossName):
+            raise ValueError(f"loss is {self.loss!r}, needs one of {', '.join(get_args(LossName))}")
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"precision is {self.precision!r}, needs one of {', '.join(get_args(Precision))}"
@@ -140,10 +141,23 @@ class RunConfig:
             raise ConfigError("the model's n_features and components must be those of the tasks")
         if self.training.loss == "ordered" and not self.tasks.sort_weights:
             raise ConfigError("loss 'ordered' needs tasks with sort_weights = true, an order to learn")
-        if self.tasks.covariance == "full" and self.model.scales:
-            raise ConfigError("scales are diagonal, tasks have covariance 'full'; needs 'unit' or 'diagonal'")
-        if self.training.polish_steps and (self.model.scales or self.tasks.covariance != "unit"):
-            raise ConfigError("polish_steps needs unit covariances and a model without scales")
+        if self.model.covariance == "full" and self.training.loss in ("ordered", "matched"):
+            raise ConfigError(
+                f"loss is {self.training.loss!r}, a full covariance needs divergence or likelihood"
+            )
+        pairs = self.training.loss in ("ordered", "matched")
+        if (
+            pairs
+            and self.model.covariance == "diagonal"
+            and self.tasks.covariance not in ("unit", "diagonal")
+        ):
+            raise ConfigError(
+                f"loss {self.training.loss!r} of diagonal covariances needs tasks of unit or diagonal ones, "
+                f"not {self.tasks.covariance!r}"
+            )
+        units = self.model.covariance == "unit" and self.tasks.covariance == "unit"
+        if self.training.polish_steps and not units:
+            raise ConfigError("polish_steps needs unit covariances, of the tasks and of the model")
         if self.training.polish_steps and self.tasks.samples[0] < max(self.tasks.components):
             raise ConfigError(
                 f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as "
@@ -168,7 +182,7 @@ class RunConfig:
             raise ConfigError(f"section [{missing[0]}] is missing")
         tasks = _section("tasks", TaskDistribution, data["tasks"])
         shared = {"n_features": tasks.n_features, "components": tuple(sorted(set(tasks.components)))}
-        given = data.get("model", {})
+        given = _renamed(data.get("model", {}))
         model = _section("model", ModelConfig, {**shared, **given} if isinstance(given, dict) else given)
         return cls(tasks, model, _section("training", TrainingConfig, data["training"]))
 
@@ -191,7 +205,15 @@ def load_preset(name: str) -> RunConfig:
 
 def model_config(data: Any) -> ModelConfig:
     """The section [model] as JSON values; raises ConfigError."""
-    return _section("model", ModelConfig, data)
+    return _section("model", ModelConfig, _renamed(data))
+
+
+def _renamed(model: Any) -> Any:
+    """Models of 0.1 say ``scales`` where diagonal variances are estimated."""
+    if not isinstance(model, dict) or "scales" not in model or "covariance" in model:
+        return model
+    given = {key: value for key, value in model.items() if key != "scales"}
+    return given | {"covariance": {True: "diagonal", False: "unit"}.get(model["scales"], model["scales"])}
 
 
 def check_setting(section: str, key: str, value: Any) -> None:

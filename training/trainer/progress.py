@@ -37,7 +37,7 @@ def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, An
         )
         estimate = plain.estimate(batch.X, K)
         found["network"][str(K)] = float(errors(estimate, batch.truth).total.mean())
-        if config.tasks.covariance == "unit" and not config.model.scales and n_samples >= K:
+        if config.tasks.covariance == "unit" and config.model.covariance == "unit" and n_samples >= K:
             polished = em(batch.X, init=estimate, max_iter=EM_STEPS, tol=0.0).mixture
             found.setdefault("polished", {})[str(K)] = float(errors(polished, batch.truth).total.mean())
     return found

@@ -152,7 +152,7 @@ def test_cells_that_a_network_does_not_serve(changes, where, reason):
 
 
 def test_a_network_with_scales_has_no_em_layers():
-    result = measure_cell(cell(), network_contenders(network(scales=True), 3), 2, seed=0)
+    result = measure_cell(cell(), network_contenders(network(covariance="diagonal"), 3), 2, seed=0)
     assert [row.covariance_type for row in result.rows] == ["unit", "diagonal"]
     assert "needs unit covariances" in result.absent["network + 3 EM layers"].replace("need ", "needs ")
 

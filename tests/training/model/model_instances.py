@@ -18,7 +18,8 @@ VARIANTS = {
             "causal": causal,
             "max_positions": 16 * positions,
             "task_embedding": embedding,
-            "scales": kind == " scales",
+            "covariance": {" diagonal": "diagonal", " full": "full"}.get(kind, "unit"),
+            "standardise": kind == " full",
         },
         2 * (kind == " polish"),
     )
@@ -26,7 +27,7 @@ VARIANTS = {
     for causal in (False, True)
     for positions in (False, True)
     for embedding in (True, False)
-    for kind in ("", " scales", " polish")
+    for kind in ("", " diagonal", " full", " polish")
 }
 """Every combination of the options: (arguments of ModelConfig, polish_steps)."""
 

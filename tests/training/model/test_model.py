@@ -24,10 +24,11 @@ def estimate_errors(model: TGMM, X: Tensor, K: int) -> list[str]:
         broken.append("weights do not sum to 1")
     if estimate.means.shape != (len(X), K, 2):
         broken.append(f"means {tuple(estimate.means.shape)}")
-    if (estimate.log_variances is not None) != model.config.scales:
-        broken.append("log_variances")
-    elif model.config.scales and estimate.log_variances.shape != (len(X), K, 2):
-        broken.append(f"log_variances {tuple(estimate.log_variances.shape)}")
+    shapes = {"diagonal": (len(X), K, 2), "full": (len(X), K, 2, 2)}
+    for part, kind in ((estimate.log_variances, "diagonal"), (estimate.factors, "full")):
+        wanted = shapes[kind] if model.config.covariance == kind else None
+        if (None if part is None else tuple(part.shape)) != wanted:
+            broken.append(kind)
     return broken
 
 
@@ -39,7 +40,7 @@ def test_every_variant_serves_its_components_and_refuses_others(options: dict, p
         assert estimate_errors(model, X, K) == []
         mixture = model.estimate(X, K, prefix_mask(7, 7, 4))  # a Mixture checks itself
         assert mixture.weights.shape == (2, K)
-        assert mixture.covariance_type == ("diagonal" if options["scales"] else "unit")
+        assert mixture.covariance_type == options["covariance"]
     for K in (0, 2, 4, -1):
         for call in (model, model.network, model.estimate):
             with pytest.raises(ValueError, match=f"n_components is {K}, this model serves 1, 3"):
@@ -52,6 +53,8 @@ class Swapped(NamedTuple):
     means: Tensor
     log_weights: Tensor
     log_variances: Tensor | None = None
+    covariances: Tensor | None = None
+    factors: Tensor | None = None
 
 
 @torch.no_grad()
@@ -151,10 +154,10 @@ def test_bad_configurations_are_refused(message: str, changed: dict) -> None:
 
 
 def test_polish_of_a_model_with_scales_and_negative_steps_are_refused() -> None:
-    with pytest.raises(ValueError, match="polish_steps is 2, needs 0 for a model with scales"):
-        small_model({"scales": True}, 2)
-    with pytest.raises(ValueError, match="polish_steps is 1, needs 0 for a model with scales"):
-        small_model({"scales": True}).with_polish(1)
+    with pytest.raises(ValueError, match="polish_steps is 2, needs 0 for a model of diagonal covariances"):
+        small_model({"covariance": "diagonal"}, 2)
+    with pytest.raises(ValueError, match="polish_steps is 1, needs 0 for a model of diagonal covariances"):
+        small_model({"covariance": "diagonal"}).with_polish(1)
     with pytest.raises(ValueError, match="polish_steps is -1"):
         small_model(None, -1)
 
@@ -253,7 +256,9 @@ def test_without_the_embedding_the_read_outs_still_differ() -> None:
 @torch.no_grad()
 def test_data_scale_is_the_unit_of_length(readout: str) -> None:
     """To the bit, for scales that are powers of two: points and scale eight times as large, means too."""
-    small, large = (small_model({"readout": readout, "data_scale": s, "scales": True}) for s in (0.5, 4.0))
+    small, large = (
+        small_model({"readout": readout, "data_scale": s, "covariance": "diagonal"}) for s in (0.5, 4.0)
+    )
     one, other = small(X, 3), large(8 * X, 3)
     assert torch.equal(8 * one.means, other.means)
     assert torch.equal(one.log_weights, other.log_weights)

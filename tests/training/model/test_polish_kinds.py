@@ -295,8 +295,8 @@ def test_covariance_types_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="covariance_type is 'round', needs one of unit, tied_spherical"):
             make()
-    with pytest.raises(ValueError, match="polish_steps is 1, needs 0 for a model with scales"):
-        small_model({"scales": True}).with_polish(1, covariance_type="diagonal")
+    with pytest.raises(ValueError, match="polish_steps is 1, needs 0 for a model of diagonal covariances"):
+        small_model({"covariance": "diagonal"}).with_polish(1, covariance_type="diagonal")
 
 
 def test_the_losses_refuse_covariances_of_layers() -> None:

@@ -232,7 +232,6 @@ def test_reports_that_it_has_not_converged():
         ({"n_views": 0}, "n_views is 0, needs an integer of at least 1"),
         ({"n_views": 100_000}, "n_views is 100000, needs at most 1024: each view is a forward pass"),
         ({"model": "nowhere.safetensors"}, "no such file"),
-        ({"model": TGMM(ModelConfig(n_features=8, scales=True))}, "model estimates scales"),
     ],
 )
 def test_bad_parameters(parameters, message):

@@ -39,7 +39,7 @@ def assert_same_weights(one: TGMM, other: TGMM) -> None:
     [
         CONFIG,
         ModelConfig(3, (2,), layers=1, heads=1, width=4, readout="pooling", causal=True, max_positions=9),
-        ModelConfig(2, (1, 4), layers=1, heads=1, width=4, task_embedding=False, scales=True),
+        ModelConfig(2, (1, 4), layers=1, heads=1, width=4, task_embedding=False, covariance="diagonal"),
     ],
 )
 def test_comes_back_as_it_was(tmp_path, config):

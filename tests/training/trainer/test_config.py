@@ -30,13 +30,19 @@ WRONG = {
     "one of transformer, mamba2": ["mamba", 2],
     "one of adamw, muon": ["sgd", "AdamW", True],
     "one of auto, float32, bfloat16": ["float16", 32],
+    "one of unit, spherical, diagonal, full, inverse-wishart": ["tied", 1],
+    "one of paper, dirichlet": ["flat", True],
+    "one of uniform, log-uniform": ["log", 2],
+    "one of unit, diagonal, full": ["spherical", True],
 }
 KINDS = {
     "tasks": {
-        INTEGER: ["n_features"],
-        NUMBER: ["separation", "perturbation", "box", "max_cosine"],
-        FLAG: ["sort_weights"],
-        TEXT: ["covariance"],
+        INTEGER: ["n_features", "degrees"],
+        NUMBER: ["separation", "perturbation", "box", "max_cosine", "kappa"],
+        FLAG: ["sort_weights", "min_max"],
+        "one of unit, spherical, diagonal, full, inverse-wishart": ["covariance"],
+        "one of paper, dirichlet": ["weights"],
+        "one of uniform, log-uniform": ["deviation_law"],
         INTEGERS: ["components"],
         PAIR + INTEGER: ["samples"],
         PAIR + NUMBER: ["deviation_range"],
@@ -44,10 +50,11 @@ KINDS = {
     "model": {
         INTEGER: ["n_features", "layers", "heads", "width", "mlp_ratio", "max_positions"],
         NUMBER: ["data_scale"],
-        FLAG: ["task_embedding", "causal", "scales"],
+        FLAG: ["task_embedding", "causal", "standardise"],
         INTEGERS: ["components"],
         "one of tokens, pooling": ["readout"],
         "one of transformer, mamba2": ["backbone"],
+        "one of unit, diagonal, full": ["covariance"],
     },
     "training": {
         INTEGER: [
@@ -146,7 +153,11 @@ NAN, INFINITY = float("nan"), float("inf")
         ("tasks", {"components": [0]}, "a number of components is 0, needs an integer of at least 1"),
         ("tasks", {"samples": [0, 4]}, "samples[0] is 0, needs an integer of at least 1"),
         ("tasks", {"samples": [8, 4]}, "samples[1] is 4, needs an integer of at least 8"),
-        ("tasks", {"covariance": "tied"}, "covariance is 'tied', needs one of unit, diagonal, full"),
+        (
+            "tasks",
+            {"covariance": "tied"},
+            "covariance is 'tied', needs one of unit, spherical, diagonal, full, inverse-wishart",
+        ),
         ("tasks", {"box": 0.0}, "box is 0.0, needs a finite number > 0"),
         ("tasks", {"box": INFINITY}, "box is inf, needs a finite number > 0"),
         ("tasks", {"perturbation": -1.0}, "perturbation is -1.0, needs a finite number >= 0"),
@@ -162,7 +173,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ),
         ("training", {"steps": 0}, "steps is 0, needs an integer of at least 1"),
         ("training", {"micro_batches": 3}, "tasks_per_step is 4, needs a multiple of micro_batches = 3"),
-        ("training", {"loss": "mse"}, "loss is 'mse', needs ordered, matched or likelihood"),
+        ("training", {"loss": "mse"}, "loss is 'mse', needs one of ordered, matched, divergence, likelihood"),
         (
             "training",
             {"learning_rate": 0.0},
@@ -193,10 +204,17 @@ def test_values_out_of_range(section, values, needs):
         ({"model": {"components": [1]}}, "the model's n_features and components must be those of the tasks"),
         ({"training": {"loss": "ordered"}}, "loss 'ordered' needs tasks with sort_weights = true"),
         (
-            {"model": {"scales": True}, "tasks": {"covariance": "full"}},
-            "scales are diagonal, tasks have covariance 'full'",
+            {"model": {"covariance": "diagonal"}, "tasks": {"covariance": "full"}},
+            "loss 'matched' of diagonal covariances needs tasks of unit or diagonal ones, not 'full'",
         ),
-        ({"model": {"scales": True}, "training": {"polish_steps": 1}}, "polish_steps needs unit covariances"),
+        (
+            {"model": {"covariance": "full"}},
+            "loss is 'matched', a full covariance needs divergence or likelihood",
+        ),
+        (
+            {"model": {"covariance": "diagonal"}, "training": {"polish_steps": 1}},
+            "polish_steps needs unit covariances",
+        ),
         (
             {"tasks": {"covariance": "diagonal"}, "training": {"polish_steps": 1}},
             "polish_steps needs unit covariances",

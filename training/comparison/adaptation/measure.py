@@ -259,8 +259,8 @@ def polish_check(model: object, tasks: RegimeTasks, n_tasks: int) -> Polish | No
     """
     if not isinstance(model, TGMM):
         return NoPolish(f"a {type(model).__name__} has no constructed layers")
-    if model.config.scales:
-        return NoPolish("EM layers need unit covariances, this network estimates scales")
+    if model.config.covariance != "unit":
+        return NoPolish("EM layers need unit covariances, this network estimates others")
     X, K = tasks.batch.X[:n_tasks], tasks.regime.n_components
     exact = em_iterates(X, model.estimate(X, K), max(POLISH_STEPS))
     rows = []

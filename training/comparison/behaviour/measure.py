@@ -172,7 +172,7 @@ def compute(subject: Subject, start: Start) -> BehaviourResult:
         **vars(subject.about),
         steps=STEPS,
         absent=absent,
-        scales=subject.model.config.scales,
+        scales=subject.model.config.covariance != "unit",
         regimes=values,
     )
 

@@ -176,7 +176,7 @@ def _reading(values: BehaviourResult) -> str:
         *values.absent,
     ]
     if values.scales:
-        notes.append("The network's variances are left out: the tasks have unit covariances.")
+        notes.append("The network's covariances are left out: the tasks have unit covariances.")
     if any(regime.separation is not None for regime in values.regimes):
         notes.append(
             "Tasks of a fixed separation are not those that the prior, or a network trained on it, expects."

@@ -185,8 +185,8 @@ def refusal(subject: Subject) -> str:
     config = subject.model.config
     if not isinstance(subject.model.backbone, Transformer):
         return f"the backbone is {config.backbone!r}: probes read the layers of a transformer"
-    if config.scales:
-        return "the network estimates variances: EM here has unit covariances"
+    if config.covariance != "unit":
+        return "the network estimates covariances: EM here has unit covariances"
     return refusal_of_components(config)
 
 

@@ -115,9 +115,9 @@ def test_constructed_layers_are_the_exact_steps_and_the_control_is_not():
 
 
 def test_layers_that_cannot_be_built_are_refused_with_the_reason():
-    scales = small_model({"scales": True}, components=(2, 3))
+    diagonal = small_model({"covariance": "diagonal"}, components=(2, 3))
     tasks = regime_tasks(subject(), Regime(2, 3, 48), 8)
-    assert "scales" in polish_check(scales, tasks, 2).refusal
+    assert "estimates others" in polish_check(diagonal, tasks, 2).refusal
     assert "Mixture" in polish_check(tasks.truth, tasks, 2).refusal
 
 
@@ -131,7 +131,10 @@ def test_steps_in_words():
 @pytest.mark.parametrize("scales", [False, True])
 def test_the_section_is_made_from_json_alone(scales):
     model, other = (
-        small_model({"scales": scales}, components=(2,), seed=s).eval().requires_grad_(False) for s in (0, 1)
+        small_model({"covariance": "diagonal" if scales else "unit"}, components=(2,), seed=s)
+        .eval()
+        .requires_grad_(False)
+        for s in (0, 1)
     )
     owner = Subject(Released("small", model, "", {}), other, Effort(True, 0, 8))
     started: list[str] = []

@@ -519,7 +519,7 @@ def test_a_pooling_network_is_asked_about_its_points_only():
 
 def test_refusals_and_numbers_of_components():
     assert PART.refusal(subject(small())) == ""
-    assert "variances" in PART.refusal(subject(small(scales=True)))
+    assert "covariances" in PART.refusal(subject(small(covariance="diagonal")))
     assert "K = 1" in PART.refusal(subject(small(components=(1,))))
     other = small()
     other.backbone = torch.nn.Identity()

@@ -252,8 +252,8 @@ def test_bad_input_is_refused():
     broken.layers[0].mlp.b1[0] = math.nan
     with pytest.raises(ValueError, match="finite"):
         align_transformers(a, broken)
-    with pytest.raises(ValueError, match="scales=True"):
-        align_models(small_model(), small_model({"scales": True}))
+    with pytest.raises(ValueError, match="covariance='diagonal'"):
+        align_models(small_model(), small_model({"covariance": "diagonal"}))
 
 
 def test_a_network_of_zeros_has_no_relative_distance() -> None:

@@ -298,7 +298,7 @@ def test_another_backbone_is_refused(monkeypatch):
     [
         ModelConfig(1, (1,), layers=1, heads=1, width=4),
         ModelConfig(1, (2, 3), layers=1, heads=2, width=8, causal=True, max_positions=16),
-        ModelConfig(3, (2, 5), layers=1, heads=2, width=8, task_embedding=False, scales=True),
+        ModelConfig(3, (2, 5), layers=1, heads=2, width=8, task_embedding=False, covariance="diagonal"),
     ],
 )
 def test_networks_of_every_kind_get_a_section(monkeypatch, config):

@@ -303,7 +303,10 @@ def test_on_a_gpu():
         ({"samples": (6, 5)}, r"samples\[1\] is 5, needs an integer of at least 6"),
         ({"samples": (5, 6.0)}, r"samples\[1\] is 6.0"),
         ({"samples": (5, 100_001)}, r"samples\[1\] is 100001, needs at most 100000 points a task"),
-        ({"covariance": "tied"}, "covariance is 'tied', needs one of unit, diagonal, full"),
+        (
+            {"covariance": "tied"},
+            "covariance is 'tied', needs one of unit, spherical, diagonal, full, inverse-wishart",
+        ),
         ({"deviation_range": (0, 1)}, r"deviation_range is \(0, 1\), needs 0 < low <= high"),
         ({"deviation_range": (2, 1)}, r"deviation_range is \(2, 1\)"),
         ({"deviation_range": ("a", 1)}, "deviation_range's low is 'a', needs a finite number"),

@@ -1,0 +1,96 @@
+"""The laws of public benchmarks: weights, deviations, normal-inverse-Wishart, the unit box."""
+
+import dataclasses
+
+import pytest
+import torch
+from scipy import stats
+
+from baselines.task_families import inverse_wishart_roots
+from training.tasks import TaskDistribution, sample_tasks
+
+MANY = 4000
+P = 1e-6
+"""A test with a fixed seed that fails at this level is no bad luck."""
+
+
+def drawn(K: int = 3, n_tasks: int = MANY, N: int = 20, dtype=torch.float64, **law):
+    distribution = TaskDistribution(2, (K,), (N, N), max_cosine=2.0, **law)
+    lengths = torch.arange(n_tasks) % 7 + N - 6
+    return sample_tasks(distribution, n_tasks, K, lengths, torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def test_dirichlet_weights_are_uniform_on_the_simplex() -> None:
+    """One of three has the law Beta(1, 2), and the least of three times 3 that of a least of uniforms."""
+    weights = drawn(weights="dirichlet").truth.weights
+    assert stats.kstest(weights[:, 0], stats.beta(1, 2).cdf).pvalue > P
+    assert stats.kstest(3 * weights.amin(1), stats.beta(1, 2).cdf).pvalue > P
+
+
+def test_log_uniform_deviations() -> None:
+    law = {"deviation_range": (0.1, 2.0), "deviation_law": "log-uniform"}
+    variances = drawn(covariance="diagonal", **law).truth.covariances
+    assert stats.kstest(variances.sqrt()[:, 0, 0], stats.loguniform(0.1, 2.0).cdf).pvalue > P
+
+
+def test_spherical_deviations_are_one_for_all_coordinates() -> None:
+    truth = drawn(covariance="spherical", deviation_range=(0.3, 0.3)).truth
+    assert truth.covariance_type == "spherical"
+    assert torch.allclose(truth.covariances, torch.tensor(0.09, dtype=torch.float64), rtol=4 * 2**-52)
+
+
+@pytest.mark.parametrize("degrees", [2, 5])
+def test_inverse_wishart_covariances_and_the_means_around_them(degrees: int) -> None:
+    """An entry of the diagonal of S^{-1} is chi-square of `degrees`, kappa mu^T S^{-1} mu of d."""
+    truth = drawn(covariance="inverse-wishart", degrees=degrees, kappa=0.01, K=1).truth
+    precisions = torch.linalg.inv(truth.covariances[:, 0])
+    assert stats.kstest(precisions[:, 1, 1], stats.chi2(degrees).cdf).pvalue > P
+    mu = truth.means[:, 0]
+    squares = 0.01 * torch.einsum("ti,tij,tj->t", mu, precisions, mu)
+    assert stats.kstest(squares, stats.chi2(2).cdf).pvalue > P
+
+
+def test_degrees_0_are_those_of_d() -> None:
+    law = {"covariance": "inverse-wishart", "n_tasks": 5}
+    assert torch.equal(drawn(**law).truth.means, drawn(**law, degrees=2).truth.means)
+
+
+def test_a_condition_number_that_the_dtype_cannot_hold_is_drawn_again() -> None:
+    generator = torch.Generator().manual_seed(0)
+    roots = inverse_wishart_roots((2000,), 2, 2, generator, "cpu", largest_condition=50.0)
+    values = torch.linalg.svdvals(roots)
+    assert bool(((values[:, 0] / values[:, 1]).square() <= 50 * (1 + 1e-12)).all())
+    assert drawn(covariance="inverse-wishart", dtype=torch.float32).truth.means.dtype == torch.float32
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full", "inverse-wishart"])
+def test_the_unit_box_moves_points_and_mixture_together(covariance: str) -> None:
+    """Densities change by the volume of the box alone, which is the same for every point of a task."""
+    law = {"covariance": covariance, "n_tasks": 50, "deviation_range": (0.2, 1.5)}
+    plain, boxed = drawn(**law), drawn(**law, min_max=True)
+    mask = boxed.mask
+    assert boxed.X.masked_fill(~mask[:, :, None], 0.5).amin((1, 2)).eq(0).all()
+    assert boxed.X.masked_fill(~mask[:, :, None], 0.5).amax((1, 2)).eq(1).all()
+    assert (boxed.X[~mask] == 0).all()
+    assert torch.equal(plain.labels, boxed.labels)
+    apart = boxed.truth.score_samples(boxed.X) - plain.truth.score_samples(plain.X)
+    for task, present in zip(apart, mask, strict=True):
+        here = task[present]
+        # two densities of size at most 1e3 nats, each from numbers of condition at most 1e6
+        assert float(here.max() - here.min()) < 1e-6
+
+
+def test_refusals() -> None:
+    for changes, line in (
+        ({"degrees": 1}, "degrees is 1, needs at least n_features = 2, or 0"),
+        ({"kappa": 0.0}, "kappa is 0.0, needs a finite number > 0"),
+        ({"min_max": True}, "min_max is True, needs another covariance than 'unit'"),
+        ({"min_max": 1}, "min_max is 1, needs True or False"),
+        ({"weights": "flat"}, "weights is 'flat', needs one of paper, dirichlet"),
+        (
+            {"covariance": "inverse-wishart", "perturbation": 1.0},
+            "covariance is 'inverse-wishart', which gives",
+        ),
+    ):
+        with pytest.raises(ValueError, match=line):
+            dataclasses.replace(TaskDistribution(2), **changes)
