@@ -67,17 +67,19 @@ def assert_same_em(estimate, expected, steps):
 
 
 def own_data(folder, data, *arguments, steps=STEPS):
-    settings = ("--steps", steps, "--pieces", "16,64")
+    settings = ("--steps", steps, "--pieces", "16,64", "--no-certify")
     return run(folder, "--data", data, *settings, *arguments)
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory, points):
-    """One full run on the points from START, figures and page too."""
+    """One full run on the points from START: figures, page and certificates too."""
     folder = tmp_path_factory.mktemp("own")
     np.save(folder / "mine.npy", points)
     start = write_start(folder / "start.json", *START)
-    outcome, results = own_data(folder / "out", folder / "mine.npy", "--init", start)
+    asked = ("--data", folder / "mine.npy", "--init", start, "--steps", STEPS, "--pieces", "16,64")
+    outcome, results = run(folder / "out", *asked)
+    assert {r["certified"]["verdict"] for r in results["records"] if r.get("certified")} == {"held"}
     return folder, outcome, results
 
 
