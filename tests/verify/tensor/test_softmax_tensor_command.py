@@ -33,6 +33,7 @@ from verify.tensor.softmax_rows import EPSILONS, SINKS
 
 UNCERTIFIED = ("--no-certify",)  # where nothing is asked of certificates
 SMALL = ((2, 2), (4, 4))
+FEW_EPSILONS = EPSILONS[::10]
 OTHER = {"float64": "float32", "float32": "float64"}
 
 
@@ -41,7 +42,7 @@ def quick(monkeypatch):
     """Without figures, with short sweeps, and with one small tensor to recover."""
     monkeypatch.setattr(figures, "pictures", lambda *_: [])
     monkeypatch.setattr(command, "RECOVERED", ((2, 2),))
-    monkeypatch.setattr(rows, "EPSILONS", EPSILONS[::5])
+    monkeypatch.setattr(rows, "EPSILONS", FEW_EPSILONS)
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
 
 
@@ -210,7 +211,8 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-OWN = ("--tensor", "T.npy", "--steps", 2, "--pairs", "1,2", *UNCERTIFIED)
+CERTIFIED_OWN = ("--tensor", "T.npy", "--steps", 2, "--pairs", "1,2")
+OWN = (*CERTIFIED_OWN, *UNCERTIFIED)
 
 
 @pytest.mark.usefixtures("quick", "here")
@@ -288,13 +290,14 @@ def test_a_tensor_beyond_the_other_dtype_is_not_compared_in_it(scale, both):
 @pytest.mark.usefixtures("quick", "here")
 def test_one_coordinate_and_whole_numbers():
     np.save("one.npy", np.full((1, 1, 1), -3))
-    _, results = run(app, Path("out"), *OWN, "--tensor", "one.npy", "--certify")
+    _, results = run(app, Path("out"), *CERTIFIED_OWN, "--tensor", "one.npy")
+    assert {r["certified"]["verdict"] for r in results["paths"]} == {"held"}
     assert results["best"][0]["problem"] == "one.npy, d=1, symmetric"
 
 
 @pytest.mark.usefixtures("here")
 def test_names_are_only_names(monkeypatch):
-    monkeypatch.setattr(rows, "EPSILONS", EPSILONS[::5])
+    monkeypatch.setattr(rows, "EPSILONS", FEW_EPSILONS)
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
     name = "_[red] $\\foo$ <b>.npy"
     np.save(name, np.load("T.npy"))
