@@ -17,7 +17,15 @@ from constructions.language.shown import short_repr
 from constructions.language.structured.evaluation import DenseState, Evaluation, Evaluator, State
 from constructions.language.structured.partitions import Tokens
 from constructions.language.tables import text_table
-from constructions.tensor_power.relu_bounds import PathBound, StepError, contract, natural_scale, path_bound
+from constructions.tensor_power.relu_bounds import (
+    PathBound,
+    StepError,
+    contract,
+    for_each_step,
+    natural_scale,
+    path_bound,
+    steps_at_once,
+)
 from constructions.tensor_power.run import TensorPowerRun
 from constructions.tensor_power.tensors import TensorBatch, Tensors, gather_tensors
 
@@ -67,13 +75,13 @@ class PowerIteration(ConstructedAlgorithm, ABC):
 
     @abstractmethod
     def step_error(
-        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: Tensor | bool, dims: Tensor | None = None
     ) -> StepError:
         """Errors of one step from v, run in ``dtype``.
 
         Args:
             T: (B, d, d, d), v: (B, d), float64.
-            first: v was read in, and not left by an earlier step.
+            first: whether v was read in, and not left by an earlier step; (B,) where it differs.
             dims: (B,) the true d of each; d unless said.
         """
 
@@ -108,12 +116,16 @@ class PowerIteration(ConstructedAlgorithm, ABC):
         tensors = batch.T[:, :d, :d, :d].to(torch.float64)
         path = run.path.to("cpu", torch.float64).reshape(len(tensors), -1, d)
         dims = batch.dims.cpu()
-        steps = [
-            self.step_error(tensors, state, dtype, t == 0, dims)
-            if rounding
-            else self.step_approximation(tensors, state, dims)
-            for t, state in enumerate(path[:, :-1].unbind(1))
-        ]
+        steps: list[StepError] = []
+        for part in steps_at_once(tensors, path.shape[1] - 1):
+            states = path[:, part]
+            count = states.shape[1]
+            each, v, n = for_each_step(tensors, count), states.flatten(0, 1), dims.repeat_interleave(count)
+            first = (torch.arange(part.start, part.stop) == 0).repeat(len(path))
+            found = (
+                self.step_error(each, v, dtype, first, n) if rounding else self.step_approximation(each, v, n)
+            )
+            steps.extend(found.by_step(count))
         return path_bound(tensors, path, steps, self.normalised)
 
     def resource_table(self) -> str:

@@ -227,7 +227,7 @@ class TensorPowerConstruction(PowerIteration):
         return Tokens(s, places, values)
 
     def step_error(
-        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: Tensor | bool, dims: Tensor | None = None
     ) -> StepError:
         """Rounding, and the chords of the piecewise norm; see :class:`StepError`."""
         d = v.shape[-1]

@@ -46,6 +46,9 @@ from constructions.tensor_power.direction import Signed, direction_error, euclid
 OFFSET_ROUNDS = 60
 """How often :func:`required_offset` raises an offset before it gives up."""
 
+MOST_AT_ONCE = 2**22
+"""Entries of T, repeated for the steps that are evaluated together: 32 MB in float64."""
+
 
 def contract(T: Tensor, v: Tensor) -> Tensor:
     """``T(I, v, v)_i = sum_jm T_ijm v_j v_m``: (B, d, d, d), (B, d) -> (B, d)."""
@@ -81,6 +84,20 @@ class StepError:
     run: Signed | None = None
 
     __repr__ = short_repr
+
+    def by_step(self, count: int) -> list[StepError]:
+        """Errors of ``B count`` rows, ordered as by :func:`for_each_step`: for every step those of B rows."""
+
+        def parts(x: Tensor) -> tuple[Tensor, ...]:
+            return tuple(x.unflatten(0, (-1, count)).unbind(1))
+
+        def signed(x: Signed | None) -> list[Signed | None]:
+            if x is None:
+                return [None] * count
+            return list(map(Signed, parts(x.middle), parts(x.width)))
+
+        each = zip(parts(self.heads), parts(self.length), signed(self.exact), signed(self.run), strict=True)
+        return [StepError(heads, self.entries, length, *known) for heads, length, *known in each]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,64 +225,114 @@ def path_bound(T: Tensor, path: Tensor, steps: list[StepError], normalised: bool
         steps: the error of every step, from the state that the run was in.
         normalised: whether each step divides by the length.
     """
+    T = T.expand(len(path), -1, -1, -1)
     return _normalised_path(T, path, steps) if normalised else _plain_path(T, path, steps)
 
 
 def _plain_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
     size = T.abs()
     tau = torch.linalg.matrix_norm(T.flatten(2), ord=2)
+    found = [_slopes(T, path[:, part]) for part in steps_at_once(T, len(steps))]
+    slopes, steepness = (torch.cat(parts, 1).unbind(1) for parts in zip(*found, strict=True))
+    alone = euclidean(torch.stack([step.heads for step in steps], 1))
     entries, error = [torch.zeros_like(path[:, 0])], [torch.zeros_like(path[:, 0, 0])]
-    alone = []
-    for t, step in enumerate(steps):
-        v, e, distance = path[:, t], entries[-1], error[-1]
-        own = step.heads
-        alone.append(euclidean(own))
-        carried = torch.einsum("bijm,bj,bm->bi", size, v.abs(), e)
-        carried = carried + torch.einsum("bijm,bj,bm->bi", size, e, v.abs()) + contract(size, e)
-        steepness = torch.linalg.matrix_norm(derivative(T, v), ord=2)
-        together = alone[-1] + steepness * distance + tau * distance.square()
+    each = zip(steps, alone.unbind(1), slopes, steepness, strict=True)
+    for step, length, slope, steep in each:
+        own, e, distance = step.heads, entries[-1], error[-1]
+        carried = torch.einsum("bij,bj->bi", slope, e) + contract(size, e)
+        together = length + steep * distance + tau * distance.square()
         # Either recursion bounds the error, so the smaller one does, and each entry is below the length.
         error.append(above(torch.minimum(together, euclidean(own + carried))))
         entries.append(above(torch.minimum(own + carried, error[-1][:, None])))
-    return PathBound(torch.stack(error, 1), torch.stack(entries, 1), torch.stack(alone, 1))
+    return PathBound(torch.stack(error, 1), torch.stack(entries, 1), alone)
+
+
+def _slopes(T: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivative of ``|T|(I, v, v)`` at ``|v|`` (B, L, d, d), and the spectral norm of A at v (B, L)."""
+    T, v, (tasks, count) = for_each_step(T, states.shape[1]), states.flatten(0, 1), states.shape[:2]
+    steepness = torch.linalg.matrix_norm(derivative(T, v), ord=2)
+    return (
+        derivative(T.abs(), v.abs()).unflatten(0, (tasks, count)),
+        steepness.unflatten(0, (tasks, count)),
+    )
 
 
 def _normalised_path(T: Tensor, path: Tensor, steps: list[StepError]) -> PathBound:
     tau = torch.linalg.matrix_norm(T.flatten(2), ord=2)
+    found = [_turns(T, path[:, part], steps[part]) for part in steps_at_once(T, len(steps))]
+    own, sizes, alongs, acrosses = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
     direction = [torch.zeros_like(path[:, 0, 0])]
-    error, alone = [direction[0]], []
-    for t, step in enumerate(steps):
-        scale = euclidean(path[:, t])[:, None]
-        v = path[:, t] / scale
-        x = contract(T, v)
-        size = euclidean(x)
-        own = turned_within(x, step.heads / scale.square())
-        if step.exact is not None:
-            own = torch.minimum(own, direction_error(x, step.exact, step.run, scale.square()))
-        own = own + ratio(number(2 * step.entries), 2 - number(step.entries))
-        alone.append(own + step.length)
+    error = [direction[0]]
+    each = zip(steps, own.unbind(1), sizes.unbind(1), alongs.unbind(1), acrosses.unbind(1), strict=True)
+    for step, turn, size, along, across in each:
         eta = direction[-1]
-        A = derivative(T, v)
-        unit = torch.where(below(size)[:, None] > 0, x / size[:, None], 0.0)
-        along = torch.einsum("bi,bij->bj", unit, A)
-        across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
         curved = tau * eta.square()
-        carried = ratio(across * eta + curved, size - euclidean(along) * eta - curved)
-        direction.append(above(own + carried))
+        carried = ratio(across * eta + curved, size - along * eta - curved)
+        direction.append(above(turn + carried))
         error.append(direction[-1] + step.length)
     whole = torch.stack(error, 1)
-    return PathBound(whole, whole[:, :, None].expand_as(path), torch.stack(alone, 1))
+    lengths = torch.stack([step.length for step in steps], 1)
+    return PathBound(whole, whole[:, :, None].expand_as(path), own + lengths)
+
+
+def _turns(T: Tensor, states: Tensor, steps: list[StepError]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What each step turns by itself, |x|, ``|x^T A| / |x|`` and |P A|, all (B, L)."""
+    T, (tasks, count) = for_each_step(T, states.shape[1]), states.shape[:2]
+    states = states.flatten(0, 1)
+    scale = euclidean(states)[:, None]
+    v = states / scale
+    x = contract(T, v)
+    size = euclidean(x)
+    own = turned_within(x, _of_steps([step.heads for step in steps]) / scale.square())
+    exact, run = (_signed_of_steps(parts) for parts in zip(*((s.exact, s.run) for s in steps), strict=True))
+    if exact is not None:
+        own = torch.minimum(own, direction_error(x, exact, run, scale.square()))
+    entries = torch.tensor([step.entries for step in steps], dtype=torch.float64)
+    own = own.unflatten(0, (tasks, count)) + ratio(2 * entries, 2 - entries)
+    A = derivative(T, v)
+    unit = torch.where(below(size)[:, None] > 0, x / size[:, None], 0.0)
+    along = torch.einsum("bi,bij->bj", unit, A)
+    across = torch.linalg.matrix_norm(A - unit[:, :, None] * along[:, None, :], ord=2)
+    size, along, across = (part.unflatten(0, (tasks, count)) for part in (size, euclidean(along), across))
+    return own, size, along, across
+
+
+def _of_steps(parts: list[Tensor]) -> Tensor:
+    """(B, d) of every step -> (B L, d), as :func:`for_each_step` orders T."""
+    return torch.stack(parts, 1).flatten(0, 1)
+
+
+def _signed_of_steps(parts: tuple[Signed | None, ...]) -> Signed | None:
+    """The same; None where it is not known of every step."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return Signed(_of_steps([part.middle for part in known]), _of_steps([part.width for part in known]))
+
+
+def steps_at_once(T: Tensor, count: int) -> list[slice]:
+    """Steps to be evaluated in one call: all of ``count``, or fewer where T of each takes much memory."""
+    size = max(1, MOST_AT_ONCE // max(1, T.numel()))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def for_each_step(T: Tensor, count: int) -> Tensor:
+    """T (B, d, d, d) of each task for each of its ``count`` steps in turn, (B count, d, d, d)."""
+    return T[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
 
 
 def reference_steps(T: Tensor, path: Tensor, normalised: bool) -> list[StepError]:
     """Step errors of an ordinary float64 evaluation: a sum of d^2 terms of two products, then the length."""
-    d, u = T.shape[1], unit_roundoff(torch.float64)
-    steps = []
-    for t in range(path.shape[1] - 1):
-        heads = gamma(d * d + 4, u) * natural_scale(T, path[:, t]) + _underflow(T, path[:, t], torch.float64)
-        after = gamma(d + 6, u) if normalised else 0.0
-        steps.append(StepError(heads, after, torch.full_like(path[:, 0, 0], after)))
-    return steps
+    d, u, count = T.shape[1], unit_roundoff(torch.float64), path.shape[1] - 1
+    after = gamma(d + 6, u) if normalised else 0.0
+    T, length = T.expand(len(path), -1, -1, -1), torch.full_like(path[:, 0, 0], after)
+    found: list[Tensor] = []
+    for part in steps_at_once(T, count):
+        states = path[:, part]
+        each, v = for_each_step(T, states.shape[1]), states.flatten(0, 1)
+        heads = gamma(d * d + 4, u) * natural_scale(each, v) + _underflow(each, v, torch.float64)
+        found.extend(heads.unflatten(0, states.shape[:2]).unbind(1))
+    return [StepError(heads, after, length) for heads in found]
 
 
 def reference_bound(T: Tensor, path: Tensor, normalised: bool) -> PathBound:

@@ -180,11 +180,12 @@ class SoftmaxTensorPower(PowerIteration):
         return Tokens(s, places, values)
 
     def step_error(
-        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: bool, dims: Tensor | None = None
+        self, T: Tensor, v: Tensor, dtype: torch.dtype, first: Tensor | bool, dims: Tensor | None = None
     ) -> StepError:
         """Approximation, leakage and rounding; see :class:`StepError`."""
         d = v.shape[-1]
-        gap = torch.zeros_like(v) if first else pick_rounding(v, self.bound, dtype)
+        read_in = torch.as_tensor(first)[..., None]
+        gap = torch.where(read_in, torch.zeros_like(v), pick_rounding(v, self.bound, dtype))
         parts = self.one_step_error(T, v, dtype, gap, dims)
         heads = parts.total
         if not self.normalised:

@@ -158,7 +158,7 @@ def _rounding(
     for k, alpha in enumerate(pair_weights(p), 1):
         x = k * number(heads.epsilon) * reach
         grow, scale = torch.exp(x)[:, None], number(abs(alpha)) / heads.epsilon
-        h = score_rounding(heads.sink, x.amax(), dtype)
+        h = score_rounding(heads.sink, x, dtype)
         off = gamma(4, u) * x + h + exp_error
         share = (n * torch.exp(x - heads.sink + off)).clamp(max=1.0)[:, None]
         spread_all = common + torch.expm1(x)[:, None] * separate
@@ -167,7 +167,7 @@ def _rounding(
         shift, width = _rounded_scores(a, moved, k, heads, dtype)
         signed = signed + number(alpha) / (2 * heads.epsilon) * torch.einsum("bijm,bjm->bi", T, shift)
         loose = torch.einsum("bijm,bjm->bi", size, width + share[:, :, None] * shift.abs()) / 2
-        own_exp = h.exp() * (number(exp_error).expm1() + gamma(n + 3, u))
+        own_exp = h.exp()[:, None] * (number(exp_error).expm1() + gamma(n + 3, u))
         jointly = (together + share * off.expm1()[:, None]) * spread_all
         known = known + scale * (loose + grow * (own_exp * separate + jointly))
     # A weight, or its product with T_ijm, may lose less than the smallest normal number.

@@ -78,8 +78,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "plain path without the square of its error",
         "constructions/tensor_power/relu_bounds.py",
-        "size, e, v.abs()) + contract(size, e)",
-        "size, e, v.abs())",
+        'torch.einsum("bij,bj->bi", slope, e) + contract(size, e)',
+        'torch.einsum("bij,bj->bi", slope, e)',
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_plain_step_carries_the_square_of_an_error",
         ),
@@ -88,8 +88,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "plain path by lengths without the square",
         "constructions/tensor_power/relu_bounds.py",
-        "together = alone[-1] + steepness * distance + tau * distance.square()",
-        "together = alone[-1] + steepness * distance",
+        "together = length + steep * distance + tau * distance.square()",
+        "together = length + steep * distance",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_plain_step_carries_the_square_of_an_error",
         ),
@@ -108,8 +108,8 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "normalised path without the rounding of its norm",
         "constructions/tensor_power/relu_bounds.py",
-        "ratio(number(2 * step.entries), 2 - number(step.entries))",
-        "0.0 * size",
+        "ratio(2 * entries, 2 - entries)",
+        "0.0 * entries",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_normalised_step_adds_its_terms",
         ),
@@ -128,7 +128,7 @@ TENSOR_POWER: tuple[Mutant, ...] = (
     Mutant(
         "normalised path whose length does not shrink",
         "constructions/tensor_power/relu_bounds.py",
-        "size - euclidean(along) * eta - curved",
+        "size - along * eta - curved",
         "size",
         (
             "tests/constructions/tensor_power/test_tensor_bound_terms.py::test_a_normalised_step_adds_its_terms",

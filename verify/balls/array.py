@@ -14,7 +14,7 @@ from torch import Tensor
 
 from verify.balls.flint import arb, fmpq
 from verify.balls.numbers import ends
-from verify.enclosure.evaluation import plain, shape_of
+from verify.enclosure.evaluation import nothing_of, plain, shape_of
 from verify.enclosure.refusals import NotEnclosedError
 
 __all__ = ["Balls", "Entries", "NotInBallsError", "balls", "entries_of", "plain", "shape_of"]
@@ -24,9 +24,6 @@ Entries = list[arb]
 
 class NotInBallsError(NotEnclosedError):
     """A torch function that has no evaluation in balls."""
-
-
-_NAN = torch.tensor(torch.nan, dtype=torch.float64)
 
 
 class Balls(Tensor):
@@ -41,7 +38,7 @@ class Balls(Tensor):
     def of(cls, entries: Entries, shape: Sequence[int]) -> Balls:
         """Balls in that shape."""
         with torch._C.DisableTorchFunction():
-            made = Tensor._make_subclass(cls, _NAN.expand(tuple(shape)))
+            made = Tensor._make_subclass(cls, nothing_of(tuple(shape)))
         made.entries = entries
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,13 @@ def shape_of(x: Tensor) -> tuple[int, ...]:
     """The shape, without a way through torch functions."""
     with torch._C.DisableTorchFunction():
         return tuple(x.shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def nothing_of(shape: tuple[int, ...]) -> Tensor:
+    """NaN in that shape, one number stored: what lies beneath enclosures, and is never written."""
+    with torch._C.DisableTorchFunction():
+        return torch.tensor(torch.nan, dtype=torch.float64).expand(shape)
 
 
 @dataclass(frozen=True, eq=False)

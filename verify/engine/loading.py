@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ def load_theorem(place: str, option: str = "") -> Theorem[Any]:
     """The object NAME of FILE.py, or one of its class where NAME is a class without arguments.
 
     The file is run as a module of its own; its folder is on ``sys.path`` meanwhile, so that it may import
-    files beside it.
+    files beside it. Nothing is written beside it.
 
     Args:
         place: as typed. option: the option that it was given to, for messages.
@@ -53,9 +54,18 @@ def load_theorem(place: str, option: str = "") -> Theorem[Any]:
     return found
 
 
+class _Unwritten(SourceFileLoader):
+    """Runs a file and leaves no compiled one beside it."""
+
+    def set_data(self, path: Any, data: Any, *, _mode: int = 0o666) -> None:
+        """Writes nothing."""
+
+
 def _run(path: Path, shown: str) -> Any:
     module_name = f"theorem_in_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(
+        module_name, path, loader=_Unwritten(module_name, str(path))
+    )
     if spec is None or spec.loader is None:
         raise BadInputError(f"{shown}: {path.name} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)

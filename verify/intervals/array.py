@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verify.enclosure.evaluation import nothing_of
 from verify.enclosure.refusals import NotEnclosedError
 
 LARGEST_WHOLE = 2**53
@@ -22,9 +23,6 @@ LARGEST_WHOLE = 2**53
 
 class NotInIntervalsError(NotEnclosedError):
     """A torch function that has no evaluation in intervals."""
-
-
-_NAN = torch.tensor(torch.nan, dtype=torch.float64)
 
 
 class Intervals(Tensor):
@@ -40,7 +38,7 @@ class Intervals(Tensor):
     def of(cls, low: Tensor, high: Tensor) -> Intervals:
         """Intervals of these ends, ordinary float64 tensors of one shape."""
         with torch._C.DisableTorchFunction():
-            made = Tensor._make_subclass(cls, _NAN.expand(low.shape))
+            made = Tensor._make_subclass(cls, nothing_of(low.shape))
         made.low, made.high = low, high
         return made
 

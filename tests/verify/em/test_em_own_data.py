@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from commands import invoke, run
+from matplotlib.figure import Figure
 
 from baselines.em import em as reference_em
 from baselines.mixture import Mixture
 from console.streams import printable
+from constructions.language.assembly import Construction
 from constructions.language.readout import SHARPNESS
 from constructions.language.rounding import gamma, unit_roundoff
 from verify.em import figures as em_figures
@@ -67,17 +69,26 @@ def assert_same_em(estimate, expected, steps):
 
 
 def own_data(folder, data, *arguments, steps=STEPS):
-    settings = ("--steps", steps, "--pieces", "16,64")
+    settings = ("--steps", steps, "--pieces", "16,64", "--no-certify")
     return run(folder, "--data", data, *settings, *arguments)
+
+
+def without_heat_maps(patch: pytest.MonkeyPatch) -> None:
+    """Pictures of weights with nothing in them: dozens of axes take seconds, and no data stands there."""
+    patch.setattr(Construction, "plot_weights", lambda self: [Figure() for _ in self.layers])
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory, points):
-    """One full run on the points from START, figures and page too."""
+    """One full run on the points from START: figures, page and certificates too."""
     folder = tmp_path_factory.mktemp("own")
     np.save(folder / "mine.npy", points)
     start = write_start(folder / "start.json", *START)
-    outcome, results = own_data(folder / "out", folder / "mine.npy", "--init", start)
+    asked = ("--data", folder / "mine.npy", "--init", start, "--steps", STEPS, "--pieces", "16,64")
+    with pytest.MonkeyPatch.context() as patch:
+        without_heat_maps(patch)
+        outcome, results = run(folder / "out", *asked)
+    assert {r["certified"]["verdict"] for r in results["records"] if r.get("certified")} == {"held"}
     return folder, outcome, results
 
 
@@ -405,6 +416,7 @@ def test_the_scale_of_the_data_is_judged_and_the_remedy_named(tmp_path):
 
 
 def test_names_and_labels_go_into_table_results_and_figure(points, tmp_path, monkeypatch):
+    without_heat_maps(monkeypatch)
     kinds = np.array(["near", "far"])[np.arange(31) % 2]
     kinds[3] = ""
     table = [f"{x!r},{y!r},{kind}" for (x, y), kind in zip(points.tolist(), kinds, strict=True)]

@@ -5,18 +5,18 @@ from functools import partial
 import pytest
 import torch
 from commands import built, flipped_half_norm2, with_wrong_square, without_log_count
+from crossed import crossed
 
 import verify.em.theorem as em_theorem
 from constructions.em.weights import em_construction
 from verify.em.problems import Problem
 from verify.em.theorem import THEOREM_1
-from verify.engine.conformance import conformance
 from verify.engine.measure import drawn, measure
 from verify.engine.search import search
 
 F64 = torch.float64
 
-TestEM = conformance(THEOREM_1)
+TestEM = crossed(THEOREM_1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)

@@ -31,6 +31,9 @@ from verify.tensor.data import TensorProblem
 from verify.tensor.measure import Runtime
 from verify.tensor.softmax_rows import EPSILONS, SINKS
 
+UNCERTIFIED = ("--no-certify",)  # where nothing is asked of certificates
+SMALL = ((2, 2), (4, 4))
+FEW_EPSILONS = EPSILONS[::10]
 OTHER = {"float64": "float32", "float32": "float64"}
 
 
@@ -39,14 +42,17 @@ def quick(monkeypatch):
     """Without figures, with short sweeps, and with one small tensor to recover."""
     monkeypatch.setattr(figures, "pictures", lambda *_: [])
     monkeypatch.setattr(command, "RECOVERED", ((2, 2),))
-    monkeypatch.setattr(rows, "EPSILONS", EPSILONS[::5])
+    monkeypatch.setattr(rows, "EPSILONS", FEW_EPSILONS)
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
+    """With every eps and sink; tensors of few dimensions are deflated, test_tensor_ledger has the larger."""
     out = tmp_path_factory.mktemp("grid") / "deep" / "er"
-    return (out, *run(app, out, *SOFTMAX, "--seed", 5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "RECOVERED", SMALL)
+        return (out, *run(app, out, *SOFTMAX, "--seed", 5))
 
 
 def test_the_results_are_complete(grid):
@@ -125,7 +131,7 @@ def test_paths_and_recovery(grid):
         (f"softmax, p={p}", t) for p in (1, 2) for t in (1, 2)
     ]
     assert [(r["d"], r["components"], r["form"]) for r in results["recovery"]] == [
-        (d, K, f"softmax, p={p}") for d, K in command.RECOVERED for p in (1, 2)
+        (d, K, f"softmax, p={p}") for d, K in SMALL for p in (1, 2)
     ]
     for r in results["recovery"]:
         assert r["distinct"] is True
@@ -170,7 +176,7 @@ def test_a_seed_fixes_every_number(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_float32(tmp_path):
-    _, results = run(app, tmp_path / "out", *SOFTMAX, "--dtype", "float32")
+    _, results = run(app, tmp_path / "out", *SOFTMAX, *UNCERTIFIED, "--dtype", "float32")
     assert results["dtype"] == "float32"
     assert results["settings"]["sink"] == 15.75
     assert {p["dtype"] for p in results["sink"]} == {"float32"}
@@ -180,8 +186,8 @@ def test_float32(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_epsilon_and_sink_are_those_of_the_runs(tmp_path):
-    coarse = run(app, tmp_path / "a", *SOFTMAX, "--epsilon", 0.5, "--sink", 20)[1]
-    fine = run(app, tmp_path / "b", *SOFTMAX, "--sink", 20)[1]
+    coarse = run(app, tmp_path / "a", *SOFTMAX, *UNCERTIFIED, "--epsilon", 0.5, "--sink", 20)[1]
+    fine = run(app, tmp_path / "b", *SOFTMAX, *UNCERTIFIED, "--sink", 20)[1]
     assert coarse["settings"]["epsilon"] == 0.5
     assert {b["sink"] for b in coarse["best"] if b["dtype"] == "float64"} == {20.0}
     for large, small in zip(coarse["paths"], fine["paths"], strict=True):
@@ -191,7 +197,7 @@ def test_epsilon_and_sink_are_those_of_the_runs(tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_larger_weights_serve_smaller_tensors(tmp_path):
-    _, results = run(app, tmp_path / "out", *SOFTMAX, "--max-dim", 4)
+    _, results = run(app, tmp_path / "out", *SOFTMAX, *UNCERTIFIED, "--max-dim", 4)
     assert {(b["pairs"], b["heads"]) for b in results["best"]} == {(1, 8), (2, 16)}
 
 
@@ -205,7 +211,8 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-OWN = ("--tensor", "T.npy", "--steps", 2, "--pairs", "1,2")
+CERTIFIED_OWN = ("--tensor", "T.npy", "--steps", 2, "--pairs", "1,2")
+OWN = (*CERTIFIED_OWN, *UNCERTIFIED)
 
 
 @pytest.mark.usefixtures("quick", "here")
@@ -276,20 +283,21 @@ def test_a_lost_direction_that_no_rounding_excuses_is_not_hidden(monkeypatch):
 @pytest.mark.parametrize(("scale", "both"), [(1e-60, False), (1e-20, True), (1e20, True), (1e60, False)])
 def test_a_tensor_beyond_the_other_dtype_is_not_compared_in_it(scale, both):
     np.save("S.npy", np.load("T.npy") * scale)
-    _, results = run(app, Path("out"), *OWN, "--tensor", "S.npy")
+    _, results = run(app, Path("out"), *OWN, "--tensor", "S.npy", "--pairs", 1)
     assert {b["dtype"] for b in results["best"]} == ({"float64", "float32"} if both else {"float64"})
 
 
 @pytest.mark.usefixtures("quick", "here")
 def test_one_coordinate_and_whole_numbers():
     np.save("one.npy", np.full((1, 1, 1), -3))
-    _, results = run(app, Path("out"), *OWN, "--tensor", "one.npy")
+    _, results = run(app, Path("out"), *CERTIFIED_OWN, "--tensor", "one.npy")
+    assert {r["certified"]["verdict"] for r in results["paths"]} == {"held"}
     assert results["best"][0]["problem"] == "one.npy, d=1, symmetric"
 
 
 @pytest.mark.usefixtures("here")
 def test_names_are_only_names(monkeypatch):
-    monkeypatch.setattr(rows, "EPSILONS", EPSILONS[::5])
+    monkeypatch.setattr(rows, "EPSILONS", FEW_EPSILONS)
     monkeypatch.setattr(rows, "SINKS", (0.0, 36.0))
     name = "_[red] $\\foo$ <b>.npy"
     np.save(name, np.load("T.npy"))
@@ -343,7 +351,7 @@ def test_a_wrong_construction_is_broken_where_it_is_wrong(edit, normalised, monk
 def test_components_within_no_bound_are_reported(monkeypatch, tmp_path):
     recovery = rows.recovery_row
     monkeypatch.setattr(rows, "recovery_row", lambda *a: dataclasses.replace(recovery(*a), broken=3))
-    outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
+    outcome = invoke(app, *SOFTMAX, *UNCERTIFIED, "--pairs", 1, "--out", tmp_path / "out")
     assert assert_reported_broken(outcome, tmp_path / "out")["broken"] == 3
 
 
@@ -356,6 +364,6 @@ def test_a_sweep_in_the_other_dtype_counts(monkeypatch, tmp_path):
         return (error, *bound) if on.dtype == torch.float64 else (error + math.inf, *bound)
 
     monkeypatch.setattr(rows, "step_errors", wrong_in_float32)
-    outcome = invoke(app, *SOFTMAX, "--pairs", 1, "--out", tmp_path / "out")
+    outcome = invoke(app, *SOFTMAX, *UNCERTIFIED, "--pairs", 1, "--out", tmp_path / "out")
     results = assert_reported_broken(outcome, tmp_path / "out")
     assert {p["dtype"] for p in results["epsilon"] if p["broken"]} == {"float32"}

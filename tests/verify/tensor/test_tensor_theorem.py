@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from crossed import crossed
 from tensor_commands import missing_negative_head, wrong_alpha, wrong_slice
 
 from baselines.robust_tensor_power import tensor_power_iteration
 from constructions.language.rounding import gamma
 from constructions.tensor_power.relu_bounds import reference_bound
-from verify.engine.conformance import Case, conformance
+from verify.engine.conformance import Case
 from verify.engine.search import search
 from verify.registry import THEOREMS
 from verify.tensor.theorem import RELU, RELU_OFFSET, RELU_PIECEWISE, RELU_PLAIN, SOFTMAX
@@ -17,8 +18,8 @@ from verify.tensor.theorem import RELU, RELU_OFFSET, RELU_PIECEWISE, RELU_PLAIN,
 F64, F32 = torch.float64, torch.float32
 U = 2.0**-53
 
-TestRelu = conformance(RELU)
-TestSoftmax = conformance(SOFTMAX)
+TestRelu = crossed(RELU)
+TestSoftmax = crossed(SOFTMAX)
 
 
 def test_both_are_registered_under_their_keys():
