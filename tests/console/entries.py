@@ -14,6 +14,7 @@ ENTRIES = {
     "training.train": "--preset smoke --out new",
     "training.compare": "d2",
     "training.evaluate": "em --tasks 2 --dims 2 --components 2",
+    "training.benchmark": "set-transformer --sets 2",
     "training.curves": "nowhere --out new",
     "training.real_data": "",
     "training.release": "nowhere --evaluation nowhere --name d8",

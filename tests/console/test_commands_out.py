@@ -10,6 +10,7 @@ COMMANDS = {
     "training.train": ("--preset", "smoke"),
     "training.evaluate": ("em",),
     "training.compare": ("d2", "--quick"),
+    "training.benchmark": ("set-transformer",),
     "training.curves": ("nowhere",),
     "training.real_data": (),
     "training.release": ("nowhere", "--evaluation", "nowhere", "--name", "d8"),

@@ -52,9 +52,15 @@ SPECTRAL = "verify.spectral_construction"
 RESOURCES, LEDGER, LEVELS = "verify.resources", "verify.__main__", "verify.reference_levels"
 TRAIN, EVALUATE, COMPARE = "training.train", "training.evaluate", "training.compare"
 CURVES, REAL_DATA, RELEASE = "training.curves", "training.real_data", "training.release"
-THROUGHPUT = "training.throughput"
+THROUGHPUT, BENCHMARK = "training.throughput", "training.benchmark"
 
 LINES = {
+    BENCHMARK: {
+        "pfn": "no prior 'pfn'|set-transformer",
+        "paper-d2 --sets 1": "--sets|1",
+        "paper-d2 --model nowhere": "nowhere|no such file",
+        "paper-d2 --model d8": "--model d8|paper-d2",
+    },
     SPECTRAL: {
         "--data good.csv": "--components is missing|good.csv",
         "--data good.csv --components 3": "--components 3|d = 2|TOO_MANY_COMPONENTS",
