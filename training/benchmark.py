@@ -2,9 +2,9 @@
 
     python -m training.benchmark set-transformer     # 300 data sets
     python -m training.benchmark cluster-pfn --sets 60 --model d2
-    python -m training.benchmark set-transformer     # again: goes on after Ctrl-C
+    python -m training.benchmark set-transformer     # after Ctrl-C: goes on
 
-Laws: paper-d2, paper-d8, set-transformer, dac-like, cluster-pfn (training.tasks.priors has their sources).
+Laws: paper-d2, paper-d8, set-transformer, dac-like, cluster-pfn (sources: training.tasks.priors).
 Data sets are drawn by our own code from the published descriptions. Where a law has several K, solvers that
 choose it are measured too. --out gets results.json, index.html, and parts/ with each solver as soon as it is
 measured. Exit codes: 0 done, 2 bad input, 130 stopped.
