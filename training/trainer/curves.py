@@ -114,6 +114,8 @@ def draw(runs: list[Path], out: Path, seed: int) -> int:
         found = [read_run(path) for path in runs]
         first = found[0].config.tasks
         for run in found:
+            if any("polished" not in line for line in run.curve):
+                raise ValueError(f"{run.name}: has no errors after EM steps, which a curve shows")
             ours = (run.config.tasks.n_features, run.config.tasks.components, run.config.tasks.covariance)
             if ours != (first.n_features, first.components, "unit"):
                 raise ValueError(f"{run.name}: has tasks of other d, K or covariance than {found[0].name}")

@@ -14,6 +14,8 @@ from training.trainer.config import RunConfig
 
 N_SAMPLES = 128
 EM_STEPS = 10
+REG_COVAR = 1e-6
+"""Of these steps, where they have covariances: as EMMixture's."""
 TASKS_SEED = 20_251_118
 """Of the fixed tasks; training's own are hashes of (seed, step) and meet these with no more than chance."""
 
@@ -23,8 +25,9 @@ def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, An
 
     N is 128, or as many points as the network has positions for. "polished" needs N >= K.
 
-    "polished" is after ten steps of exact EM (baselines.em) from the network's estimate, unit covariances
-    only: the constructed layers, whose error is far below the sampling error, are slower.
+    "polished" is after ten steps of exact EM (baselines.em) from the network's estimate, of the covariances
+    that it says, and of unit ones for unit tasks only: the constructed layers, whose error is far below the
+    sampling error, are slower.
     """
     plain = model.with_polish(0)
     n_samples = min(N_SAMPLES, config.model.max_positions or N_SAMPLES)
@@ -37,7 +40,9 @@ def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, An
         )
         estimate = plain.estimate(batch.X, K)
         found["network"][str(K)] = float(errors(estimate, batch.truth).total.mean())
-        if config.tasks.covariance == "unit" and config.model.covariance == "unit" and n_samples >= K:
-            polished = em(batch.X, init=estimate, max_iter=EM_STEPS, tol=0.0).mixture
+        alike = config.tasks.covariance == "unit" or config.model.covariance != "unit"
+        if alike and n_samples >= K:
+            reg_covar = 0.0 if config.model.covariance == "unit" else REG_COVAR
+            polished = em(batch.X, init=estimate, max_iter=EM_STEPS, tol=0.0, reg_covar=reg_covar).mixture
             found.setdefault("polished", {})[str(K)] = float(errors(polished, batch.truth).total.mean())
     return found

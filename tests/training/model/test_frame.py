@@ -59,6 +59,17 @@ def test_a_scaled_and_shifted_data_set_has_the_scaled_and_shifted_estimate(kind:
 
 
 @torch.no_grad()
+def test_full_covariances_follow_any_lower_triangular_map() -> None:
+    """The Cholesky factor of A S A^T is A times that of S, A lower triangular, its diagonal positive."""
+    model = small_model({"covariance": "full", "standardise": True, "data_scale": 1.0})
+    X, A = points(4, 30, 2), torch.tensor([[40.0, 0.0], [-3.0, 0.02]], dtype=torch.float64)
+    one, other = (model.estimate(data, 3) for data in (X, X @ A.mT + SHIFT))
+    # As above, with a map of condition 2e3 between the two.
+    assert torch.allclose(one.weights, other.weights, atol=1e-7)
+    assert torch.allclose(one.means @ A.mT + SHIFT, other.means, rtol=1e-7)
+
+
+@torch.no_grad()
 def test_float32_weights_lose_nothing_to_a_shift() -> None:
     """The points come to the data's units in float64: float32 begins there."""
     model = small_model({"covariance": "full", "standardise": True, "data_scale": 1.0}).float()
