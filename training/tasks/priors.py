@@ -14,6 +14,7 @@ from torch import Tensor
 
 from baselines.checks import check_count
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.tasks.batch import sample_tasks
 from training.tasks.distribution import TaskDistribution
 
@@ -40,6 +41,8 @@ class HeldOut:
     X: Tensor
     labels: Tensor
     truth: Mixture
+
+    __repr__ = short_repr
 
 
 _PRIORS = (
