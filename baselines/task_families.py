@@ -183,12 +183,14 @@ def random_rotations(
 ) -> Tensor:
     """Orthogonal matrices, uniform (Haar measure, reflections included): (*batch, d, d).
 
-    Q of a Gaussian matrix's QR with R_jj > 0. LAPACK's own signs of R make Q_11 <= 0 always, which is not
-    uniform: Mezzadri, Notices of the AMS 54 (2007) 592.
+    Q of a Gaussian matrix's QR with R_jj >= 0; in float32 it is 0 once in ten million matrices of d = 2.
+    LAPACK's own signs of R make Q_11 <= 0 always, which is not uniform: Mezzadri, Notices of the AMS 54
+    (2007) 592.
     """
     shape = (*batch, n_features, n_features)
     Q, R = torch.linalg.qr(torch.randn(shape, dtype=dtype, device=device, generator=generator))
-    return Q * R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    negative = R.diagonal(dim1=-2, dim2=-1) < 0
+    return torch.where(negative.unsqueeze(-2), -Q, Q)
 
 
 def points(truth: Mixture, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

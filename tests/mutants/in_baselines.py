@@ -396,7 +396,7 @@ BASELINES: tuple[Mutant, ...] = (
     Mutant(
         "rotations with the signs of LAPACK",
         "baselines/task_families.py",
-        "return Q * R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)",
+        "return torch.where(negative.unsqueeze(-2), -Q, Q)",
         "return Q",
         ("tests/training/tasks/test_tasks.py::test_rotations_are_uniform",),
         "uniform rotations",

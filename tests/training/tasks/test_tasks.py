@@ -231,6 +231,13 @@ def test_rotations_are_uniform():
     assert (reflections - 0.5).abs() < 5 * 0.5 / 2000**0.5
 
 
+def test_a_matrix_without_rank_has_a_rotation_too(monkeypatch):
+    """In float32 two random columns are proportional now and then: R_22 is 0, and has no sign."""
+    monkeypatch.setattr(torch, "randn", lambda shape, **options: torch.zeros(shape, dtype=options["dtype"]))
+    rotations = task_families.random_rotations((2,), 2, seeded(), FLOAT64, "cpu")
+    assert torch.equal((rotations @ rotations.mT).abs(), torch.eye(2, dtype=FLOAT64).expand(2, 2, 2))
+
+
 def test_many_points_are_drawn_in_chunks(monkeypatch):
     """No call draws more than the chunk, and what the chunks give is in order and complete."""
     asked, drawn = [], []

@@ -87,7 +87,7 @@ def resume(model: TGMM, X: Tensor, n_components: int, layer: int, state: Tensor)
 def rotation(width: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     """A uniformly random orthogonal matrix (width, width)."""
     Q, R = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))
-    return (Q * R.diagonal().sign()).to(dtype)
+    return torch.where(R.diagonal() < 0, -Q, Q).to(dtype)
 
 
 @torch.no_grad()
