@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
 from constructions.language.readout import AttentivePooling
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 from training.trainer.losses import ordered
 

@@ -27,7 +27,7 @@ from training.tasks.priors import HeldOut, Prior
 Found = list[Mixture | None]
 """Of every data set its mixture, None where there is none."""
 
-RESTARTS, SELECTION_RESTARTS = 10, 1
+RESTARTS = 10
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def solvers(prior: Prior, model: Any, counts: tuple[int, ...] | None) -> list[So
         Solver(
             "scikit-learn",
             f"GaussianMixture, one start, {SKLEARN_TYPES[kind]} covariances",
-            partial(_peer, SKLEARN_TYPES[kind], 1),
+            partial(_peer, kind, 1),
         ),
         Solver(
             f"scikit-learn, {RESTARTS} restarts",
             f"GaussianMixture, n_init = {RESTARTS}",
-            partial(_peer, SKLEARN_TYPES[kind], RESTARTS),
+            partial(_peer, kind, RESTARTS),
         ),
     ]
     components = prior.law.components
@@ -160,15 +160,17 @@ def _peer_fit(kind: str, n_init: int, X: NDArray[np.float64], K: int, seed: int)
     """BIC and the mixture."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = GaussianMixture(K, covariance_type=kind, n_init=n_init, random_state=seed).fit(X)
-    ours = {theirs: name for name, theirs in SKLEARN_TYPES.items() if name != "unit"}[kind]
+        model = GaussianMixture(K, covariance_type=SKLEARN_TYPES[kind], n_init=n_init, random_state=seed).fit(
+            X
+        )
+    ours = "spherical" if kind == "unit" else kind  # it has no unit covariances
     return float(model.bic(X)), _mixture(model.weights_, model.means_, model.covariances_, ours)
 
 
 def _peer_bic(kind: str, components: Sequence[int], sets: Sequence[HeldOut], seed: int) -> Found:
     found: Found = []
     for one in sets:
-        fits = [_peer_fit(SKLEARN_TYPES[kind], 1, one.X.numpy(), K, seed) for K in components]
+        fits = [_peer_fit(kind, 1, one.X.numpy(), K, seed) for K in components]
         found.append(min(fits, key=lambda fit: fit[0])[1])
     return found
 
@@ -176,9 +178,7 @@ def _peer_bic(kind: str, components: Sequence[int], sets: Sequence[HeldOut], see
 def _selected(
     kind: str, components: Sequence[int], criterion: str, sets: Sequence[HeldOut], seed: int
 ) -> Found:
-    chosen = select_many(
-        points_of(sets), components, kind, criterion, n_init=SELECTION_RESTARTS, random_state=seed
-    )
+    chosen = select_many(points_of(sets), components, kind, criterion, random_state=seed)
     fits = (chosen[place].estimator for place in range(len(sets)))
     return [_mixture(fit.weights_, fit.means_, fit.covariances_, fit.covariance_type_) for fit in fits]
 

@@ -143,7 +143,7 @@ def measure_cell(
     what else is measured makes no difference to either. ``start`` is called with the name of each contender
     as it starts on each slice, those without a row included.
 
-    Raises ValueError for n_tasks < 2, and as the contenders do.
+    A cell whose law accepts no means has no rows. Raises ValueError for n_tasks < 2, and as contenders do.
     """
     check_count("the number of tasks", n_tasks, least=2)
     everyone = [oracle("unit" if cell.distribution is None else cell.distribution.covariance), *contenders]
@@ -156,9 +156,12 @@ def measure_cell(
         if cell.distribution is None:
             continue
         generator = torch.Generator().manual_seed(cell.seed(seed, index, DATA))
-        batch = sample_tasks(
-            cell.distribution, size, cell.n_components, cell.n_samples, generator, dtype=torch.float64
-        )
+        try:
+            batch = sample_tasks(
+                cell.distribution, size, cell.n_components, cell.n_samples, generator, dtype=torch.float64
+            )
+        except ValueError as problem:  # its means are never accepted: no tasks, and the other cells go on
+            return CellResult(cell, [], {one.name: str(problem) for one in everyone})
         best: Mixture | None = None
         for tally in tallies:
             start(tally.contender.name)

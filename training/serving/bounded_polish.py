@@ -27,9 +27,10 @@ from baselines.em import Status, em
 from baselines.mixture import Mixture
 from constructions.em.pieces import Pieces, log_chord_error, logit_spread, split_pieces
 from constructions.em.tasks import CovarianceType
+from training.model.estimate import Estimate
 from training.model.polish import Polish, radii
 from training.model.polish_kinds import MATRICES, eigenvalues
-from training.model.tgmm import NUMBERS_AT_ONCE, Estimate
+from training.model.tgmm import NUMBERS_AT_ONCE
 
 ACCURACY = 1e-3
 """Promised distance of means and of weights from those of EM, in standard deviations and as a share.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ class HeldOut:
     __repr__ = short_repr
 
 
+_flat = partial(TaskDistribution, 2, max_cosine=2.0, weights="dirichlet")
+"""d = 2, flat Dirichlet weights, no mean drawn again."""
+
 _PRIORS = (
     Prior(
         "paper-d2",
@@ -62,47 +66,21 @@ _PRIORS = (
         "set-transformer",
         "arXiv 1810.00825, section 5.3: d = 2, K = 4, means uniform in [-4, 4]^2, deviation 0.3, weights of "
         "a flat Dirichlet, N uniform on 100 to 499; networks there estimate diagonal covariances",
-        TaskDistribution(
-            2,
-            (4,),
-            (100, 499),
-            covariance="spherical",
-            deviation_range=(0.3, 0.3),
-            box=4.0,
-            max_cosine=2.0,
-            weights="dirichlet",
-        ),
+        _flat((4,), (100, 499), covariance="spherical", deviation_range=(0.3, 0.3), box=4.0),
         "diagonal",
     ),
     Prior(
         "dac-like",
         "after arXiv 1909.13433 (d = 2, more components than set-transformer), with numbers of our own: K 1 "
         "to 12, means uniform in [-6, 6]^2, deviations 0.2 to 0.6, flat Dirichlet weights, N 100 to 1,000",
-        TaskDistribution(
-            2,
-            tuple(range(1, 13)),
-            (100, 1000),
-            covariance="diagonal",
-            deviation_range=(0.2, 0.6),
-            box=6.0,
-            max_cosine=2.0,
-            weights="dirichlet",
-        ),
+        _flat(tuple(range(1, 13)), (100, 1000), covariance="diagonal", deviation_range=(0.2, 0.6), box=6.0),
         "diagonal",
     ),
     Prior(
         "cluster-pfn",
         "arXiv 2510.24318: d = 2, K 1 to 10, normal-inverse-Wishart of kappa 0.01, 2 degrees of freedom and "
         "scale I, weights of a flat Dirichlet, N 100 to 500, every coordinate scaled to [0, 1]",
-        TaskDistribution(
-            2,
-            tuple(range(1, 11)),
-            (100, 500),
-            covariance="inverse-wishart",
-            max_cosine=2.0,
-            weights="dirichlet",
-            min_max=True,
-        ),
+        _flat(tuple(range(1, 11)), (100, 500), covariance="inverse-wishart", min_max=True),
         "full",
     ),
 )

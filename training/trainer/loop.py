@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from constructions.language.shown import short_repr
-from training.model.tgmm import TGMM, Estimate
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM
 from training.tasks import TaskBatch, draw, plan_step
 from training.trainer.checkpoint import load_model
 from training.trainer.config import RunConfig, TrainingConfig, model_config

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from baselines.align import best_permutation
 from baselines.mixture import Mixture
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskBatch
 
 LossName = Literal["ordered", "matched", "divergence", "likelihood"]

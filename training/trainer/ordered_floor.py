@@ -31,7 +31,7 @@ from torch import Tensor
 from baselines.align import best_permutation
 from baselines.checks import check_count
 from constructions.language.shown import short_repr
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 
 LEAST_RAW, MOST_RAW = 0.2, 0.8  # of the raw weights: baselines.task_families.paper_weights

@@ -12,8 +12,15 @@ from baselines.metrics import errors
 from baselines.mixture import Mixture
 from training.evaluation import measure as evaluation
 from training.evaluation.contenders import method_contenders, network_contenders
-from training.evaluation.grids import cells_of
-from training.evaluation.measure import measure_cell, slices_of, task_figures, total_summary
+from training.evaluation.grids import Cell, cells_of
+from training.evaluation.measure import (
+    cell_record,
+    measure_cell,
+    result_of,
+    slices_of,
+    task_figures,
+    total_summary,
+)
 from training.model.tgmm import TGMM, ModelConfig
 from training.tasks import TaskDistribution, sample_tasks
 
@@ -183,3 +190,13 @@ def test_refused():
         measure_cell(cell(), [], 1, 0)
     with pytest.raises(ValueError, match="no method 'magic'; there are em"):
         method_contenders(["magic"])
+
+
+def test_a_law_that_accepts_no_means_has_no_rows_and_disturbs_no_other_cell():
+    """Eight directions in the plane, every two 37 degrees apart: none is drawn in 200,000."""
+    law = TaskDistribution(2, (8,))
+    result = measure_cell(Cell(2, 8, 16, 8, law), method_contenders(["em"]), 2, seed=0)
+    assert result.rows == []
+    assert set(result.absent) == {"em-truth", "em"}
+    assert all("max_cosine is 0.8, kept by 0 of" in reason for reason in result.absent.values())
+    assert result_of(result.cell, cell_record(result)).absent == result.absent

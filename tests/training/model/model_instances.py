@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from baselines.mixture import Mixture
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.transformer import MLP, SelfAttention
-from training.model.tgmm import TGMM, Estimate, ModelConfig
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM, ModelConfig
 
 VARIANTS = {
     f"{readout}{causal * ' causal'}{positions * ' positions'}{(not embedding) * ' no-embedding'}{kind}": (

@@ -8,7 +8,8 @@ from model_instances import VARIANTS, points, prefix_mask, small_model, terms
 from torch import Tensor
 
 import training.model.tgmm as model_module
-from training.model.tgmm import TGMM, Estimate, ModelConfig
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM, ModelConfig
 
 VARIANT = pytest.mark.parametrize(("options", "polish_steps"), VARIANTS.values(), ids=VARIANTS.keys())
 U = 2.0**-53
@@ -63,7 +64,7 @@ def test_another_order_of_the_fields_is_caught(monkeypatch: pytest.MonkeyPatch) 
     assert estimate_errors(model, X, 3) == []
     monkeypatch.setattr(model_module, "Estimate", Swapped)
     assert estimate_errors(model, X, 3) != []
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="weights have shape"):
         model.estimate(X, 3)
 
 

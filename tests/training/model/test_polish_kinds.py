@@ -13,9 +13,10 @@ from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.starts import start_covariances as start_of_baselines
 from constructions.em.constructed import ConstructedEM
+from training.model.estimate import Estimate
 from training.model.polish import Polish
 from training.model.polish_kinds import SHRINK, eigenvalue_ranges, eigenvalues, start_covariances
-from training.model.tgmm import TGMM, Estimate, ModelConfig
+from training.model.tgmm import TGMM, ModelConfig
 from training.trainer.losses import log_joint
 
 U = 2.0**-53

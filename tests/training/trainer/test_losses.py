@@ -14,7 +14,7 @@ from torch import Tensor
 import training.trainer.losses as losses_module
 from baselines.mixture import Mixture
 from constructions.language.rounding import gamma
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskBatch, TaskDistribution, sample_tasks
 from training.trainer.losses import (
     LOSSES,

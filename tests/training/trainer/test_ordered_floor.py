@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.integrate import dblquad
 from scipy.special import loggamma
 
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 from training.trainer.losses import ordered
 from training.trainer.ordered_floor import (

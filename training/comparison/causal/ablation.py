@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from baselines.metrics import errors
 from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, head_grid
 from training.comparison.common.recording import Recording, ablated, attention_of, layers_of, removing
-from training.model.tgmm import TGMM, Estimate
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM
 
 KINDS = ("mean", "zero", "rotated")
 

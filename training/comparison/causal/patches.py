@@ -24,7 +24,8 @@ from training.comparison.causal.patching import (
 )
 from training.comparison.common.em_answers import AnsweredTasks, task_mean
 from training.comparison.common.recording import Recording, record
-from training.model.tgmm import TGMM, Estimate
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM
 
 MEAN_SHIFT, LOG_WEIGHT_SHIFT = 1.0, 0.3
 """Standard deviations, per coordinate, of the counterfactual change of the network's own estimate."""

@@ -28,7 +28,7 @@ from baselines.mixture import Mixture
 from console.phrases import Interval
 from constructions.language.shown import short_repr
 from training.comparison.common.em_answers import AnsweredTasks
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 
 FLOOR = 1e-8
 """Responsibilities below it count as it, as in the constructed E layer (constructions.em.unit)."""

@@ -21,7 +21,7 @@ from console.phrases import Interval, bracket
 from constructions.language.shown import short_repr
 from training.comparison.common.component_counts import small_and_largest
 from training.comparison.common.parts import Subject
-from training.model.tgmm import Estimate
+from training.model.estimate import Estimate
 from training.tasks import TaskDistribution, sample_tasks
 
 TOLERANCE, MOST_STEPS = 1e-8, 500

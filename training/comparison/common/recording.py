@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from constructions.language.shown import short_repr
 from constructions.language.transformer import SelfAttention, Transformer, TransformerLayer
-from training.model.tgmm import TGMM, Estimate
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM
 
 Replacement = Literal["mean", "zero"]
 

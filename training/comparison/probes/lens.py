@@ -16,7 +16,8 @@ from torch import Tensor
 from baselines.mixture import Mixture
 from training.comparison.common.recording import Recording
 from training.comparison.probes.ridge import Ridge
-from training.model.tgmm import TGMM, Estimate
+from training.model.estimate import Estimate
+from training.model.tgmm import TGMM
 
 LENS_PENALTY = 1e-3
 
