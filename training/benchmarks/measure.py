@@ -16,7 +16,7 @@ from training.tasks.priors import HeldOut
 
 @dataclass(frozen=True)
 class Row:
-    """A solver on the sets that it can fit; None where a figure needs sets with an estimate, or two of them.
+    """A solver on data sets; None where a figure needs sets with an estimate, or two of them.
 
     Attributes:
         n_sets: that it was given; n_failed of them have no estimate and are in no mean.
@@ -42,13 +42,12 @@ class Row:
 
 
 def measure(solver: Solver, sets: Sequence[HeldOut], seed: int) -> Row:
-    """Of the sets whose K the solver serves; all, for one that chooses."""
-    served = [one for one in sets if solver.counts is None or one.truth.n_components in solver.counts]
+    """Of all the sets."""
     began = time.process_time()
-    found = solver.run(served, seed) if served else []
+    found = solver.run(sets, seed)
     seconds = time.process_time() - began
     levels, above, groupings, right = [], [], [], []
-    for one, mixture in zip(served, found, strict=True):
+    for one, mixture in zip(sets, found, strict=True):
         right.append(mixture is not None and mixture.n_components == one.truth.n_components)
         if mixture is None:
             continue
@@ -59,13 +58,13 @@ def measure(solver: Solver, sets: Sequence[HeldOut], seed: int) -> Row:
     return Row(
         solver.name,
         solver.chooses,
-        len(served),
-        len(served) - len(levels),
+        len(sets),
+        len(sets) - len(levels),
         *_mean(levels),
         *_mean(above),
         _mean(groupings)[0],
-        float(np.mean(right)) if solver.chooses and right else None,
-        1000 * seconds / max(1, len(served)),
+        float(np.mean(right)) if solver.chooses else None,
+        1000 * seconds / len(sets),
     )
 
 

@@ -44,6 +44,10 @@ class Solver:
     chooses: bool = False
     counts: tuple[int, ...] | None = None
 
+    def serves(self, n_components: int) -> bool:
+        """Whether it can fit so many."""
+        return self.counts is None or n_components in self.counts
+
 
 def solvers(prior: Prior, model: Any, counts: tuple[int, ...] | None) -> list[Solver]:
     """All of them; ``model`` is that of TGMMMixture, None for no network, ``counts`` the K that it serves."""

@@ -106,7 +106,9 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
 
 def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 0.7), layout="constrained")
-    figure.suptitle("\n".join(wrap(title, 18 * n_columns + 60)), fontsize=10)
+    width = 18 * n_columns + 60
+    lines = [line for sentence in title.split(". ", 1) for line in wrap(sentence, width)]
+    figure.suptitle("\n".join(lines), fontsize=10)
     return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
 
 

@@ -64,9 +64,7 @@ def test_the_figures_of_a_planted_solver(sets) -> None:
     assert row.cpu_milliseconds >= 0
 
 
-def test_one_set_has_no_spread_and_none_no_figure(sets) -> None:
-    one = measure(Solver("one", "", lambda given, seed: [given[0].truth], counts=(99,)), sets, 0)
-    assert (one.n_sets, one.log_likelihood, one.found_components) == (0, None, None)
+def test_one_set_has_no_spread(sets) -> None:
     alone = measure(Solver("one", "", lambda given, seed: [given[0].truth]), sets[:1], 0)
     assert (alone.n_sets, alone.log_likelihood, alone.above_se) == (1, None, None)
 
@@ -76,13 +74,13 @@ def test_every_solver_of_every_prior_fits(name: str, model) -> None:
     """What is likeliest of ten starts and EM from the truth are above the truth on the points they fitted."""
     prior = PRIORS[name]
     small = [one for one in held_out(prior, 60, 1) if one.truth.n_components in (2, 3, 4)][:2]
-    everyone = solvers(prior, str(model), (2, 3))
-    rows = {one.name: measure(one, small, 0) for one in everyone}
+    everyone, counts = solvers(prior, str(model), (2, 3)), {one.truth.n_components for one in small}
+    rows = {one.name: measure(one, small, 0) for one in everyone if all(map(one.serves, counts))}
     assert rows["truth"].above == 0
     assert rows["EM from the truth"].above > 0
     assert rows["EM, 10 restarts"].above > 0
     assert rows["scikit-learn, 10 restarts"].n_failed == 0
-    assert all((row.n_failed, row.n_sets) == (0, 2) for key, row in rows.items() if "network" not in key)
+    assert all((row.n_failed, row.n_sets) == (0, 2) for row in rows.values())
     choosing = {key for key, row in rows.items() if row.chooses}
     several = {"select, BIC", "select, ICL", "scikit-learn, BIC", "network + 10 EM steps, BIC"}
     assert choosing == (several if len(prior.law.components) > 1 else set())
@@ -90,7 +88,7 @@ def test_every_solver_of_every_prior_fits(name: str, model) -> None:
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, model, monkeypatch) -> None:
     out = tmp_path / "new"
-    words = ("cluster-pfn", "--sets", 3, "--model", model, "--out", out)
+    words = ("cluster-pfn", "--sets", 9, "--model", model, "--out", out)
     taken = []
 
     def interrupted(solver, given, seed):
@@ -110,13 +108,16 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, model, monkeypatch) -> N
     results = strict_json(out / "results.json")
     assert [row["solver"] for row in results["rows"]][:2] == taken == ["truth", "EM from the truth"]
     assert results["law"]["covariance"] == "inverse-wishart"
+    told = [one.truth.n_components in (1, 2, 3) for one in held_out(PRIOR, 9, 0)]
+    assert {row["n_sets"] for row in results["rows"] if not row["chooses"]} == {sum(told)}
+    assert {row["n_sets"] for row in results["rows"] if row["chooses"]} == {9}
     page, _ = one_file_page(out)
     for row in results["rows"]:
         assert row["solver"] in page
         assert row["solver"] in outcome.out
-    again = invoke(app, "cluster-pfn", "--sets", 4, "--model", model, "--out", out)
+    again = invoke(app, "cluster-pfn", "--sets", 8, "--model", model, "--out", out)
     assert again.code == 2
-    assert "sets: 3 there, 4 now" in again.err
+    assert "sets: 9 there, 8 now" in again.err
 
 
 @pytest.mark.parametrize(
@@ -138,3 +139,9 @@ def test_bad_input_is_one_line(words, line, tmp_path) -> None:
     assert line in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_network_that_serves_none_of_the_sets(tmp_path, model) -> None:
+    outcome = invoke(app, "set-transformer", "--sets", 3, "--model", model, "--out", tmp_path / "new")
+    assert outcome.code == 2
+    assert f"--model {model}: serves K = (2, 3), 0 of the 3 sets are of it" in outcome.err
