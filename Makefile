@@ -27,7 +27,7 @@ verify: $(READY) ## the main job: each theorem as hand-built attention, default 
 	$(RUN) -m verify.softmax_tensor_power --out results/softmax_tensor_power
 	$(RUN) -m verify.spectral_construction --out results/spectral_construction
 
-test: $(READY) ## the default test suite, on two processes (a quarter of an hour on two cores)
+test: $(READY) ## the default test suite, on two processes (some ten minutes on two cores)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## the tests marked slow: the 20,000-instance search and the published levels
