@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from training.model.tgmm import ModelConfig
+from training.model.settings import ModelConfig
 from training.tasks import TaskDistribution, plan_step
 from training.trainer.config import Precision, RunConfig, TrainingConfig
 from training.trainer.loop import Trainer

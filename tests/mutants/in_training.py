@@ -41,7 +41,7 @@ TRAINING: tuple[Mutant, ...] = (
     ),
     Mutant(
         "scores over the root of the width",
-        "training/model/tgmm.py",
+        "training/model/backbone.py",
         "score_scale=head_dim**-0.5",
         "score_scale=config.width**-0.5",
         ("tests/training/model/test_model.py::test_scores_are_divided_by_the_root_of_the_head_dimension",),
@@ -49,7 +49,7 @@ TRAINING: tuple[Mutant, ...] = (
     ),
     Mutant(
         "initial weights of W_O for one head",
-        "training/model/tgmm.py",
+        "training/model/backbone.py",
         'parameter.shape[:-1].numel() if part == "output" else parameter.shape[-2]',
         "parameter.shape[-2]",
         ("tests/training/model/test_model.py::test_initial_weights_have_variance_one_over_fan_in",),
@@ -120,6 +120,34 @@ TRAINING: tuple[Mutant, ...] = (
         "return self._split(*pooling.pool(h, present, None))",
         ("tests/training/model/test_model_masks.py::test_a_model_that_drops_the_mask_is_caught",),
         "padding",
+    ),
+    Mutant(
+        "added layers that write from the start",
+        "training/model/backbone.py",
+        'in ("output", "w2", "b2")',
+        'in ("w2", "b2")',
+        ("tests/training/trainer/test_train_stages.py::test_added_layers_change_nothing_at_first",),
+        "growing keeps the function",
+    ),
+    Mutant(
+        "every layer's estimate read off the last state",
+        "training/model/tgmm.py",
+        "self._read_out(state, n_components) for state in states",
+        "self._read_out(states[-1], n_components) for state in states",
+        (
+            "tests/training/model/test_layerwise.py::test_a_layers_estimate_is_that_of_the_network_cut_behind_it",
+        ),
+        "deep supervision",
+    ),
+    Mutant(
+        "deep supervision as a sum",
+        "training/trainer/loop.py",
+        "weight / len(earlier) * LOSSES",
+        "weight * LOSSES",
+        (
+            "tests/training/trainer/test_train_stages.py::test_deep_supervision_adds_the_average_of_the_earlier_layers",
+        ),
+        "deep supervision",
     ),
     Mutant(
         "no gradient through the EM layers' means",

@@ -15,7 +15,8 @@ from console.sections import Section, Table
 from training import compare
 from training.comparison import command
 from training.comparison.common.parts import Part
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.trainer.checkpoint import save_model
 
 TWO = ModelConfig(2, (2, 3), layers=1, heads=1, width=8)
@@ -267,7 +268,7 @@ def test_bad_checkpoints(capsys, tmp_path):
     assert "Missing argument" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
-    assert "no such file; needs a model, or one of d2, d8" in refusal(capsys, "d3", *out)
+    assert "no such file; needs a model, or one of d2, d8, d2-full" in refusal(capsys, "d3", *out)
     assert not (tmp_path / "new").exists()
 
 

@@ -10,7 +10,8 @@ from console.errors import run_command
 from training.evaluate import app
 from training.evaluation import command
 from training.evaluation import figures as drawing
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.trainer.checkpoint import save_model
 
 
@@ -106,7 +107,10 @@ def test_with_and_without_task_embedding(models, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: no such file; needs a model, or one of d2, d8; or one of the methods em,"),
+        (
+            ["nowhere"],
+            "nowhere: no such file; needs a model, or one of d2, d8, d2-full; or one of the methods em,",
+        ),
         (["em", "--tasks", "0"], "--tasks is 0, needs an integer of at least 2"),
         (["em", "--tasks", "many"], "'many' is not a whole number"),
         (["em", "--grid", "everything"], "no grid 'everything'; there are main, samples"),

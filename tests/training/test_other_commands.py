@@ -14,7 +14,8 @@ from training_runs import Outcome, preset, train
 from baselines.em_estimator import EMMixture
 from console.errors import run_command
 from training import curves, evaluate, real_data, release, throughput
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving import real_data as real_data_work
 from training.serving import release as release_work
 from training.trainer import curves as curves_work

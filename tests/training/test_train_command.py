@@ -12,7 +12,8 @@ import pytest
 import torch
 from training_runs import ROOT, preset, read_metrics, refusal, train
 
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.trainer import command as train_command
 from training.trainer.checkpoint import latest_checkpoint, load_model
 from training.trainer.config import RunConfig, load_preset

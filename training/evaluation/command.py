@@ -39,6 +39,7 @@ from training.evaluation.measure import (
 )
 from training.evaluation.table import HEADER, LEGEND, cell_rows, cell_title, print_results, reasons
 from training.serving.loading import Released, load_released
+from training.serving.shipped import SHIPPED
 
 COMMAND = "training.evaluate"
 MOST_VIEWS = 1024
@@ -165,7 +166,7 @@ def _loaded(path: str) -> Released:
     try:
         return load_released(path)
     except ValueError as problem:
-        if "no such file" in str(problem) and path not in ("d2", "d8"):
+        if "no such file" in str(problem) and path not in SHIPPED:
             raise ValueError(f"{problem}; or one of the methods {', '.join(METHODS)}") from None
         raise
 

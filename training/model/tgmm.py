@@ -10,10 +10,6 @@ into the sequence beside the points and reads each component off its own token. 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor, nn
 
@@ -22,94 +18,18 @@ from baselines.gaussian import check_covariance_type
 from baselines.mixture import Mixture
 from constructions.em.tasks import CovarianceType
 from constructions.language.readout import AttentivePooling
-from constructions.language.transformer import LayerShape, Transformer, TransformerShape
+from constructions.language.transformer import Transformer
+from training.model.backbone import backbone_of, initialise
 from training.model.estimate import Estimate, in_units, joined
 from training.model.frame import Frame
 from training.model.polish import PIECES, Polish
-
-Readout = Literal["tokens", "pooling"]
-Backbone = Literal["transformer", "mamba2"]
-Estimated = Literal["unit", "diagonal", "full"]
-"""Covariances that a network says."""
+from training.model.settings import ModelConfig
 
 NUMBERS_AT_ONCE = 2**24
 """`TGMM.estimate` takes so many tasks at a time that the residual stream has at most this many numbers."""
 
 LARGEST_COORDINATE = 1e9
 """Of a point. The network was trained within about 10; float32 holds its squares up to 1e19."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that fixes the network but its weights; checked when it is built (ValueError).
-
-    n_features, components  d, and the numbers of components K it serves, ascending.
-    layers, heads, width    of the backbone; the hidden size of the MLP is mlp_ratio * width.
-    readout                 "tokens" or "pooling".
-    task_embedding          whether the read-in of the points, and the choice of component tokens, know K. If
-                            not, every K gives the backbone the same sequence, and only the read-out differs.
-    causal, max_positions   as in the paper's public code: a point sees those before it, and learned position
-                            embeddings for up to max_positions points (0: none). The default uses neither, so
-                            that the order of the points does not matter.
-    covariance              "unit": weights and means alone. "diagonal": variances too. "full": covariances
-                            too, by their Cholesky factors.
-    standardise             the network sees points in the data's own units (training.model.frame), so that
-                            any will do; not with unit covariances, which are not of any unit. data_scale is
-                            then best 1.
-    backbone                "mamba2" needs the optional packages of mamba.py, and the tokens read-out.
-    data_scale              coordinates are divided by it at the read-in and multiplied at the read-out.
-    """
-
-    n_features: int
-    components: tuple[int, ...] = (2, 3, 4, 5)
-    layers: int = 6
-    heads: int = 4
-    width: int = 64
-    mlp_ratio: int = 4
-    readout: Readout = "tokens"
-    task_embedding: bool = True
-    causal: bool = False
-    max_positions: int = 0
-    covariance: Estimated = "unit"
-    standardise: bool = False
-    backbone: Backbone = "transformer"
-    data_scale: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in ("n_features", "layers", "heads", "width", "mlp_ratio"):
-            check_count(name, getattr(self, name))
-        check_count("max_positions", self.max_positions, least=0)
-        object.__setattr__(self, "components", tuple(self.components))
-        if not self.components or list(self.components) != sorted(set(self.components)):
-            raise ValueError(f"components is {self.components}, needs different integers in ascending order")
-        for K in self.components:
-            check_count("a number of components", K)
-        if self.width % self.heads:
-            raise ValueError(f"width is {self.width}, needs a multiple of heads = {self.heads}")
-        for name, kind in (("readout", Readout), ("backbone", Backbone), ("covariance", Estimated)):
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, needs one of {', '.join(get_args(kind))}"
-                )
-        if self.standardise and self.covariance == "unit":
-            raise ValueError(
-                "standardise is True, needs covariance 'diagonal' or 'full': units are lost in it"
-            )
-        if self.backbone == "mamba2" and self.readout != "tokens":
-            raise ValueError(f"readout is {self.readout!r}, needs 'tokens' with the backbone 'mamba2'")
-        if not 0 < self.data_scale < math.inf:
-            raise ValueError(f"data_scale is {self.data_scale!r}, needs a positive finite number")
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the read-out says of a component besides its weight."""
-        d = self.n_features
-        return d + {"unit": 0, "diagonal": d, "full": d * (d + 1) // 2}[self.covariance]
-
-    @property
-    def tokens_last(self) -> bool:
-        """Component tokens stand after the points, for a causal backbone shows them only what is before."""
-        return self.causal or self.backbone == "mamba2"
 
 
 class TGMM(nn.Module):
@@ -151,7 +71,7 @@ class TGMM(nn.Module):
             self.embedding = nn.Parameter(torch.empty(len(config.components), width, dtype=dtype))
         if config.max_positions:
             self.positions = nn.Parameter(torch.empty(config.max_positions, width, dtype=dtype))
-        self.backbone = _backbone(config, dtype)
+        self.backbone = backbone_of(config, dtype)
         self.norm = nn.LayerNorm(width, dtype=dtype)
         outputs = config.outputs
         if config.readout == "pooling":
@@ -169,7 +89,7 @@ class TGMM(nn.Module):
         if polish_steps:
             sizes = d, max(config.components), polish_steps, polish_pieces
             self.polish = Polish(*sizes, covariance_type=covariance_type)
-        _initialise(self)
+        initialise(self, config)
 
     def with_polish(self, steps: int, pieces: int = PIECES, covariance_type: CovarianceType = "unit") -> TGMM:
         """A model that shares this one's weights, with ``steps`` EM layers behind it (0: none)."""
@@ -198,15 +118,19 @@ class TGMM(nn.Module):
             ValueError: another d, a K that the model was not made for, more points than it has positions, a
                 task without points.
         """
-        self._check(X, n_components, mask)
-        if X.dtype != self.readin.weight.dtype:
-            raise ValueError(f"X is {X.dtype}, needs {self.readin.weight.dtype} like the weights")
-        if mask is not None:
-            X = X.masked_fill(~mask[:, :, None], 0.0)  # 0 * NaN is not 0: it would reach every gradient
+        X = self._checked(X, n_components, mask)
         if not self.config.standardise:
             return self._seen(X, n_components, mask)
         frame = self._frame(X, mask)
         return in_units(frame, self._seen(self._inside(frame, X, mask), n_components, mask))
+
+    def _checked(self, X: Tensor, n_components: int, mask: Tensor | None) -> Tensor:
+        """X with zeros at padding; ValueError as :meth:`network`."""
+        self._check(X, n_components, mask)
+        if X.dtype != self.readin.weight.dtype:
+            raise ValueError(f"X is {X.dtype}, needs {self.readin.weight.dtype} like the weights")
+        # 0 * NaN is not 0: it would reach every gradient.
+        return X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
 
     def _frame(self, X: Tensor, mask: Tensor | None) -> Frame:
         with torch.no_grad():
@@ -216,31 +140,60 @@ class TGMM(nn.Module):
         z = frame.inside(X)
         return z if mask is None else z.masked_fill(~mask[:, :, None], 0.0)
 
+    def layerwise(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> list[Estimate]:
+        """What the read-out says of the state after each layer, in turn: the last is that of :meth:`network`.
+
+        Arguments and errors as there; ValueError too for the read-out "pooling" and the backbone "mamba2".
+        """
+        if self.config.readout != "tokens" or not isinstance(self.backbone, Transformer):
+            raise ValueError("the estimate of every layer needs the read-out 'tokens' and a transformer")
+        X = self._checked(X, n_components, mask)
+        frame = self._frame(X, mask) if self.config.standardise else None
+        inside = X if frame is None else self._inside(frame, X, mask)
+        h, present = self._sequence(self._read_in(inside, n_components), n_components, mask)
+        states: list[Tensor] = []
+        for _ in range(self.backbone.shape.loops):
+            states += self.backbone.block(states[-1] if states else h, present)
+        found = [self._read_out(state, n_components) for state in states]
+        return found if frame is None else [in_units(frame, estimate) for estimate in found]
+
     def _seen(self, X: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
         """The estimate in the units of X, zeros at padding, as the layers see them."""
+        h = self._read_in(X, n_components)
+        if self.config.readout == "pooling":
+            return self._pooled(self.backbone(h, mask), n_components, mask)
+        return self._read_out(self.backbone(*self._sequence(h, n_components, mask)), n_components)
+
+    def _read_in(self, X: Tensor, n_components: int) -> Tensor:
         config = self.config
         h = self.readin(X / config.data_scale)
         if config.task_embedding:
             h = h + self.embedding[config.components.index(n_components)]
         if config.max_positions:
             h = h + self.positions[: X.shape[1]]
-        if config.readout == "pooling":
-            return self._pooled(self.backbone(h, mask), n_components, mask)
-        return self._from_tokens(h, n_components, mask)
+        return h
 
-    def _from_tokens(self, h: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
+    def _sequence(self, h: Tensor, n_components: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The points with the component tokens before or behind them, and what of it is no padding."""
         config = self.config
-        name = str(n_components) if config.task_embedding else str(max(config.components))
-        tokens = self.tokens[name].expand(len(h), -1, -1)
-        n_tokens, n_points = tokens.shape[1], h.shape[1]
+        tokens = self._tokens(n_components).expand(len(h), -1, -1)
         parts = (h, tokens) if config.tokens_last else (tokens, h)
         if mask is not None:
-            present = mask.new_ones(len(h), n_tokens)
+            present = mask.new_ones(len(h), tokens.shape[1])
             mask = torch.cat((mask, present) if config.tokens_last else (present, mask), dim=1)
-        states = self.backbone(torch.cat(parts, dim=1), mask)
-        first = n_points if config.tokens_last else 0
+        return torch.cat(parts, dim=1), mask
+
+    def _tokens(self, n_components: int) -> Tensor:
+        config = self.config
+        return self.tokens[str(n_components if config.task_embedding else max(config.components))]
+
+    def _read_out(self, states: Tensor, n_components: int) -> Estimate:
+        """From the component tokens among the states."""
+        config = self.config
+        n_tokens = len(self._tokens(n_components))
+        first = states.shape[1] - n_tokens if config.tokens_last else 0
         head = self.heads["all" if config.task_embedding else str(n_components)]
-        with _full_precision(h.device):
+        with _full_precision(states.device):
             own = states[:, first : first + n_components].to(self.norm.weight.dtype)
             out = head(self.norm(own))
             return self._split(out[..., 0], out[..., 1:])
@@ -329,52 +282,3 @@ def _lower_triangular(numbers: Tensor, d: int) -> Tensor:
 def _full_precision(device: torch.device) -> torch.autocast:
     """The read-out runs in the dtype of the weights: near 5 a mean in bfloat16 is off by up to 1/64."""
     return torch.autocast(device.type, enabled=False)
-
-
-def _backbone(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
-    if config.backbone == "mamba2":
-        from training.model.mamba import mamba2_backbone  # optional packages
-
-        return mamba2_backbone(config.width, config.layers, config.heads, dtype)
-    head_dim = config.width // config.heads
-    layer = LayerShape(config.heads, head_dim, config.mlp_ratio * config.width)
-    shape = TransformerShape(
-        config.width,
-        (layer,) * config.layers,
-        activation="gelu",
-        norm="layer",
-        score_scale=head_dim**-0.5,
-        causal=config.causal,
-    )
-    return Transformer(shape, dtype)
-
-
-def _initialise(model: TGMM) -> None:
-    """Normal weights of variance 1/fan-in; what adds to the stream is divided by sqrt(2 layers) besides.
-
-    Biases and norms stay as their modules make them; a Mamba2 backbone initialises itself.
-    """
-    config = model.config
-    depth = math.sqrt(2 * config.layers)
-    for name, parameter in model.named_parameters():
-        part = name.rsplit(".", 1)[-1]
-        if name.startswith("backbone."):
-            if config.backbone == "mamba2" or parameter.ndim < 2:
-                continue
-            # W_O (heads, head_dim, D) sums over heads as well.
-            fan_in = parameter.shape[:-1].numel() if part == "output" else parameter.shape[-2]
-            std = fan_in**-0.5 / (depth if part in ("output", "w2") else 1.0)
-        elif name == "readin.weight":
-            # A coordinate uniform in [-s, s] has variance s^2/3: the points then enter with variance about 1.
-            std = math.sqrt(3 / config.n_features)
-        elif name in ("embedding", "positions"):
-            std = 0.02
-        elif name.startswith("tokens."):
-            std = 1.0
-        elif name.startswith("pooling."):
-            std = parameter.shape[0] ** -0.5
-        elif name.startswith("heads.") and part == "weight":
-            std = config.width**-0.5
-        else:
-            continue
-        nn.init.normal_(parameter, std=std)

@@ -24,6 +24,7 @@ from baselines.starts import start_covariances
 from training.model.tgmm import LARGEST_COORDINATE, TGMM
 from training.serving.bounded_polish import ACCURACY, constructed_steps
 from training.serving.loading import Released, fingerprint, load_released
+from training.serving.shipped import automatic
 from training.serving.trained_range import remarks_on_range, trained_tasks
 from training.serving.views import check_views, likeliest, signed_permutations
 from training.tasks import TaskDistribution
@@ -34,16 +35,18 @@ POLISHES = ("construction", "em")
 class TGMMMixture(MixtureEstimator):
     """p(x) = sum_k pi_k N(x; mu_k, S_k) by a trained TGMM, whose estimate ``polish_steps`` EM steps refine.
 
-    model            "auto" (the shipped model of d = 2 for data of d <= 2, else that of d = 8), a name or
-                     path for training.serving.loading.load_tgmm, or a TGMM.
+    model            "auto" (the shipped model for data of this d, K and covariance_type:
+                     training.serving.shipped.automatic), a name or path for
+                     training.serving.loading.load_tgmm, or a TGMM.
     polish_steps     EM steps behind the network; 0 gives the estimate of the network alone.
     polish           "em" (baselines.em, fast) or "construction" (the hand-built layers of Theorem 1: means,
                      weights and covariances the same within 1e-3, which is measured, some ten times slower;
                      bounded_polish.py says in what units).
     n_views          signed permutations of the coordinates that the network is shown (views.py), at
                      most 1,024; the likeliest result is kept.
-    covariance_type  of the EM steps and of the result; "diag" is "diagonal". The network itself takes
-                     covariances for unit; the steps start from those pooled around its means
+    covariance_type  of the EM steps and of the result; "diag" is "diagonal". They start from the network's
+                     own covariances, turned into this type (baselines.mixture_kinds.as_kind), or, behind a
+                     network that takes them for unit, from those pooled around its means
                      (baselines.starts).
     tol              converged_ says whether one more EM step changes the log-likelihood per point by less.
     reg_covar        of the EM steps and of the pooled covariances, as in EMMixture; not of the hand-built
@@ -53,11 +56,13 @@ class TGMMMixture(MixtureEstimator):
     verbose          0, 1 (a line for every view) or 2 (and one for every verbose_interval steps), to stdout.
     random_state     of `sample`, and of the noise columns below.
 
-    n_components must be 1 or one that the model was trained for (2 to 5 for the shipped ones). It was trained
-    on means within 5 of the origin and standard deviation 1 within a group: the data are centred for
-    it but not scaled, so units matter as for EMMixture. Data of d below the model's get columns of N(0, 1)
-    noise, which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
-    components, and the means are the averages of the points under the responsibilities it finds there.
+    n_components must be 1 or one that the model was trained for; of the shipped ones 2 to 8 for d <= 2 and 2
+    to 5 above. Those of unit covariances ("d2", "d8") were trained on means within 5 of the origin and
+    standard deviation 1 within a group: the data are centred for them but not scaled, so units matter as for
+    EMMixture. "d2-full" says covariances itself and takes data in any units. Data of d below the model's get
+    columns of N(0, 1) noise, which are one more mean at 0 in each; data of larger d are shown to it by their
+    leading principal components, and the means are the averages of the points under the responsibilities it
+    finds there.
 
     Sample weights count exactly in the EM steps and in every likelihood: 2 is the point twice. The network
     cannot count: it is shown each point of positive weight once, centred by the weights, so that its start is
@@ -139,7 +144,7 @@ class TGMMMixture(MixtureEstimator):
         elif n_components == 1:  # the average, which needs no network
             starts = [Mixture(shares.new_ones(len(X), 1), torch.zeros_like(centre))]
         else:
-            model, tasks = self._model(X.shape[-1])
+            model, tasks = self._model(X.shape[-1], n_components, kind)
             starts = _starts(model, centred, n_components, n_views, mask, generator)
             remarks = remarks_on_range(model, tasks, centred, mask)
         results, gaps, histories = zip(
@@ -231,13 +236,13 @@ class TGMMMixture(MixtureEstimator):
             )
         return f"EM cannot go on after polish_steps = {steps}: {status.name.lower()} component"
 
-    def _model(self, n_features: int) -> tuple[TGMM, TaskDistribution | None]:
+    def _model(self, n_features: int, n_components: int, kind: str) -> tuple[TGMM, TaskDistribution | None]:
         """The network, and the tasks it was trained on where that is known."""
         if isinstance(self.model, TGMM):
             model, tasks = self.model, None
         else:
-            auto = "d2" if n_features <= 2 else "d8"
-            released = _loaded(auto if self.model == "auto" else str(self.model))
+            auto = self.model == "auto"
+            released = _loaded(automatic(n_features, n_components, kind) if auto else str(self.model))
             model, tasks = released.model, trained_tasks(released.training)
         return model, tasks
 

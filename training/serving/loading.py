@@ -15,7 +15,8 @@ from torch import Tensor
 
 from constructions.em.tasks import CovarianceType
 from constructions.language.shown import short_repr
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import CheckpointError, load_model, model_paths
 from training.trainer.config import model_config

@@ -3,5 +3,23 @@
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-SHIPPED = {"d2": WEIGHTS / "tgmm_d2.safetensors", "d8": WEIGHTS / "tgmm_d8.safetensors"}
+
+STUDIED = ("d2", "d8")
+"""The networks of unit covariances that the comparison and the claims of the ledger are about."""
+
+SHIPPED = {name: WEIGHTS / f"tgmm_{name}.safetensors" for name in (*STUDIED, "d2-full")}
 """The models of this package by their names."""
+
+MOST_STUDIED = 5
+"""Components that the networks of STUDIED serve."""
+
+
+def automatic(n_features: int, n_components: int, covariance_type: str) -> str:
+    """The name of the network for data of d coordinates and mixtures of K components of a covariance type.
+
+    That of d = 2 for d <= 2: with covariances of its own, unless unit ones and at most MOST_STUDIED
+    components are asked for. That of d = 8 otherwise.
+    """
+    if n_features > 2:
+        return "d8"
+    return "d2" if covariance_type == "unit" and n_components <= MOST_STUDIED else "d2-full"

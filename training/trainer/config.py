@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from baselines.checks import check_count
-from training.model.tgmm import ModelConfig
+from training.model.settings import ModelConfig
 from training.tasks import TaskDistribution
 from training.trainer.losses import LossName
 from training.trainer.preset_files import PRESETS, preset_names
@@ -39,6 +39,8 @@ class TrainingConfig:
     steps, tasks_per_step   optimiser steps, and tasks whose average gradient each takes.
     micro_batches           parts of a step, each of one K and similar lengths, worked through one by one.
     loss                    "ordered", "matched", "divergence" or "likelihood" (training.trainer.losses).
+    deep_supervision        w: the loss is that of the estimate and w times the average loss of what the
+                            read-out would say after each earlier layer (TGMM.layerwise); 0 for none.
     learning_rate           peak; linear warm-up over `warmup` steps, then half a cosine down to
                             `final_fraction` of the peak at the last step.
     optimiser               "adamw", or "muon": Muon (see muon.py) for the matrices of the backbone, at
@@ -52,8 +54,9 @@ class TrainingConfig:
     compile                 torch.compile; None means on a GPU only.
     threads                 CPU threads a process; 0 leaves torch's choice.
     seed                    of weights and tasks.
-    init                    path of a model of the same [model] section to start from; "" starts from random
-                            weights.
+    init                    path of a model to start from, of the same [model] section or of one with fewer
+                            layers: those it lacks come behind its own and change nothing at first. "" starts
+                            from random weights.
     log_every               steps between two lines of metrics.jsonl.
     evaluate_every          steps between two evaluations on `evaluation_tasks` tasks of each K, N = 128
                             or, if that is less, max_positions.
@@ -64,6 +67,7 @@ class TrainingConfig:
     tasks_per_step: int = 64
     micro_batches: int = 4
     loss: str = "matched"
+    deep_supervision: float = 0.0
     learning_rate: float = 1e-3
     warmup: int = 200
     final_fraction: float = 0.02
@@ -119,6 +123,10 @@ class TrainingConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, needs a number from 0 to 1")
         if not 0 <= self.beta2 < 1:
             raise ValueError(f"beta2 is {self.beta2!r}, needs a number from 0 on and below 1")
+        if not 0 <= self.deep_supervision < math.inf:
+            raise ValueError(
+                f"deep_supervision is {self.deep_supervision!r}, needs a finite number of at least 0"
+            )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay is {self.weight_decay!r}, needs a finite number from 0 on")
 
@@ -163,6 +171,13 @@ class RunConfig:
                 f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as "
                 f"the largest number of components, {max(self.tasks.components)}"
             )
+        if self.training.deep_supervision and self.training.polish_steps:
+            raise ConfigError("deep_supervision is of the layers of the network: needs polish_steps = 0")
+        if self.training.deep_supervision and (self.model.readout, self.model.backbone) != (
+            "tokens",
+            "transformer",
+        ):
+            raise ConfigError("deep_supervision needs the read-out 'tokens' and the backbone 'transformer'")
         longest = self.tasks.samples[1]
         if self.model.max_positions and self.model.max_positions < longest:
             raise ConfigError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from constructions.language.shown import short_repr
+from training.model.backbone import add_nothing
 from training.model.estimate import Estimate
 from training.model.tgmm import TGMM
 from training.tasks import TaskBatch, draw, plan_step
@@ -78,9 +79,15 @@ class Trainer:
             self.model.backbone.compile(dynamic=True)
 
     def begin(self) -> None:
-        """A new run: weights that `init` names take the place of random ones; raises as initial_weights."""
+        """A new run: weights that `init` names take the place of random ones; raises as initial_weights.
+
+        Layers that the model there lacks change nothing at first, so the run starts from its function.
+        """
         if self.config.training.init:
-            self.model.load_state_dict(initial_weights(self.config))
+            given = initial_weights(self.config)
+            lacking = self.model.load_state_dict(given, strict=False).missing_keys
+            for number in {int(name.split(".")[2]) for name in lacking}:  # backbone.layers.NUMBER. ...
+                add_nothing(self.model.backbone.layers[number])
 
     def take_step(self, stop: Callable[[], bool] = lambda: False) -> StepResult:
         """One optimiser step on the next global batch; whether `stop()` is told to all processes at its end.
@@ -128,14 +135,21 @@ class Trainer:
         K = batch.truth.n_components
         mask = batch.mask
         padding = None if bool(mask.all()) else mask
+        weight = training.deep_supervision
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.autocast):
-            estimate = self.model.network(batch.X, K, padding)
-        if not all(bool(part.isfinite().all()) for part in estimate if part is not None):
+            if weight:
+                *earlier, estimate = self.model.layerwise(batch.X, K, padding)
+            else:
+                earlier, estimate = [], self.model.network(batch.X, K, padding)
+        if not all(_is_finite(one) for one in (*earlier, estimate)):
             return torch.nan * estimate.means.sum((1, 2))
         if self.model.polish is not None and self.step >= training.polish_from * training.steps:
             polished = self.model.polish(batch.X, estimate.log_weights, estimate.means, padding)
             estimate = Estimate(polished[0], polished[1])
-        return LOSSES[training.loss](estimate, batch)
+        loss = LOSSES[training.loss](estimate, batch)
+        for one in earlier:
+            loss = loss + weight / len(earlier) * LOSSES[training.loss](one, batch)
+        return loss
 
     def state(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs besides the step: weights and optimiser states, by name."""
@@ -217,12 +231,23 @@ def _autocast(training: TrainingConfig, device: torch.device) -> bool:
     return training.precision == "bfloat16"
 
 
+def _is_finite(estimate: Estimate) -> bool:
+    return all(bool(part.isfinite().all()) for part in estimate if part is not None)
+
+
 def initial_weights(config: RunConfig) -> dict[str, Tensor]:
-    """Of the model that the run starts from; CheckpointError or TrainingError where it cannot."""
+    """Of the model that the run starts from, which may have the first layers alone.
+
+    CheckpointError or TrainingError where there is none, or none that fits.
+    """
     path = Path(config.training.init)
     tensors, described, _ = load_model(path)
-    if model_config(described) != config.model:
-        raise TrainingError(f"init = {path}: is a model of other settings, needs those of [model]")
+    found = model_config(described)
+    grown = replace(found, layers=max(found.layers, config.model.layers))
+    if grown != config.model or (found != grown and grown.backbone != "transformer"):
+        raise TrainingError(
+            f"init = {path}: is a model of other settings, needs those of [model], or fewer layers"
+        )
     return tensors
 
 

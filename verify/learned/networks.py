@@ -18,7 +18,8 @@ from training.comparison.causal.measure import CausalResult
 from training.comparison.common.parts import Effort, Part, subject_of
 from training.comparison.probes import PART as PROBES
 from training.comparison.probes.measure import ProbesResult
-from training.serving.loading import SHIPPED, load_released
+from training.serving.loading import load_released
+from training.serving.shipped import STUDIED
 from verify.engine.record import Check, Learned, Record
 from verify.learned.weights import DEVICE, NOTE
 
@@ -113,7 +114,7 @@ def _record(
 ) -> Record:
     """The least over the shipped networks."""
     check = Check(f"{NOTE}, section 4", seed, "float32", "learned")
-    subjects = [subject_of(load_released(name), Effort(quick, seed, TASKS)) for name in SHIPPED]
+    subjects = [subject_of(load_released(name), Effort(quick, seed, TASKS)) for name in STUDIED]
     found = [measure(part.compute(subject, lambda name: None)) for subject in subjects]
     least = min(found, key=lambda one: one.value)
     named = ", ".join(f"{s.released.name}: {one.value:.3g}" for s, one in zip(subjects, found, strict=True))

@@ -19,7 +19,8 @@ from training.comparison.origins.training_runs import RunPlan, slot_blocks, trai
 from training.comparison.symmetry.alignment import align_transformers
 from training.comparison.symmetry.group import random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models
-from training.serving.loading import SHIPPED, load_tgmm
+from training.serving.loading import load_tgmm
+from training.serving.shipped import STUDIED
 from verify.engine.record import Check, Learned, Record
 
 NOTE = "paper_notes/learned_vs_constructed.md"
@@ -48,7 +49,7 @@ def check_copies(seed: int, instances: int) -> list[Record]:
         distances.append(align_transformers(constructed, copied, slots).distance)
         _change(copied.layers)
         controls.append(align_transformers(constructed, copied, slots).distance)
-    for name in SHIPPED:
+    for name in STUDIED:
         model = load_tgmm(name).double()
         for _ in range(COPIES):
             copied = random_copy_model(model, generator)
@@ -56,7 +57,7 @@ def check_copies(seed: int, instances: int) -> list[Record]:
             _change(copied.backbone.layers)  # pyright: ignore[reportArgumentType]
             controls.append(align_models(model, copied).distance)
     largest, least = max(distances), min(controls)
-    note = f"the construction, {', '.join(SHIPPED)}; control, one unit a layer changed: {least:.1e}"
+    note = f"the construction, {', '.join(STUDIED)}; control, one unit a layer changed: {least:.1e}"
     passed = largest <= COPY_DISTANCE < least
     claim = "a copy of a network under random symmetries is at distance 0 from it after alignment"
     return [check.record(claim, COPY_DISTANCE, largest, len(distances), passed, note)]

@@ -13,7 +13,7 @@ from console.folder import file_digest
 from console.output import check_out, significant, write_results
 from console.terminal import progress
 from constructions.language.hypotheses import HypothesisError
-from training.serving.loading import SHIPPED
+from training.serving.shipped import SHIPPED, STUDIED
 from verify.engine.certificates import HOW_TO_CERTIFY, can_certify, check_certificates
 from verify.engine.record import Check as SelfCheck
 from verify.engine.record import Record, shown
@@ -39,7 +39,7 @@ def ledger(only: str | None, instances: int, seed: int, theorems: str | None, ou
             raise BadInputError(f"--only {name}: it is one of {', '.join(checks)}")
     check_certificates(name for name in names if name.endswith("-certified"))
     run = {"instances": instances, "seed": seed}
-    run |= {f"network {name}": file_digest(path) for name, path in SHIPPED.items()}
+    run |= {f"network {name}": file_digest(SHIPPED[name]) for name in STUDIED}
     run |= {f"theorem {place}": file_digest(Path(place.rpartition(":")[0])) for place in places}
     check_out(out, COMMAND, NAMES, run)
     cells = Cells(out, COMMAND, run, ROOMS)

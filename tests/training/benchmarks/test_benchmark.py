@@ -14,7 +14,8 @@ from training.benchmark import app
 from training.benchmarks import command
 from training.benchmarks.measure import measure
 from training.benchmarks.solvers import Solver, solvers
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks.priors import PRIORS, held_out
 from training.trainer.checkpoint import save_model
 

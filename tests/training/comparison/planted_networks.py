@@ -9,7 +9,7 @@ from model_instances import small_model
 from baselines.mixture import Mixture
 from training.comparison.common.parts import Effort, Subject
 from training.comparison.common.regimes import Regime, regime_tasks
-from training.model.tgmm import ModelConfig
+from training.model.settings import ModelConfig
 from training.serving.loading import Released
 
 REGIME = Regime(2, 3, 48)

@@ -21,7 +21,8 @@ from training.evaluation.measure import (
     task_figures,
     total_summary,
 )
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 
 PAIR = torch.tensor([[-4.0, 0.0], [4.0, 0.0]], dtype=torch.float64)

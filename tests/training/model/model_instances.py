@@ -10,7 +10,8 @@ from baselines.mixture import Mixture
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.transformer import MLP, SelfAttention
 from training.model.estimate import Estimate
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 
 VARIANTS = {
     f"{readout}{causal * ' causal'}{positions * ' positions'}{(not embedding) * ' no-embedding'}{kind}": (

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from training.model.mamba import CHUNK_SIZE, STATE_SIZE, mamba2_backbone
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 from training.trainer.losses import matched
 

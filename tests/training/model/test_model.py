@@ -9,7 +9,8 @@ from torch import Tensor
 
 import training.model.tgmm as model_module
 from training.model.estimate import Estimate
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 
 VARIANT = pytest.mark.parametrize(("options", "polish_steps"), VARIANTS.values(), ids=VARIANTS.keys())
 U = 2.0**-53

@@ -16,7 +16,8 @@ from constructions.em.constructed import ConstructedEM
 from training.model.estimate import Estimate
 from training.model.polish import Polish
 from training.model.polish_kinds import SHRINK, eigenvalue_ranges, eigenvalues, start_covariances
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.trainer.losses import log_joint
 
 U = 2.0**-53

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from baselines.mixture import Mixture
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.estimator import TGMMMixture, turned
 from training.serving.trained_range import remarks_on_range
 from training.serving.views import signed_permutations

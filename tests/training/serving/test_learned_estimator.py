@@ -9,7 +9,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from baselines.em import em
 from baselines.mixture import Mixture
 from baselines.tasks import paper_tasks
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.bounded_polish import ACCURACY
 from training.serving.estimator import TGMMMixture
 from training.serving.loading import load_tgmm

@@ -8,7 +8,8 @@ import pytest
 import torch
 from model_instances import mixture_terms, rounding_tolerance
 
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving import loading as released
 from training.serving.loading import load_released, load_tgmm
 from training.trainer.checkpoint import save_checkpoint, save_model
@@ -114,7 +115,7 @@ def test_a_tensor_too_many(tmp_path):
 
 
 def test_a_file_that_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match="no such file; needs a model, or one of d2, d8"):
+    with pytest.raises(ValueError, match="no such file; needs a model, or one of d2, d8, d2-full"):
         load_tgmm(tmp_path / "none")
     with pytest.raises(ValueError, match="is a folder"):
         load_tgmm(tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_runs import TINY, preset, settings, tiny_config
 
-from training.model.tgmm import ModelConfig
+from training.model.settings import ModelConfig
 from training.tasks import TaskDistribution
 from training.trainer.config import PRESETS, ConfigError, RunConfig, TrainingConfig, load_preset
 
@@ -48,7 +48,7 @@ KINDS = {
         PAIR + NUMBER: ["deviation_range"],
     },
     "model": {
-        INTEGER: ["n_features", "layers", "heads", "width", "mlp_ratio", "max_positions"],
+        INTEGER: ["n_features", "layers", "heads", "width", "mlp_ratio", "max_positions", "loops"],
         NUMBER: ["data_scale"],
         FLAG: ["task_embedding", "causal", "standardise"],
         INTEGERS: ["components"],
@@ -63,7 +63,7 @@ KINDS = {
         ],
         NUMBER: [
             *("learning_rate", "final_fraction", "muon_share", "beta2", "weight_decay", "clip"),
-            *("polish_from", "checkpoint_seconds"),
+            *("polish_from", "checkpoint_seconds", "deep_supervision"),
         ],
         FLAG: ["compile"],
         TEXT: ["loss", "init"],

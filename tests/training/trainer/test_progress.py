@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution
 from training.trainer.config import RunConfig, TrainingConfig
 from training.trainer.progress import check_progress

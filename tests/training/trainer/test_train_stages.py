@@ -6,13 +6,16 @@ import pytest
 import torch
 from training_runs import preset, refusal, tiny_config, train
 
-from training.tasks import TaskDistribution, plan_step
+from training.serving.loading import load_released
+from training.tasks import TaskDistribution, plan_step, sample_tasks
 from training.trainer.checkpoint import load_model
 from training.trainer.config import ConfigError
 from training.trainer.loop import Trainer, TrainingError
+from training.trainer.losses import matched
 from training.trainer.processes import Processes
 from training.trainer.run_folder import read_metrics
 
+EPS = torch.finfo(torch.float32).eps
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
@@ -52,6 +55,53 @@ def test_refuses_a_model_of_other_settings(first):
     trainer = Trainer(tiny_config(model={"width": 16}, training={"init": str(first)}), ALONE)
     with pytest.raises(TrainingError, match="is a model of other settings, needs those of"):
         trainer.begin()
+
+
+def test_refuses_a_model_of_more_layers_or_other_loops(first, tmp_path):
+    source = preset(tmp_path, model={"layers": 2})
+    assert train("--preset", source, "--out", tmp_path / "two").code == 0
+    two = str(tmp_path / "two" / "model.safetensors")
+    for model, init in (({"layers": 1}, two), ({"layers": 2, "loops": 2}, str(first))):
+        trainer = Trainer(tiny_config(model=model, training={"init": init}), ALONE)
+        with pytest.raises(TrainingError, match="needs those of \\[model\\], or fewer layers"):
+            trainer.begin()
+
+
+def test_added_layers_change_nothing_at_first(first):
+    trainer = Trainer(tiny_config(model={"layers": 3}, training={"init": str(first), "seed": 3}), ALONE)
+    trainer.begin()
+    X = torch.randn(4, 7, 2, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(7) < torch.tensor([[7], [3], [5], [6]])
+    with torch.no_grad():
+        grown, given = (model.network(X, 2, mask) for model in (trainer.model, load_released(first).model))
+    assert all(torch.equal(*pair) for pair in zip(grown[:2], given[:2], strict=True))  # x + 0 is x
+    trainer.take_step()
+    assert not torch.equal(trainer.model.network(X, 2, mask).means, given.means)
+    moved = dict(trainer.model.backbone.layers[2].named_parameters())
+    assert all(bool(moved[name].any()) for name in ("attention.output", "mlp.w2", "mlp.b2"))
+
+
+def test_deep_supervision_adds_the_average_of_the_earlier_layers():
+    trainer = Trainer(tiny_config(model={"layers": 3}, training={"deep_supervision": 0.25}), ALONE)
+    law = trainer.config.tasks
+    batch = sample_tasks(law, 3, 2, torch.tensor([8, 5, 4]), torch.Generator().manual_seed(1))
+    *earlier, last = trainer.model.layerwise(batch.X, 2, batch.mask)
+    assert len(earlier) == 2
+    expected = matched(last, batch) + 0.25 * (matched(earlier[0], batch) + matched(earlier[1], batch)) / 2
+    torch.testing.assert_close(trainer.losses(batch), expected, rtol=8 * EPS, atol=0)  # sums of three terms
+
+
+def test_deep_supervision_of_one_layer_is_the_plain_loss():
+    deep, plain = (Trainer(tiny_config(training={"deep_supervision": w}), ALONE) for w in (0.5, 0.0))
+    assert deep.take_step().loss == plain.take_step().loss
+
+
+def test_deep_supervision_needs_layers_with_tokens():
+    for model in ({"readout": "pooling"}, {"backbone": "mamba2"}):
+        with pytest.raises(ConfigError, match="deep_supervision needs the read-out 'tokens'"):
+            tiny_config(model=model, training={"deep_supervision": 0.5})
+    with pytest.raises(ConfigError, match="needs polish_steps = 0"):
+        tiny_config(training={"deep_supervision": 0.5, "polish_steps": 1})
 
 
 def test_a_missing_model_is_one_line(tmp_path):

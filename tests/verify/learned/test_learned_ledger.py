@@ -52,13 +52,13 @@ def test_copies_fail_without_alignment(monkeypatch):
         return SimpleNamespace(distance=float((flat[0] - flat[1]).norm() / flat[0].norm()))
 
     monkeypatch.setattr(learned, "align_transformers", apart)
-    monkeypatch.setattr(learned, "SHIPPED", {})
+    monkeypatch.setattr(learned, "STUDIED", ())
     assert not learned.check_copies(0, 1)[0].passed
 
 
 def test_copies_fail_where_their_control_does_not(monkeypatch):
     monkeypatch.setattr(learned, "_change", lambda layers: None)
-    monkeypatch.setattr(learned, "SHIPPED", {})
+    monkeypatch.setattr(learned, "STUDIED", ())
     [record] = learned.check_copies(0, 1)
     assert record.observed <= 1e-10
     assert not record.passed

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 
 from training.comparison.common.random_paths import Purpose, seed_of
-from training.model.tgmm import ModelConfig
+from training.model.settings import ModelConfig
 from training.tasks import TaskDistribution, sample_tasks
 
 TRIED = 64

@@ -8,7 +8,8 @@ from training.comparison.common.component_counts import components_served, has_t
 from training.comparison.common.em_answers import components_of
 from training.comparison.common.parts import Effort, Subject, subject_of
 from training.comparison.common.regimes import all_regimes, component_regimes, regime_tasks
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.loading import Released
 
 PARTS = (adaptation, attention, behaviour, causal, failures, probes)

@@ -30,7 +30,8 @@ from training.comparison.probes.report import growth_finding
 from training.comparison.probes.ridge import PENALTIES, Ridge, Split, probe, shuffled, split_tasks
 from training.comparison.probes.steps import step_test
 from training.comparison.probes.tables import grows
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.loading import Released
 from training.tasks import TaskDistribution, sample_tasks
 

@@ -35,7 +35,8 @@ from training.comparison.weights.encoders import (
     theorem_terms,
 )
 from training.comparison.weights.measure import WeightsResult
-from training.model.tgmm import TGMM, ModelConfig
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.loading import Released
 
 T, N, K, D, WIDTH = 120, 12, 3, 2, 24
