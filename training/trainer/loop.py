@@ -87,7 +87,7 @@ class Trainer:
             given = initial_weights(self.config)
             lacking = self.model.load_state_dict(given, strict=False).missing_keys
             for number in {int(name.split(".")[2]) for name in lacking}:  # backbone.layers.NUMBER. ...
-                add_nothing(self.model.backbone.layers[number])
+                add_nothing(self.model.backbone.get_submodule(f"layers.{number}"))
 
     def take_step(self, stop: Callable[[], bool] = lambda: False) -> StepResult:
         """One optimiser step on the next global batch; whether `stop()` is told to all processes at its end.

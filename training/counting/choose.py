@@ -1,0 +1,114 @@
+"""K of data sets by the learned criterion."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from baselines.choosing.select import select_many
+from baselines.choosing.selection import Selections
+from baselines.em_estimator import EMMixture
+from baselines.estimator_sets import DataWarning, check_sets
+from constructions.language.shown import short_repr
+from training.counting.evidence import evidence
+from training.counting.head import CountHead, HeadConfig
+from training.serving.shipped import WEIGHTS
+from training.trainer.checkpoint import CheckpointError, load_model
+
+CRITERIA = {"full-d2": WEIGHTS / "count_full-d2.safetensors"}
+"""The criteria of this package by their names."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedCount:
+    """Of B data sets.
+
+    probabilities  (B, M): of K = 1..M. They are those of the law of training, whose K is uniform.
+    n_components   (B,): the most probable K among those whose fit has no problem.
+    selections     the fits of every K (baselines.choosing).
+    """
+
+    probabilities: NDArray[np.float64]
+    n_components: NDArray[np.int64]
+    selections: Selections
+
+    __repr__ = short_repr
+
+    def fitted(self, place: int, n_components: int | None = None) -> EMMixture:
+        """The fitted estimator of a data set, of the K chosen or of another; ValueError for one outside 1..M."""
+        K = int(self.n_components[place]) if n_components is None else n_components
+        selection = self.selections[place]
+        return selection.fitted(K, selection.covariance_type)
+
+
+def learned_count(
+    X: ArrayLike | Sequence[ArrayLike], criterion: str | Path | CountHead = "full-d2"
+) -> LearnedCount:
+    """How many components, by a criterion learned on mixtures whose K is known.
+
+    EM of every K = 1..M (baselines.choosing.select_many: one start, nothing drawn), then P(K | the fits).
+
+    Args:
+        X: (B, N, d), or a sequence of arrays (N_b, d); d and the covariances are those of the criterion.
+        criterion: a name in CRITERIA, the path of one that training.counting wrote, or the head itself.
+
+    Raises:
+        ValueError: another d, fewer points than M, no such criterion.
+
+    A DataWarning where N is outside of what the criterion was trained on.
+    """
+    head = criterion if isinstance(criterion, CountHead) else load_criterion(criterion)
+    config = head.config
+    sets = check_sets(X, 1)
+    d = sets[0].shape[1]
+    if d != config.n_features:
+        raise ValueError(f"X has d = {d}, the criterion is of mixtures in d = {config.n_features}")
+    sizes = [len(points) for points in sets]
+    if not config.low <= min(sizes) <= max(sizes) <= config.high:
+        warnings.warn(
+            f"N is {min(sizes)} to {max(sizes)}, the criterion was trained on {config.low} to {config.high} "
+            "points; compare with baselines.choosing.select",
+            DataWarning,
+            stacklevel=2,
+        )
+    counts = range(1, config.most + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of K that BIC chose; ended_K tells the head
+        found = select_many(X, counts, config.covariance_type)
+    with torch.no_grad():
+        log_probabilities = head(evidence(found, config.covariance_type)).double()
+    failed = [[bool(_candidate(selection, K).problem) for K in counts] for selection in found]
+    usable = log_probabilities.masked_fill(torch.tensor(failed), -torch.inf)
+    return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found)
+
+
+def _candidate(selection: Any, K: int) -> Any:
+    return next(one for one in selection.candidates if one.n_components == K)
+
+
+def load_criterion(path_or_name: str | Path) -> CountHead:
+    """The head, in evaluation mode; ValueError (one line) where there is none."""
+    path = CRITERIA.get(str(path_or_name), Path(path_or_name))
+    if not (path.exists() or path.with_name(path.name + ".safetensors").exists()):
+        raise CheckpointError(f"{path}: no such file; needs a criterion, or one of {', '.join(CRITERIA)}")
+    tensors, config, _ = load_model(path)
+    try:
+        head = CountHead(HeadConfig(**config))
+        head.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise CheckpointError(f"{path}: is no criterion that training.counting wrote ({reason})") from None
+    return head.eval().requires_grad_(False)
+
+
+def described(head: CountHead) -> dict[str, Any]:
+    """The configuration as load_criterion reads it."""
+    return asdict(head.config)
