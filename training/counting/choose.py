@@ -43,7 +43,7 @@ class LearnedCount:
     __repr__ = short_repr
 
     def fitted(self, place: int, n_components: int | None = None) -> EMMixture:
-        """The fitted estimator of a data set, of the K chosen or of another; ValueError for one outside 1..M."""
+        """The fitted estimator of a data set, of the K chosen or of another; ValueError outside 1..M."""
         K = int(self.n_components[place]) if n_components is None else n_components
         selection = self.selections[place]
         return selection.fitted(K, selection.covariance_type)

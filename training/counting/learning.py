@@ -1,4 +1,4 @@
-"""Training of a criterion: mixtures of a law, the fits of every K to their points, cross-entropy of the true K."""
+"""Training of a criterion: mixtures of a law, the fits of every K, cross-entropy of the true K."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.counting.head import CountHead
 from training.tasks.priors import HeldOut
 
 EPOCHS, BATCH, RATE, DECAY, DROPPED = 40, 128, 2e-3, 0.05, 0.1
-"""Of AdamW, whose rate falls by half a cosine; DROPPED is the share of the evidence that a step does not see."""
+"""Of AdamW, whose rate falls by half a cosine; DROPPED: the share of the evidence that a step does not see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def train(head: CountHead, examples: Examples, seed: int, epochs: int = EPOCHS) 
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            total += float(loss) * len(places)
+            total += float(loss.detach()) * len(places)
         mean = total / n_sets
     return mean
 
@@ -96,7 +96,7 @@ class Quality:
     found, by_bic, by_icl  share of sets whose K is the true one: by the head, BIC, ICL.
     off_by_one             share where the head's K is at most one off.
     cross_entropy          of the true K, in nats; log M knows nothing.
-    claimed                average probability of the K that the head says: equal to `found` if it is calibrated.
+    claimed                average probability of the K that the head says: about `found` if it is calibrated.
     """
 
     n_sets: int
