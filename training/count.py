@@ -6,7 +6,8 @@
 EM is fitted to each data set with every K from 1 to the largest of the law; a small network learns what the
 fits tell of K, and is measured on sets that it has not seen. Laws: paper-d2, paper-d8, dac-like, cluster-pfn
 (training.tasks.priors). --out gets criterion.safetensors with its .json, which learned_count of
-training.counting takes, results.json, and parts/ with the fits as they are made. Exit codes: 0 done, 2 bad input, 130 stopped.
+training.counting takes, results.json, and parts/ with the fits as they are made. Exit codes: 0 done, 2 bad
+input, 130 stopped.
 """
 
 from __future__ import annotations

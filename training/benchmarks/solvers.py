@@ -21,6 +21,7 @@ from baselines.fitted_mixtures import FittedMixtures
 from baselines.methods import SKLEARN_TYPES
 from baselines.mixture import Mixture
 from baselines.mixture_kinds import as_kind
+from training.counting.choose import CRITERIA, learned_count, load_criterion
 from training.serving.estimator import TGMMMixture
 from training.tasks.priors import HeldOut, Prior
 
@@ -86,6 +87,15 @@ def solvers(prior: Prior, model: Any, counts: tuple[int, ...] | None) -> list[So
         )
         for name in ("BIC", "ICL")
     ]
+    if (prior.law.n_features, kind) in _criteria():
+        choosing.append(
+            Solver(
+                "learned K",
+                "training.counting: the fits of select_many, K by a network that learned on such mixtures",
+                partial(_learned_count, _criteria()[prior.law.n_features, kind]),
+                True,
+            )
+        )
     choosing.append(
         Solver("scikit-learn, BIC", "GaussianMixture of every K", partial(_peer_bic, kind, components), True)
     )
@@ -184,6 +194,18 @@ def _selected(
 ) -> Found:
     chosen = select_many(points_of(sets), components, kind, criterion, random_state=seed)
     fits = (chosen[place].estimator for place in range(len(sets)))
+    return [_mixture(fit.weights_, fit.means_, fit.covariances_, fit.covariance_type_) for fit in fits]
+
+
+def _criteria() -> dict[tuple[int, str], str]:
+    """Names of the shipped criteria by the d and the covariances that they are of."""
+    configs = {name: load_criterion(name).config for name in CRITERIA}
+    return {(config.n_features, config.covariance_type): name for name, config in configs.items()}
+
+
+def _learned_count(criterion: str, sets: Sequence[HeldOut], seed: int) -> Found:
+    chosen = learned_count(points_of(sets), criterion)
+    fits = (chosen.fitted(place) for place in range(len(sets)))
     return [_mixture(fit.weights_, fit.means_, fit.covariances_, fit.covariance_type_) for fit in fits]
 
 

@@ -19,7 +19,7 @@ from training.counting.head import CountHead
 from training.tasks.priors import HeldOut
 
 EPOCHS, BATCH, RATE, DECAY, DROPPED = 40, 128, 2e-3, 0.05, 0.1
-"""Of AdamW, whose rate falls by half a cosine; DROPPED: the share of the evidence that a step does not see."""
+"""Of AdamW, whose rate falls by half a cosine. DROPPED: share of the evidence that a step does not see."""
 
 
 @dataclass(frozen=True, eq=False)
