@@ -6,11 +6,12 @@ f and g are affine layers with max(., 0) between them, trained by Adam on the me
 and coordinates. Weights start uniform within sqrt(6 / (inputs + outputs)), biases at 0.
 
 The papers train layer after layer with noise on the inputs, then all together, for 150,000 steps on images;
-here all layers are trained at once, without noise, for some thousand steps.
+here all layers are trained at once, without noise, for some hundred steps.
 Source: Glorot and Bengio 2010 for the start; Xie, Girshick and Farhadi 2016, section 3.3 for the use.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class Layers(nn.Module):
     ) -> None:
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             reach = (6 / (inputs + outputs)) ** 0.5
             drawn = torch.rand(inputs, outputs, generator=generator, dtype=dtype)
             self.weights.append(nn.Parameter(reach * (2 * drawn - 1)))

@@ -4,9 +4,9 @@
     p_nk = (q_nk^2 / f_k) / sum_j (q_nj^2 / f_j),    f_k = sum_n q_nk
     minimise  (1/N) sum_nk p_nk log(p_nk / q_nk)  over f and the centres m
 
-p is held fixed for `update_interval` steps, then computed anew from all points. It ends when less than a share
-`tol` of the points has another largest q than at the last time. f comes from an autoencoder, the centres from
-k-means on its latent points; the decoder is not used after that.
+p is held fixed for `update_interval` steps, then computed anew from all points. It ends when less than a
+share `tol` of the points has another largest q than at the last time. f comes from an autoencoder, the
+centres from k-means on its latent points; the decoder is not used after that.
 
 A small version in torch: no package that is kept up to date is among this project's libraries. Where it
 differs from the paper: widths and steps are for hundreds of points, not 70,000, and all layers of the

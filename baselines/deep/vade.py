@@ -1,11 +1,11 @@
 """A variational autoencoder whose latent prior is a Gaussian mixture (VaDE), trained on its lower bound.
 
-    p(c) = pi_c,   p(z | c) = N(z; m_c, diag(s_c)),   p(x | z) = N(x; g(z), v I),   q(z | x) = N(z; a, diag(b))
-    log p(x) >= E log p(x | z) + log sum_c r_c(x) + 1/2 sum_j (1 + log(2 pi b_j))                   (the bound)
+    p(c) = pi_c,  p(z | c) = N(z; m_c, diag(s_c)),  p(x | z) = N(x; g(z), v I),  q(z | x) = N(z; a, diag(b))
+    log p(x) >= E log p(x | z) + log sum_c r_c(x) + 1/2 sum_j (1 + log(2 pi b_j))                  (the bound)
     log r_c = log pi_c - 1/2 sum_j (log(2 pi s_cj) + (b_j + (a_j - m_cj)^2) / s_cj)
 
-a(x) and log b(x) are the two halves of the encoder's output. E over q(z | x) is taken with one draw a point in
-training, z = a + sqrt(b) e, e ~ N(0, I). Group of a point: argmax_c r_c.
+a(x) and log b(x) are the two halves of the encoder's output. E over q(z | x) is taken with one draw a point
+in training, z = a + sqrt(b) e, e ~ N(0, I). Group of a point: argmax_c r_c.
 
 With gamma_c = r_c / sum r the bound is that of the paper (equation 13) at these gamma, which are the best
 ones for q(z | x): log sum_c r_c = max over gamma of sum_c gamma_c (log r_c - log gamma_c). The paper has
