@@ -71,7 +71,7 @@ class DEC(DeepClustering):
         *,
         hidden: tuple[int, ...] = (64, 64),
         n_latent: int | None = None,
-        pretrain_steps: int = 1000,
+        pretrain_steps: int = 600,
         pretrain_rate: float = 1e-3,
         max_updates: int = 50,
         update_interval: int = 140,

@@ -28,7 +28,7 @@ SHARE = 0.05
 QUICK_STEPS = 60
 """Of every kind of training of the deep ones, with --quick."""
 FULL_NETWORK = str(WEIGHTS / "tgmm_d2-full.safetensors")
-FULL_STEPS, UNIT_STEPS, VIEWS = 100, 10, 8
+FULL_STEPS, UNIT_STEPS, VIEWS = 100, 10, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +80,8 @@ def contenders(quick: bool = False) -> dict[str, Contender]:
         ),
         Contender(
             "network", "network + EM",
-            f"TGMMMixture, {VIEWS} views: unit covariances and {UNIT_STEPS} EM steps where they are known to be "
-            f"I, else full ones and {FULL_STEPS} steps, from the network of covariances (tgmm_d2-full) for "
+            f"TGMMMixture, {VIEWS} views: unit covariances and {UNIT_STEPS} EM steps where they are known "
+            f"to be I, else full ones and {FULL_STEPS} steps, from the network of covariances (tgmm_d2-full) for "
             "d = 2, from that of d = 8 otherwise",
             _network, mixture=True,
         ),

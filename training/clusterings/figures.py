@@ -50,7 +50,7 @@ def _agreement(rows: Sequence[Row], everyone: Mapping[str, Contender], about: st
     figure = sheet(size, "Adjusted Rand index", 11)
     panel = figure.subplots()
     panel.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    write_cells(panel, values.tolist(), lambda row, column, value: f"{value:.2f}", lambda v: v < 0.6, 8)
+    write_cells(panel, values.tolist(), lambda row, column, value: _short(value), lambda v: v < 0.6, 8)
     panel.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=8)
     panel.set_yticks(range(len(methods)), [everyone[name].title for name in methods], fontsize=8)
     caption = (
@@ -58,6 +58,10 @@ def _agreement(rows: Sequence[Row], everyone: Mapping[str, Contender], about: st
         f"themselves, 0 for chance. {about}. Empty: not fitted, the tables say why."
     )
     return Picture("agreement", caption, figure)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".replace("-0.00", "0.00")
 
 
 def _groups(

@@ -15,18 +15,18 @@ HEADER = ("contender", "ARI", "s.e.", "NMI", "groups", "left out", "log-lik", "u
 VERDICT_HEADER = ("data", "EM, full", "best other", "ARI", "difference", "s.e.", "the mixture")
 LEGEND = (
     "ARI: adjusted Rand index with the groups that points were drawn from, or with the classes, mean over "
-    "draws (of real data over seeds), with its standard error (of real data: the spread of the seeds alone). "
-    "NMI: normalised mutual information. groups: how many were found, mean. left out: share of points without "
-    "a group; together they count as one. log-lik: per point of the points fitted, unseen: of as many others "
-    "of the same law; natural log; a lower bound where it says >=, so that a lower number proves nothing. With "
-    "many columns the likelihood of the points fitted says more of the number of parameters than of the fit. "
-    "CPU s: processor time a fit, median. The table of wins: EM of full covariances less the best of those "
-    "that are no mixtures, draw by draw; wins or loses where that is further from 0 than two standard errors. "
-    "The best of many is picked after the fact, which favours it. Of real data there is one set each, so no "
-    "standard error of the data: ahead or behind. Untuned defaults are unfair to some: HDBSCAN and mean shift "
-    "are not told K; at least 5 points a group splits large data into many groups, at least 5 % joins or "
-    "drops small ones; BIRCH's threshold depends on units; networks train on hundreds of points, their papers "
-    "on tens of thousands."
+    "draws (of real data over seeds), with its standard error (of real data: the spread of the seeds "
+    "alone). NMI: normalised mutual information. groups: how many were found, mean. left out: share of "
+    "points without a group; together they count as one. log-lik: per point of the points fitted, unseen: "
+    "of as many others of the same law; natural log; a lower bound where it says >=, so that a lower number "
+    "proves nothing. With many columns the likelihood of the points fitted says more of the number of "
+    "parameters than of the fit. CPU s: processor time a fit, median. The table of wins: EM of full "
+    "covariances less the best of those that are no mixtures, draw by draw; wins or loses where that is "
+    "further from 0 than two standard errors. The best of many is picked after the fact, which favours it. "
+    "Of real data there is one set each, so no standard error of the data: ahead or behind. Untuned "
+    "defaults are unfair to some: HDBSCAN and mean shift are not told K; at least 5 points a group splits "
+    "large data into many groups, at least 5 % joins or drops small ones; BIRCH's threshold depends on "
+    "units; networks train on hundreds of points, their papers on tens of thousands."
 )
 EM = "em"
 
@@ -58,7 +58,7 @@ def cells_of(row: Row, contender: Contender) -> list[str]:
 
 
 def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _level(value: float | None, bound: bool) -> str:
@@ -87,9 +87,11 @@ def verdicts(
 
 
 def said(difference: float, error: float | None, random: bool) -> str:
-    """What a difference shows; one draw shows nothing of others."""
+    """What a difference shows."""
     if not random:
         return "ahead" if difference > 0 else "behind" if difference < 0 else "even"
-    if error is None or abs(difference) <= 2 * error:
-        return "even"
+    if error is None:
+        return "one draw"
+    if abs(difference) <= 2 * error:
+        return "not told apart"
     return "wins" if difference > 0 else "loses"
