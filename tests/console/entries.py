@@ -15,6 +15,7 @@ ENTRIES = {
     "training.compare": "d2",
     "training.evaluate": "em --tasks 2 --dims 2 --components 2",
     "training.benchmark": "set-transformer --sets 2",
+    "training.clustering": "--data moons --methods ward",
     "training.curves": "nowhere --out new",
     "training.real_data": "",
     "training.release": "nowhere --evaluation nowhere --name d8",

@@ -11,6 +11,7 @@ COMMANDS = {
     "training.evaluate": ("em",),
     "training.compare": ("d2", "--quick"),
     "training.benchmark": ("set-transformer",),
+    "training.clustering": ("--quick",),
     "training.curves": ("nowhere",),
     "training.real_data": (),
     "training.release": ("nowhere", "--evaluation", "nowhere", "--name", "d8"),
