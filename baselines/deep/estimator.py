@@ -37,9 +37,7 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """The group of every point: X (N, d) -> (N,)."""
-        check_is_fitted(self)
-        points: Any = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._shares(self._in_units(points)).argmax(-1).numpy()
+        return self._shares(self._points(X)).argmax(-1).numpy()
 
     @abstractmethod
     def fit(self, X: ArrayLike, y: object = None) -> Self:
@@ -51,7 +49,7 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _begin(self, X: ArrayLike) -> tuple[Tensor, int, torch.Generator]:
         """Points in units of the networks, K and the generator of all draws; sets what `_in_units` needs."""
-        points: Any = validate_data(self, X, dtype=np.float64)
+        points = self._validated(X, reset=True)
         K = as_count("n_clusters", self.n_clusters)
         if len(points) < K:
             raise ValueError(f"X with n_samples = {len(points)} needs at least n_clusters = {K}")
@@ -61,6 +59,14 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"X has a spread of {self.scale_:g}, needs one above 0 that float64 can square")
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         return self._in_units(points), K, torch.Generator().manual_seed(int(seed))
+
+    def _points(self, X: ArrayLike) -> Tensor:
+        """Points like those fitted, in units of the networks."""
+        check_is_fitted(self)
+        return self._in_units(self._validated(X, reset=False))
+
+    def _validated(self, X: Any, reset: bool) -> NDArray[np.float64]:
+        return validate_data(self, X, dtype=np.float64, reset=reset)
 
     def _in_units(self, points: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy((points - self.centre_) / self.scale_).float()

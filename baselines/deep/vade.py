@@ -28,7 +28,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from baselines.deep.autoencoder import Autoencoder, batches, pretrain
@@ -189,9 +188,7 @@ class VaDE(DeepClustering):
         The mean over n_draws draws a point, the same ones at every call. How far below log p it lies is not
         known: for another model a higher likelihood shows nothing against this one.
         """
-        check_is_fitted(self)
-        points: Any = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._level(self._in_units(points))
+        return self._level(self._points(X))
 
     def _train(self, u: Tensor, rate: float, generator: torch.Generator) -> None:
         network = self._network

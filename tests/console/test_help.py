@@ -21,9 +21,9 @@ from console.table_file import SUFFIXES
 from constructions.em.tasks import COVARIANCE_TYPES
 from constructions.language.structured.evaluation import Evaluation
 from constructions.spectral.stream import ReadIn
-from training.compare import PART_NAMES
 from training.clusterings.names import DATA
 from training.clusterings.names import METHODS as CONTENDERS
+from training.compare import PART_NAMES
 from training.comparison.command import PARTS
 from training.evaluation.asked import AXES, METHOD_NAMES
 from training.serving.loading import SHIPPED

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn import cluster
+from sklearn import cluster as sklearn_cluster
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from baselines.deep.dec import DEC
@@ -20,6 +20,9 @@ from training.clusterings.data_sets import Array, DataSet
 from training.clusterings.names import METHODS
 from training.serving.estimator import TGMMMixture
 from training.serving.shipped import WEIGHTS
+
+cluster: Any = sklearn_cluster
+"""Untyped: what its stubs say of arguments is too narrow."""
 
 RESTARTS = 10
 MAX_ITER = 1000
@@ -81,8 +84,8 @@ def contenders(quick: bool = False) -> dict[str, Contender]:
         Contender(
             "network", "network + EM",
             f"TGMMMixture, {VIEWS} views: unit covariances and {UNIT_STEPS} EM steps where they are known "
-            f"to be I, else full ones and {FULL_STEPS} steps, from the network of covariances (tgmm_d2-full) for "
-            "d = 2, from that of d = 8 otherwise",
+            f"to be I, else full ones and {FULL_STEPS} steps, from the network of covariances (tgmm_d2-full) "
+            "for d = 2, from that of d = 8 otherwise",
             _network, mixture=True,
         ),
         Contender(
@@ -179,8 +182,8 @@ def _bayesian(data: DataSet, seed: int) -> Grouping:
     """Its own score is of expected logarithms, which are no logarithm of a density."""
     settings: dict[str, Any] = {"n_init": RESTARTS, "max_iter": MAX_ITER, "random_state": seed}
     model = BayesianGaussianMixture(n_components=data.n_groups, **settings).fit(data.X)
-    parts = (torch.from_numpy(part) for part in (model.weights_, model.means_, model.covariances_))
-    mixture = Mixture(*parts, "full")
+    pi, mu, S = (torch.from_numpy(part) for part in (model.weights_, model.means_, model.covariances_))
+    mixture = Mixture(pi, mu, S, "full")
     return Grouping(
         model.predict(data.X), lambda X: float(mixture.log_likelihood_per_point(torch.from_numpy(X)))
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn import datasets
+from sklearn import datasets as sklearn_datasets
 
 from baselines.mixture import Mixture
 from baselines.real_data import real_data_sets
@@ -24,6 +24,8 @@ from training.tasks import TaskDistribution
 from training.tasks.priors import PRIORS, Prior, held_out
 
 Array = NDArray[np.float64]
+datasets: Any = sklearn_datasets
+"""Untyped: what its stubs say of arguments and results is too narrow or too wide."""
 
 FULL = Prior(
     "full-d2",

@@ -103,7 +103,7 @@ def renamed(labels: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
     counts = contingency_matrix(groups[inside], labels[inside])
     present, n_groups = np.unique(groups[inside]), int(groups.max()) + 1
     pairs = zip(*linear_sum_assignment(-counts), strict=True)
-    names = {known[column]: present[row] for row, column in pairs}
+    names: dict[Any, Any] = {known[column]: present[row] for row, column in pairs}
     spare = iter(range(n_groups, n_groups + len(known)))
     for label in known:
         if label not in names:
