@@ -1,9 +1,9 @@
 """Gaussian mixtures beside other clusterings: on mixtures, on shapes that are none, on real data.
 
-    python -m training.clustering                       # some ten minutes on one core
-    python -m training.clustering --quick               # everything once: too little to conclude from
-    python -m training.clustering --data moons,circles --methods em,spectral,hdbscan
-    python -m training.clustering                       # after Ctrl-C: goes on
+    python -m training.clustering             # some ten minutes on one core
+    python -m training.clustering --quick     # too little to conclude from
+    python -m training.clustering --data moons,circles --methods em,spectral
+    python -m training.clustering             # after Ctrl-C: goes on
 
 Adjusted Rand index, normalised mutual information, log-likelihood where there is a density, processor time.
 Contenders are told K, but for mean shift and HDBSCAN, which choose. Nothing is tuned to a data set. Real

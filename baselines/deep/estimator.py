@@ -65,7 +65,7 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         return self._in_units(self._validated(X, reset=False))
 
-    def _validated(self, X: Any, reset: bool) -> NDArray[np.float64]:
+    def _validated(self, X: Any, reset: bool) -> Any:
         return validate_data(self, X, dtype=np.float64, reset=reset)
 
     def _in_units(self, points: NDArray[np.float64]) -> Tensor:
