@@ -84,7 +84,7 @@ def _groups(
                 panel.set_axis_off()
                 continue
             _draw(panel, one, renamed(np.asarray(row.labels), one.groups))
-            panel.set_xlabel(f"ARI {row.ari[0]:.2f}", fontsize=8)
+            panel.set_xlabel(f"ARI {_short(row.ari[0])}", fontsize=8)
     for panel, text in zip(panels[0], ["drawn", *(everyone[m].title for m in methods)], strict=True):
         panel.set_title(text, fontsize=8)
     caption = (
