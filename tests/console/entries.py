@@ -16,6 +16,7 @@ ENTRIES = {
     "training.evaluate": "em --tasks 2 --dims 2 --components 2",
     "training.benchmark": "set-transformer --sets 2",
     "training.count": "cluster-pfn --sets 2 --out new",
+    "training.clustering": "--data moons --methods ward",
     "training.curves": "nowhere --out new",
     "training.real_data": "",
     "training.release": "nowhere --evaluation nowhere --name d8",

@@ -12,6 +12,7 @@ COMMANDS = {
     "training.compare": ("d2", "--quick"),
     "training.benchmark": ("set-transformer",),
     "training.count": ("cluster-pfn",),
+    "training.clustering": ("--quick",),
     "training.curves": ("nowhere",),
     "training.real_data": (),
     "training.release": ("nowhere", "--evaluation", "nowhere", "--name", "d8"),

@@ -21,6 +21,8 @@ from console.table_file import SUFFIXES
 from constructions.em.tasks import COVARIANCE_TYPES
 from constructions.language.structured.evaluation import Evaluation
 from constructions.spectral.stream import ReadIn
+from training.clusterings.names import DATA
+from training.clusterings.names import METHODS as CONTENDERS
 from training.compare import PART_NAMES
 from training.comparison.command import PARTS
 from training.evaluation.asked import AXES, METHOD_NAMES
@@ -141,6 +143,7 @@ CHOICES = {
     "training.train": {"preset": preset_names(), "changes": SECTIONS, "device": ("auto", "cpu", "cuda")},
     "training.throughput": {"preset": preset_names(), "device": ("auto", "cpu", "cuda")},
     "training.compare": {"checkpoint": SHIPPED, "only": PARTS},
+    "training.clustering": {"data": DATA, "methods": CONTENDERS},
     "training.evaluate": {"what": SHIPPED, "grid": AXES, "methods": (*METHODS, "all", "none")},
     "training.real_data": {"model": ("auto", *SHIPPED)},
 }  # fmt: skip

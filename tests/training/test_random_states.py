@@ -8,6 +8,8 @@ import pytest
 import torch
 from training_runs import tiny_config
 
+from baselines.deep.dec import DEC
+from baselines.deep.vade import VaDE
 from baselines.em_estimator import EMMixture
 from baselines.kmeans import kmeans
 from baselines.methods import METHODS
@@ -68,6 +70,8 @@ ENTRIES = {
     "training's tasks": lambda: draw(TaskDistribution(2), plan_step(TaskDistribution(2), 4, 2, 0, 0)[0]),
     "views": lambda: signed_permutations(3, 5),
     "training": trained,
+    "VaDE": lambda: VaDE(steps=2, pretrain_steps=2, random_state=0).fit(points().X[0].numpy()),
+    "DEC": lambda: DEC(max_updates=1, pretrain_steps=2, random_state=0).fit(points().X[0].numpy()),
     "a subject of a comparison": lambda: subject_of(load_released("d2"), Effort(True, 0, 8)),
 }
 

@@ -53,6 +53,7 @@ RESOURCES, LEDGER, LEVELS = "verify.resources", "verify.__main__", "verify.refer
 TRAIN, EVALUATE, COMPARE = "training.train", "training.evaluate", "training.compare"
 CURVES, REAL_DATA, RELEASE = "training.curves", "training.real_data", "training.release"
 THROUGHPUT, BENCHMARK = "training.throughput", "training.benchmark"
+CLUSTERING = "training.clustering"
 
 LINES = {
     BENCHMARK: {
@@ -60,6 +61,15 @@ LINES = {
         "paper-d2 --sets 1": "--sets|1",
         "paper-d2 --model nowhere": "nowhere|no such file",
         "paper-d2 --model d8": "--model d8|paper-d2",
+    },
+    CLUSTERING: {
+        "--data iris,moon": "--data iris,moon|'moon'|moons",
+        "--methods kmeans": "--methods kmeans|k-means",
+        "--data ''": "--data|unit-d2",
+        "--repeats 0": "--repeats|0",
+        "--repeats few": "--repeats|few",
+        "--starts 0": "--starts|0",
+        "--seed -1": "--seed -1",
     },
     SPECTRAL: {
         "--data good.csv": "--components is missing|good.csv",
