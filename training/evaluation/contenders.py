@@ -15,7 +15,7 @@ from training.evaluation.grids import Cell
 from training.model.tgmm import TGMM
 from training.serving.views import likelier, signed_permutations
 
-ORACLE = "em-truth"
+ORACLE, NEAR = "em-truth", "em-off-truth"
 POINTS_AT_ONCE = 2**14
 """Points that EM layers work through at a time: at d = 8 and 128 pieces about 150 MB."""
 
@@ -31,6 +31,7 @@ class Contender:
     knows_truth        it is given the truth.
     knows_prior        it knows the distribution of the paper's tasks.
     slow               it is measured on fewer tasks.
+    moved              Cell.start makes a difference to it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Contender:
     knows_truth: bool = False
     knows_prior: bool = False
     slow: bool = False
+    moved: bool = False
 
     __repr__ = short_repr
 
@@ -71,6 +73,24 @@ def named_method(name: str) -> Method:
 def oracle(covariance: str) -> Contender:
     """EM from the truth, which the errors of all others are split by."""
     return _of_method(METHODS[ORACLE], covariance)
+
+
+def em_off_the_truth(sigma: float) -> Contender:
+    """EM from the truth whose means are moved by sigma N(0, I); weights and covariances start as they are.
+
+    The noise before the factor is the same for every sigma: one task moves along a ray.
+    """
+
+    def run(X: Tensor, K: int, generator: torch.Generator, truth: Mixture | None) -> MethodResult:
+        if truth is None:
+            raise ValueError(f"truth is None, needs the Mixture of the tasks for {NEAR}")
+        noise = torch.randn(truth.means.shape, generator=generator, dtype=X.dtype, device=X.device)
+        start = replace(truth, means=truth.means + sigma * noise)
+        kind = truth.covariance_type
+        return METHODS[ORACLE].fit(X, K, generator, truth=start, covariance_type=kind)
+
+    described = "EM from the true weights and the true means + sigma N(0, I), an oracle that is led astray"
+    return Contender(NEAR, described, run, lambda cell: "", knows_truth=True, moved=True)
 
 
 def _of_method(method: Method, covariance: str) -> Contender:

@@ -15,8 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from console.drawing import legend, slope_guide
 from console.marks import METHODS, NETWORK, Mark
 from console.output import Picture
-from training.evaluation.asked import COMPONENTS, Axis
-from training.evaluation.contenders import ORACLE
+from training.evaluation.asked import Axis
+from training.evaluation.contenders import NEAR, ORACLE
 from training.evaluation.measure import CellResult, Row
 
 MOST_LINES = 8
@@ -64,7 +64,7 @@ def _names(count: int) -> list[str]:
 
 def _parts(styles: dict[str, Style]) -> list[dict[str, Style]]:
     """At most MOST_LINES of them at a time, networks and oracle always; all in the last of MOST_PICTURES."""
-    always = [name for name in styles if name == ORACLE or name.startswith("network")]
+    always = [name for name in styles if name in (ORACLE, NEAR) or name.startswith("network")]
     others = [name for name in styles if name not in always]
     room = max(MOST_LINES - len(always), math.ceil(len(others) / MOST_PICTURES), 1)
     places = range(0, max(len(others), 1), room)
@@ -77,7 +77,7 @@ def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
     for result in results:
         if result.rows:
             group = result.cell.group
-            found.setdefault(group[:1] if axis == COMPONENTS else group, []).append(result)
+            found.setdefault(group[:1] if axis.over_components else group, []).append(result)
     return list(found.values())
 
 
@@ -91,6 +91,8 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
         if name == ORACLE:
             styles[name] = {"color": "0.6", "linestyle": (0, (2, 1)), "linewidth": 5, "zorder": 1}
             styles[name] |= {"marker": "_", "markersize": 14}
+        elif name == NEAR:
+            styles[name] = {"color": "black", "linestyle": "-", "marker": "o", "linewidth": 2.4, "zorder": 4}
         elif name.startswith("network"):
             colour, line, marker = next(networks if "EM layers" in name else alone)
             styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.4}
@@ -115,7 +117,7 @@ def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple
 def _title(column: Column, axis: Axis) -> str:
     cell = column[0].cell
     parts = [f"d = {cell.n_features}"]
-    if axis != COMPONENTS:
+    if not axis.over_components:
         parts.append(f"K = {cell.n_components}")
     if axis.key != "N":
         parts.append(f"N = {cell.n_samples}")
@@ -131,7 +133,7 @@ def _draw(
     error: Callable[[Row], float] | None = None,
 ) -> None:
     """A line a method over what the grid varies; broken where it has no value."""
-    x = [result.cell.value for result in column]
+    x = [axis.place(result.cell.value) if axis.place else result.cell.value for result in column]
     for name, style in styles.items():
         rows = [next((row for row in result.rows if row.method == name), None) for result in column]
         y = [math.nan if row is None else value(row) for row in rows]
@@ -142,7 +144,7 @@ def _draw(
     if axis.log:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(x, [f"{value:g}" for value in x])
+    panel.set_xticks(x, [f"{result.cell.value:g}" for result in column])
     panel.set_xlabel(axis.label)
     panel.grid(alpha=0.3)
 

@@ -101,6 +101,13 @@ class CellResult:
 
     __repr__ = short_repr
 
+    def with_rows_of(self, other: CellResult) -> CellResult:
+        """Also the rows and the absent of a cell of the same tasks, where this one has none of the name."""
+        mine = {row.method for row in self.rows} | set(self.absent)
+        rows = self.rows + [row for row in other.rows if row.method not in mine]
+        absent = {name: reason for name, reason in other.absent.items() if name not in mine}
+        return replace(self, rows=rows, absent=self.absent | absent)
+
     @property
     def statistical(self) -> Summary | None:
         """Errors of the oracle."""
@@ -146,7 +153,10 @@ def measure_cell(
     A cell whose law accepts no means has no rows. Raises ValueError for n_tasks < 2, and as contenders do.
     """
     check_count("the number of tasks", n_tasks, least=2)
-    everyone = [oracle("unit" if cell.distribution is None else cell.distribution.covariance), *contenders]
+    everyone = [
+        oracle("unit" if cell.distribution is None else cell.distribution.covariance_type),
+        *contenders,
+    ]
     absent = {one.name: cell.impossible or one.refusal(cell) for one in everyone}
     absent = {name: reason for name, reason in absent.items() if reason}
     tallies = [_Tally(one) for one in everyone if one.name not in absent]
@@ -277,6 +287,9 @@ def cell_record(result: CellResult) -> dict[str, Any]:
         "perturbation": None if D is None else D.perturbation,
         "separation": None if D is None else D.separation,
         "covariance": None if D is None else D.covariance,
+        "elongation": cell.elongation,
+        "correlation": None if D is None or D.covariance != "correlated" else D.correlation,
+        "start": cell.start,
         "statistical_error": None if result.statistical is None else vars(result.statistical),
         "rows": [
             vars(row) | {"total": None if row.total is None else vars(row.total)} for row in result.rows
