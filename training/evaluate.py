@@ -5,7 +5,7 @@
     python -m training.evaluate em-restarts --dims 2,8  # one method alone
     python -m training.evaluate d8 --grid dxk --model d2
     python -m training.evaluate d8 --grid embedding --ablation PLAIN
-    python -m training.evaluate training/weights/tgmm_d2-full.safetensors --grid full
+    python -m training.evaluate runs/d2-full/model.safetensors --grid full
     python -m training.evaluate d8                      # again, after Ctrl-C
 
 A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,

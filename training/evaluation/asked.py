@@ -77,6 +77,23 @@ TITLES = {
     "initialisation": "where EM starts",
 }
 
+REMARKS = {
+    "full": "Covariances Q diag(s^2) Q^T, every s uniform in [0.5, 1.5], Q a random rotation.",
+    "anisotropic": (
+        "Covariances Q diag(s^2) Q^T, Q a random rotation. Elongation r: the deviations s of a component go "
+        "in equal ratios from r^(-1/2) to r^(1/2), and their geometric mean is 1."
+    ),
+    "correlation": (
+        "Unit variances, every two coordinates of a component correlated by rho or -rho, by signs of the "
+        "coordinates that are drawn for each component."
+    ),
+    "initialisation": (
+        "em-off-truth starts from the true weights and the true means + sigma N(0, I); sigma changes nothing "
+        "for all others, which are measured once."
+    ),
+}
+"""What a page says of the tasks of a grid."""
+
 OWN_DIMS = {"large": (8, 32, 128)}
 OWN_COMPONENTS = {"large": (2, 4, 8, 16)}
 """Of a grid that does not take d and K from the networks."""

@@ -24,11 +24,14 @@ from training.evaluation.asked import (
     ONLY_WHEN_ASKED,
     OWN_COMPONENTS,
     OWN_DIMS,
+    REMARKS,
     TITLES,
     Asked,
 )
 from training.evaluation.contenders import (
     ORACLE,
+    PAIRS_A_CELL,
+    SLOW_TASKS,
     Contender,
     em_off_the_truth,
     method_contenders,
@@ -38,7 +41,6 @@ from training.evaluation.contenders import (
 )
 from training.evaluation.grids import LONG, Cell, cells_of
 from training.evaluation.measure import (
-    SLOW_TASKS,
     CellResult,
     cell_record,
     measure_cell,
@@ -283,9 +285,16 @@ def _write(
     about = f"Grid {grid} ({TITLES[grid]}), {settings['tasks']:,} tasks a cell, seed {settings['seed']}."
     longest = max(result.cell.n_samples for result in results)
     if longest > LONG:
-        about += f" Beyond N = {LONG} fewer tasks, {settings['tasks'] * LONG:,} points a cell."
+        about += f" Beyond N = {LONG} fewer tasks, {settings['tasks'] * LONG:,} points a cell (or two tasks)."
     slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
     note = f" {', '.join(slow)}: on the first {settings['tasks_of_slow_methods']} of them." if slow else ""
+    if any(
+        one.quadratic and r.cell.count(settings["tasks"]) > one.most_tasks(r.cell, settings["tasks"])
+        for r in results
+        for one in contenders[r.cell]
+    ):
+        note += f" Networks: on the first tasks, {PAIRS_A_CELL:.1e} pairs of points of a task in a cell."
+    note += f" {REMARKS[grid]}" if grid in REMARKS else ""
     content = {
         "settings": settings,
         "seconds": seconds,

@@ -88,7 +88,7 @@ class Cell:
         parts = [f"d = {self.n_features}", f"K = {self.n_components}", f"N = {self.n_samples}"]
         parts += [] if self.distribution is None else self._law(self.distribution)
         if self.start is not None:
-            parts.append(f"start off by sigma = {self.start:g}")
+            parts.append(f"noise on the start = {self.start:g}")
         return ", ".join(parts)
 
     def _law(self, D: TaskDistribution) -> list[str]:

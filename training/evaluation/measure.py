@@ -35,9 +35,6 @@ from training.evaluation.contenders import ORACLE, Contender, oracle
 from training.evaluation.grids import Cell
 from training.tasks import TaskBatch, sample_tasks
 
-SLOW_TASKS = 128
-"""Tasks that a slow method is measured on at most, the first of the cell."""
-
 NUMBERS_AT_ONCE = 2**22
 """Coordinates of tasks that are made at a time: at N = 4,096 those of a whole cell take 0.5 GB."""
 
@@ -119,6 +116,7 @@ class _Tally:
     """What is known of one contender so far."""
 
     contender: Contender
+    most_tasks: int
     figures: list[TaskFigures] = field(default_factory=list)
     oracle_totals: list[Tensor] = field(default_factory=list)
     n_unfinished: int = 0
@@ -144,7 +142,7 @@ def measure_cell(
     seed: int,
     start: Callable[[str], None] = lambda name: None,
 ) -> CellResult:
-    """The oracle and every contender on n_tasks tasks of the cell, float64; slow ones on the first of them.
+    """The oracle and every contender on n_tasks tasks of the cell, float64; some on the first of them.
 
     The tasks are a function of (cell, n_tasks, seed), and a method's random numbers of (cell, seed, slice):
     what else is measured makes no difference to either. ``start`` is called with the name of each contender
@@ -159,7 +157,7 @@ def measure_cell(
     ]
     absent = {one.name: cell.impossible or one.refusal(cell) for one in everyone}
     absent = {name: reason for name, reason in absent.items() if reason}
-    tallies = [_Tally(one) for one in everyone if one.name not in absent]
+    tallies = [_Tally(one, one.most_tasks(cell, n_tasks)) for one in everyone if one.name not in absent]
     for index, size in enumerate(slices_of(cell, n_tasks)):
         for name in absent:
             start(name)
@@ -185,9 +183,7 @@ def _measure(
 ) -> Mixture | None:
     """Let the contender estimate (a part of) the tasks; the oracle's estimate, made by the first tally."""
     contender = tally.contender
-    size = len(batch.X)
-    if contender.slow:
-        size = min(size, SLOW_TASKS - tally.n_tasks)
+    size = min(len(batch.X), tally.most_tasks - tally.n_tasks)
     if size == 0:
         return best
     part = TaskBatch(batch.X[:size], batch.n_samples[:size], batch.labels[:size], batch.truth[:size])
