@@ -85,7 +85,9 @@ def main(
     ] = None,
     components: Annotated[
         str | None,
-        typer.Option(help="K, as in 3,5", show_default="those of the networks, else 2 to 5; large: 2,4,8,16"),
+        typer.Option(
+            help="K, as in 3,5", show_default="those of the networks up to 5, else 2 to 5; large: 2,4,8,16"
+        ),
     ] = None,
     samples: Annotated[str | None, typer.Option(help="N, as in 64,128", show_default="the grid's")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer tasks and values", show_default="no")] = False,

@@ -92,7 +92,8 @@ def evaluate(asked: Asked, out: Path) -> int:
             chosen_dims = list(OWN_DIMS.get(asked.grid) or served or DIMS)
         if chosen_K is None:
             counts = {K for entrant in entrants for K in entrant.released.model.config.components}
-            chosen_K = sorted(OWN_COMPONENTS.get(asked.grid) or counts or COMPONENTS)
+            few = counts.intersection(range(max(COMPONENTS) + 1))  # in the plane the paper's law ends there
+            chosen_K = sorted(OWN_COMPONENTS.get(asked.grid) or few or counts or COMPONENTS)
         cells = cells_of(asked.grid, chosen_dims, chosen_K, sizes, asked.quick)
         _refuse_nothing_served(entrants, cells)
         contenders = _contenders(entrants, names, cells, asked.polish, asked.views)
