@@ -247,6 +247,8 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
                 if k in ("color", "marker", "zorder", "markerfacecolor")
             }
             style["markersize"] = 9
+            if "," in row.method:  # of other covariances: no line tells it here
+                style["markerfacecolor"] = style["color"]
             panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
