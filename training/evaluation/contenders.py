@@ -27,6 +27,11 @@ A pair took the network of d = 8 about 6e-8 s on one core: some two minutes a ce
 N = 100,000. All other methods grow with N alone, and a cell's points are bounded (grids.LONG).
 """
 
+SECONDS_A_POINT = {"posterior-mean": 1e-2, "bayesian": 3e-4}
+"""Of slow methods on one core, at d = 8, K = 5; they grow with N."""
+MOST_SECONDS = 60
+"""A task of a slow method takes at most, by that."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -116,6 +121,11 @@ def _of_method(method: Method, covariance: str) -> Contender:
         most = method.most_components(cell.n_features)
         if most is not None and cell.n_components > most:
             return f"impossible: needs K <= d = {most}, linearly independent means"
+        seconds = SECONDS_A_POINT.get(method.name, 0.0) * cell.n_samples
+        if seconds > MOST_SECONDS:
+            return (
+                f"some {seconds:.0f} s a task on one core, growing with N; at most {MOST_SECONDS} s are given"
+            )
         return ""
 
     suffix = "" if covariance == "unit" or method.knows_truth else f", {covariance}"

@@ -221,6 +221,13 @@ def test_attention_is_measured_on_so_many_pairs_of_points(monkeypatch):
     assert reason.startswith("attention takes time in N^2, 1.6e+03 pairs of points a task")
 
 
+def test_a_slow_method_is_refused_where_a_task_takes_minutes():
+    made = {one.name: one for one in method_contenders(["posterior-mean", "bayesian", "em"])}
+    for N, refused in ((4096, []), (16384, ["posterior-mean"]), (100_000, ["posterior-mean"])):
+        assert [name for name, one in made.items() if one.refusal(cell(N=N, grid="samples"))] == refused
+    assert made["posterior-mean"].refusal(cell(N=16384)).startswith("some 164 s a task on one core")
+
+
 def test_what_a_start_does_not_move_is_measured_once():
     """A later cell takes the rows that it lacks from the first one, and keeps its own."""
     first, second = cells_of("initialisation", [2], [2], [32])[:2]
