@@ -21,6 +21,8 @@ from training.evaluation.measure import CellResult, Row
 
 MOST_LINES = 8
 """In a panel; where there are more methods, further pictures have them, each with networks and oracle."""
+MOST_LABELS = 8
+"""Of an axis in letters of the usual size; more are small."""
 MOST_PICTURES = 4
 """Of one kind."""
 NAMES = tuple(
@@ -109,7 +111,7 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
 def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 0.7), layout="constrained")
     width = 18 * n_columns + 60
-    lines = [line for sentence in title.split(". ", 1) for line in wrap(sentence, width)]
+    lines = [line for sentence in title.split(". ") for line in wrap(sentence, width)]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
 
@@ -144,7 +146,8 @@ def _draw(
     if axis.log:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(x, [f"{result.cell.value:g}" for result in column])
+    size = None if len(x) <= MOST_LABELS else 8
+    panel.set_xticks(x, [f"{result.cell.value:g}" for result in column], fontsize=size)
     panel.set_xlabel(axis.label)
     panel.grid(alpha=0.3)
 
