@@ -133,6 +133,17 @@ def test_correlations_stand_on_an_axis_of_their_own():
 
 
 @pytest.mark.parametrize(
+    ("values", "top", "above"),
+    [((1e-5, 0.3, 500.0), 30.0, True), ((1e-5, 0.3), 0.3, False), ((0.1, 1e3), 300.0, True)],
+)
+def test_a_log_axis_holds_the_statistical_errors_of_all_sample_sizes(values, top, above):
+    """3,000 times the lowest, or to 30 where that is more, and no further than there are values."""
+    panel = Figure().subplots()
+    assert drawing._log(panel, values, least=30.0) == above
+    assert panel.get_ylim() == pytest.approx((0.7 * min(values), 1.4 * top), rel=1e-12)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: no such file; needs a model, or one of d2, d8; or one of the methods em,"),

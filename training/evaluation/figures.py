@@ -36,6 +36,8 @@ OTHERS = tuple(Mark("", colour, marker, "-.") for colour, marker in zip(("0.2", 
 """For a method that has no mark of its own."""
 SPAN = 3000.0
 """A log axis reaches so many times its lowest value at most; what lies above is named in the caption."""
+ROOM = 100.0
+"""It reaches so many times the largest statistical error at least: over N alone that one falls 8,000-fold."""
 DEPTH = 300.0
 """An algorithmic error below the statistical one by this factor is drawn there, at the lower edge."""
 
@@ -152,15 +154,16 @@ def _draw(
     panel.grid(alpha=0.3)
 
 
-def _log(panel: Axes, values: Sequence[float], span: float = SPAN) -> bool:
-    """A log axis for these values, at most `span` times the lowest; whether something lies above."""
+def _log(panel: Axes, values: Sequence[float], span: float = SPAN, least: float = 0.0) -> bool:
+    """A log axis for these values, to `span` times the lowest or to `least`; whether some lie above."""
     panel.set_yscale("log")
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
     lowest, highest = min(values), max(values)
-    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, span * lowest))
-    return highest > span * lowest
+    most = max(span * lowest, least)
+    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, most))
+    return highest > most
 
 
 def _total(row: Row) -> float:
@@ -188,7 +191,7 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
         _draw(
             total, column, axis, styles, _total, lambda r: 0.0 if r.total is None else r.total.standard_error
         )
-        if _log(total, _positive(column, _total)):
+        if _log(total, _positive(column, _total), least=ROOM * max(_positive(column, _statistical))):
             above |= _above(column, _total, total.get_ylim()[1])
         if axis.key == "N":
             first = next((y for y in map(_statistical, column[0].rows) if y > 0), math.nan)
