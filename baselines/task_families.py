@@ -142,6 +142,27 @@ def rotated_covariances(deviations: Tensor, generator: torch.Generator) -> Tenso
     return (covariances + covariances.mT) / 2
 
 
+def random_signs(
+    shape: tuple[int, ...] | torch.Size,
+    generator: torch.Generator,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Tensor:
+    """-1 or 1, equally likely."""
+    return 1 - 2 * torch.randint(2, shape, dtype=dtype, device=device, generator=generator)
+
+
+def correlated_covariances(signs: Tensor, correlation: float) -> Tensor:
+    """D ((1 - rho) I + rho 1 1^T) D, D = diag(signs): signs (..., d) -> (..., d, d), symmetric to the bit.
+
+    Unit variances; coordinates i and j are correlated by rho signs_i signs_j. ValueError unless 0 <= rho < 1.
+    """
+    if not 0 <= correlation < 1:
+        raise ValueError(f"correlation is {correlation}, needs 0 <= correlation < 1")
+    off = correlation * signs.unsqueeze(-1) * signs.unsqueeze(-2)
+    return off.diagonal_scatter(torch.ones_like(signs), dim1=-2, dim2=-1)
+
+
 def inverse_wishart_roots(
     batch: tuple[int, ...],
     n_features: int,

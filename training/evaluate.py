@@ -5,13 +5,14 @@
     python -m training.evaluate em-restarts --dims 2,8  # one method alone
     python -m training.evaluate d8 --grid dxk --model d2
     python -m training.evaluate d8 --grid embedding --ablation PLAIN
+    python -m training.evaluate runs/d2-full/model.safetensors --grid full
     python -m training.evaluate d8                      # again, after Ctrl-C
 
 A network is measured alone and with --polish constructed EM layers in the same forward pass. Grids: main,
-samples, perturbation, separation, diagonal, components, embedding, dxk (training.evaluation.grids). Methods:
-all but posterior-mean, which takes three quarters of the time, unless --methods asks for it. --out gets
-results.json, figures, index.html, and parts/ with each cell as soon as it is measured. Exit codes: 0 done,
-2 bad input, 130 stopped.
+samples, perturbation, separation, diagonal, components, embedding, dxk, full, anisotropic, correlation,
+large, initialisation (training.evaluation.grids). Methods: all but posterior-mean, which takes three quarters
+of the time, unless --methods asks for it. --out gets results.json, figures, index.html, and parts/ with each
+cell as soon as it is measured. Exit codes: 0 done, 2 bad input, 130 stopped.
 """
 
 from __future__ import annotations
@@ -79,10 +80,14 @@ def main(
         typer.Option(help="network without task embedding, for --grid embedding", show_default="none"),
     ] = None,
     dims: Annotated[
-        str | None, typer.Option(help="d, as in 2,8", show_default="those of the networks, else 2,8")
+        str | None,
+        typer.Option(help="d, as in 2,8", show_default="those of the networks, else 2,8; large: 8,32,128"),
     ] = None,
     components: Annotated[
-        str | None, typer.Option(help="K, as in 3,5", show_default="those of the networks, else 2 to 5")
+        str | None,
+        typer.Option(
+            help="K, as in 3,5", show_default="those of the networks up to 5, else 2 to 5; large: 2,4,8,16"
+        ),
     ] = None,
     samples: Annotated[str | None, typer.Option(help="N, as in 64,128", show_default="the grid's")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="fewer tasks and values", show_default="no")] = False,

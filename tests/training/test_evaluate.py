@@ -5,11 +5,15 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from console.errors import run_command
 from training.evaluate import app
 from training.evaluation import command
 from training.evaluation import figures as drawing
+from training.evaluation.asked import AXES
+from training.evaluation.grids import cells_of
+from training.evaluation.measure import CellResult
 from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
 from training.trainer.checkpoint import save_model
@@ -104,6 +108,42 @@ def test_with_and_without_task_embedding(models, tmp_path, capsys):
     assert names(results(out)["cells"][0]) == ["em-truth", "network", "network without task embedding"]
 
 
+@pytest.mark.usefixtures("no_figures")
+def test_where_em_starts(tmp_path, capsys):
+    """Three starts on the same tasks: what sigma does not touch is measured once, clock included."""
+    out = tmp_path / "out"
+    small = ("--tasks", 3, "--dims", 2, "--components", 2, "--samples", 16)
+    assert run("em", "--grid", "initialisation", "--quick", *small, "--out", out) == 0
+    cells = results(out)["cells"]
+    assert [cell["start"] for cell in cells] == [0, 2, 8]
+    assert all(names(cell) == ["em-truth", "em-off-truth", "em"] for cell in cells)
+    truth, off, em = ([cell["rows"][place]["total"]["mean"] for cell in cells] for place in range(3))
+    assert off[0] == truth[0] == truth[2] != off[2]
+    assert len(set(em)) == len({cell["rows"][2]["milliseconds"] for cell in cells}) == 1
+    assert "em-off-truth starts from the true weights" in (out / "index.html").read_text()
+
+
+def test_correlations_stand_on_an_axis_of_their_own():
+    """At 1 / (1 - rho), labelled rho: 0.95 and 0.99 would be one tick."""
+    column = [CellResult(cell, [], {}) for cell in cells_of("correlation", [2], [2], quick=True)]
+    panel = Figure().subplots()
+    drawing._draw(panel, column, AXES["correlation"], {}, lambda row: 0.0)
+    assert panel.get_xticks().tolist() == pytest.approx([1, 10, 100], rel=1e-12)
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["0", "0.9", "0.99"]
+    assert panel.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("values", "top", "above"),
+    [((1e-5, 0.3, 500.0), 30.0, True), ((1e-5, 0.3), 0.3, False), ((0.1, 1e3), 300.0, True)],
+)
+def test_a_log_axis_holds_the_statistical_errors_of_all_sample_sizes(values, top, above):
+    """3,000 times the lowest, or to 30 where that is more, and no further than there are values."""
+    panel = Figure().subplots()
+    assert drawing._log(panel, values, least=30.0) == above
+    assert panel.get_ylim() == pytest.approx((0.7 * min(values), 1.4 * top), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -123,6 +163,7 @@ def test_with_and_without_task_embedding(models, tmp_path, capsys):
         ),
         (["{two}", "--dims", "8"], "two: this model serves d = 2, none of the cells asked for"),
         (["{two}", "--components", "5"], "two: this model serves K = 2, 3, none of the cells"),
+        (["{two}", "--grid", "large"], "asked for, --dims 8,32,128 --components 2,4,8,16"),
         (["{two}", "--polish", "-1"], "--polish is -1, needs an integer of at least 0"),
         (["{two}", "--model", "{plain}"], "plain: is of d = 2, needs another d than the networks before"),
         (["{two}", "--ablation", "{plain}"], "--ablation MODEL belongs to --grid embedding"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from console.options import usable_seed, whole_numbers
@@ -19,11 +20,22 @@ ONLY_WHEN_ASKED = ("posterior-mean",)
 
 @dataclass(frozen=True)
 class Axis:
-    """What a grid varies: the key of the value in a record, how a figure labels it, whether that is log."""
+    """What a grid varies.
+
+    key    of the value in a record.
+    label  of the axis of a figure. log: that axis is.
+    place  value -> where it stands on the axis; None: at itself.
+    """
 
     key: str
     label: str
     log: bool = False
+    place: Callable[[float], float] | None = None
+
+    @property
+    def over_components(self) -> bool:
+        """It varies K."""
+        return self.key == "K"
 
 
 COMPONENTS = Axis("K", "number of components K")
@@ -36,6 +48,16 @@ AXES = {
     "components": COMPONENTS,
     "embedding": COMPONENTS,
     "dxk": COMPONENTS,
+    "full": COMPONENTS,
+    "anisotropic": Axis("elongation", "largest over smallest deviation of a component", log=True),
+    "correlation": Axis(
+        "correlation",
+        "correlation of two coordinates, rho (log axis in 1 - rho)",
+        log=True,
+        place=lambda rho: 1 / (1 - rho),
+    ),
+    "large": Axis("K", "number of components K", log=True),
+    "initialisation": Axis("start", "noise on the means that EM starts from, sigma"),
 }
 """Every grid by its name, with what it varies."""
 
@@ -48,7 +70,33 @@ TITLES = {
     "components": "more components than dimensions",
     "embedding": "with and without task embedding",
     "dxk": "dimension and number of components",
+    "full": "full covariances",
+    "anisotropic": "elongated components",
+    "correlation": "correlated coordinates",
+    "large": "many components, many dimensions",
+    "initialisation": "where EM starts",
 }
+
+REMARKS = {
+    "full": "Covariances Q diag(s^2) Q^T, every s uniform in [0.5, 1.5], Q a random rotation.",
+    "anisotropic": (
+        "Covariances Q diag(s^2) Q^T, Q a random rotation. Elongation r: the deviations s of a component go "
+        "in equal ratios from r^(-1/2) to r^(1/2), and their geometric mean is 1."
+    ),
+    "correlation": (
+        "Unit variances, every two coordinates of a component correlated by rho or -rho, by signs of the "
+        "coordinates that are drawn for each component."
+    ),
+    "initialisation": (
+        "em-off-truth starts from the true weights and the true means + sigma N(0, I); sigma changes nothing "
+        "for all others, which are measured once."
+    ),
+}
+"""What a page says of the tasks of a grid."""
+
+OWN_DIMS = {"large": (8, 32, 128)}
+OWN_COMPONENTS = {"large": (2, 4, 8, 16)}
+"""Of a grid that does not take d and K from the networks."""
 
 
 @dataclass(frozen=True)

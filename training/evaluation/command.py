@@ -19,10 +19,21 @@ from console.memory import check_fits
 from console.options import as_typed
 from console.output import check_out, write_results
 from console.terminal import progress
-from training.evaluation.asked import AXES, ONLY_WHEN_ASKED, TITLES, Asked
+from training.evaluation.asked import (
+    AXES,
+    ONLY_WHEN_ASKED,
+    OWN_COMPONENTS,
+    OWN_DIMS,
+    REMARKS,
+    TITLES,
+    Asked,
+)
 from training.evaluation.contenders import (
     ORACLE,
+    PAIRS_A_CELL,
+    SLOW_TASKS,
     Contender,
+    em_off_the_truth,
     method_contenders,
     named_method,
     network_contenders,
@@ -30,7 +41,6 @@ from training.evaluation.contenders import (
 )
 from training.evaluation.grids import LONG, Cell, cells_of
 from training.evaluation.measure import (
-    SLOW_TASKS,
     CellResult,
     cell_record,
     measure_cell,
@@ -79,10 +89,12 @@ def evaluate(asked: Asked, out: Path) -> int:
         entrants = _entrants(([] if is_method else [asked.what]) + asked.models, asked.ablation, asked.grid)
         names = _method_names(asked.what if is_method else None, asked.methods)
         if chosen_dims is None:
-            chosen_dims = [entrant.n_features for entrant in entrants] or list(DIMS)
+            served = [entrant.n_features for entrant in entrants]
+            chosen_dims = list(OWN_DIMS.get(asked.grid) or served or DIMS)
         if chosen_K is None:
-            served = {K for entrant in entrants for K in entrant.released.model.config.components}
-            chosen_K = sorted(served or COMPONENTS)
+            counts = {K for entrant in entrants for K in entrant.released.model.config.components}
+            few = counts.intersection(range(max(COMPONENTS) + 1))  # in the plane the paper's law ends there
+            chosen_K = sorted(OWN_COMPONENTS.get(asked.grid) or few or counts or COMPONENTS)
         cells = cells_of(asked.grid, chosen_dims, chosen_K, sizes, asked.quick)
         _refuse_nothing_served(entrants, cells)
         contenders = _contenders(entrants, names, cells, asked.polish, asked.views)
@@ -207,32 +219,46 @@ def _contenders(
     ]
     found = {}
     for cell in cells:
-        covariance = "unit" if cell.distribution is None else cell.distribution.covariance
+        covariance = "unit" if cell.distribution is None else cell.distribution.covariance_type
         fitting = [made for entrant, made in networks if entrant.n_features == cell.n_features]
         chosen = fitting or [made for _, made in networks[:1]]
-        found[cell] = [one for made in chosen for one in made] + method_contenders(names, covariance)
+        started = [] if cell.start is None else [em_off_the_truth(cell.start)]
+        found[cell] = [*started, *(one for made in chosen for one in made)]
+        found[cell] += method_contenders(names, covariance)
     return found
 
 
 def _measure(
     cells: list[Cell], contenders: dict[Cell, list[Contender]], n_tasks: int, seed: int, kept: Cells
 ) -> tuple[list[CellResult], float]:
-    """The results of all cells, those of an earlier call included, and the seconds behind them."""
+    """The results of all cells, those of an earlier call included, and the seconds behind them.
+
+    Of cells with the same tasks the first has everybody, the others those alone who need the start.
+    """
     named = {cell.title: cell for cell in cells}
+    first: dict[Cell, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.tasks, cell)
+    asked = {c: [one for one in contenders[c] if one.moved or first[c.tasks] is c] for c in cells}
     missing = [named[key] for key in kept.missing(list(named))]
-    pieces = sum(len(slices_of(c, c.count(n_tasks))) * (1 + len(contenders[c])) for c in missing)
+    pieces = sum(len(slices_of(c, c.count(n_tasks))) * (1 + len(asked[c])) for c in missing)
+    found: dict[Cell, CellResult] = {}
+    seconds = 0.0
 
     def compute(key: str) -> dict[str, Any]:
         began, cell = time.perf_counter(), named[key]
-        found = measure_cell(
-            *(cell, contenders[cell], cell.count(n_tasks), seed), lambda name: start(f"{key}: {name}")
+        result = measure_cell(
+            *(cell, asked[cell], cell.count(n_tasks), seed), lambda name: start(f"{key}: {name}")
         )
-        return cell_record(found) | {"seconds": time.perf_counter() - began}
+        if first[cell.tasks] is not cell:
+            result = result.with_rows_of(found[first[cell.tasks]])
+        return cell_record(result) | {"seconds": time.perf_counter() - began}
 
     with progress(pieces) as start:
-        records = list(kept.all_of(list(named), compute))
-    results = [result_of(named[key], record) for key, record in records]
-    return results, sum(record["seconds"] for _, record in records)
+        for key, record in kept.all_of(list(named), compute):
+            found[named[key]] = result_of(named[key], record)
+            seconds += record["seconds"]
+    return list(found.values()), seconds
 
 
 def _write(
@@ -261,9 +287,16 @@ def _write(
     about = f"Grid {grid} ({TITLES[grid]}), {settings['tasks']:,} tasks a cell, seed {settings['seed']}."
     longest = max(result.cell.n_samples for result in results)
     if longest > LONG:
-        about += f" Beyond N = {LONG} fewer tasks, {settings['tasks'] * LONG:,} points a cell."
+        about += f" Beyond N = {LONG} fewer tasks, {settings['tasks'] * LONG:,} points a cell (or two tasks)."
     slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
     note = f" {', '.join(slow)}: on the first {settings['tasks_of_slow_methods']} of them." if slow else ""
+    if any(
+        one.quadratic and r.cell.count(settings["tasks"]) > one.most_tasks(r.cell, settings["tasks"])
+        for r in results
+        for one in contenders[r.cell]
+    ):
+        note += f" Networks: on the first tasks, {PAIRS_A_CELL:.1e} pairs of points of a task in a cell."
+    note += f" {REMARKS[grid]}" if grid in REMARKS else ""
     content = {
         "settings": settings,
         "seconds": seconds,

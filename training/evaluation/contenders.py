@@ -15,9 +15,22 @@ from training.evaluation.grids import Cell
 from training.model.tgmm import TGMM
 from training.serving.views import likelier, signed_permutations
 
-ORACLE = "em-truth"
+ORACLE, NEAR = "em-truth", "em-off-truth"
+SLOW_TASKS = 128
+"""Tasks that a slow method is measured on at most, the first of the cell."""
 POINTS_AT_ONCE = 2**14
 """Points that EM layers work through at a time: at d = 8 and 128 pieces about 150 MB."""
+PAIRS_A_CELL = 2**31
+"""Pairs of points of one task that a network with attention meets in a cell: 128 tasks of N = 4,096.
+
+A pair took the network of d = 8 about 6e-8 s on one core: some two minutes a cell, 10 minutes a task at
+N = 100,000. All other methods grow with N alone, and a cell's points are bounded (grids.LONG).
+"""
+
+SECONDS_A_POINT = {"posterior-mean": 1e-2, "bayesian": 3e-4}
+"""Of slow methods on one core, at d = 8, K = 5; they grow with N."""
+MOST_SECONDS = 60
+"""A task of a slow method takes at most, by that."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class Contender:
     knows_truth        it is given the truth.
     knows_prior        it knows the distribution of the paper's tasks.
     slow               it is measured on fewer tasks.
+    quadratic          its work grows with N^2: it has no more than PAIRS_A_CELL.
+    moved              Cell.start makes a difference to it.
     """
 
     name: str
@@ -41,8 +56,15 @@ class Contender:
     knows_truth: bool = False
     knows_prior: bool = False
     slow: bool = False
+    quadratic: bool = False
+    moved: bool = False
 
     __repr__ = short_repr
+
+    def most_tasks(self, cell: Cell, n_tasks: int) -> int:
+        """How many of n_tasks tasks it is given, the first ones."""
+        most = min(n_tasks, SLOW_TASKS) if self.slow else n_tasks
+        return min(most, PAIRS_A_CELL // cell.n_samples**2) if self.quadratic else most
 
 
 def method_contenders(names: Sequence[str], covariance: str = "unit") -> list[Contender]:
@@ -73,6 +95,24 @@ def oracle(covariance: str) -> Contender:
     return _of_method(METHODS[ORACLE], covariance)
 
 
+def em_off_the_truth(sigma: float) -> Contender:
+    """EM from the truth whose means are moved by sigma N(0, I); weights and covariances start as they are.
+
+    The noise before the factor is the same for every sigma: one task moves along a ray.
+    """
+
+    def run(X: Tensor, K: int, generator: torch.Generator, truth: Mixture | None) -> MethodResult:
+        if truth is None:
+            raise ValueError(f"truth is None, needs the Mixture of the tasks for {NEAR}")
+        noise = torch.randn(truth.means.shape, generator=generator, dtype=X.dtype, device=X.device)
+        start = replace(truth, means=truth.means + sigma * noise)
+        kind = truth.covariance_type
+        return METHODS[ORACLE].fit(X, K, generator, truth=start, covariance_type=kind)
+
+    described = "EM from the true weights and the true means + sigma N(0, I), an oracle that is led astray"
+    return Contender(NEAR, described, run, lambda cell: "", knows_truth=True, moved=True)
+
+
 def _of_method(method: Method, covariance: str) -> Contender:
     def run(X: Tensor, K: int, generator: torch.Generator, truth: Mixture | None) -> MethodResult:
         return method.fit(X, K, generator, truth=truth, covariance_type=covariance)
@@ -81,6 +121,11 @@ def _of_method(method: Method, covariance: str) -> Contender:
         most = method.most_components(cell.n_features)
         if most is not None and cell.n_components > most:
             return f"impossible: needs K <= d = {most}, linearly independent means"
+        seconds = SECONDS_A_POINT.get(method.name, 0.0) * cell.n_samples
+        if seconds > MOST_SECONDS:
+            return (
+                f"some {seconds:.0f} s a task on one core, growing with N; at most {MOST_SECONDS} s are given"
+            )
         return ""
 
     suffix = "" if covariance == "unit" or method.knows_truth else f", {covariance}"
@@ -120,6 +165,7 @@ def network_contenders(model: TGMM, polish: int, label: str = "network", views: 
 
 def _of_network(model: TGMM, name: str, description: str, always: str, views: int = 1) -> Contender:
     config = model.config
+    quadratic = config.backbone == "transformer"
     images = signed_permutations(config.n_features, views)
 
     def estimate(X: Tensor, K: int) -> Mixture:
@@ -142,6 +188,11 @@ def _of_network(model: TGMM, name: str, description: str, always: str, views: in
             return f"this model serves K = {', '.join(map(str, config.components))}"
         if config.max_positions and cell.n_samples > config.max_positions:
             return f"this model serves at most N = {config.max_positions} points"
+        if quadratic and 2 * cell.n_samples**2 > PAIRS_A_CELL:
+            return (
+                f"attention takes time in N^2, {cell.n_samples**2:.1e} pairs of points a task: "
+                f"two tasks have more than the {PAIRS_A_CELL:.1e} of a cell"
+            )
         return always
 
     def prepare(X: Tensor, K: int) -> None:
@@ -149,7 +200,7 @@ def _of_network(model: TGMM, name: str, description: str, always: str, views: in
         widest = int(X.abs().amax((1, 2)).argmax())
         model.estimate(X[widest : widest + 1], K)
 
-    return Contender(name, description, run, refusal, prepare)
+    return Contender(name, description, run, refusal, prepare, quadratic=quadratic)
 
 
 def _joined(parts: list[Mixture]) -> Mixture:

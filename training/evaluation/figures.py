@@ -15,12 +15,14 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from console.drawing import legend, slope_guide
 from console.marks import METHODS, NETWORK, Mark
 from console.output import Picture
-from training.evaluation.asked import COMPONENTS, Axis
-from training.evaluation.contenders import ORACLE
+from training.evaluation.asked import Axis
+from training.evaluation.contenders import NEAR, ORACLE
 from training.evaluation.measure import CellResult, Row
 
 MOST_LINES = 8
 """In a panel; where there are more methods, further pictures have them, each with networks and oracle."""
+MOST_LABELS = 8
+"""Of an axis in letters of the usual size; more are small."""
 MOST_PICTURES = 4
 """Of one kind."""
 NAMES = tuple(
@@ -34,6 +36,8 @@ OTHERS = tuple(Mark("", colour, marker, "-.") for colour, marker in zip(("0.2", 
 """For a method that has no mark of its own."""
 SPAN = 3000.0
 """A log axis reaches so many times its lowest value at most; what lies above is named in the caption."""
+ROOM = 100.0
+"""It reaches so many times the largest statistical error at least: over N alone that one falls 8,000-fold."""
 DEPTH = 300.0
 """An algorithmic error below the statistical one by this factor is drawn there, at the lower edge."""
 
@@ -64,7 +68,7 @@ def _names(count: int) -> list[str]:
 
 def _parts(styles: dict[str, Style]) -> list[dict[str, Style]]:
     """At most MOST_LINES of them at a time, networks and oracle always; all in the last of MOST_PICTURES."""
-    always = [name for name in styles if name == ORACLE or name.startswith("network")]
+    always = [name for name in styles if name in (ORACLE, NEAR) or name.startswith("network")]
     others = [name for name in styles if name not in always]
     room = max(MOST_LINES - len(always), math.ceil(len(others) / MOST_PICTURES), 1)
     places = range(0, max(len(others), 1), room)
@@ -77,7 +81,7 @@ def _columns(results: Sequence[CellResult], axis: Axis) -> list[Column]:
     for result in results:
         if result.rows:
             group = result.cell.group
-            found.setdefault(group[:1] if axis == COMPONENTS else group, []).append(result)
+            found.setdefault(group[:1] if axis.over_components else group, []).append(result)
     return list(found.values())
 
 
@@ -91,6 +95,8 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
         if name == ORACLE:
             styles[name] = {"color": "0.6", "linestyle": (0, (2, 1)), "linewidth": 5, "zorder": 1}
             styles[name] |= {"marker": "_", "markersize": 14}
+        elif name == NEAR:
+            styles[name] = {"color": "black", "linestyle": "-", "marker": "o", "linewidth": 2.4, "zorder": 4}
         elif name.startswith("network"):
             colour, line, marker = next(networks if "EM layers" in name else alone)
             styles[name] = {"color": colour, "linestyle": line, "marker": marker, "linewidth": 2.4}
@@ -107,7 +113,7 @@ def _styles(names: Sequence[str]) -> dict[str, Style]:
 def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(max(7.6, 5.2 * n_columns), height * n_rows + 0.7), layout="constrained")
     width = 18 * n_columns + 60
-    lines = [line for sentence in title.split(". ", 1) for line in wrap(sentence, width)]
+    lines = [line for sentence in title.split(". ") for line in wrap(sentence, width)]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure, [list(row) for row in figure.subplots(n_rows, n_columns, squeeze=False)]
 
@@ -115,7 +121,7 @@ def _grid(title: str, n_rows: int, n_columns: int, height: float = 3.0) -> tuple
 def _title(column: Column, axis: Axis) -> str:
     cell = column[0].cell
     parts = [f"d = {cell.n_features}"]
-    if axis != COMPONENTS:
+    if not axis.over_components:
         parts.append(f"K = {cell.n_components}")
     if axis.key != "N":
         parts.append(f"N = {cell.n_samples}")
@@ -131,7 +137,7 @@ def _draw(
     error: Callable[[Row], float] | None = None,
 ) -> None:
     """A line a method over what the grid varies; broken where it has no value."""
-    x = [result.cell.value for result in column]
+    x = [axis.place(result.cell.value) if axis.place else result.cell.value for result in column]
     for name, style in styles.items():
         rows = [next((row for row in result.rows if row.method == name), None) for result in column]
         y = [math.nan if row is None else value(row) for row in rows]
@@ -142,20 +148,22 @@ def _draw(
     if axis.log:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(x, [f"{value:g}" for value in x])
+    size = None if len(x) <= MOST_LABELS else 8
+    panel.set_xticks(x, [f"{result.cell.value:g}" for result in column], fontsize=size)
     panel.set_xlabel(axis.label)
     panel.grid(alpha=0.3)
 
 
-def _log(panel: Axes, values: Sequence[float], span: float = SPAN) -> bool:
-    """A log axis for these values, at most `span` times the lowest; whether something lies above."""
+def _log(panel: Axes, values: Sequence[float], span: float = SPAN, least: float = 0.0) -> bool:
+    """A log axis for these values, to `span` times the lowest or to `least`; whether some lie above."""
     panel.set_yscale("log")
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())
     lowest, highest = min(values), max(values)
-    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, span * lowest))
-    return highest > span * lowest
+    most = max(span * lowest, least)
+    panel.set_ylim(0.7 * lowest, 1.4 * min(highest, most))
+    return highest > most
 
 
 def _total(row: Row) -> float:
@@ -183,7 +191,7 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
         _draw(
             total, column, axis, styles, _total, lambda r: 0.0 if r.total is None else r.total.standard_error
         )
-        if _log(total, _positive(column, _total)):
+        if _log(total, _positive(column, _total), least=ROOM * max(_positive(column, _statistical))):
             above |= _above(column, _total, total.get_ylim()[1])
         if axis.key == "N":
             first = next((y for y in map(_statistical, column[0].rows) if y > 0), math.nan)
@@ -245,6 +253,8 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
                 if k in ("color", "marker", "zorder", "markerfacecolor")
             }
             style["markersize"] = 9
+            if "," in row.method:  # of other covariances: no line tells it here
+                style["markerfacecolor"] = style["color"]
             panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

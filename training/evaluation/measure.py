@@ -35,9 +35,6 @@ from training.evaluation.contenders import ORACLE, Contender, oracle
 from training.evaluation.grids import Cell
 from training.tasks import TaskBatch, sample_tasks
 
-SLOW_TASKS = 128
-"""Tasks that a slow method is measured on at most, the first of the cell."""
-
 NUMBERS_AT_ONCE = 2**22
 """Coordinates of tasks that are made at a time: at N = 4,096 those of a whole cell take 0.5 GB."""
 
@@ -101,6 +98,13 @@ class CellResult:
 
     __repr__ = short_repr
 
+    def with_rows_of(self, other: CellResult) -> CellResult:
+        """Also the rows and the absent of a cell of the same tasks, where this one has none of the name."""
+        mine = {row.method for row in self.rows} | set(self.absent)
+        rows = self.rows + [row for row in other.rows if row.method not in mine]
+        absent = {name: reason for name, reason in other.absent.items() if name not in mine}
+        return replace(self, rows=rows, absent=self.absent | absent)
+
     @property
     def statistical(self) -> Summary | None:
         """Errors of the oracle."""
@@ -112,6 +116,7 @@ class _Tally:
     """What is known of one contender so far."""
 
     contender: Contender
+    most_tasks: int
     figures: list[TaskFigures] = field(default_factory=list)
     oracle_totals: list[Tensor] = field(default_factory=list)
     n_unfinished: int = 0
@@ -137,7 +142,7 @@ def measure_cell(
     seed: int,
     start: Callable[[str], None] = lambda name: None,
 ) -> CellResult:
-    """The oracle and every contender on n_tasks tasks of the cell, float64; slow ones on the first of them.
+    """The oracle and every contender on n_tasks tasks of the cell, float64; some on the first of them.
 
     The tasks are a function of (cell, n_tasks, seed), and a method's random numbers of (cell, seed, slice):
     what else is measured makes no difference to either. ``start`` is called with the name of each contender
@@ -146,10 +151,13 @@ def measure_cell(
     A cell whose law accepts no means has no rows. Raises ValueError for n_tasks < 2, and as contenders do.
     """
     check_count("the number of tasks", n_tasks, least=2)
-    everyone = [oracle("unit" if cell.distribution is None else cell.distribution.covariance), *contenders]
+    everyone = [
+        oracle("unit" if cell.distribution is None else cell.distribution.covariance_type),
+        *contenders,
+    ]
     absent = {one.name: cell.impossible or one.refusal(cell) for one in everyone}
     absent = {name: reason for name, reason in absent.items() if reason}
-    tallies = [_Tally(one) for one in everyone if one.name not in absent]
+    tallies = [_Tally(one, one.most_tasks(cell, n_tasks)) for one in everyone if one.name not in absent]
     for index, size in enumerate(slices_of(cell, n_tasks)):
         for name in absent:
             start(name)
@@ -175,9 +183,7 @@ def _measure(
 ) -> Mixture | None:
     """Let the contender estimate (a part of) the tasks; the oracle's estimate, made by the first tally."""
     contender = tally.contender
-    size = len(batch.X)
-    if contender.slow:
-        size = min(size, SLOW_TASKS - tally.n_tasks)
+    size = min(len(batch.X), tally.most_tasks - tally.n_tasks)
     if size == 0:
         return best
     part = TaskBatch(batch.X[:size], batch.n_samples[:size], batch.labels[:size], batch.truth[:size])
@@ -277,6 +283,9 @@ def cell_record(result: CellResult) -> dict[str, Any]:
         "perturbation": None if D is None else D.perturbation,
         "separation": None if D is None else D.separation,
         "covariance": None if D is None else D.covariance,
+        "elongation": cell.elongation,
+        "correlation": None if D is None or D.covariance != "correlated" else D.correlation,
+        "start": cell.start,
         "statistical_error": None if result.statistical is None else vars(result.statistical),
         "rows": [
             vars(row) | {"total": None if row.total is None else vars(row.total)} for row in result.rows

@@ -42,7 +42,7 @@ def cell_rows(result: CellResult) -> list[list[str]]:
 
 
 def _cells(row: Row, result: CellResult) -> list[str]:
-    covariance = "unit" if result.cell.distribution is None else result.cell.distribution.covariance
+    covariance = "unit" if result.cell.distribution is None else result.cell.distribution.covariance_type
     name = row.method
     if row.covariance_type not in ("", covariance):
         name += f" ({row.covariance_type})"

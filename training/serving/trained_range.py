@@ -46,11 +46,12 @@ def remarks_on_range(
         low, high = tasks.samples
         trained = f"N = {low} to {high}, d = {own}, {tasks.covariance} covariances in any units"
     elif tasks is not None:
-        spread = (1.0, 1.0) if tasks.covariance == "unit" else tasks.deviation_range
+        same = tasks.covariance in ("unit", "correlated")
+        spread = (1.0, 1.0) if same else tasks.deviation_range
         reach = tasks.box if tasks.separation is None else tasks.separation
         most, least = 2 * reach + TAIL * (spread[1] + tasks.perturbation), spread[0] / 2
         low, high = tasks.samples
-        units = "deviation 1" if tasks.covariance == "unit" else f"deviations {spread[0]:g} to {spread[1]:g}"
+        units = "deviation 1" if same else f"deviations {spread[0]:g} to {spread[1]:g}"
         trained = (
             f"N = {low} to {high}, d = {own}, means within {reach:g} of the origin, "
             f"{units} within a component"

@@ -7,12 +7,15 @@ from typing import Literal, get_args
 from baselines import task_families as families
 from baselines.checks import check_count
 
-Covariance = Literal["unit", "spherical", "diagonal", "full", "inverse-wishart"]
+Covariance = Literal["unit", "spherical", "diagonal", "full", "correlated", "inverse-wishart"]
 WeightLaw = Literal["paper", "dirichlet"]
-DeviationLaw = Literal["uniform", "log-uniform"]
+DeviationLaw = Literal["uniform", "log-uniform", "spaced"]
+CovarianceType = Literal["unit", "spherical", "diagonal", "full"]
 
 MOST_SAMPLES = 100_000
 """Points a task may have: far beyond what is measured, and a mistyped N is refused before memory runs out."""
+MOST_CORRELATION = 0.9999
+"""The condition number is then 1.3e6 at d = 128, of which float32 still holds a digit."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,18 @@ class TaskDistribution:
     weights          "paper": pi uniform in [0.2, 0.8]^K, then normalised. "dirichlet": uniform, summing to 1.
     covariance       "unit": S_k = I. "spherical": s_k^2 I. "diagonal": diag(s_k1^2, ..., s_kd^2).
                      "full": Q_k diag(s_k^2) Q_k^T with a uniformly random rotation Q_k.
+                     "correlated": D_k ((1 - rho) I + rho 1 1^T) D_k, rho = `correlation`, D_k diagonal of
+                     random signs: unit variances, and every two coordinates correlated by rho or -rho. The
+                     eigenvalues are 1 + (d - 1) rho along the signs and 1 - rho across. Signs of their own
+                     point each component elsewhere; with common ones all would have one covariance.
                      "inverse-wishart": (mu_k, S_k) is normal-inverse-Wishart: S_k of `degrees` degrees of
                      freedom and scale I, mu_k ~ N(0, S_k / kappa). S_k whose condition number a mixture of
                      the dtype cannot hold (above 1e-2 / eps) are drawn again: in float64 practically never,
                      in float32 0.7 % of them at d = degrees = 2.
     deviation_range  (low, high) of the standard deviations s, each drawn alone by the `deviation_law`:
-                     "uniform" there, or "log-uniform" (log s uniform).
+                     "uniform" there, or "log-uniform" (log s uniform). "spaced" draws none:
+                     s_j = low (high/low)^((j-1)/(d-1)) in every component, so that low and high are there.
+    correlation      rho of "correlated", from 0 to MOST_CORRELATION.
     kappa, degrees   of "inverse-wishart"; degrees is an integer from d on, 0 means d.
     separation       None: mu uniform in [-box, box]^d, all K redrawn until every pairwise cosine is below
                      max_cosine (above 1: none is redrawn). A number: every two means exactly so far apart,
@@ -61,6 +70,7 @@ class TaskDistribution:
     kappa: float = 0.01
     degrees: int = 0
     min_max: bool = False
+    correlation: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("n_features", self.n_features)
@@ -95,6 +105,11 @@ class TaskDistribution:
             raise ValueError(
                 f"degrees is {self.degrees}, needs at least n_features = {self.n_features}, or 0"
             )
+        self._check_correlation()
+        if self.deviation_law == "spaced" and (self.n_features == 1 or self.covariance == "spherical"):
+            raise ValueError(
+                "deviation_law is 'spaced', needs n_features >= 2 and one deviation a coordinate"
+            )
         for name in ("min_max", "sort_weights"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, needs True or False")
@@ -115,6 +130,24 @@ class TaskDistribution:
                 raise ValueError(
                     f"perturbation is {self.perturbation}, needs 0 with a fixed separation: it would undo it"
                 )
+
+    @property
+    def covariance_type(self) -> CovarianceType:
+        """Of the mixtures, as Mixture has it."""
+        if self.covariance in ("correlated", "inverse-wishart"):
+            return "full"
+        if self.covariance == "spherical" and self.min_max:
+            return "diagonal"
+        return self.covariance
+
+    def _check_correlation(self) -> None:
+        _check_number("correlation", self.correlation, least=0)
+        if self.correlation > MOST_CORRELATION:
+            raise ValueError(f"correlation is {self.correlation}, needs at most {MOST_CORRELATION}")
+        if self.correlation and self.covariance != "correlated":
+            raise ValueError(
+                f"correlation is {self.correlation}, needs covariance 'correlated', not {self.covariance!r}"
+            )
 
     def _check_rejection(self) -> None:
         """Refuse what is plainly impossible: of three numbers two have the same sign, and so cosine 1."""

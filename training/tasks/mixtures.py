@@ -29,6 +29,11 @@ def mixtures(
     weights = _weights(distribution, size, generator, dtype, device)
     if distribution.covariance == "unit":
         return Mixture(weights, means)
+    if distribution.covariance == "correlated":
+        signs = families.random_signs(means.shape, generator, dtype, device)
+        return Mixture(
+            weights, means, families.correlated_covariances(signs, distribution.correlation), "full"
+        )
     shape = size if distribution.covariance == "spherical" else means.shape
     deviations = _deviations(distribution, shape, generator, dtype, device)
     if distribution.covariance == "spherical":
@@ -74,6 +79,10 @@ def _deviations(
     low, high = distribution.deviation_range
     if distribution.deviation_law == "uniform":
         return families.deviations_within(shape, (low, high), generator, dtype, device)
+    if distribution.deviation_law == "spaced":
+        d = distribution.n_features
+        places = torch.arange(d, dtype=dtype, device=device) / (d - 1)
+        return (low * (high / low) ** places).expand(shape)
     return low * (high / low) ** families.uniform(shape, generator, dtype, device)
 
 

@@ -10,8 +10,9 @@ from baselines.em import em
 from baselines.methods import MAX_ITER, TOL, MethodResult
 from baselines.metrics import errors
 from baselines.mixture import Mixture
+from training.evaluation import contenders
 from training.evaluation import measure as evaluation
-from training.evaluation.contenders import method_contenders, network_contenders
+from training.evaluation.contenders import em_off_the_truth, method_contenders, network_contenders
 from training.evaluation.grids import Cell, cells_of
 from training.evaluation.measure import (
     cell_record,
@@ -120,7 +121,7 @@ def test_what_else_is_measured_changes_nothing(monkeypatch):
 
 def test_a_slow_method_sees_the_first_tasks_only(monkeypatch):
     monkeypatch.setattr(evaluation, "NUMBERS_AT_ONCE", 4 * 32 * 2)
-    monkeypatch.setattr(evaluation, "SLOW_TASKS", 5)
+    monkeypatch.setattr(contenders, "SLOW_TASKS", 5)
     called = []
     rows = measure_cell(cell(), method_contenders(["bayesian", "em"]), 12, 0, called.append).rows
     assert [row.n_tasks for row in rows] == [12, 5, 12]
@@ -130,8 +131,8 @@ def test_a_slow_method_sees_the_first_tasks_only(monkeypatch):
 
 def test_network_alone_and_with_em_layers():
     model = network()
-    contenders = network_contenders(model, 2)
-    rows = measure_cell(cell(), contenders, 4, seed=1).rows
+    made = network_contenders(model, 2)
+    rows = measure_cell(cell(), made, 4, seed=1).rows
     assert [row.method for row in rows] == ["em-truth", "network", "network + 2 EM layers"]
     D = cell().distribution
     assert D is not None
@@ -153,8 +154,8 @@ def test_network_alone_and_with_em_layers():
     ],
 )
 def test_cells_that_a_network_does_not_serve(changes, where, reason):
-    contenders = network_contenders(network(**changes), 1)
-    result = measure_cell(cell(**where), contenders, 2, seed=0)
+    made = network_contenders(network(**changes), 1)
+    result = measure_cell(cell(**where), made, 2, seed=0)
     assert result.absent == {"network": reason, "network + 1 EM layers": reason}
     assert [row.method for row in result.rows] == ["em-truth"]
 
@@ -171,10 +172,74 @@ def test_spectral_beyond_d_is_marked_impossible():
 
 
 def test_diagonal_tasks_are_fitted_both_ways():
-    contenders = method_contenders(["em", "k-means", "em-truth"], "diagonal")
-    assert [one.name for one in contenders] == ["em", "em, diagonal", "k-means"]
-    rows = measure_cell(cell(N=64, grid="diagonal"), contenders, 4, seed=0).rows
+    made = method_contenders(["em", "k-means", "em-truth"], "diagonal")
+    assert [one.name for one in made] == ["em", "em, diagonal", "k-means"]
+    rows = measure_cell(cell(N=64, grid="diagonal"), made, 4, seed=0).rows
     assert [row.covariance_type for row in rows] == ["diagonal", "unit", "diagonal", "unit"]
+
+
+def test_em_off_the_truth_is_em_from_moved_means():
+    """No noise: the oracle's estimate. sigma: EM of the true weights and the means + sigma z."""
+    [where] = cells_of("full", [2], [2], [64])
+    far = 5.0
+    zero, moved = (em_off_the_truth(sigma) for sigma in (0.0, far))
+    D = where.distribution
+    assert D is not None
+    batch = sample_tasks(D, 3, 2, 64, torch.Generator().manual_seed(1), dtype=torch.float64)
+    truth = batch.truth
+    result = zero.run(batch.X, 2, torch.Generator(), truth).mixture
+    oracle = em(batch.X, init=truth, max_iter=MAX_ITER, tol=TOL).mixture
+    assert result is not None
+    assert torch.equal(result.means, oracle.means)
+    z = torch.randn(truth.means.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    start = replace(truth, means=truth.means + far * z)
+    by_hand = em(batch.X, init=start, max_iter=MAX_ITER, tol=TOL).mixture
+    led_astray = moved.run(batch.X, 2, torch.Generator().manual_seed(7), truth).mixture
+    assert led_astray is not None
+    assert torch.equal(led_astray.means, by_hand.means)
+    assert not torch.equal(led_astray.means, oracle.means)
+
+
+def test_correlated_tasks_are_fitted_as_unit_and_as_full():
+    where = cells_of("correlation", [2], [2], [64])[-1]
+    rows = measure_cell(where, method_contenders(["em", "spectral"], "full"), 4, seed=0).rows
+    assert [row.method for row in rows] == ["em-truth", "em", "em, full", "spectral"]
+    assert [row.covariance_type for row in rows] == ["full", "unit", "full", "unit"]
+    assert rows[2].log_likelihood > rows[1].log_likelihood
+
+
+def test_a_network_of_full_covariances_is_measured_on_elongated_tasks():
+    where = cells_of("anisotropic", [2], [2], [32])[-1]
+    [row] = measure_cell(where, network_contenders(network(covariance="full"), 0), 2, seed=0).rows[1:]
+    assert (row.method, row.covariance_type, row.n_failed) == ("network", "full", 0)
+
+
+def test_attention_is_measured_on_so_many_pairs_of_points(monkeypatch):
+    monkeypatch.setattr(contenders, "PAIRS_A_CELL", 3 * 32**2 + 1)
+    made = network_contenders(network(), 0)
+    assert [row.n_tasks for row in measure_cell(cell(), made, 4, seed=0).rows] == [4, 3]
+    [reason] = measure_cell(cell(N=40), made, 4, seed=0).absent.values()
+    assert reason.startswith("attention takes time in N^2, 1.6e+03 pairs of points a task")
+
+
+def test_a_slow_method_is_refused_where_a_task_takes_minutes():
+    made = {one.name: one for one in method_contenders(["posterior-mean", "bayesian", "em"])}
+    for N, refused in ((4096, []), (16384, ["posterior-mean"]), (100_000, ["posterior-mean"])):
+        assert [name for name, one in made.items() if one.refusal(cell(N=N, grid="samples"))] == refused
+    assert made["posterior-mean"].refusal(cell(N=16384)).startswith("some 164 s a task on one core")
+
+
+def test_what_a_start_does_not_move_is_measured_once():
+    """A later cell takes the rows that it lacks from the first one, and keeps its own."""
+    first, second = cells_of("initialisation", [2], [2], [32])[:2]
+    everybody = [em_off_the_truth(0.0), *method_contenders(["em"])]
+    one = measure_cell(first, everybody, 4, seed=0)
+    alone = measure_cell(second, [em_off_the_truth(0.5)], 4, seed=0)
+    joined = alone.with_rows_of(replace(one, absent={"spectral": "impossible"}))
+    assert [row.method for row in joined.rows] == ["em-truth", "em-off-truth", "em"]
+    assert joined.rows[:2] == alone.rows
+    assert joined.rows[2] == one.rows[2]
+    assert joined.absent == {"spectral": "impossible"}
 
 
 def test_a_cell_without_tasks():

@@ -2,7 +2,10 @@
 
 import pytest
 
+from console.folder import word
 from training.evaluation.grids import AXES, SAMPLES, cells_of
+
+SEEDS = {"main": 621645661606589705, "far": 2533822325973651360, "diagonal": 4440395992792422033}
 
 
 def values(grid, **arguments):
@@ -58,7 +61,8 @@ def test_a_cell_has_one_seed_whatever_the_grid():
 def test_long_tasks_are_fewer():
     """256 points and more: 2,048 * 256 points in all."""
     counts = {c.n_samples: c.count(2048) for c in cells_of("samples", [8], [3])}
-    assert counts == {16: 2048, 32: 2048, 64: 2048, 128: 2048, 256: 2048, 512: 1024, 1024: 512, 4096: 128}
+    short = {16: 2048, 32: 2048, 64: 2048, 128: 2048, 256: 2048, 512: 1024, 1024: 512}
+    assert counts == short | {4096: 128, 16384: 32, 100_000: 5}
     assert cells_of("samples", [8], [3])[-1].count(4) == 2
 
 
@@ -67,6 +71,64 @@ def test_titles():
     assert cell.title == "d = 8, K = 5, N = 128, sigma_p = 2"
     assert cells_of("separation", [8], [5], quick=True)[0].title.endswith("separation = 1")
     assert cells_of("diagonal", [8], [5])[0].title.endswith("diagonal covariances")
+
+
+def test_grids_of_covariances():
+    [full] = cells_of("full", [8], [5])
+    assert full.title == "d = 8, K = 5, N = 128, full covariances"
+    elongated = cells_of("anisotropic", [8], [5])
+    assert [c.elongation for c in elongated] == pytest.approx([c.value for c in elongated], rel=1e-12)
+    for c in elongated:
+        D = c.distribution
+        assert D is not None
+        assert (D.covariance_type, D.deviation_law) == ("full", "spaced")
+        assert D.deviation_range[0] * D.deviation_range[1] == pytest.approx(1, rel=1e-12)
+    assert elongated[2].title.endswith("N = 128, elongation = 4")
+    correlated = cells_of("correlation", [8], [5])
+    assert [c.distribution.correlation for c in correlated if c.distribution] == [
+        0,
+        0.5,
+        0.8,
+        0.9,
+        0.95,
+        0.99,
+    ]
+    assert correlated[0].title.endswith("N = 128, correlation = 0")
+
+
+def test_cells_whose_law_there_is_not_say_why():
+    assert "needs n_features >= 2" in cells_of("anisotropic", [1, 2], [2])[0].impossible
+
+
+def test_starts_are_no_property_of_the_tasks():
+    """Every noise on the start of EM has the tasks of main; its cell has a name of its own."""
+    [main] = cells_of("main", [8], [5])
+    cells = cells_of("initialisation", [8], [5])
+    assert [c.start for c in cells] == [0, 0.5, 1, 2, 3, 4, 6, 8]
+    assert {c.seed(0, 0, 0) for c in cells} == {main.seed(0, 0, 0)}
+    assert len({c.tasks for c in cells}) == 1
+    assert main.tasks == main
+    assert cells[0].title.endswith("noise on the start = 0")
+
+
+@pytest.mark.parametrize("grid", AXES)
+def test_every_cell_of_a_grid_has_a_name_of_its_own(grid):
+    """They name the files of parts/."""
+    titles = [word(c.title) for c in cells_of(grid, [2, 8], [2, 3, 5]) if not c.impossible]
+    assert len(set(titles)) == len(titles) > 1
+
+
+def test_seeds_of_cells_whose_figures_were_published():
+    """The seeds of tasks are those of the first release of each grid."""
+    seeds = {
+        name: cells_of(grid, [8], [5])[place].seed(0, 0, 0)
+        for name, grid, place in (
+            ("main", "main", 0),
+            ("far", "perturbation", 3),
+            ("diagonal", "diagonal", 0),
+        )
+    }
+    assert seeds == SEEDS
 
 
 @pytest.mark.parametrize(

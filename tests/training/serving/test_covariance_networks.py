@@ -89,3 +89,13 @@ def test_a_scaled_network_makes_no_remark_on_units() -> None:
     assert remarks_on_range(covariance_model("full"), law, X, None) == {}
     found = remarks_on_range(covariance_model("full"), law, X[:, :10], None)[0]
     assert "full covariances in any units, here is N = 10;" in found
+
+
+def test_correlated_tasks_have_deviation_one() -> None:
+    """Whatever the law's deviation_range: data ten times as narrow are outside."""
+    law = TaskDistribution(3, (2, 3), (20, 80), covariance="correlated", correlation=0.9)
+    X = torch.from_numpy(blobs(60, 3))[None]
+    model = covariance_model("full", standardise=False)
+    assert remarks_on_range(model, law, X, None) == {}
+    found = remarks_on_range(model, law, X / X.std() / 10, None)[0]
+    assert "deviation 1 within a component, here is a deviation of 0.1" in found

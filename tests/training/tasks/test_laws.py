@@ -101,3 +101,84 @@ def test_refusals() -> None:
     ):
         with pytest.raises(ValueError, match=line):
             dataclasses.replace(TaskDistribution(2), **changes)
+
+
+def test_correlated_covariances_have_unit_variances_and_one_correlation_up_to_sign() -> None:
+    """Entry (i, j) is rho s_i s_j to the bit; each of the 4 patterns is as likely."""
+    law = TaskDistribution(3, (2,), covariance="correlated", correlation=0.95)
+    truth = sample_tasks(law, 2000, 2, 1, torch.Generator().manual_seed(0), dtype=torch.float64).truth
+    S = truth.covariances
+    assert S is not None
+    assert truth.covariance_type == law.covariance_type == "full"
+    assert (S.diagonal(dim1=-2, dim2=-1) == 1).all()
+    off = torch.stack([S[..., 0, 1], S[..., 0, 2], S[..., 1, 2]], -1) / 0.95
+    assert (off.abs() == 1).all()
+    assert (off.prod(-1) == 1).all()
+    patterns = (off[..., 0] > 0).long() + 2 * (off[..., 1] > 0)
+    assert stats.chisquare(patterns.flatten().bincount(minlength=4)).pvalue > P
+    assert (S[:, 0] != S[:, 1]).any(-1).any(-1).double().mean() > 0.7  # 3 of 4 pairs of patterns differ
+    low, high = torch.linalg.eigvalsh(S[0, 0])[[0, -1]]
+    torch.testing.assert_close(low, low.new_tensor(0.05), atol=1e-14, rtol=0)
+    torch.testing.assert_close(high, low.new_tensor(2.9), atol=1e-14, rtol=0)
+
+
+def test_uncorrelated_coordinates_have_the_identity() -> None:
+    truth = drawn(covariance="correlated").truth
+    assert truth.covariances is not None
+    assert torch.equal(truth.covariances, torch.eye(2, dtype=torch.float64).expand_as(truth.covariances))
+
+
+def test_points_are_correlated_as_the_law_says() -> None:
+    """Of n points the moment of (x_1 - mu_1) s (x_2 - mu_2) is rho within 5 (1 + rho^2)^(1/2) n^(-1/2)."""
+    law = TaskDistribution(2, (2,), covariance="correlated", correlation=0.9)
+    batch = sample_tasks(law, 1, 2, 20_000, torch.Generator().manual_seed(0), dtype=torch.float64)
+    S = batch.truth.covariances
+    assert S is not None
+    centred = batch.X[0] - batch.truth.means[0, batch.labels[0]]
+    moments = centred.prod(-1) * S[0, batch.labels[0], 0, 1].sign()
+    assert abs(float(moments.mean()) - 0.9) < 5 * (1.81 / 20_000) ** 0.5
+
+
+def test_spaced_deviations_are_the_same_in_every_component() -> None:
+    """1/4, 1, 4 in three dimensions: eigenvalues are their squares, whatever the rotation."""
+    law = TaskDistribution(3, (2,), covariance="full", deviation_law="spaced", deviation_range=(0.25, 4.0))
+    S = sample_tasks(law, 50, 2, 1, torch.Generator().manual_seed(0), dtype=torch.float64).truth.covariances
+    assert S is not None
+    values = torch.linalg.eigvalsh(S)
+    wanted = torch.tensor([1 / 16, 1.0, 16.0], dtype=torch.float64).expand_as(values)
+    torch.testing.assert_close(values, wanted, rtol=0, atol=1e-13)  # 16 u, times ten operations
+    assert S[..., 0, 1].std() > 1
+
+
+def test_the_kind_of_mixture_that_a_law_says() -> None:
+    box = {"min_max": True}
+    for law in (
+        {"covariance": "unit"},
+        {"covariance": "spherical"},
+        {"covariance": "spherical"} | box,
+        {"covariance": "diagonal"} | box,
+        {"covariance": "full"} | box,
+        {"covariance": "correlated", "correlation": 0.5} | box,
+        {"covariance": "inverse-wishart"},
+    ):
+        assert (
+            TaskDistribution(2, (3,), **law).covariance_type == drawn(n_tasks=7, **law).truth.covariance_type
+        )
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        ({"correlation": 0.5}, "correlation is 0.5, needs covariance 'correlated', not 'unit'"),
+        ({"covariance": "correlated", "correlation": 1}, "correlation is 1, needs at most 0.9999"),
+        (
+            {"covariance": "correlated", "correlation": -0.1},
+            "correlation is -0.1, needs a finite number >= 0",
+        ),
+        ({"covariance": "spherical", "deviation_law": "spaced"}, "deviation_law is 'spaced', needs n_feat"),
+    ],
+)
+def test_laws_of_covariances_that_are_refused(law, message) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        TaskDistribution(2, **law)
+    assert "\n" not in str(caught.value)

@@ -312,7 +312,7 @@ def test_on_a_gpu():
         ({"samples": (5, 100_001)}, r"samples\[1\] is 100001, needs at most 100000 points a task"),
         (
             {"covariance": "tied"},
-            "covariance is 'tied', needs one of unit, spherical, diagonal, full, inverse-wishart",
+            "covariance is 'tied', needs one of unit, spherical, diagonal, full, correlated, inverse-wishart",
         ),
         ({"deviation_range": (0, 1)}, r"deviation_range is \(0, 1\), needs 0 < low <= high"),
         ({"deviation_range": (2, 1)}, r"deviation_range is \(2, 1\)"),

@@ -30,19 +30,19 @@ WRONG = {
     "one of transformer, mamba2": ["mamba", 2],
     "one of adamw, muon": ["sgd", "AdamW", True],
     "one of auto, float32, bfloat16": ["float16", 32],
-    "one of unit, spherical, diagonal, full, inverse-wishart": ["tied", 1],
+    "one of unit, spherical, diagonal, full, correlated, inverse-wishart": ["tied", 1],
     "one of paper, dirichlet": ["flat", True],
-    "one of uniform, log-uniform": ["log", 2],
+    "one of uniform, log-uniform, spaced": ["log", 2],
     "one of unit, diagonal, full": ["spherical", True],
 }
 KINDS = {
     "tasks": {
         INTEGER: ["n_features", "degrees"],
-        NUMBER: ["separation", "perturbation", "box", "max_cosine", "kappa"],
+        NUMBER: ["separation", "perturbation", "box", "max_cosine", "kappa", "correlation"],
         FLAG: ["sort_weights", "min_max"],
-        "one of unit, spherical, diagonal, full, inverse-wishart": ["covariance"],
+        "one of unit, spherical, diagonal, full, correlated, inverse-wishart": ["covariance"],
         "one of paper, dirichlet": ["weights"],
-        "one of uniform, log-uniform": ["deviation_law"],
+        "one of uniform, log-uniform, spaced": ["deviation_law"],
         INTEGERS: ["components"],
         PAIR + INTEGER: ["samples"],
         PAIR + NUMBER: ["deviation_range"],
@@ -156,7 +156,7 @@ NAN, INFINITY = float("nan"), float("inf")
         (
             "tasks",
             {"covariance": "tied"},
-            "covariance is 'tied', needs one of unit, spherical, diagonal, full, inverse-wishart",
+            "covariance is 'tied', needs one of unit, spherical, diagonal, full, correlated, inverse-wishart",
         ),
         ("tasks", {"box": 0.0}, "box is 0.0, needs a finite number > 0"),
         ("tasks", {"box": INFINITY}, "box is inf, needs a finite number > 0"),
