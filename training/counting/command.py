@@ -48,7 +48,7 @@ def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: P
         check_count("--width", width)
         counts = prior.law.components
         if len(counts) < 2:
-            raise ValueError(f"{name}: has K = {counts[0]} alone, needs a law of several")
+            raise ValueError(f"{name}: has K = {max(counts)} alone, needs a law of several")
         if prior.law.samples[0] < max(counts):
             raise ValueError(f"{name}: has data sets of fewer points than K = {max(counts)}")
         check_fits("sets", n_sets, 6 * max(counts) + 3)

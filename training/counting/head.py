@@ -42,6 +42,9 @@ class CountHead(nn.Module):
     e is the evidence of a data set, m and s its average and deviation over the sets of training.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, config: HeadConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
@@ -49,20 +52,21 @@ class CountHead(nn.Module):
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
         sizes = (inputs, config.width, config.width, config.most)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        for layer in self.layers:
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)  # pyright: ignore
-            nn.init.zeros_(layer.bias)  # pyright: ignore
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        for layer in layers:
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def standardise(self, evidence: Tensor) -> None:
         """Take m and s from the evidence (B, n) of many sets; what does not vary keeps the unit 1."""
         spread = evidence.std(0)
-        self.centre.copy_(evidence.mean(0))  # pyright: ignore
-        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))  # pyright: ignore
+        self.centre.copy_(evidence.mean(0))
+        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def forward(self, evidence: Tensor) -> Tensor:
         """(B, n) -> log probabilities (B, M)."""
-        h = (evidence.to(self.centre) - self.centre) / self.spread  # pyright: ignore
+        h = (evidence.to(self.centre) - self.centre) / self.spread
         *hidden, last = self.layers
         for layer in hidden:
             h = nn.functional.gelu(layer(h))
