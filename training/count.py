@@ -1,7 +1,7 @@
 """Train a criterion for the number of components on a law of mixtures, beside BIC and ICL.
 
-    python -m training.count cluster-pfn --out runs/count    # 12,000 data sets
-    python -m training.count cluster-pfn --out runs/count    # after Ctrl-C: goes on
+    python -m training.count cluster-pfn --out runs/count
+    python -m training.count cluster-pfn --out runs/count   # stopped: goes on
 
 EM is fitted to each data set with every K from 1 to the largest of the law; a small network learns what the
 fits tell of K, and is measured on sets that it has not seen. Laws: paper-d2, paper-d8, dac-like, cluster-pfn

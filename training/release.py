@@ -3,8 +3,8 @@
     python -m training.release runs/d8 --evaluation results/d8 --name d8
 
 RUN is a finished folder of training.train by the preset NAME, --evaluation one of training.evaluate on that
-very model, grid main. Writes tgmm_NAME.safetensors, tgmm_NAME.json and tgmm_NAME.md into training/weights (or
---out), never over a model of other weights.
+very model, grid main (full or diagonal for a network of such covariances). Writes tgmm_NAME.safetensors,
+tgmm_NAME.json and tgmm_NAME.md into training/weights (or --out), never over a model of other weights.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
 from training.serving import real_data as real_data_work
 from training.serving import release as release_work
+from training.serving.loading import load_released
 from training.trainer import curves as curves_work
 from training.trainer import throughput as throughput_work
 from training.trainer.checkpoint import load_model, save_model
@@ -185,6 +186,14 @@ def test_release_needs_the_learning_curve_and_the_facts(tiny, tmp_path):
         save_model(run_folder / "model", tensors, config, known)
         assert message in refusal(release, *arguments)
     assert not out.exists()
+
+
+def test_a_network_of_covariances_is_evaluated_on_its_own_grid(tiny):
+    path, model = tiny / "measured" / "results.json", tiny / "run" / "model.safetensors"
+    digest = load_released(model).sha256
+    assert release_work._evaluation(path, digest, model, "main")["settings"]["grid"] == "main"
+    with pytest.raises(ValueError, match="is of the grid 'main', needs 'full'"):
+        release_work._evaluation(path, digest, model, "full")
 
 
 @pytest.mark.usefixtures("tiny_is_a_preset")

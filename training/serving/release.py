@@ -63,7 +63,9 @@ def model_card(name: str, run: Path, evaluation: Path) -> str:
     released = load_released(run / MODEL)
     facts = released.training
     config = _settings(name, run / MODEL, facts)
-    measured = _evaluation(evaluation / "results.json", released.sha256, run / MODEL)
+    kind = config.model.covariance
+    grid = "main" if kind == "unit" else kind
+    measured = _evaluation(evaluation / "results.json", released.sha256, run / MODEL, grid)
     curve = learning_curve(run / METRICS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -115,8 +117,8 @@ def _settings(name: str, model: Path, facts: dict[str, Any]) -> RunConfig:
     return found
 
 
-def _evaluation(path: Path, digest: str, model: Path) -> dict[str, Any]:
-    """The results of the grid main, the model's of this digest among them; ValueError otherwise."""
+def _evaluation(path: Path, digest: str, model: Path, grid: str) -> dict[str, Any]:
+    """The results of this grid, the model's of this digest among them; ValueError otherwise."""
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
@@ -128,8 +130,8 @@ def _evaluation(path: Path, digest: str, model: Path) -> dict[str, Any]:
     if digest not in [one.get("sha256") for one in measured["models"] if isinstance(one, dict)]:
         raise ValueError(f"{path.parent}: is no evaluation of {model}; run training.evaluate on it")
     settings = measured["settings"]
-    if settings.get("grid") != "main":
-        raise ValueError(f"{path}: is of the grid {settings.get('grid')!r}, needs 'main'")
+    if settings.get("grid") != grid:
+        raise ValueError(f"{path}: is of the grid {settings.get('grid')!r}, needs {grid!r}")
     if not isinstance(settings.get("command"), str):
         raise ValueError(f"{path}: has the command {settings.get('command')!r}, needs a string")
     return measured
