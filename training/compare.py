@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8, d2-full")],
+    checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8, d2-full, d8-long")],
     out: Annotated[
         Path | None,
         typer.Option(

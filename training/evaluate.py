@@ -44,7 +44,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__, methods=METHOD_NAMES))
 def main(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="a model's path, d2, d8 or d2-full, or the name of a method")],
+    what: Annotated[str, typer.Argument(help="a model's path, d2, d8, d2-full, d8-long, or a method's name")],
     grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
     tasks: Annotated[
         int | None,

@@ -10,6 +10,7 @@ here all layers are trained at once, without noise, for some hundred steps.
 Source: Glorot and Bengio 2010 for the start; Xie, Girshick and Farhadi 2016, section 3.3 for the use.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -81,7 +82,10 @@ def pretrain(
     learning_rate: float,
     generator: torch.Generator,
 ) -> float:
-    """Train on X (N, d) for so many steps; the mean of (x - x')^2 over all points afterwards."""
+    """Train on X (N, d) for so many steps; the mean of (x - x')^2 over all points afterwards.
+
+    ValueError where training leaves the numbers.
+    """
     optimiser = torch.optim.Adam(autoencoder.parameters(), learning_rate, fused=True)
     drawn = batches(len(X), batch_size, generator)
     for _ in range(steps):
@@ -90,4 +94,7 @@ def pretrain(
         (autoencoder(x) - x).square().mean().backward()
         optimiser.step()
     with torch.no_grad():
-        return float((autoencoder(X) - X).square().mean())
+        error = float((autoencoder(X) - X).square().mean())
+    if not math.isfinite(error):
+        raise ValueError(f"pretrain_rate is {learning_rate}, too large: training left the numbers")
+    return error

@@ -268,7 +268,7 @@ def test_bad_checkpoints(capsys, tmp_path):
     assert "Missing argument" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
-    assert "no such file; needs a model, or one of d2, d8, d2-full" in refusal(capsys, "d3", *out)
+    assert "no such file; needs a model, or one of d2, d8, d2-full, d8-long" in refusal(capsys, "d3", *out)
     assert not (tmp_path / "new").exists()
 
 

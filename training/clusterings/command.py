@@ -22,6 +22,8 @@ from training.clusterings.figures import PICTURES, pictures
 from training.clusterings.measure import Row, draws, measure
 from training.clusterings.names import DATA, METHODS
 from training.clusterings.table import HEADER, LEGEND, VERDICT_HEADER, cells_of, title, verdicts
+from training.serving.loading import fingerprint
+from training.serving.shipped import SHIPPED
 
 COMMAND = "training.clustering"
 ROOMS = ("baselines", "training")
@@ -47,7 +49,7 @@ def compare(asked: Asked, data: str | None, methods: str | None, out: Path) -> i
         if asked.seed >= LARGEST_SEED:
             raise ValueError(f"--seed {asked.seed}: it lies below {LARGEST_SEED} here")
         asked_data, asked_methods = chosen("data", data, DATA), chosen("methods", methods, METHODS)
-    run = asdict(asked)
+    run = _run(asked)
     check_out(out, COMMAND, PICTURES, run)
     laws, everyone = sources(asked.quick), contenders(asked.quick)
     cells = Cells(out, COMMAND, run, ROOMS)
@@ -93,6 +95,11 @@ def _key(source: str, contender: str) -> str:
     return f"{source}_{contender}"
 
 
+def _run(asked: Asked) -> dict[str, Any]:
+    """What decides the figures: what was asked, and the weights that "auto" takes."""
+    return asdict(asked) | {"networks": {name: fingerprint(name) for name in SHIPPED}}
+
+
 def _report(rows: list[Row], asked: Asked, drawn: Any, out: Path) -> None:
     laws, everyone = sources(asked.quick), contenders(asked.quick)
     console = Console()
@@ -107,7 +114,7 @@ def _report(rows: list[Row], asked: Asked, drawn: Any, out: Path) -> None:
     ranked = verdicts(rows, laws, everyone)
     print_table(console, "EM of full covariances beside the best that is no mixture", VERDICT_HEADER, ranked)
     console.print(LEGEND, style="dim", markup=False)
-    run = asdict(asked)
+    run = _run(asked)
     about = f"{asked.repeats} draws, {asked.starts} seeds on real data, seed {asked.seed}"
     about += ", a trial run (--quick)" if asked.quick else ""
     first = {name: drawn(name)[0] for name in DATA if any(row.source == name for row in rows)}

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from baselines.choosing.select import select_many
+from baselines.choosing.select import select, select_many
 from baselines.choosing.selection import Selections
 from baselines.em_estimator import EMMixture
-from baselines.estimator_sets import DataWarning, check_sets
+from baselines.estimator_sets import Array, DataWarning, check_sets
 from constructions.language.shown import short_repr
 from training.counting.evidence import evidence
 from training.counting.head import CountHead, HeadConfig
@@ -26,6 +26,9 @@ from training.trainer.checkpoint import CheckpointError, load_model
 CRITERIA = {"full-d2": WEIGHTS / "count_full-d2.safetensors"}
 """The criteria of this package by their names."""
 
+REG_COVAR = 1e-6
+"""Added to variances of data on [0, 1], the default of select_many."""
+
 
 @dataclass(frozen=True, eq=False)
 class LearnedCount:
@@ -33,20 +36,28 @@ class LearnedCount:
 
     probabilities  (B, M): of K = 1..M. They are those of the law of training, whose K is uniform.
     n_components   (B,): the most probable K among those whose fit has no problem.
-    selections     the fits of every K (baselines.choosing).
+    selections     the fits of every K (baselines.choosing), to the data with each coordinate on [0, 1].
+    sets           the data, as they came.
     """
 
     probabilities: NDArray[np.float64]
     n_components: NDArray[np.int64]
     selections: Selections
+    sets: Sequence[Array]
 
     __repr__ = short_repr
 
     def fitted(self, place: int, n_components: int | None = None) -> EMMixture:
-        """The fitted estimator of a data set, of the K chosen or of another; ValueError outside 1..M."""
+        """EM on a data set in its own units, of the K chosen or of another; ValueError where EM has none.
+
+        Its reg_covar is REG_COVAR of the least width of a coordinate squared.
+        """
         K = int(self.n_components[place]) if n_components is None else n_components
-        selection = self.selections[place]
-        return selection.fitted(K, selection.covariance_type)
+        X, kind = self.sets[place], self.selections[place].covariance_type
+        widths = np.ptp(X, axis=0)
+        unit = widths[widths > 0].min(initial=np.inf)
+        reg_covar = REG_COVAR * (unit**2 if np.isfinite(unit) else 1.0)
+        return select(X, [K], kind, reg_covar=reg_covar).estimator
 
 
 def learned_count(
@@ -54,7 +65,8 @@ def learned_count(
 ) -> LearnedCount:
     """How many components, by a criterion learned on mixtures whose K is known.
 
-    EM of every K = 1..M (baselines.choosing.select_many: one start, nothing drawn), then P(K | the fits).
+    EM of every K = 1..M on the data with each coordinate scaled to [0, 1] (baselines.choosing.select_many:
+    one start, nothing drawn), then P(K | the fits).
 
     Args:
         X: (B, N, d), or a sequence of arrays (N_b, d); d and the covariances are those of the criterion.
@@ -82,12 +94,22 @@ def learned_count(
     counts = range(1, config.most + 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of K that BIC chose; ended_K tells the head
-        found = select_many(X, counts, config.covariance_type)
+        found = select_many([_in_unit_box(points) for points in sets], counts, config.covariance_type)
     with torch.no_grad():
         log_probabilities = head(evidence(found, config.covariance_type)).double()
     failed = [[bool(_candidate(selection, K).problem) for K in counts] for selection in found]
     usable = log_probabilities.masked_fill(torch.tensor(failed), -torch.inf)
-    return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found)
+    return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found, sets)
+
+
+def _in_unit_box(X: Array) -> Array:
+    """Each coordinate on [0, 1], as in training; one that is constant becomes 0.
+
+    reg_covar and Ward's tree know units, so that without this the answer would depend on those of X.
+    """
+    least = X.min(0)
+    width = X.max(0) - least
+    return (X - least) / np.where(width > 0, width, 1.0)
 
 
 def _candidate(selection: Any, K: int) -> Any:

@@ -51,7 +51,9 @@ def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: P
             raise ValueError(f"{name}: has K = {max(counts)} alone, needs a law of several")
         if prior.law.samples[0] < max(counts):
             raise ValueError(f"{name}: has data sets of fewer points than K = {max(counts)}")
-        check_fits("sets", n_sets, 6 * max(counts) + 3)
+        for option, size in (("sets", n_sets), ("held-out", n_held_out)):
+            check_fits(option, size, 6 * max(counts) + 3)
+        check_fits("width", width, width)
     run = {"prior": name, "sets": n_sets, "held_out": n_held_out, "seed": seed}
     check_out(out, COMMAND, (NAME, "criterion.json"), run | {"width": width})
     parts = {"training": n_sets, "held out": n_held_out}

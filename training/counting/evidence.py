@@ -1,4 +1,4 @@
-"""What the fits of K = 1..M components to N points tell of K, in numbers that no change of units moves.
+"""What the fits of K = 1..M components to N points tell of K.
 
 L_K is the log-likelihood of the fit, p_K its free parameters, D_K = -sum_n log max_k w_kn, w the
 responsibilities: 0 where every point is sure of its component. Of one data set, one after another:
@@ -9,8 +9,9 @@ responsibilities: 0 where every point is sure of its component. Of one data set,
     ended_K  1 where EM converged, else 0
     size     log(N / 250)
 
-30 and 250 are units of the size of what is met, so that all numbers are. A fit with an empty or a singular
-component has the numbers of the fit before it: it says nothing new.
+Differences of L do not depend on the units of the points, but for what EM adds to covariances (reg_covar).
+30 and 250 are of the size of what is met, so that all numbers are of size 1. A fit with an empty or a
+singular component has the L, D and end of the fit before it: it says nothing new.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class HeadConfig:
 class CountHead(nn.Module):
     """log P(K = 1..M | evidence) = log softmax(W_3 gelu(W_2 gelu(W_1 z + b_1) + b_2) + b_3), z = (e - m) / s.
 
-    e is the evidence of a data set, m and s its average and deviation over the sets of training.
+    e is the evidence of a data set, m and s its average and deviation over the sets of training. Without a
+    generator the weights hold anything until they are loaded.
     """
 
     centre: Tensor
@@ -52,11 +53,12 @@ class CountHead(nn.Module):
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
         sizes = (inputs, config.width, config.width, config.most)
-        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-        for layer in layers:
+        with torch.device("meta"):  # nn.Linear would draw from torch's own generator
+            layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.layers = nn.ModuleList(layer.to_empty(device="cpu") for layer in layers)
+        for layer in layers if generator is not None else ():
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
-        self.layers = nn.ModuleList(layers)
 
     def standardise(self, evidence: Tensor) -> None:
         """Take m and s from the evidence (B, n) of many sets; what does not vary keeps the unit 1."""

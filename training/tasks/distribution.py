@@ -106,9 +106,11 @@ class TaskDistribution:
                 f"degrees is {self.degrees}, needs at least n_features = {self.n_features}, or 0"
             )
         self._check_correlation()
-        if self.deviation_law == "spaced" and (self.n_features == 1 or self.covariance == "spherical"):
+        several = self.n_features > 1 and self.covariance in ("diagonal", "full")
+        if self.deviation_law == "spaced" and not several:
             raise ValueError(
-                "deviation_law is 'spaced', needs n_features >= 2 and one deviation a coordinate"
+                "deviation_law is 'spaced', needs n_features >= 2 and one deviation a coordinate: covariance "
+                "'diagonal' or 'full'"
             )
         for name in ("min_max", "sort_weights"):
             if not isinstance(getattr(self, name), bool):

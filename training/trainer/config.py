@@ -171,6 +171,8 @@ class RunConfig:
                 f"samples start at {self.tasks.samples[0]}, polish_steps needs at least as many points as "
                 f"the largest number of components, {max(self.tasks.components)}"
             )
+        if self.training.deep_supervision and self.training.compile:
+            raise ConfigError("compile is of the whole network: needs deep_supervision = 0")
         if self.training.deep_supervision and self.training.polish_steps:
             raise ConfigError("deep_supervision is of the layers of the network: needs polish_steps = 0")
         if self.training.deep_supervision and (self.model.readout, self.model.backbone) != (

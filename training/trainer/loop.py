@@ -85,7 +85,12 @@ class Trainer:
         """
         if self.config.training.init:
             given = initial_weights(self.config)
-            lacking = self.model.load_state_dict(given, strict=False).missing_keys
+            lacking, unknown = self.model.load_state_dict(given, strict=False)
+            strange = [*unknown, *(name for name in lacking if not name.startswith("backbone.layers."))]
+            if strange:
+                raise TrainingError(
+                    f"init = {self.config.training.init}: its tensor {strange[0]!r} does not fit its config"
+                )
             for number in {int(name.split(".")[2]) for name in lacking}:  # backbone.layers.NUMBER. ...
                 add_nothing(self.model.backbone.get_submodule(f"layers.{number}"))
 

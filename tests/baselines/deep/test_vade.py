@@ -124,7 +124,9 @@ def test_v_is_the_best_one() -> None:
 
 
 def test_far_groups_are_found_and_a_seed_fixes_everything() -> None:
-    model = VaDE(3, random_state=3, **SMALL).fit(X)
+    """Of these sizes every seed from 0 to 7 finds them; of SMALL two in six do not."""
+    sizes = {"hidden": (16,), "pretrain_steps": 200, "steps": 60, "n_init": 10, "n_draws": 5}
+    model = VaDE(3, random_state=3, **sizes).fit(X)
     assert adjusted_rand_score(GROUPS, model.labels_) == 1
     assert (model.predict(X) == model.labels_).all()
     assert model.score_bound(X) == model.lower_bound_

@@ -3,18 +3,21 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from baselines.choosing.selection import Selections
 from baselines.estimator_sets import DataWarning
 from console.errors import run_command
 from training.count import app
-from training.counting import learned_count, load_criterion
+from training.counting import choose, learned_count, load_criterion
 from training.counting.choose import CRITERIA
 from training.counting.head import CountHead, HeadConfig
 from training.counting.learning import Examples, examples_from, examples_of, quality, record_of, train
+from training.serving.shipped import WEIGHTS
 from training.tasks.priors import PRIORS, held_out
 
 CONFIG = HeadConfig(2, "full", 3, 8, 50, 200)
@@ -124,20 +127,39 @@ def test_the_shipped_criterion_counts_components_far_apart():
     assert "LearnedCount" in repr(found)
 
 
-def test_the_choice_is_the_most_probable_whose_fit_did_not_fail():
-    """Twelve points of which eleven are one: fits of many components are singular or empty."""
-    X = np.vstack([np.zeros((59, 2)), np.ones((1, 2))]) + 1e-13 * np.arange(60)[:, None]
+def test_the_choice_is_the_most_probable_whose_fit_did_not_fail(monkeypatch):
+    """The fit of the most probable K has a singular component: the next one is taken."""
+    plain = learned_count(points(1))
+    original = choose.select_many
+
+    def failing(*arguments, **settings):
+        [selection] = original(*arguments, **settings)
+        candidates = tuple(
+            replace(one, problem="singular component") if one.n_components == 3 else one
+            for one in selection.candidates
+        )
+        return Selections([replace(selection, candidates=candidates)])
+
+    monkeypatch.setattr(choose, "select_many", failing)
+    found = learned_count(points(1))
+    assert plain.n_components.tolist() == [3]
+    assert found.n_components[0] != 3
+    others = np.delete(found.probabilities[0], 2)
+    assert found.probabilities[0, found.n_components[0] - 1] == others.max()
+
+
+def test_other_numbers_of_points_are_said():
     with pytest.warns(DataWarning, match="N is 60 to 60, the criterion was trained on 100 to 500"):
-        found = learned_count([X])
-    fits = {one.n_components: one for one in found.selections[0].candidates}
-    usable = [K for K, one in fits.items() if not one.problem]
-    assert found.n_components[0] == max(usable, key=lambda K: found.probabilities[0, K - 1])
+        learned_count(points(1, 60))
 
 
 def test_units_and_order_of_sets_do_not_matter():
+    """Powers of two: scaled to [0, 1] the points are the same to the last bit."""
     plain = learned_count(points())
-    scaled = learned_count([1024.0 * X for X in reversed(points())])
-    np.testing.assert_allclose(plain.probabilities, scaled.probabilities[::-1], rtol=0, atol=1e-3)
+    for scale in (2.0**-20, 2.0**10):
+        scaled = learned_count([scale * X for X in reversed(points())])
+        np.testing.assert_array_equal(plain.probabilities, scaled.probabilities[::-1])
+        np.testing.assert_allclose(scaled.fitted(0).means_, scale * plain.fitted(1).means_, rtol=1e-3, atol=0)
 
 
 def test_what_cannot_be_taken(tmp_path):
@@ -146,7 +168,7 @@ def test_what_cannot_be_taken(tmp_path):
     with pytest.raises(ValueError, match="no such file; needs a criterion, or one of full-d2"):
         load_criterion(tmp_path / "none")
     with pytest.raises(ValueError, match=r"is no criterion that training\.counting wrote"):
-        load_criterion("training/weights/tgmm_d2.safetensors")
+        load_criterion(WEIGHTS / "tgmm_d2.safetensors")
     with pytest.raises(ValueError, match="high is 40, needs an integer of at least 50"):
         HeadConfig(2, "full", 3, 8, 50, 40)
 
@@ -169,3 +191,9 @@ def test_sets_of_training_and_measuring_differ():
     assert torch.equal(one.evidence, again.evidence)
     assert not torch.equal(one.evidence, other.evidence)
     assert len(list(itertools.chain(one.evidence, other.evidence))) == 4
+
+
+def test_loading_draws_nothing():
+    before = torch.get_rng_state()
+    load_criterion("full-d2")
+    assert torch.equal(torch.get_rng_state(), before)
