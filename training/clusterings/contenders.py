@@ -16,6 +16,7 @@ from baselines.deep.dec import DEC
 from baselines.deep.vade import VaDE
 from baselines.em_estimator import EMMixture
 from baselines.mixture import Mixture
+from constructions.language.shown import short_repr
 from training.clusterings.data_sets import Array, DataSet
 from training.clusterings.names import METHODS
 from training.serving.estimator import TGMMMixture
@@ -40,6 +41,8 @@ class Grouping:
 
     labels: NDArray[np.int64]
     level: Callable[[Array], float] | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)

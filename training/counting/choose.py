@@ -99,7 +99,7 @@ def learned_count(
         log_probabilities = head(evidence(found, config.covariance_type)).double()
     failed = [[bool(_candidate(selection, K).problem) for K in counts] for selection in found]
     usable = log_probabilities.masked_fill(torch.tensor(failed), -torch.inf)
-    return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found, sets)
+    return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found, list(sets))
 
 
 def _in_unit_box(X: Array) -> Array:

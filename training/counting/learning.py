@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from baselines.choosing.select import select_many
+from constructions.language.shown import short_repr
 from training.counting.evidence import evidence
 from training.counting.head import CountHead
 from training.tasks.priors import HeldOut
@@ -30,6 +31,8 @@ class Examples:
     n_components: Tensor
     by_bic: Tensor
     by_icl: Tensor
+
+    __repr__ = short_repr
 
 
 def examples_of(sets: Sequence[HeldOut], covariance_type: str, most: int) -> Examples:

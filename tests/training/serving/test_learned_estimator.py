@@ -56,7 +56,7 @@ def test_network_then_em_is_what_it_says():
     found = tasks()
     X = found.X
     centre = X.new_ones(6, 1, 96) @ X / 96
-    start = load_tgmm("d8").estimate(X - centre, 3)
+    start = load_tgmm("d8-long").estimate(X - centre, 3)
     expected = em(X - centre, init=start, max_iter=2, tol=0.0).mixture
     got = TGMMMixture(3, polish_steps=2).fit_many(X.numpy())
     np.testing.assert_allclose(got.weights, expected.weights.numpy(), rtol=0, atol=1e-5)
