@@ -18,6 +18,11 @@ def test_the_automatic_network_serves_what_it_is_chosen_for(n_features, kind):
         assert kind == "unit" or n_features > 2 or config.covariance == "full"
 
 
+def test_the_longest_trained_network_is_taken_for_what_it_was_trained_for():
+    assert automatic(8, 5, "unit") == automatic(20, 3, "unit") == "d8-long"
+    assert automatic(4, 3, "unit") == automatic(8, 3, "full") == "d8"
+
+
 def test_the_studied_networks_are_shipped_and_of_unit_covariances():
     assert set(STUDIED) < set(SHIPPED)
     assert {load_tgmm(name).config.covariance for name in STUDIED} == {"unit"}
