@@ -14,6 +14,8 @@ from torch import Tensor
 
 from baselines.estimator_sets import as_count
 
+MOST_UNITS = 1e9
+"""Of a coordinate, in deviations of the points fitted: float32 holds squares up to 3e38."""
 MOST_LATENT = 10
 """Latent coordinates unless told otherwise, and never more than d."""
 
@@ -69,7 +71,14 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
         return validate_data(self, X, dtype=np.float64, reset=reset)
 
     def _in_units(self, points: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy((points - self.centre_) / self.scale_).float()
+        """ValueError for points so far from those fitted that float32 does not hold their squares."""
+        inside = (points - self.centre_) / self.scale_
+        largest = float(np.abs(inside).max(initial=0.0))
+        if largest > MOST_UNITS:
+            raise ValueError(
+                f"X has a point {largest:.3g} deviations from the points fitted, needs at most {MOST_UNITS:g}"
+            )
+        return torch.from_numpy(inside).float()
 
     def _sizes(self) -> tuple[tuple[int, ...], int]:
         """Hidden widths and latent coordinates, checked."""

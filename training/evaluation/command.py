@@ -291,7 +291,9 @@ def _write(
     slow = sorted({one.name for made in contenders.values() for one in made if one.slow})
     note = f" {', '.join(slow)}: on the first {settings['tasks_of_slow_methods']} of them." if slow else ""
     if any(
-        one.quadratic and r.cell.count(settings["tasks"]) > one.most_tasks(r.cell, settings["tasks"])
+        one.quadratic
+        and not one.refusal(r.cell)
+        and r.cell.count(settings["tasks"]) > one.most_tasks(r.cell, settings["tasks"])
         for r in results
         for one in contenders[r.cell]
     ):

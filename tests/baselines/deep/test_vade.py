@@ -168,6 +168,12 @@ def test_bad_parameters_are_one_line(settings, line) -> None:
         VaDE(**{"n_clusters": 3, "random_state": 0} | SMALL | settings).fit(X)
 
 
+def test_points_beyond_float32_are_refused() -> None:
+    model = VaDE(3, random_state=0, **SMALL).fit(X)
+    with pytest.raises(ValueError, match=r"deviations from the points fitted, needs at most 1e\+09"):
+        model.score_bound([[1e30, 0.0, 0.0]])
+
+
 def test_a_prior_of_other_covariances_is_refused() -> None:
     with pytest.raises(ValueError, match="the mixture is of unit covariances, needs diagonal ones"):
         MixturePrior(Mixture(torch.ones(1).double(), torch.zeros(1, 2).double()))
