@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
-from baselines.deep.autoencoder import Autoencoder, batches, pretrain
+from baselines.deep.autoencoder import batches
 from baselines.deep.estimator import DeepClustering, as_rate
 from baselines.estimator_sets import as_amount, as_count
 from baselines.kmeans import kmeans
@@ -102,11 +102,8 @@ class DEC(DeepClustering):
         rates = [as_rate(name, getattr(self, name)) for name in ("pretrain_rate", "learning_rate")]
         tol = as_amount("tol", self.tol)
         u, K, generator = self._begin(X)
-        autoencoder = Autoencoder(u.shape[1], *self._sizes(), generator)
-        pretrain(autoencoder, u, self.pretrain_steps, self.batch_size, rates[0], generator)
+        autoencoder, z = self._pretrained(u, rates[0], generator)
         self._encoder = autoencoder.encoder
-        with torch.no_grad():
-            z = self._encoder(u)
         start = kmeans(z.double(), K, n_init=self.n_init, generator=generator)
         self._centres = nn.Parameter(start.centres.to(z))
         self._refine(u, start.labels, rates[1], tol, generator)

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from baselines.deep.autoencoder import Autoencoder, pretrain
 from baselines.estimator_sets import as_count
 
 MOST_UNITS = 1e9
@@ -31,6 +32,8 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
     n_clusters: Any
     hidden: Any
     n_latent: Any
+    pretrain_steps: Any
+    batch_size: Any
     random_state: Any
     labels_: NDArray[np.int64]
     centre_: NDArray[np.float64]
@@ -79,6 +82,13 @@ class DeepClustering(ClusterMixin, BaseEstimator, metaclass=ABCMeta):
                 f"X has a point {largest:.3g} deviations from the points fitted, needs at most {MOST_UNITS:g}"
             )
         return torch.from_numpy(inside).float()
+
+    def _pretrained(self, u: Tensor, rate: float, generator: torch.Generator) -> tuple[Autoencoder, Tensor]:
+        """An autoencoder trained on u (N, d), and the latent points (N, n_latent)."""
+        autoencoder = Autoencoder(u.shape[1], *self._sizes(), generator)
+        pretrain(autoencoder, u, self.pretrain_steps, self.batch_size, rate, generator)
+        with torch.no_grad():
+            return autoencoder, autoencoder.encoder(u)
 
     def _sizes(self) -> tuple[tuple[int, ...], int]:
         """Hidden widths and latent coordinates, checked."""

@@ -30,7 +30,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from baselines.deep.autoencoder import Autoencoder, batches, pretrain
+from baselines.deep.autoencoder import Autoencoder, batches
 from baselines.deep.estimator import DeepClustering, as_rate
 from baselines.em import em
 from baselines.estimator_sets import as_count
@@ -167,11 +167,9 @@ class VaDE(DeepClustering):
             as_count(name, getattr(self, name), 0 if "steps" in name else 1)
         rates = [as_rate(name, getattr(self, name)) for name in ("pretrain_rate", "learning_rate")]
         u, K, generator = self._begin(X)
-        autoencoder = Autoencoder(u.shape[1], *self._sizes(), generator)
-        pretrain(autoencoder, u, self.pretrain_steps, self.batch_size, rates[0], generator)
-        with torch.no_grad():
-            z = autoencoder.encoder(u).double()
-        self._network = Network(autoencoder, MixturePrior(first_mixture(z, K, self.n_init, generator)))
+        autoencoder, z = self._pretrained(u, rates[0], generator)
+        first = first_mixture(z.double(), K, self.n_init, generator)
+        self._network = Network(autoencoder, MixturePrior(first))
         self._train(u, rates[1], generator)
         self._seed = int(torch.randint(2**31, (1,), generator=generator))
         self.labels_: NDArray[np.int64] = self._shares(u).argmax(-1).numpy()

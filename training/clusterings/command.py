@@ -22,8 +22,7 @@ from training.clusterings.figures import PICTURES, pictures
 from training.clusterings.measure import Row, draws, measure
 from training.clusterings.names import DATA, METHODS
 from training.clusterings.table import HEADER, LEGEND, VERDICT_HEADER, cells_of, title, verdicts
-from training.serving.loading import fingerprint
-from training.serving.shipped import SHIPPED
+from training.serving.loading import shipped_fingerprints
 
 COMMAND = "training.clustering"
 ROOMS = ("baselines", "training")
@@ -97,7 +96,7 @@ def _key(source: str, contender: str) -> str:
 
 def _run(asked: Asked) -> dict[str, Any]:
     """What decides the figures: what was asked, and the weights that "auto" takes."""
-    return asdict(asked) | {"networks": {name: fingerprint(name) for name in SHIPPED}}
+    return asdict(asked) | {"networks": shipped_fingerprints()}
 
 
 def _report(rows: list[Row], asked: Asked, drawn: Any, out: Path) -> None:

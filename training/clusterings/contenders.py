@@ -20,7 +20,6 @@ from constructions.language.shown import short_repr
 from training.clusterings.data_sets import Array, DataSet
 from training.clusterings.names import METHODS
 from training.serving.estimator import TGMMMixture
-from training.serving.shipped import WEIGHTS
 
 cluster: Any = sklearn_cluster
 """Untyped: what its stubs say of arguments is too narrow."""
@@ -31,7 +30,6 @@ SHARE = 0.05
 """Of the points that a group of "hdbscan-5" has at least."""
 QUICK_STEPS = 60
 """Of every kind of training of the deep ones, with --quick."""
-FULL_NETWORK = str(WEIGHTS / "tgmm_d2-full.safetensors")
 FULL_STEPS, UNIT_STEPS, VIEWS = 100, 10, 4
 
 
@@ -87,8 +85,8 @@ def contenders(quick: bool = False) -> dict[str, Contender]:
         Contender(
             "network", "network + EM",
             f"TGMMMixture, {VIEWS} views: unit covariances and {UNIT_STEPS} EM steps where they are known "
-            f"to be I, else full ones and {FULL_STEPS} steps, from the network of covariances (tgmm_d2-full) "
-            "for d = 2, from that of d = 8 otherwise",
+            f"to be I, else full ones and {FULL_STEPS} steps, from the network that 'auto' takes "
+            "(training.serving.shipped)",
             _network, mixture=True,
         ),
         Contender(
@@ -168,12 +166,11 @@ def _em_unit(data: DataSet, seed: int) -> Grouping:
 
 
 def _network(data: DataSet, seed: int) -> Grouping:
-    if data.unit:
-        settings: dict[str, Any] = {"polish_steps": UNIT_STEPS}
-    else:
-        model = FULL_NETWORK if data.X.shape[1] == 2 else "d8"
-        settings = {"model": model, "covariance_type": "full", "polish_steps": FULL_STEPS}
-    return _fitted(TGMMMixture(data.n_groups, n_views=VIEWS, random_state=seed, **settings), data)
+    kind, steps = ("unit", UNIT_STEPS) if data.unit else ("full", FULL_STEPS)
+    model = TGMMMixture(
+        data.n_groups, covariance_type=kind, polish_steps=steps, n_views=VIEWS, random_state=seed
+    )
+    return _fitted(model, data)
 
 
 def _peer(data: DataSet, seed: int) -> Grouping:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ REG_COVAR = 1e-6
 class LearnedCount:
     """Of B data sets.
 
-    probabilities  (B, M): of K = 1..M. They are those of the law of training, whose K is uniform.
+    probabilities  (B, M): of K = 1..M. They are those of the law of training.
     n_components   (B,): the most probable K among those whose fit has no problem.
     selections     the fits of every K (baselines.choosing), to the data with each coordinate on [0, 1].
     sets           the data, as they came.
@@ -97,8 +96,9 @@ def learned_count(
         found = select_many([_in_unit_box(points) for points in sets], counts, config.covariance_type)
     with torch.no_grad():
         log_probabilities = head(evidence(found, config.covariance_type)).double()
-    failed = [[bool(_candidate(selection, K).problem) for K in counts] for selection in found]
-    usable = log_probabilities.masked_fill(torch.tensor(failed), -torch.inf)
+    # One covariance type and K = 1..M in turn: the candidates stand in the order of the probabilities.
+    failed = torch.tensor([[bool(one.problem) for one in selection.candidates] for selection in found])
+    usable = log_probabilities.masked_fill(failed, -torch.inf)
     return LearnedCount(log_probabilities.exp().numpy(), 1 + usable.argmax(1).numpy(), found, list(sets))
 
 
@@ -110,10 +110,6 @@ def _in_unit_box(X: Array) -> Array:
     least = X.min(0)
     width = X.max(0) - least
     return (X - least) / np.where(width > 0, width, 1.0)
-
-
-def _candidate(selection: Any, K: int) -> Any:
-    return next(one for one in selection.candidates if one.n_components == K)
 
 
 def load_criterion(path_or_name: str | Path) -> CountHead:
@@ -129,8 +125,3 @@ def load_criterion(path_or_name: str | Path) -> CountHead:
         reason = str(problem).splitlines()[0]
         raise CheckpointError(f"{path}: is no criterion that training.counting wrote ({reason})") from None
     return head.eval().requires_grad_(False)
-
-
-def described(head: CountHead) -> dict[str, Any]:
-    """The configuration as load_criterion reads it."""
-    return asdict(head.config)

@@ -16,7 +16,6 @@ from console.errors import checking_input
 from console.memory import check_fits
 from console.output import check_out, write_json
 from console.terminal import print_table, progress
-from training.counting.choose import described
 from training.counting.head import CountHead, HeadConfig
 from training.counting.learning import (
     EPOCHS,
@@ -36,7 +35,8 @@ ROOMS = ("baselines", "training")
 NAME = "criterion.safetensors"
 AT_ONCE = 500
 """Data sets of a part: some ten seconds of fits."""
-TRAINED, MEASURED = 1, 2  # whose data sets of a seed
+TRAINED, MEASURED, WEIGHTS, STEPS = 1, 2, 3, 4
+"""What a draw is for: data sets, the first weights, the order of training. Each has numbers of its own."""
 
 
 def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: Path) -> int:
@@ -54,11 +54,11 @@ def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: P
         for option, size in (("sets", n_sets), ("held-out", n_held_out)):
             check_fits(option, size, 6 * max(counts) + 3)
         check_fits("width", width, width)
-    run = {"prior": name, "sets": n_sets, "held_out": n_held_out, "seed": seed}
-    check_out(out, COMMAND, (NAME, "criterion.json"), run | {"width": width})
+    run = {"prior": name, "sets": n_sets, "held_out": n_held_out, "width": width, "seed": seed}
+    check_out(out, COMMAND, (NAME, "criterion.json"), run)
     parts = {"training": n_sets, "held out": n_held_out}
     keys = [f"{which} {first}" for which, size in parts.items() for first in range(0, size, AT_ONCE)]
-    cells = Cells(out, COMMAND, run | {"width": width}, ROOMS)
+    cells = Cells(out, COMMAND, run, ROOMS)
     with cells.stopping(keys):
         missing = cells.missing(keys)
         with progress(len(missing)) as start:
@@ -77,13 +77,13 @@ def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: P
         )
         low, high = prior.law.samples
         config = HeadConfig(prior.law.n_features, prior.covariance_type, max(counts), width, low, high)
-        head = CountHead(config, torch.Generator().manual_seed(seed))
-        loss = train(head, known, seed)
+        head = CountHead(config, torch.Generator().manual_seed(_seed(seed, WEIGHTS)))
+        loss = train(head, known, torch.Generator().manual_seed(_seed(seed, STEPS)))
         measured = quality(head.eval(), fresh)
         facts = _plain(run | {"epochs": EPOCHS, "loss": loss, "law": asdict(prior.law)})
         facts["quality"] = asdict(measured)
-        save_model(out / NAME, head.state_dict(), described(head), facts)
-        write_json(out, COMMAND, run | {"width": width}, facts)
+        save_model(out / NAME, head.state_dict(), asdict(config), facts)
+        write_json(out, COMMAND, run, facts)
     header = ("sets", "K found", "BIC", "ICL", "at most one off", "cross-entropy", "claimed")
     row = [str(measured.n_sets), *(f"{value:.3f}" for value in list(asdict(measured).values())[1:])]
     print_table(Console(), f"{name}, K = 1 to {max(counts)}, on sets that were not trained on", header, [row])
@@ -93,9 +93,14 @@ def count(name: str, n_sets: int, n_held_out: int, width: int, seed: int, out: P
 
 def _examples(prior: Prior, purpose: int, place: int, size: int, seed: int) -> Examples:
     """Of the data sets of one part, drawn from a seed of their own."""
-    path = np.random.SeedSequence(seed, spawn_key=(purpose, place))
-    own = int(path.generate_state(1, np.uint64)[0]) >> 1
-    return examples_of(list(held_out(prior, size, own)), prior.covariance_type, max(prior.law.components))
+    sets = list(held_out(prior, size, _seed(seed, purpose, place)))
+    return examples_of(sets, prior.covariance_type, max(prior.law.components))
+
+
+def _seed(seed: int, *purpose: int) -> int:
+    """63 bits of the seed for one purpose."""
+    path = np.random.SeedSequence(seed, spawn_key=purpose)
+    return int(path.generate_state(1, np.uint64)[0]) >> 1
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from baselines.choosing.select import select_many
+from baselines.choosing.selection import ranked
 from constructions.language.shown import short_repr
 from training.counting.evidence import evidence
 from training.counting.head import CountHead
@@ -40,15 +41,11 @@ def examples_of(sets: Sequence[HeldOut], covariance_type: str, most: int) -> Exa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = select_many([one.X.numpy() for one in sets], range(1, most + 1), covariance_type)
-    chosen: dict[str, list[int]] = {
-        name: [
-            min(selection.candidates, key=lambda one: (bool(one.problem), one.value(name))).n_components
-            for selection in found
-        ]
+    by_bic, by_icl = (
+        torch.tensor([ranked(selection.candidates, name)[0].n_components for selection in found])
         for name in ("bic", "icl")
-    }
+    )
     truth = torch.tensor([one.truth.n_components for one in sets])
-    by_bic, by_icl = torch.tensor(chosen["bic"]), torch.tensor(chosen["icl"])
     return Examples(evidence(found, covariance_type), truth, by_bic, by_icl)
 
 
@@ -69,9 +66,8 @@ def examples_from(record: dict[str, Any]) -> Examples:
     return Examples(torch.tensor(record["evidence"], dtype=torch.float64), *rest)
 
 
-def train(head: CountHead, examples: Examples, seed: int, epochs: int = EPOCHS) -> float:
+def train(head: CountHead, examples: Examples, generator: torch.Generator, epochs: int = EPOCHS) -> float:
     """Minimise the cross-entropy of the true K; the average of the last epoch, in nats."""
-    generator = torch.Generator().manual_seed(seed)
     head.standardise(examples.evidence.to(torch.float32))
     seen, truth = examples.evidence.to(torch.float32), examples.n_components - 1
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)

@@ -93,6 +93,11 @@ def fingerprint(path_or_name: str | Path) -> str | None:
         return None
 
 
+def shipped_fingerprints() -> dict[str, str | None]:
+    """Of every network that this package ships: what decides the figures of "auto"."""
+    return {name: fingerprint(name) for name in SHIPPED}
+
+
 def _path_of(path_or_name: str | Path) -> Path:
     return SHIPPED.get(str(path_or_name), Path(path_or_name))
 

@@ -18,9 +18,8 @@ from console.terminal import print_table, widen
 from constructions.language.shown import short_repr
 from training.model.tgmm import TGMM
 from training.serving.estimator import TGMMMixture
-from training.serving.loading import fingerprint, load_released
+from training.serving.loading import load_released, shipped_fingerprints
 from training.serving.own_points import OwnPoints, fitted, preferred, print_preferred
-from training.serving.shipped import SHIPPED
 
 COMMAND = "training.real_data"
 
@@ -77,8 +76,7 @@ def measure(model: str, seed: int, out: Path | None, own: OwnPoints | None = Non
     """Measure and print; the exit code. ``own``: a person's points in place of the bundled ones."""
     with checking_input():
         # A model that cannot be read is said before minutes of other rows.
-        auto = {name: fingerprint(name) for name in SHIPPED}
-        network = auto if model == "auto" else load_released(model).sha256
+        network = shipped_fingerprints() if model == "auto" else load_released(model).sha256
         points, data = (None, real_data_sets()) if own is None else _of(own)
     run = {"network": network, "seed": seed} | ({} if own is None else own.plain())
     if out is not None:

@@ -20,6 +20,7 @@ from training.counting.learning import Examples, examples_from, examples_of, qua
 from training.serving.shipped import WEIGHTS
 from training.tasks.priors import PRIORS, held_out
 
+EPS = float(np.finfo(np.float32).eps)
 CONFIG = HeadConfig(2, "full", 3, 8, 50, 200)
 
 
@@ -40,7 +41,7 @@ def test_it_learns_what_the_evidence_says():
     head = CountHead(CONFIG, torch.Generator().manual_seed(1))
     fresh = told(300)
     before = quality(head, fresh)
-    train(head, told(4000), 0)
+    train(head, told(4000), torch.Generator().manual_seed(0))
     after = quality(head, fresh)
     assert after.found > 0.99 > 0.7 > before.found
     assert after.cross_entropy < 0.1 < math.log(2) < before.cross_entropy
@@ -52,7 +53,7 @@ def test_it_learns_what_the_evidence_says():
 def test_the_same_seed_gives_the_same_head():
     heads = [CountHead(CONFIG, torch.Generator().manual_seed(1)) for _ in range(2)]
     for head in heads:
-        train(head, told(64), 3, epochs=2)
+        train(head, told(64), torch.Generator().manual_seed(3), epochs=2)
     assert all(torch.equal(a, b) for a, b in zip(*(head.parameters() for head in heads), strict=True))
 
 
@@ -65,7 +66,7 @@ def test_probabilities_sum_to_one_and_are_those_of_the_formula():
     h = torch.nn.functional.gelu(z @ first.weight.T + first.bias)
     scores = torch.nn.functional.gelu(h @ second.weight.T + second.bias) @ last.weight.T + last.bias
     # 18 + 8 + 8 products of numbers of size 1, and a softmax.
-    torch.testing.assert_close(head(seen).exp(), scores.softmax(-1), rtol=0, atol=100 * 1.2e-7)
+    torch.testing.assert_close(head(seen).exp(), scores.softmax(-1), rtol=0, atol=100 * EPS)
 
 
 def test_examples_come_back_from_json():
@@ -121,7 +122,8 @@ def points(n_sets=2, n_points=120):
 def test_the_shipped_criterion_counts_components_far_apart():
     found = learned_count(points())
     assert found.n_components.tolist() == [3, 3]
-    np.testing.assert_allclose(found.probabilities.sum(1), 1.0, rtol=1e-6)  # float32 logarithms
+    # Ten probabilities of float32 logarithms: each is off by a few u of its logarithm, up to 20.
+    np.testing.assert_allclose(found.probabilities.sum(1), 1.0, rtol=0, atol=40 * EPS)
     assert found.fitted(0).n_components == 3
     assert found.fitted(1, 5).n_components == 5
     assert "LearnedCount" in repr(found)
@@ -159,7 +161,11 @@ def test_units_and_order_of_sets_do_not_matter():
     for scale in (2.0**-20, 2.0**10):
         scaled = learned_count([scale * X for X in reversed(points())])
         np.testing.assert_array_equal(plain.probabilities, scaled.probabilities[::-1])
-        np.testing.assert_allclose(scaled.fitted(0).means_, scale * plain.fitted(1).means_, rtol=1e-3, atol=0)
+        # Log densities of size 50 round by 50 u, and so do the shares by which coordinates up to 30 are
+        # averaged; EM of groups far apart contracts: no more than that for each of at most 100 steps.
+        allowed = scale * 100 * 50 * 30 * np.finfo(float).eps
+        means = scaled.fitted(0).means_, scale * plain.fitted(1).means_
+        np.testing.assert_allclose(*means, rtol=0, atol=allowed)
 
 
 def test_what_cannot_be_taken(tmp_path):
