@@ -21,7 +21,7 @@ from training.clusterings.data_sets import DataSet, sources
 from training.clusterings.figures import PICTURES, pictures
 from training.clusterings.measure import Row, draws, measure
 from training.clusterings.names import DATA, METHODS
-from training.clusterings.table import HEADER, LEGEND, VERDICT_HEADER, cells_of, title, verdicts
+from training.clusterings.table import HEADER, LEGEND, VERDICT_HEADER, cells_of, counted, title, verdicts
 from training.serving.loading import shipped_fingerprints
 
 COMMAND = "training.clustering"
@@ -114,7 +114,8 @@ def _report(rows: list[Row], asked: Asked, drawn: Any, out: Path) -> None:
     print_table(console, "EM of full covariances beside the best that is no mixture", VERDICT_HEADER, ranked)
     console.print(LEGEND, style="dim", markup=False)
     run = _run(asked)
-    about = f"{asked.repeats} draws, {asked.starts} seeds on real data, seed {asked.seed}"
+    about = f"{counted(asked.repeats, 'draw')}, {counted(asked.starts, 'seed')} on real data, "
+    about += f"seed {asked.seed}"
     about += ", a trial run (--quick)" if asked.quick else ""
     first = {name: drawn(name)[0] for name in DATA if any(row.source == name for row in rows)}
     content = {

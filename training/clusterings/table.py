@@ -36,8 +36,13 @@ def title(source: Source, data: Sequence[DataSet]) -> str:
     counts = [_range([len(one.X) for one in data]), str(data[0].X.shape[1])]
     counts.append(_range([one.n_groups for one in data]))
     sizes = ", ".join(f"{name} = {value}" for name, value in zip("NdK", counts, strict=True))
-    many = f"{len(data)} {'draw' if source.random else 'seed'}{'s' if len(data) > 1 else ''}"
+    many = counted(len(data), "draw" if source.random else "seed")
     return f"{source.name}: {sizes}, {many}"
+
+
+def counted(number: int, thing: str) -> str:
+    """As in "1 draw" and "5 draws"."""
+    return f"{number} {thing}{'s' if number > 1 else ''}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -170,6 +170,10 @@ def _total(row: Row) -> float:
     return math.nan if row.total is None else row.total.mean
 
 
+def _bar_end(row: Row) -> float:
+    return math.nan if row.total is None else row.total.mean + row.total.standard_error
+
+
 def _statistical(row: Row) -> float:
     return _total(row) if row.method == ORACLE else math.nan
 
@@ -191,7 +195,8 @@ def _error(columns: list[Column], axis: Axis, styles: dict[str, Style], about: s
         _draw(
             total, column, axis, styles, _total, lambda r: 0.0 if r.total is None else r.total.standard_error
         )
-        if _log(total, _positive(column, _total), least=ROOM * max(_positive(column, _statistical))):
+        shown = _positive(column, _total) + _positive(column, _bar_end)
+        if _log(total, shown, least=ROOM * max(_positive(column, _statistical))):
             above |= _above(column, _total, total.get_ylim()[1])
         if axis.key == "N":
             first = next((y for y in map(_statistical, column[0].rows) if y > 0), math.nan)
@@ -253,6 +258,8 @@ def _time(columns: list[Column], styles: dict[str, Style], about: str) -> Pictur
                 if k in ("color", "marker", "zorder", "markerfacecolor")
             }
             style["markersize"] = 9
+            if row.method == ORACLE:  # a dash, which is thin without its line
+                style["markeredgewidth"] = 4
             if "," in row.method:  # of other covariances: no line tells it here
                 style["markerfacecolor"] = style["color"]
             panel.plot([row.cpu_milliseconds], [_total(row)], linestyle="none", label=row.method, **style)  # pyright: ignore[reportArgumentType]
