@@ -65,8 +65,8 @@ def test_the_terms_are_averages_of_the_log_density() -> None:
     levels = Normal(means, (0.5 * log_s).exp()).log_prob(z[:, :, None])  # (4, nodes, 3, 2)
     expected = log_pi + torch.einsum("i,nikj->nk", WEIGHTS, levels)
     # Both sides add the same terms. Sizes: every difference replaced by a sum of absolute values.
-    # Exponentials, squares, products and sums round some 40 times on each side; nodes and weights of the averages, by a
-    # Newton step from eigenvalues of a 6 x 6 matrix, are good to some 100 u.
+    # Exponentials, squares, products and sums round some 40 times on each side; nodes and weights of the
+    # averages, by a Newton step from eigenvalues of a 6 x 6 matrix, are good to some 100 u.
     reach = (a.abs()[:, None] + (0.5 * log_b).exp()[:, None] * NODES.abs()[:, None])[:, :, None] + means.abs()
     squares = torch.einsum("i,nikj->nkj", WEIGHTS, reach.square()) * (-log_s).exp()
     sizes = log_pi.abs() + 0.5 * (np.log(2 * np.pi) + log_s.abs() + squares).sum(-1)
@@ -111,8 +111,8 @@ def test_the_bound_is_the_likelihood_at_the_exact_posterior() -> None:
     x, _ = truth.sample(6, generator(7))
     own = MultivariateNormal(truth.means[0], truth.covariances[0]).log_prob(x)
     # Sizes as above: z reaches |mean| + sqrt(b) |node|, and x its image; some 60 roundings a path and 100 u
-    # of the quadrature on one side; a Cholesky root and a triangular solution of size 3, whose condition number
-    # multiplies their 30 roundings, on the other.
+    # of the quadrature on one side; a Cholesky root and a triangular solution of size 3, whose condition
+    # number multiplies their 30 roundings, on the other.
     S = truth.covariances[0]
     with torch.no_grad():
         z = (x.abs() @ network.encoder.weights[-1][:, :1].abs() + abs(mean)) + b**0.5 * NODES.abs().max()
