@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from console.drawing import legend_below, sheet
 from console.output import Picture
-from training.comparison.finding.one_score import Path, SymmetricTasks, flow, limit
+from training.comparison.finding.one_score import Path, SymmetricTasks, flow, halves, limit
 
 REACH = 3.0
 """Of the plane, to each side."""
@@ -25,11 +25,10 @@ def plane_figure(tasks: SymmetricTasks) -> Picture:
         (13, 6), "Gradient flow of the weights q, k of the E step's score a = q k, d = 1, K = 2", 12
     )
     plane, course = figure.subplots(1, 2)
-    until = 6 / tasks.curvature
     _draw_levels(plane, tasks)
     for angle in np.arange(16) / 16 * 2 * math.pi + 0.13:
         for start in _corners(angle):
-            path = flow(tasks, start, until, ROUGH).weights[:, :, 0]
+            path = flow(tasks, start, _long_enough(tasks, start), ROUGH).weights[:, :, 0]
             plane.plot(*path.T, color="0.25", linewidth=0.8)
             middle = len(path) // 6
             plane.annotate(
@@ -48,7 +47,7 @@ def plane_figure(tasks: SymmetricTasks) -> Picture:
         gaps = np.abs(path.scores - 1)
         course.semilogy(path.times * tasks.curvature, gaps, label=f"start {apart:g} from the line")
     course.set(
-        xlabel="time, in units of 1 / L''(1)", ylabel="|a - 1|", ylim=(1e-9, 10), xlim=(0, 14),
+        xlabel="time, in units of 1 / L''(1)", ylabel="|a - 1|", ylim=(1e-7, 10), xlim=(0, 10),
         title="The nearer to the line, the longer at the saddle",
     )  # fmt: skip
     course.grid(alpha=0.25)
@@ -67,11 +66,16 @@ def _corners(angle: float) -> list[np.ndarray]:
     return [0.15 * direction, REACH * direction]
 
 
+def _long_enough(tasks: SymmetricTasks, start: np.ndarray) -> float:
+    """Time to leave the saddle, where |u| grows at the rate -L'(0), and then to come near to a = 1."""
+    u, _ = halves(start)
+    return max(2.0, 2 - math.log(np.linalg.norm(u))) / -tasks.slope(0.0) + 8 / tasks.curvature
+
+
 def _from_the_line(tasks: SymmetricTasks, apart: float) -> Path:
-    """The flow from (1, -1) moved off the line, for as long as it takes."""
+    """The flow from (1, -1) moved off the line."""
     start = np.array([[1.0], [-1.0]]) + apart / math.sqrt(2)
-    slow = -tasks.slope(0.0)
-    return flow(tasks, start, (2 - math.log(apart)) / slow + 8 / tasks.curvature)
+    return flow(tasks, start, _long_enough(tasks, start))
 
 
 def _draw_levels(plane: Axes, tasks: SymmetricTasks) -> None:
