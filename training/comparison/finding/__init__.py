@@ -1,0 +1,1 @@
+"""When does training find the theorem?"""
