@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from constructions.language.transformer import LayerShape, SelfAttention, TransformerShape
 from training.comparison.common.parts import Effort, subject_of
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import (
+from training.interpretability.recording import (
     ablated,
     attention_maps,
     attention_of,
