@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,6 +12,7 @@ from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.interpretability.role_checks import check_blocks, check_roles
 from training.interpretability.roles import Columns, LayerRoles, blocks_of, roles_of
+from training.interpretability.uniform import uniform
 from training.model.tgmm import TGMM
 
 
@@ -23,7 +24,7 @@ class Circuit:
     hypotheses    what must hold of the data, in sentences.
     transformer   the weights.
     blocks        of the stream, one after another; none of a learned transformer.
-    roles         of every layer that is written down; none of a learned transformer.
+    roles         of every layer that is written down; none where they are not known.
 
     Raises ValueError where the roles are not those of the weights (role_checks.py).
     """
@@ -38,9 +39,16 @@ class Circuit:
     __repr__ = short_repr
 
     def __post_init__(self) -> None:
-        if self.blocks or self.roles:
+        if self.blocks:
             check_blocks(self.blocks, self.transformer.shape.width)
+        if self.roles and not self.blocks:
+            raise ValueError("roles are named without blocks of the stream, needs blocks")
+        if self.roles:
             check_roles(self.roles, list(self.transformer.layers))  # pyright: ignore[reportArgumentType]
+
+    def uniform(self) -> Circuit:
+        """The same with layers of one shape, padded with zeros, as tools see it; the roles are left out."""
+        return replace(self, transformer=uniform(self.transformer), roles=())
 
     def columns(self, block: str) -> slice:
         """Where a block stands in the stream; ValueError for a name that is none."""

@@ -89,9 +89,8 @@ def load_circuit(path: str | Path) -> Circuit:
     check_finite(file, tensors)
     dtypes = {tensor.dtype for tensor in tensors.values()}
     if len(dtypes) != 1 or not dtypes <= DTYPES:
-        raise CheckpointError(
-            f"{file}: has tensors of dtypes {sorted(map(str, dtypes))}, needs float32 or float64"
-        )
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes)) or "none"
+        raise CheckpointError(f"{file}: has tensors of dtype {found}, needs float32 or float64 for all")
     try:
         with torch.device("meta"):  # nothing is allocated before the weights are known to fit
             transformer = Transformer(side.shape, dtypes.pop(), drawn=False)
