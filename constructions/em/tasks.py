@@ -18,6 +18,15 @@ from constructions.language.shown import short_repr
 WEIGHT_SUM_TOLERANCE = 1e-6
 """|sum of weights - 1| accepted: six typed decimals. EM does not see the factor, which is divided out."""
 
+HYPOTHESES = (
+    "points and starting means are finite, their coordinates at most the radius in size",
+    "there are at least as many points as components",
+    "starting weights are above the floor and sum to 1",
+    "the squares of the radius stay finite in the dtype, and the floor is a normal number of it",
+    "after a step a bound is claimed while all weights are above the floor and EM is defined",
+)
+"""Of unit covariances, in sentences; :func:`check_hypotheses` checks them."""
+
 CovarianceType = Literal["unit", "tied_spherical", "spherical", "diagonal", "tied", "full"]
 COVARIANCE_TYPES: tuple[CovarianceType, ...] = get_args(CovarianceType)
 COVARIANCE_SHAPES: dict[CovarianceType, str] = {

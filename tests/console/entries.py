@@ -13,6 +13,7 @@ ENTRIES = {
     "verify.theorem": "mine.py:MINE",
     "training.train": "--preset smoke --out new",
     "training.compare": "d2",
+    "training.export": "em --out new",
     "training.evaluate": "em --tasks 2 --dims 2 --components 2",
     "training.benchmark": "set-transformer --sets 2",
     "training.count": "cluster-pfn --sets 2 --out new",

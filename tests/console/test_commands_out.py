@@ -12,6 +12,7 @@ COMMANDS = {
     "training.compare": ("d2", "--quick"),
     "training.benchmark": ("set-transformer",),
     "training.count": ("cluster-pfn",),
+    "training.export": ("em",),
     "training.clustering": ("--quick",),
     "training.curves": ("nowhere",),
     "training.real_data": (),

@@ -143,6 +143,7 @@ CHOICES = {
     "training.train": {"preset": preset_names(), "changes": SECTIONS, "device": ("auto", "cpu", "cuda")},
     "training.throughput": {"preset": preset_names(), "device": ("auto", "cpu", "cuda")},
     "training.compare": {"checkpoint": SHIPPED, "only": PARTS},
+    "training.export": {"network": ("em", *SHIPPED), "dtype": DTYPES},
     "training.clustering": {"data": DATA, "methods": CONTENDERS},
     "training.evaluate": {"what": SHIPPED, "grid": AXES, "methods": (*METHODS, "all", "none")},
     "training.real_data": {"model": ("auto", *SHIPPED)},

@@ -1,9 +1,11 @@
 """Runs the Python blocks of every note in paper_notes/ and of the README, one test a block.
 
 The blocks of one note share a namespace and depend on the ones before them. A block that is selected alone
-therefore runs its predecessors first, each once. The blocks of the README run each alone.
+therefore runs its predecessors first, each once. The blocks of the README run each alone. A block that begins
+with ``# needs PACKAGE`` is left out, and its test skipped, where that package is not installed.
 """
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -11,7 +13,14 @@ import pytest
 import torch
 
 NOTES = Path(__file__).parents[2] / "paper_notes"
+NEEDS = re.compile(r"# needs (\w+)\n")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def missing(source: str) -> str:
+    """The package that a block needs and that is not installed, or ""."""
+    needed = NEEDS.match(source)
+    return needed[1] if needed and importlib.util.find_spec(needed[1]) is None else ""
 
 
 class Note:
@@ -29,7 +38,8 @@ class Note:
             first_line, source = self.blocks[self.done]
             # The blank lines make a traceback show the line of the note.
             code = compile("\n" * first_line + source, str(self.path), "exec")
-            exec(code, self.namespace)  # noqa: S102
+            if not missing(source):
+                exec(code, self.namespace)  # noqa: S102
             self.done += 1
 
 
@@ -60,6 +70,13 @@ def test_notes_are_found():
 @pytest.mark.parametrize(("note", "index"), CASES)
 def test_block(note, index, one_thread):
     note.run_through(index)
+    if package := missing(note.blocks[index][1]):
+        pytest.skip(f"the block needs the package {package}")
+
+
+def test_a_block_says_what_it_needs():
+    assert missing("# needs no_such_package\nimport no_such_package\n") == "no_such_package"
+    assert missing("# needs torch\n") == missing("import no_such_package\n") == ""
 
 
 @pytest.mark.parametrize("block", ALONE)

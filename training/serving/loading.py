@@ -20,7 +20,7 @@ from training.model.tgmm import TGMM
 from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import CheckpointError, load_model, model_paths
 from training.trainer.config import model_config
-from training.trainer.tensor_files import digest_of, encode_tensors
+from training.trainer.tensor_files import check_fit, digest_of, encode_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,20 +128,6 @@ def _built(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> TGMM:
         raise CheckpointError(
             f"{path}: its config describes no network that can be built ({reason})"
         ) from None
-    _check_fit(path, {name: tensor.shape for name, tensor in model.state_dict().items()}, tensors)
+    check_fit(path, {name: tensor.shape for name, tensor in model.state_dict().items()}, tensors)
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
-
-
-def _check_fit(path: Path, wanted: dict[str, torch.Size], tensors: dict[str, Tensor]) -> None:
-    for name, shape in wanted.items():
-        if name not in tensors:
-            raise CheckpointError(f"{path}: has no tensor {name!r}, which its config asks for")
-        found = tensors[name].shape
-        if found != shape:
-            raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(found)}, its config needs {tuple(shape)}"
-            )
-    for name in tensors:
-        if name not in wanted:
-            raise CheckpointError(f"{path}: has a tensor {name!r}, which its config knows nothing of")

@@ -167,6 +167,23 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
+def check_fit(
+    path: Path, wanted: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], by: str = "config"
+) -> None:
+    """Refuse tensors of other names or shapes than `by`, such as a configuration, asks for."""
+    for name, shape in wanted.items():
+        if name not in tensors:
+            raise CheckpointError(f"{path}: has no tensor {name!r}, which its {by} asks for")
+        found = tensors[name].shape
+        if found != shape:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} has shape {tuple(found)}, its {by} needs {tuple(shape)}"
+            )
+    for name in tensors:
+        if name not in wanted:
+            raise CheckpointError(f"{path}: has a tensor {name!r}, which its {by} knows nothing of")
+
+
 # The files
 
 

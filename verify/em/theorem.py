@@ -12,7 +12,7 @@ from baselines.em_paths import reference_path
 from constructions.em.path_bounds import path_bound
 from constructions.em.shared import SOURCE
 from constructions.em.step_rounding import StepData
-from constructions.em.tasks import TaskBatch, check_hypotheses, gather_tasks
+from constructions.em.tasks import HYPOTHESES, TaskBatch, check_hypotheses, gather_tasks
 from constructions.em.unit import EMConstruction
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
@@ -33,13 +33,7 @@ class EM(Theorem[Problem]):
 
     name, key = "EM in softmax attention, two layers a step", "em"
     source = SOURCE
-    hypotheses = (
-        "points and starting means are finite, their coordinates at most the radius in size",
-        "there are at least as many points as components",
-        "starting weights are above the floor and sum to 1",
-        "the squares of the radius stay finite in the dtype, and the floor is a normal number of it",
-        "after a step a bound is claimed while all weights are above the floor and EM is defined",
-    )
+    hypotheses = HYPOTHESES
     accuracy = Accuracy("pieces", PIECES, order=2)
     sizes = ({"d": 2, "K": 3, "N": 40}, {"d": 5, "K": 4, "N": 103})
 

@@ -38,7 +38,7 @@ from training.comparison.common.em_answers import (
 )
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import Recording, attention_maps, record
+from training.interpretability.recording import Recording, attention_maps, record
 from training.model.tgmm import TGMM
 
 LEVEL = 0.05

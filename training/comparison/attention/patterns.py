@@ -24,7 +24,7 @@ from constructions.em.weights import em_construction
 from constructions.language.shown import short_repr
 from training.comparison.attention.row_correlation import Moves, among_like, centred, correlation, residual
 from training.comparison.common.em_answers import AnsweredTasks, responsibilities
-from training.comparison.common.recording import Recording, attention_of, head_scores, layers_of
+from training.interpretability.recording import Recording, attention_of, head_scores, layers_of
 from training.model.tgmm import TGMM
 
 MEANING = {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from baselines.metrics import errors
 from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, head_grid
-from training.comparison.common.recording import Recording, ablated, attention_of, layers_of, removing
+from training.interpretability.recording import Recording, ablated, attention_of, layers_of, removing
 from training.model.estimate import Estimate
 from training.model.tgmm import TGMM
 
@@ -65,7 +65,7 @@ class _Rest(nn.Module):
 def resumed(model: TGMM, layer: int, state: Tensor) -> Iterator[None]:
     """Inside, the network starts at `layer` (0 the first, L behind the last) from `state` (B, T, D).
 
-    Enter it behind other contexts of common/recording.py: inside, these do not see the layers.
+    Enter it behind other contexts of interpretability/recording.py: inside, these do not see the layers.
     Raises ValueError for a layer that is not there.
     """
     whole, layers = model.backbone, layers_of(model)

@@ -22,7 +22,7 @@ from training.comparison.causal.patches import Patches, patches
 from training.comparison.common.em_answers import AnsweredTasks, components_of, draw_tasks, points_of
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import Recording, check_varied, record
+from training.interpretability.recording import Recording, check_varied, record
 from training.model.tgmm import TGMM
 
 HEAD_PERMUTATIONS = 9999

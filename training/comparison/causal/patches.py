@@ -23,7 +23,7 @@ from training.comparison.causal.patching import (
     weighted_means,
 )
 from training.comparison.common.em_answers import AnsweredTasks, task_mean
-from training.comparison.common.recording import Recording, record
+from training.interpretability.recording import Recording, record
 from training.model.estimate import Estimate
 from training.model.tgmm import TGMM
 

@@ -1,1 +1,1 @@
-"""What several questions share: the parts of a comparison, tasks, recordings, statistics, words."""
+"""What several questions share: the parts of a comparison, tasks, statistics, words."""

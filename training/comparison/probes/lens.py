@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from baselines.mixture import Mixture
-from training.comparison.common.recording import Recording
 from training.comparison.probes.ridge import Ridge
+from training.interpretability.recording import Recording
 from training.model.estimate import Estimate
 from training.model.tgmm import TGMM
 

@@ -16,7 +16,6 @@ from constructions.language.transformer import Transformer
 from training.comparison.common.component_counts import refusal_of_components, small_and_largest
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.common.recording import Recording, check_varied, record
 from training.comparison.common.regimes import named_start
 from training.comparison.probes import targets
 from training.comparison.probes.handbuilt import COMPONENTS, STEPS, hand_built
@@ -24,6 +23,7 @@ from training.comparison.probes.lens import TunedLens, logit_lens
 from training.comparison.probes.maps import Draw, ProbeMap, Summary, draws, probe_map, rounded, summary
 from training.comparison.probes.steps import StepTest, distances_to, step_test
 from training.comparison.probes.trend import Trend, largest_share, trend
+from training.interpretability.recording import Recording, check_varied, record
 from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import MLP, SelfAttention, Transformer, TransformerLayer
-from training.comparison.symmetry.invariants import layers_of, transformer_of
+from training.comparison.symmetry.invariants import layers_of
+from training.interpretability.circuit import transformer_of
 from training.model.tgmm import TGMM
 
 CONDITION = 10.0

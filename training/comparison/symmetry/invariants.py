@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer, TransformerLayer
-from training.model.tgmm import TGMM
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +62,6 @@ def forms_of(transformer: Transformer) -> list[LayerForms]:
 def layers_of(transformer: Transformer) -> list[TransformerLayer]:
     """Its layers."""
     return list(transformer.layers)  # pyright: ignore[reportReturnType]
-
-
-def transformer_of(model: TGMM) -> Transformer:
-    """Its backbone; ValueError for another kind."""
-    if not isinstance(model.backbone, Transformer):
-        raise ValueError(f"the backbone is {model.config.backbone!r}, needs 'transformer'")
-    return model.backbone
 
 
 def _layer_forms(layer: TransformerLayer, transformer: Transformer, relu: bool) -> LayerForms:

@@ -18,7 +18,7 @@ from torch import Tensor
 from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.alignment import KINDS, Alignment, align_transformers, squared_distances
-from training.comparison.symmetry.invariants import transformer_of
+from training.interpretability.circuit import transformer_of
 from training.model.tgmm import TGMM
 
 

@@ -46,7 +46,7 @@ from training.comparison.common.em_answers import (
     interval,
     responsibilities,
 )
-from training.comparison.common.recording import attention_maps, record
+from training.interpretability.recording import attention_maps, record
 
 U = unit_roundoff(torch.float64)
 

@@ -45,7 +45,7 @@ from training.comparison.causal.patching import (
     weighted_means,
 )
 from training.comparison.common.em_answers import AnsweredTasks, HeadGrid, draw_tasks
-from training.comparison.common.recording import Recording, attention_of, layers_of, record
+from training.interpretability.recording import Recording, attention_of, layers_of, record
 from training.model.tgmm import TGMM
 
 U = unit_roundoff(torch.float64)

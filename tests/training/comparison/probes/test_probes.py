@@ -17,7 +17,6 @@ from console.typed_json import from_plain, to_plain
 from constructions.em.unit import em_stream
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.common.parts import Effort, Subject
-from training.comparison.common.recording import record
 from training.comparison.common.regimes import named_start
 from training.comparison.probes import PART, targets
 from training.comparison.probes import measure as probes
@@ -30,6 +29,7 @@ from training.comparison.probes.report import growth_finding
 from training.comparison.probes.ridge import PENALTIES, Ridge, Split, probe, shuffled, split_tasks
 from training.comparison.probes.steps import step_test
 from training.comparison.probes.tables import grows
+from training.interpretability.recording import record
 from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
 from training.serving.loading import Released

@@ -1,0 +1,1 @@
+"""Networks whose circuit is known exactly, for tools that look for circuits: export, record, patch."""
