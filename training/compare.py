@@ -38,7 +38,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="a model's path, or one of d2, d8, d2-full, d8-long")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="a model's path, or one of d2, d8, d2-full, d2-long, d8-long, d8-diagonal")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(

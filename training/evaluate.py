@@ -44,7 +44,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__, methods=METHOD_NAMES))
 def main(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="a model's path, d2, d8, d2-full, d8-long, or a method's name")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="a model's path, d2, d8, d2-full, d2-long, d8-long, d8-diagonal, or a method's name"
+        ),
+    ],
     grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
     tasks: Annotated[
         int | None,

@@ -5,8 +5,8 @@
     python -m training.export d8 --out circuits
 
 NETWORK is em, the EM steps of Theorem 1 as attention layers, or a learned network: a model's path, or one of
-d2, d8, d2-full, d8-long. --out gets NAME.safetensors with the weights and NAME.json with the blocks of the
-stream and the role of every head and hidden unit, which load_circuit of
+d2, d8, d2-full, d2-long, d8-long, d8-diagonal. --out gets NAME.safetensors with the weights and NAME.json
+with the blocks of the stream and the role of every head and hidden unit, which load_circuit of
 training.interpretability.circuit_files reads; of a learned network no roles are known. The options after
 --out are em's. Nothing is written over. Exit codes: 0 done, 2 bad input.
 """

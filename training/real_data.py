@@ -30,7 +30,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(help=usage(__doc__))
 def main(
-    model: Annotated[str, typer.Option(help="auto, d2, d8, d2-full, d8-long, or a model's path")] = "auto",
+    model: Annotated[
+        str, typer.Option(help="auto, d2, d8, d2-full, d2-long, d8-long, d8-diagonal, or a model's path")
+    ] = "auto",
     seed: Annotated[int, typer.Option(parser=whole, help="of the starts")] = 0,
     data: DataFile = None,
     header: Header = None,

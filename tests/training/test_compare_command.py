@@ -268,7 +268,8 @@ def test_bad_checkpoints(capsys, tmp_path):
     assert "Missing argument" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
-    assert "no such file; needs a model, or one of d2, d8, d2-full, d8-long" in refusal(capsys, "d3", *out)
+    names = "d2, d8, d2-full, d2-long, d8-long, d8-diagonal"
+    assert f"no such file; needs a model, or one of {names}" in refusal(capsys, "d3", *out)
     assert not (tmp_path / "new").exists()
 
 

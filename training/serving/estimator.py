@@ -56,13 +56,13 @@ class TGMMMixture(MixtureEstimator):
     verbose          0, 1 (a line for every view) or 2 (and one for every verbose_interval steps), to stdout.
     random_state     of `sample`, and of the noise columns below.
 
-    n_components must be 1 or one that the model was trained for; of the shipped ones 2 to 8 for d <= 2 and 2
-    to 5 above. Those of unit covariances ("d2", "d8", "d8-long") were trained on means within 5 of the
-    origin and standard deviation 1 within a group: the data are centred for them but not scaled, so units
-    matter as for EMMixture. "d2-full" says covariances itself and takes data in any units. Data of d below
-    the model's get columns of N(0, 1) noise, which are one more mean at 0 in each; data of larger d are
-    shown to it by their leading principal components, and the means are the averages of the points under the
-    responsibilities it finds there.
+    n_components must be 1 or one that the model was trained for; of the shipped ones 2 to 8 for d <= 2 and,
+    with diagonal covariances, for d = 8, and 2 to 5 elsewhere. Those of unit covariances ("d2", "d2-long",
+    "d8", "d8-long") were trained on means within 5 of the origin and standard deviation 1 within a group: the
+    data are centred for them but not scaled, so units matter as for EMMixture. "d2-full" and "d8-diagonal"
+    say covariances and take data in any units. Data of d below the model's get columns of N(0, 1) noise,
+    which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
+    components, and the means are the averages of the points under the responsibilities it finds there.
 
     Sample weights count exactly in the EM steps and in every likelihood: 2 is the point twice. The network
     cannot count: it is shown each point of positive weight once, centred by the weights, so that its start is

@@ -115,7 +115,8 @@ def test_a_tensor_too_many(tmp_path):
 
 
 def test_a_file_that_is_no_model(tmp_path):
-    with pytest.raises(ValueError, match="no such file; needs a model, or one of d2, d8, d2-full, d8-long"):
+    names = "d2, d8, d2-full, d2-long, d8-long, d8-diagonal"
+    with pytest.raises(ValueError, match=f"no such file; needs a model, or one of {names}"):
         load_tgmm(tmp_path / "none")
     with pytest.raises(ValueError, match="is a folder"):
         load_tgmm(tmp_path)
