@@ -21,6 +21,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ PATIENCE = 120.0
 KEYS = {" ": ("Space", 32), "ArrowLeft": ("ArrowLeft", 37), "ArrowUp": ("ArrowUp", 38)}
 KEYS |= {"ArrowRight": ("ArrowRight", 39), "ArrowDown": ("ArrowDown", 40), "Home": ("Home", 36)}
 KEYS |= {"End": ("End", 35), "Tab": ("Tab", 9)} | {str(n): (f"Digit{n}", 48 + n) for n in range(10)}
+
+AS_3_AND_4 = """
+import os, sys
+read, write, *command = sys.argv[1:]
+os.dup2(int(read), 3)
+os.dup2(int(write), 4)
+os.execv(command[0], command)
+"""
+"""A program that becomes another one, with two of its files as the files 3 and 4."""
 
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions"),
@@ -189,18 +199,23 @@ def opened(page: Path, width: int = 1200, height: int = 800, scheme: str = "ligh
     for fd in (to_browser[0], from_browser[1]):
         os.close(fd)
 
-    def as_3_and_4() -> None:
-        os.dup2(child[0], 3)
-        os.dup2(child[1], 4)
-
     with tempfile.TemporaryDirectory(prefix="browser", ignore_cleanup_errors=True) as profile:
+        profile_option = f"--user-data-dir={profile}"
         process = subprocess.Popen(  # noqa: S603
-            [path, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            [
+                sys.executable,
+                "-c",
+                AS_3_AND_4,
+                *map(str, child),
+                path,
+                *OPTIONS,
+                profile_option,
+                "about:blank",
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=(3, 4),
-            preexec_fn=as_3_and_4,
+            pass_fds=child,
         )
         for fd in child:
             os.close(fd)
