@@ -13,6 +13,7 @@ from verify.em.estimates import Numbers
 from verify.em.measure import Measurement
 from verify.em.path_picture import in_the_plane
 from verify.em.records import pieces_mean
+from verify.player.scene import Column
 
 TASK = 0
 DIGITS = 4
@@ -115,16 +116,6 @@ def _mixture(weights: Tensor, means: Tensor, covariances: Tensor | None, t: int)
 
 def _numbers(values: Tensor) -> list[float]:
     return values[TASK].double().tolist()
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the player's table: a heading, and what stands below it at each component, printed."""
-
-    group: str
-    heading: str
-    key: str
-    printed: list[list[str]]
 
 
 def columns(found: Played) -> list[Column]:

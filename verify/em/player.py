@@ -15,7 +15,7 @@ from constructions.language.heads import Head
 from verify.em.measure import Measurement
 from verify.em.options import Options
 from verify.em.path_picture import View
-from verify.em.played import DIGITS, TASK, Column, Played, columns
+from verify.em.played import DIGITS, TASK, Played, columns
 from verify.em.player_words import DOES, HOLDS, STEPS, SYMBOLS
 from verify.em.problems import Problem
 from verify.em.records import pieces_mean
@@ -23,7 +23,7 @@ from verify.engine.drawing import colour
 from verify.player.layers import Words, blocks_shown, layers_shown
 from verify.player.plane import plane_of, spread_heights
 from verify.player.recording import passes, recorded, stream_of
-from verify.player.scene import Recorded, Scene
+from verify.player.scene import Column, Recorded, Scene
 
 PLAYED_KINDS = ("unit", "tied_spherical", "spherical", "diagonal")
 MOST_NUMBERS = 3_000_000

@@ -30,7 +30,7 @@ Player.Controls = class {
     const room = document.getElementById("ticks").clientWidth;
     const every = Math.max(1, Math.ceil((38 * places.length) / room)); // a name takes 38 pixels
     this.marks = places.filter((at) => at % every === 0 || at === this.last).map((at) => {
-      const mark = Player.element("span", { "data-at": at }, this.name(at));
+      const mark = Player.element("span", { "data-at": at, title: this.name(at) }, this.short(at));
       mark.style.left = `${(100 * at) / Math.max(this.last, 1)}%`;
       mark.addEventListener("click", () => this.change({ at }));
       return mark;
@@ -38,10 +38,20 @@ Player.Controls = class {
     document.getElementById("ticks").replaceChildren(...this.marks);
   }
 
-  /** As in "E3": layer E of step 3. */
+  /** As in "E 3": layer E of step 3. */
   name(at) {
     const layer = Player.layer(at);
-    return layer === null ? "start" : `${layer.name}${this.step(at)}`;
+    return layer === null ? "start" : `${layer.name} ${this.step(at)}`;
+  }
+
+  /** As in "E3": of a layer's name as many letters as tell it from the others. */
+  short(at) {
+    const layer = Player.layer(at);
+    if (layer === null) return "start";
+    const others = Player.scene.layers.map(({ name }) => name).filter((name) => name !== layer.name);
+    let length = 1;
+    while (length < layer.name.length && others.some((name) => name.startsWith(layer.name.slice(0, length)))) length += 1;
+    return `${layer.name.slice(0, length)}${this.step(at)}`;
   }
 
   /** The step that state `at` is in, or that it ends. */

@@ -26,3 +26,10 @@ Player.marks = function (low, high, count = 6) {
   for (let n = Math.ceil(low / step); n * step <= high; n++) found.push(Number((n * step).toPrecision(12)));
   return found;
 };
+
+/** Which of the places in a picture is nearest to a click. */
+Player.nearest = function (svg, places, event) {
+  const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  const far = places.map(([x, y]) => (x - at.x) ** 2 + (y - at.y) ** 2);
+  return far.indexOf(Math.min(...far));
+};

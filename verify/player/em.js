@@ -43,13 +43,6 @@ Player.pictures.em = function (choose) {
   };
 };
 
-/** Which token's point is nearest to a click. */
-Player.nearest = function (svg, points, event) {
-  const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-  const far = points.map(([x, y]) => (x - at.x) ** 2 + (y - at.y) ** 2);
-  return far.indexOf(Math.min(...far));
-};
-
 Player.planeAxes = function (group, names, size, scale, middle) {
   const [width, height] = size;
   const within = (axis) => Player.marks(middle[axis] - size[axis] / 2 / scale, middle[axis] + size[axis] / 2 / scale);
@@ -168,8 +161,13 @@ Player.emLegend = function ({ at, head }) {
 /** The table of errors and bounds, and their curves. */
 Player.emNumbers = function ({ played, columns, colours }) {
   const value = (step, key, k) => key.split(".").reduce((found, name) => found[name], played.steps[step - 1])[k];
-  const table = Player.table(document.getElementById("numbers"), columns, value, colours,
-    "The start: both begin at the same weights and means. Errors are compared after each step.");
+  const table = Player.table(document.getElementById("numbers"), {
+    columns,
+    rows: colours.map((colour, k) => ({ name: String(k), colour })),
+    heading: "component",
+    value,
+    empty: "The start: both begin at the same weights and means. Errors are compared after each step.",
+  });
   const largest = (group, name) => played.steps.map((step) => {
     const found = step[group][name].filter((one, k) => one !== null && (group === "path" || step.compared[k]));
     return found.length ? Math.max(...found) : null;

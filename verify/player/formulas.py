@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from constructions.language.assembly import Layer
 from constructions.language.heads import Head
 from constructions.language.mlp import Apply, Carry, MLPPart, PartSum
 from constructions.language.scores import Score, Term
@@ -64,7 +65,9 @@ def squared(*parts: str) -> str:
 
 
 def symbol(block: Block, index: str, symbols: Symbols) -> str:
-    """A block at a token."""
+    """A block at a token; of a part of a block its number stands before the token's."""
+    if block.part_of is not None:
+        return symbol(block.whole, f"{block.name.rpartition('.')[2]},{index}", symbols)
     plain = f"<msub><mtext>{escape(block.name)}</mtext><mi>{{i}}</mi></msub>"
     return symbols.get(block.name, plain).replace("{i}", index)
 
@@ -72,7 +75,7 @@ def symbol(block: Block, index: str, symbols: Symbols) -> str:
 def head_formula(head: Head, symbols: Symbols) -> str:
     """``write_i += scale sum_j softmax_j(score) read_j``, in formulas between which a line may break."""
     kind = below(name(head.attention), name("j")) if head.attention == "softmax" else name(head.attention)
-    scale = "" if head.scale == 1 else number(head.scale)
+    scale = "" if head.scale == 1 else MINUS if head.scale == -1 else number(head.scale)
     written, read = symbol(head.write, "i", symbols), symbol(head.read, "j", symbols)
     first, *more = score_formulas(head.score, symbols)
     begun = math(written, sign("="), scale, total("j"), kind, *_open(first))
@@ -88,6 +91,12 @@ def _open(inside: str) -> tuple[str, str]:
 
 def _close() -> str:
     return '<mo stretchy="false">)</mo>'
+
+
+def norm_formula(layer: Layer, symbols: Symbols) -> str:
+    """``write_i = write_i / |write_i|`` of a layer whose heads write one block."""
+    written = symbol(layer.all_heads[0].write, "i", symbols)
+    return math(written, sign("\u2190"), over(written, row(sign("|"), written, sign("|"))))
 
 
 def score_formulas(score: Score, symbols: Symbols) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from constructions.language.assembly import Construction, Layer
 from constructions.language.heads import Head
 from constructions.language.stream import Stream
-from verify.player.formulas import Symbols, head_formula, math, part_formula, symbol
+from verify.player.formulas import Symbols, head_formula, math, norm_formula, part_formula, symbol
 from verify.player.scene import BlockShown, HeadShown, LayerShown
 
 
@@ -53,6 +53,7 @@ def _layer(layer: Layer, words: Words) -> LayerShown:
         words.does.get(layer.name, ""),
         words.steps.get(layer.name, ""),
         heads,
+        norm_formula(layer, words.symbols) if layer.unit_output else "",
         mlp,
         sorted(written),
         sorted(emptied),

@@ -41,13 +41,15 @@ class LayerShown:
 
     Attributes:
         name: as in the layer table. does: in words. step: the formula of the algorithm that it stands for,
-            as MathML. mlp: one formula a part. written, emptied: names of blocks.
+            as MathML. norm: of what the heads add, as MathML; "" without. mlp: one formula a part.
+        written, emptied: names of blocks.
     """
 
     name: str
     does: str
     step: str
     heads: list[HeadShown]
+    norm: str
     mlp: list[str]
     written: list[str]
     emptied: list[str]
@@ -95,6 +97,21 @@ class Recorded:
     values: list[Values]
     weights: list[Weights]
     states: list[State]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of errors.
+
+    Attributes:
+        group, heading: above it. key: the place of its numbers in what the picture holds of a step.
+        printed: the same numbers as text, step by step, a row a component.
+    """
+
+    group: str
+    heading: str
+    key: str
+    printed: list[list[str]]
 
 
 @dataclass(frozen=True)

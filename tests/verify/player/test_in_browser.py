@@ -7,11 +7,17 @@ import itertools
 import time
 
 import pytest
+import torch
 from browser import browser, opened
 from commands import run
 
 from console.output import significant
+from constructions.tensor_power.relu import tensor_power_construction
+from constructions.tensor_power.softmax import softmax_tensor_power_construction
 from verify.em import figures
+from verify.tensor.data import gaussian_problem
+from verify.tensor.measure import Runtime
+from verify.tensor.player import play
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +195,39 @@ def test_dark_and_narrow_with_other_layers(made):
             " const box = one.getBoundingClientRect(); return [box.left, box.right]; })"
         )
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(names))
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize("form", ["relu", "softmax"])
+def test_tensor_power_is_clicked_through(form, tmp_path):
+    """The second theorem, in the same page: contract and copy or broadcast, every head by its button."""
+    problem = gaussian_problem(3, 1, torch.Generator().manual_seed(0))
+    power = (
+        tensor_power_construction(3, STEPS, normalise="rms")
+        if form == "relu"
+        else softmax_tensor_power_construction(3, STEPS, 1e-4)
+    )
+    found, page = play(power, problem, form, Runtime(), STEPS, "verify.test")
+    path = tmp_path / "player.html"
+    path.write_text(page, encoding="utf-8")
+    with opened(path) as tab:
+        for at in range(1, 2 * STEPS + 1):
+            tab.click("#next")
+            heads = len(shown(tab, "#heads button"))
+            assert heads == (6 if at % 2 else 2 if form == "relu" else 1)
+            for head in range(heads):
+                tab.click(f"#heads button:nth-child({head + 1})")
+                assert shown(tab, '#heads [aria-checked="true"]') == [f"head {head + 1}"]
+                assert any("drawn" in text for text in shown(tab, "#formulas .part b"))
+            done = at // 2
+            titles = list(map(float, shown(tab, "#numbers td", "title")))
+            texts = shown(tab, "#numbers td")
+            step = found.steps[done - 1] if done else None
+            values = [] if step is None else [step.error, step.bound, step.length]
+            assert titles == values
+            assert texts == [significant(value, 4) for value in values]
+        vector = list(map(float, shown(tab, '#bars [data-block="v"] .value', "title")))
+        assert vector == found.steps[-1].layers
         assert tab.complaints == []
 
 
