@@ -110,7 +110,12 @@ def main(
     ] = None,
     certify: Certify = None,
     player: Annotated[
-        bool, typer.Option("--player", help="also write player.html: step through the layers on the points")
+        bool,
+        typer.Option(
+            "--player",
+            help="also write player.html: step through the layers on the points",
+            show_default="no",
+        ),
     ] = False,
     seed: Seed = 0,
     out: Out = None,

@@ -35,7 +35,7 @@ PATIENCE = 120.0
 
 KEYS = {" ": ("Space", 32), "ArrowLeft": ("ArrowLeft", 37), "ArrowUp": ("ArrowUp", 38)}
 KEYS |= {"ArrowRight": ("ArrowRight", 39), "ArrowDown": ("ArrowDown", 40), "Home": ("Home", 36)}
-KEYS |= {"End": ("End", 35), "Tab": ("Tab", 9)} | {str(n): (f"Digit{n}", 48 + n) for n in range(10)}
+KEYS |= {"End": ("End", 35), "Escape": ("Escape", 27)} | {str(n): (f"Digit{n}", 48 + n) for n in range(10)}
 
 AS_3_AND_4 = """
 import os, sys

@@ -110,6 +110,7 @@ Player.Controls = class {
     };
     if (!pressed) does[" "] = () => this.play(); // a button answers space by itself
     if (/^[1-9]$/.test(event.key)) does[event.key] = () => this.change({ head: Number(event.key) - 1 });
+    if (typing && ["Enter", "Escape"].includes(event.key)) this.field.blur(); // and the keys are the page's again
     if (typing || !(event.key in does)) return;
     event.preventDefault();
     does[event.key]();

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from console.origin import origin
 from console.output import finite
@@ -26,9 +25,9 @@ def player_page(scene: Scene[Any], command: str) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string((FOLDER / "player.html").read_text(encoding="utf-8")).render(
         scene=scene,
-        style=Markup(_file("player.css")),  # noqa: S704  our own files, not a person's
-        scripts=[Markup(_file(f"{name}.js")) for name in names],  # noqa: S704
-        data=Markup(as_script(finite(to_plain(scene)))),  # noqa: S704
+        style=_file("player.css"),
+        scripts=[_file(f"{name}.js") for name in names],
+        data=as_script(finite(to_plain(scene))),
         origin=origin(command),
     )
 

@@ -46,5 +46,6 @@ Player = Annotated[
         "--player",
         help="also write player.html: step through the layers on the first start of the first tensor with d "
         "from 2 to 8",
+        show_default="no",
     ),
 ]

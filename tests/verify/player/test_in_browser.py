@@ -158,6 +158,19 @@ def test_a_click_on_a_point_chooses_its_token(tab):
         assert list(map(float, shown(tab, '#bars [data-block="x"] .value', "title"))) == point
 
 
+def test_a_number_typed_as_token_and_keys_afterwards(tab):
+    tab.click("#token")
+    tab.press("ArrowRight")  # the field's own key: it moves its cursor
+    assert said(tab).startswith("Start")
+    tab.value("document.getElementById('token').select()")
+    tab.press("1")
+    tab.press("2")
+    tab.press("Escape")
+    assert "token 12 " in said(tab)
+    tab.press("ArrowRight")
+    assert "Step 1" in said(tab)
+
+
 def test_the_step_line_and_its_names_are_clicked(tab):
     tab.click('#ticks [data-at="3"]')
     assert "Step 2 of 3, layer E" in said(tab)
