@@ -87,7 +87,8 @@ def _e_step(likely: str) -> str:
 
 def _m_step(more: str) -> str:
     weights = row(_k("π"), sign("="), over(number(1), name("N")), total("i", _r()))
-    return math(_k("μ"), sign("="), _weighed(below(name("x"), name("i"))), sign(","), weights, more)
+    means = math(_k("μ"), sign("="), _weighed(below(name("x"), name("i"))), sign(","))
+    return " ".join((means, math(weights, sign(",")), math(more)) if more else (means, math(weights)))
 
 
 UNIT_E = _e_step(
@@ -107,7 +108,7 @@ STEPS = {
     "unit": {"E": UNIT_E, "M": _m_step("")},
     "other": {
         "E": NORMAL_E,
-        "M": _m_step(row(sign(","), _k("S"), sign("="), "<mtext>variance of the points so weighed</mtext>")),
+        "M": _m_step(row(_k("S"), sign("="), "<mtext>variance of the points so weighed</mtext>")),
     },
 }
 """The algorithm's own formulas, by layer."""

@@ -75,7 +75,7 @@ def symbol(block: Block, index: str, symbols: Symbols) -> str:
 def head_formula(head: Head, symbols: Symbols) -> str:
     """``write_i += scale sum_j softmax_j(score) read_j``, in formulas between which a line may break."""
     kind = below(name(head.attention), name("j")) if head.attention == "softmax" else name(head.attention)
-    scale = "" if head.scale == 1 else MINUS if head.scale == -1 else number(head.scale)
+    scale = factor(head.scale)
     written, read = symbol(head.write, "i", symbols), symbol(head.read, "j", symbols)
     first, *more = score_formulas(head.score, symbols)
     begun = math(written, sign("="), scale, total("j"), kind, *_open(first))
@@ -124,24 +124,34 @@ def _term(term: Term, symbols: Symbols) -> str:
 
 
 def part_formula(part: MLPPart, symbols: Symbols) -> str | None:
-    """What a part of the MLP writes; None of one that only empties."""
+    """What a part of the MLP writes, in formulas between which a line may break; None of one that empties."""
     if not part.writes:
         return None
-    written = symbol(part.writes[0], "i", symbols)
-    return math(written, sign("="), _written(part, symbols))
+    first, *more = part.parts if isinstance(part, PartSum) else (part,)
+    begun = math(symbol(part.writes[0], "i", symbols), sign("="), _written(first, symbols))
+    return " ".join((begun, *(math(_plus(one), _written(one, symbols)) for one in more)))
+
+
+def _plus(part: MLPPart) -> str:
+    """Before a further part of a sum; a scale below 0 has its own sign."""
+    return "" if isinstance(part, Apply | Carry) and part.scale < 0 else '<mo form="infix">+</mo>'
+
+
+def factor(scale: float) -> str:
+    """A number in front; nothing for 1."""
+    before = MINUS if scale < 0 else ""
+    return before if abs(scale) == 1 else before + number(abs(scale))
 
 
 def _written(part: MLPPart, symbols: Symbols) -> str:
-    if isinstance(part, PartSum):
-        return row(*(sign("+") + _written(one, symbols) for one in part.parts)).replace(sign("+"), "", 1)
     if isinstance(part, Carry):
-        return row("" if part.scale == 1 else number(part.scale), symbol(part.read, "i", symbols))
+        return row(factor(part.scale), symbol(part.read, "i", symbols))
     if isinstance(part, Apply):
-        scale = "" if part.scale == 1 else number(part.scale)
         inside = symbol(part.read, "i", symbols)
         if part.minus is not None:
             inside = row(inside, MINUS, symbol(part.minus, "i", symbols))
         f = row(name(part.function.curve.name), sign("("), inside, sign(")"))
         several = "<mo>∑</mo>" if part.summed > 1 else ""
-        return row(scale, several, f, f"<mtext>\u00a0in {part.function.pieces} pieces</mtext>")
+        pieces = f"<mtext>\u00a0in {part.function.pieces} pieces</mtext>"
+        return row(factor(part.scale), several, f, pieces)
     return f"<mtext>{escape(str(part))}</mtext>"

@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from constructions.em.weights import em_construction
+from constructions.language.mlp import PartSum
 from verify.em.player_words import DOES, HOLDS, STEPS, SYMBOLS
-from verify.player.formulas import head_formula, part_formula
+from verify.player.formulas import factor, head_formula, part_formula
 from verify.player.layers import Words, blocks_shown, layers_shown
 
 WORDS = Words(SYMBOLS, HOLDS, DOES, STEPS["unit"], lambda head: head.write.name)
@@ -63,3 +64,18 @@ def test_parts_of_the_mlp_say_their_pieces_and_parts_that_only_empty_say_nothing
     assert texts[0] == f"logπi=log(πi)\u00a0in {em.log_pi.pieces} pieces"
     assert texts[1] == f"12|μi|2=0.5∑square(μi)\u00a0in {em.square.pieces} pieces"
     assert parts[2:] == [None, None]
+
+
+def test_a_sum_of_parts_has_the_sign_of_each_scale():
+    em = built("diagonal")
+    summed = next(part for part in em.construction.layers[2].mlp if isinstance(part, PartSum))
+    text = read(part_formula(summed, SYMBOLS))
+    scale = -summed.parts[1].scale
+    assert scale > 0
+    assert f"\u2212{scale:.4g}square(new_mui\u2212μi)" in text
+    assert "+" not in text.replace("e+", "")
+
+
+@pytest.mark.parametrize(("scale", "text"), [(1.0, ""), (-1.0, "\u2212"), (0.5, "0.5"), (-2.0, "\u22122")])
+def test_factors(scale, text):
+    assert read(factor(scale)) == text
