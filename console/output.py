@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -43,7 +44,9 @@ class Picture:
     figure: Figure
 
 
-def check_out(out: Path, command: str, pictures: Sequence[str], run: Mapping[str, Any]) -> None:
+def check_out(
+    out: Path, command: str, pictures: Sequence[str], run: Mapping[str, Any], pages: Sequence[str] = ()
+) -> None:
     """Refuse a folder that cannot be written, holds others' files of our names, or holds another run.
 
     A folder is ours when its ``results.json`` was written by the same command, with the same settings. It is
@@ -52,6 +55,7 @@ def check_out(out: Path, command: str, pictures: Sequence[str], run: Mapping[str
     Args:
         out: the folder. command: who writes. pictures: names of the figures that may be written.
         run: what decides the figures, as JSON values (console.folder).
+        pages: names of the pages that may be written beside ``index.html``.
 
     Raises:
         BadInputError: says which.
@@ -70,7 +74,7 @@ def check_out(out: Path, command: str, pictures: Sequence[str], run: Mapping[str
             with suppress(OSError):
                 folder.rmdir()
     ours = _written_by(out / RESULTS, command)
-    for name in (RESULTS, PAGE, *(f"{picture}.png" for picture in pictures)):
+    for name in (RESULTS, PAGE, *pages, *(f"{picture}.png" for picture in pictures)):
         path = out / name
         if path.is_dir() or (path.exists() and not ours):
             raise BadInputError(
@@ -127,13 +131,15 @@ def write_results(
     names: Sequence[str],
     template: Path,
     context: dict[str, Any],
+    pages: Mapping[str, str | None] = MappingProxyType({}),
 ) -> None:
     """``results.json``, one PNG a picture, and ``index.html`` with everything inside it.
 
     ``run`` is what :func:`check_out` was given. Each file is complete before it takes its name, so that a
     stop never leaves half of one. ``names`` are those of all pictures that the command may make: ones that it
     did not make this time, it removes. ``template`` may extend ``page.html`` of this folder, which says when,
-    by which version and commit and by which command the page was made.
+    by which version and commit and by which command the page was made. ``pages`` are further pages by the
+    names of their files, None of one that was not made this time: it is removed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -150,8 +156,11 @@ def write_results(
     render = _templates(template.parent).get_template(template.name).render
     page = unbroken(render(results=content, pictures=shown, origin=origin(command), **context))
     _write_json(out, content)  # first: it marks the folder as ours
-    for name, written in (files | {PAGE: printable(page).encode()}).items():
+    made = {PAGE: page} | {name: text for name, text in pages.items() if text is not None}
+    for name, written in (files | {name: printable(text).encode() for name, text in made.items()}).items():
         write_whole(out / name, written)
+    for name in pages.keys() - made.keys():
+        (out / name).unlink(missing_ok=True)
     for name in names:
         if f"{name}.png" not in files:
             (out / f"{name}.png").unlink(missing_ok=True)

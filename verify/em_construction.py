@@ -2,6 +2,11 @@
 
 Without data it runs random tasks over a grid; with ``--data`` or ``--dataset`` the user's own. Exit code 0
 when every bound held, 1 when one is broken, 2 for bad input.
+
+With ``--player`` it also writes player.html, a page that needs no network, in which you step through the
+layers on your points: attention, responsibilities, means, the stream of a token, error and bound. It plays
+one task: of your own data the first start, of the grid the first task of the fewest coordinates from 2 on;
+with the most pieces.
 """
 
 from __future__ import annotations
@@ -104,6 +109,14 @@ def main(
         ),
     ] = None,
     certify: Certify = None,
+    player: Annotated[
+        bool,
+        typer.Option(
+            "--player",
+            help="also write player.html: step through the layers on the points",
+            show_default="no",
+        ),
+    ] = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
@@ -118,8 +131,8 @@ def main(
     evaluation = evaluation or ("dense" if kind == "unit" else "structured")
     own = {"pieces": counts, "starts": starts_named(start), "covariance": kind, "eigenvalues": span}
     options = Options.checked(locals(), **own)
-    out = out or default_out("em_construction", context, ("data", "dataset"))
-    return check(options, out, Console())
+    out = out or default_out("em_construction", context, ("data", "dataset"), ("player",))
+    return check(options, out, Console(), player)
 
 
 if __name__ == "__main__":

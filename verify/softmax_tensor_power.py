@@ -25,7 +25,7 @@ from console.options import (
     whole_numbers,
 )
 from console.starting import loading
-from verify.tensor.arguments import Dims, MaxDim, StartFile, Steps, TensorFile, Trials
+from verify.tensor.arguments import Dims, MaxDim, Player, StartFile, Steps, TensorFile, Trials
 
 MAX_SINK = 60.0
 
@@ -56,6 +56,7 @@ def main(
     device: DeviceName = "cpu",
     evaluation: EvaluationName = "dense",
     certify: Certify = None,
+    player: Player = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
@@ -76,8 +77,8 @@ def main(
     if max(counts) > MAX_PAIRS:
         raise BadInputError(f"--pairs {pairs}: {max(counts)} is too many; at most {MAX_PAIRS} are taken")
     options = TensorOptions.checked(locals())
-    out = out or default_out("softmax_tensor_power", context, ("tensor",))
-    return check(options, out, sorted(counts), epsilon, sink, Console())
+    out = out or default_out("softmax_tensor_power", context, ("tensor",), ("player",))
+    return check(options, out, sorted(counts), epsilon, sink, Console(), player)
 
 
 if __name__ == "__main__":

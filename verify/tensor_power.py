@@ -28,7 +28,7 @@ from console.options import (
     whole,
 )
 from console.starting import loading
-from verify.tensor.arguments import Dims, MaxDim, PointsFile, StartFile, Steps, TensorFile, Trials
+from verify.tensor.arguments import Dims, MaxDim, Player, PointsFile, StartFile, Steps, TensorFile, Trials
 
 MOST_PIECES = 10**6
 
@@ -71,6 +71,7 @@ def main(
     device: DeviceName = "cpu",
     evaluation: EvaluationName = "dense",
     certify: Certify = None,
+    player: Player = False,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
@@ -87,8 +88,8 @@ def main(
         from verify.tensor.points_options import PointsOptions
         from verify.tensor.relu_command import check
     options = PointsOptions.checked(locals(), variance=variance_named(variance))
-    out = out or default_out("tensor_power", context, ("tensor", "data", "dataset"))
-    return check(options, out, pieces, instances, Console())
+    out = out or default_out("tensor_power", context, ("tensor", "data", "dataset"), ("player",))
+    return check(options, out, pieces, instances, Console(), player)
 
 
 if __name__ == "__main__":

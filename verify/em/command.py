@@ -24,6 +24,9 @@ from verify.em.estimates import as_estimates, best_estimate
 from verify.em.measure import Measurement, measure
 from verify.em.options import Options
 from verify.em.own_data import UserData
+from verify.em.path_picture import View
+from verify.em.played import measurement_to_play, played
+from verify.em.player import check_player, em_scene
 from verify.em.problems import Problem, random_problem
 from verify.em.records import pieces_mean
 from verify.em.scale import scale_remark
@@ -32,12 +35,13 @@ from verify.em.table import print_estimates, print_results
 from verify.engine.certificates import broken_in, summary
 from verify.engine.report import Report
 from verify.engine.theorem import rounded
+from verify.player.page import PAGE, player_page
 
 COMMAND = "verify.em_construction"
 
 
-def check(options: Options, out: Path, console: Console) -> int:
-    """Run the check that ``options`` describe and return the exit code.
+def check(options: Options, out: Path, console: Console, player: bool = False) -> int:
+    """Run the check that ``options`` describe and return the exit code; with ``player`` also its page.
 
     Raises:
         BadInputError: bad input, before anything is written.
@@ -48,11 +52,13 @@ def check(options: Options, out: Path, console: Console) -> int:
     with checking_input():
         user, problems, centre = problems_of(options, generator)
         problems = [rounded(problem, options.dtype) for problem in problems]
+        if player:
+            check_player(options, problems)
         constructions = {
             p.label: [construction_of(options, p, count) for count in options.pieces] for p in problems
         }
     run = options.plain() | {"data": file_digest(options.data), "init": file_digest(options.init)}
-    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("report.html"))
+    report = Report(out, COMMAND, NAMES, run, Path(__file__).with_name("report.html"), (PAGE,))
     if user is not None and user.read:
         console.print(user.read, markup=False, highlight=False, soft_wrap=True)
         for remark in user.remarks:
@@ -70,6 +76,8 @@ def check(options: Options, out: Path, console: Console) -> int:
                 measurements.append(with_certificates(measured, options, finest))
         best, equal = _sweeps(options, swept, generator if user is None else None, start)
     results = _results(options, measurements, best, equal, user, centre)
+    view = None if user is None or centre is None else (user.columns, centre)
+    pages = _play(measurements, results, view) if player else {}
     print_results(console, measurements, best, equal)
     if user is not None:
         console.print(results["data"], markup=False, highlight=False, soft_wrap=True)
@@ -92,8 +100,14 @@ def check(options: Options, out: Path, console: Console) -> int:
         "certified": certified,
         "ranges": {m.problem.name: m.em.eigenvalues for m in measurements},
     }
-    view = None if user is None or centre is None else (user.columns, centre)
-    return report.write(console, results, pictures(measurements, best, equal, view), page)
+    return report.write(console, results, pictures(measurements, best, equal, view), page, pages)
+
+
+def _play(measurements: list[Measurement], results: dict[str, Any], view: View | None) -> dict[str, str]:
+    """The page of the player; its numbers go into the results too."""
+    chosen = measurement_to_play(measurements)
+    results["played"] = played(chosen)
+    return {PAGE: player_page(em_scene(chosen, results["played"], view), COMMAND)}
 
 
 def _sweeps(

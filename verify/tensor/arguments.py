@@ -40,3 +40,12 @@ Trials = Annotated[
     int | None,
     typer.Option(parser=whole, help="random tensors or starts a size", show_default="5 (softmax: 100)"),
 ]
+Player = Annotated[
+    bool,
+    typer.Option(
+        "--player",
+        help="also write player.html: step through the layers on the first start of the first tensor with d "
+        "from 2 to 8",
+        show_default="no",
+    ),
+]

@@ -13,10 +13,12 @@ from constructions.tensor_power.relu import SOURCE, tensor_power_construction
 from verify.engine.certificates import broken_in
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
+from verify.player.page import PAGE
 from verify.resource_rows import tensor_power_resources
 from verify.tensor.exact_checks import check_rational, check_symbolic
 from verify.tensor.options import problems
 from verify.tensor.outcome import Outcome
+from verify.tensor.player import play, problem_to_play
 from verify.tensor.points import PointsFound, find_components, print_found, whitened
 from verify.tensor.points_options import PointsOptions
 from verify.tensor.relu_rows import (
@@ -40,8 +42,10 @@ ONE_STEP = (
 )
 
 
-def check(options: PointsOptions, out: Path, pieces: int, instances: int, console: Console) -> int:
-    """Run the check that ``options`` describe and return the exit code.
+def check(
+    options: PointsOptions, out: Path, pieces: int, instances: int, console: Console, player: bool = False
+) -> int:
+    """Run the check that ``options`` describe and return the exit code; with ``player`` also its page.
 
     Raises:
         BadInputError: bad input, before anything is written.
@@ -57,9 +61,10 @@ def check(options: PointsOptions, out: Path, pieces: int, instances: int, consol
             points = whitened(user, user.components(options.components), options.variance, generator)
     own = None if points is None else (points.name, points.T)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator, own=own)
+    to_play = problem_to_play(given, options.steps) if player else None
     chosen = {"pieces": pieces, "instances": instances}
     template = Path(__file__).with_name("relu_report.html")
-    report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
+    report = Report(out, COMMAND, NAMES, options.run(**chosen), template, (PAGE,))
     one_step: list[OneStep] = []
     paths: list[PathRow] = []
     growth: list[Growth] = []
@@ -110,7 +115,12 @@ def check(options: PointsOptions, out: Path, pieces: int, instances: int, consol
     results = outcome.results(SOURCE, options, chosen)
     results |= {"exact": exact, "one_step": one_step, "growth": growth}
     results |= {"points": found, "data": None if user is None else user.described}
-    return report.write(console, results, pictures(one_step, paths, growth, shown), outcome.page(shown))
+    pages: dict[str, str] = {}
+    if to_play is not None:
+        power = tensor_power_construction(options.max_dim or to_play.dim, options.steps, normalise="rms")
+        results["played"], pages[PAGE] = play(power, to_play, "RMS norm", on, options.steps, COMMAND)
+    drawn = pictures(one_step, paths, growth, shown)
+    return report.write(console, results, drawn, outcome.page(shown), pages)
 
 
 def _grown(row: Growth) -> str:

@@ -15,16 +15,20 @@ from constructions.tensor_power.softmax_bounds import Heads, largest_product
 from verify.engine.certificates import broken_in
 from verify.engine.report import Report
 from verify.engine.tables import print_rows
+from verify.player.page import PAGE
 from verify.resource_rows import SINK, softmax_resources
 from verify.tensor.data import TensorProblem
 from verify.tensor.measure import Runtime
 from verify.tensor.options import TensorOptions, problems
 from verify.tensor.outcome import Outcome
+from verify.tensor.player import play, problem_to_play
 from verify.tensor.rows import PathRow, Recovered
 from verify.tensor.softmax_rows import (
     Best,
     Point,
     WithoutSink,
+    form_of,
+    normalised_power,
     normalised_rows,
     recovery_rows,
     sweep_epsilon,
@@ -56,8 +60,9 @@ def check(
     epsilon: float | None,
     sink: float | None,
     console: Console,
+    player: bool = False,
 ) -> int:
-    """Run the check that the options describe and return the exit code.
+    """Run the check that the options describe and return the exit code; with ``player`` also its page.
 
     Raises:
         BadInputError: bad input, before anything is written.
@@ -66,12 +71,13 @@ def check(
 
     generator = torch.Generator().manual_seed(options.seed)
     given = problems(options, DEFAULT_DIMS, DEFAULT_TRIALS, generator, max(pairs))
+    to_play = problem_to_play(given, options.steps) if player else None
     score = SINK[options.dtype] if sink is None else sink
     if epsilon is not None:
         _check_epsilon(epsilon, max(pairs), score, options.dtype, given)
     chosen = {"pairs": pairs, "epsilon": epsilon, "sink": score}
     template = Path(__file__).with_name("softmax_report.html")
-    report = Report(out, COMMAND, NAMES, options.run(**chosen), template)
+    report = Report(out, COMMAND, NAMES, options.run(**chosen), template, (PAGE,))
     dtype, on = options.dtype, options.runtime
     points: list[Point] = []
     best: list[Best] = []
@@ -130,7 +136,17 @@ def check(
     results |= {"instances": instances, "best": best, "epsilon": points, "sink": sinks}
     results |= {"without_sink": dropped, "ended": ended}
     shown = softmax_tensor_power_construction(SHOWN_DIM, options.steps, best[0].predicted_epsilon, 1, score)
-    return report.write(console, results, pictures(points, best, sinks, paths), outcome.page(shown))
+    pages: dict[str, str] = {}
+    if to_play is not None:
+        p, d0 = pairs[0], options.max_dim or to_play.dim
+        power, form = normalised_power(to_play, d0, options.steps, p, epsilon, score, dtype), form_of(p)
+        taken = sum(row.problem == to_play.name and row.form == form for row in paths)
+        if taken:
+            results["played"], pages[PAGE] = play(power, to_play, form, on, taken, COMMAND)
+        else:
+            console.print("no player.html: the iteration to play ended before its first step", markup=False)
+    drawn = pictures(points, best, sinks, paths)
+    return report.write(console, results, drawn, outcome.page(shown), pages)
 
 
 def _check_epsilon(

@@ -219,6 +219,26 @@ def without_sink(problem: TensorProblem, max_dim: int, heads: Heads, dtype: torc
     return float((euclidean(fit * found - exact) / euclidean(exact)).nanmedian())
 
 
+def form_of(pairs: int) -> str:
+    """What rows call the construction with so many pairs."""
+    return f"softmax, p={pairs}"
+
+
+def normalised_power(
+    problem: TensorProblem,
+    max_dim: int,
+    steps: int,
+    pairs: int,
+    epsilon: float | None,
+    sink: float,
+    dtype: torch.dtype,
+) -> SoftmaxTensorPower:
+    """The normalised iteration for the starts of a problem; ``epsilon`` None: the predicted best."""
+    step = epsilon_for(problem.v, pairs, sink, dtype) if epsilon is None else epsilon
+    start = max(UNIT_BOUND, float(problem.v.abs().max()))
+    return softmax_tensor_power_construction(max_dim, steps, step, pairs, sink, bound=start)
+
+
 def normalised_rows(
     problem: TensorProblem,
     max_dim: int,
@@ -234,9 +254,7 @@ def normalised_rows(
     """
     rows, ended = [], []
     for p in pairs:
-        step = epsilon_for(problem.v, p, sink, on.dtype) if epsilon is None else epsilon
-        start = max(UNIT_BOUND, float(problem.v.abs().max()))
-        power = softmax_tensor_power_construction(max_dim, steps, step, p, sink, bound=start)
+        power = normalised_power(problem, max_dim, steps, p, epsilon, sink, on.dtype)
         taken = steps
         try:
             found = along_path(power, problem, on, taken)
@@ -249,7 +267,7 @@ def normalised_rows(
                 f"{on.dtype}, for starts as long as these; scale the start to 1, or use float64"
             )
             found = along_path(power, problem, on, taken) if taken else None
-        made = path_rows(problem, f"softmax, p={p}", found) if found else []
+        made = path_rows(problem, form_of(p), found) if found else []
         rows += with_certificates(made, SOFTMAX, power, problem, on)
     return rows, ended
 
@@ -288,5 +306,5 @@ def recovery_rows(
         # The last steps run at the components themselves, whose products v_j v_m set the amplitude.
         step = epsilon_for(problem.components, p, sink, on.dtype) if epsilon is None else epsilon
         power = softmax_tensor_power_construction(dim, 1, step, p, sink)
-        rows.append(recovery_row(f"softmax, p={p}", power, problem, on, generator))
+        rows.append(recovery_row(form_of(p), power, problem, on, generator))
     return rows

@@ -1,5 +1,6 @@
 """The last act of a command: files, a line, the exit code; and the folder, refused before the work."""
 
+import dataclasses
 import io
 
 import pytest
@@ -41,3 +42,20 @@ def test_a_folder_of_another_run_is_refused_before_the_work(report):
         Report(report.out, "verify.test", ("one",), {"seed": 2}, report.template)
     with pytest.raises(BadInputError, match="did not write"):
         Report(report.out, "verify.other", ("one",), {"seed": 1}, report.template)
+
+
+def test_further_pages_are_written_named_and_removed_when_they_are_not_made(report):
+    console, results = Console(file=io.StringIO(), width=300), {"passed": True, "settings": {}}
+    paged = dataclasses.replace(report, pages=("more.html",))
+    paged.write(console, results, [], {"more": ""}, {"more.html": "a page"})
+    assert (report.out / "more.html").read_text() == "a page"
+    assert "index.html, more.html, results.json" in console.file.getvalue()
+    dataclasses.replace(report, pages=("more.html",)).write(console, results, [], {"more": ""})
+    assert not (report.out / "more.html").exists()
+
+
+def test_a_page_of_somebody_else_is_refused(report):
+    report.out.mkdir()
+    (report.out / "more.html").write_text("mine")
+    with pytest.raises(BadInputError, match=r"holds more\.html, which verify\.test did not write"):
+        dataclasses.replace(report, pages=("more.html",))
