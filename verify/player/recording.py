@@ -13,7 +13,7 @@ from constructions.language.stream import Block
 from constructions.language.structured.evaluation import DenseState, Evaluator
 from constructions.language.structured.partitions import Tokens
 from constructions.language.transformer import SelfAttention, Transformer
-from training.comparison.common.recording import head_scores, head_weights
+from training.interpretability.recording import head_scores, head_weights
 from verify.player.scene import Recorded, State, Values, Weights
 
 
