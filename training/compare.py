@@ -24,6 +24,7 @@ from console.errors import run_command
 from console.folder import default_out
 from console.options import folder, usable_seed, usage, whole
 from console.starting import loading
+from training.serving.shipped import SHIPPED
 
 TASKS, QUICK_TASKS = 256, 64
 PART_NAMES = (
@@ -38,9 +39,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__))
 def main(
     context: typer.Context,
-    checkpoint: Annotated[
-        str, typer.Argument(help="a model's path, or one of d2, d8, d2-full, d2-long, d8-long, d8-diagonal")
-    ],
+    checkpoint: Annotated[str, typer.Argument(help=f"a model's path, or one of {', '.join(SHIPPED)}")],
     out: Annotated[
         Path | None,
         typer.Option(

@@ -37,6 +37,7 @@ from training.evaluation.asked import (
     VIEWS,
     Asked,
 )
+from training.serving.shipped import SHIPPED
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -44,12 +45,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=usage(__doc__, methods=METHOD_NAMES))
 def main(
     context: typer.Context,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="a model's path, d2, d8, d2-full, d2-long, d8-long, d8-diagonal, or a method's name"
-        ),
-    ],
+    what: Annotated[str, typer.Argument(help=f"a model's path, {', '.join(SHIPPED)}, or a method's name")],
     grid: Annotated[str, typer.Option(help=", ".join(AXES))] = "main",
     tasks: Annotated[
         int | None,

@@ -4,11 +4,11 @@
     python -m training.export em --steps 5 --dims 8 --out circuits
     python -m training.export d8 --out circuits
 
-NETWORK is em, the EM steps of Theorem 1 as attention layers, or a learned network: a model's path, or one of
-d2, d8, d2-full, d2-long, d8-long, d8-diagonal. --out gets NAME.safetensors with the weights and NAME.json
-with the blocks of the stream and the role of every head and hidden unit, which load_circuit of
-training.interpretability.circuit_files reads; of a learned network no roles are known. The options after
---out are em's. Nothing is written over. Exit codes: 0 done, 2 bad input.
+NETWORK is em, the EM steps of Theorem 1 as attention layers, or a learned network: a model's path or a
+shipped one's name. --out gets NAME.safetensors with the weights and NAME.json with the blocks of the stream
+and the role of every head and hidden unit, which load_circuit of training.interpretability.circuit_files
+reads; of a learned network no roles are known. The options after --out are em's. Nothing is written over.
+Exit codes: 0 done, 2 bad input.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import typer
 from console.errors import run_command
 from console.options import DTYPES, folder, usage, whole
 from console.starting import loading
+from training.serving.shipped import SHIPPED
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(help=usage(__doc__))
+@app.command(help=usage(__doc__, shipped=SHIPPED))
 def main(
     network: Annotated[str, typer.Argument(help="em, a model's path, or one of those above")],
     out: Annotated[Path, typer.Option(parser=folder, help="folder for both files")],

@@ -24,15 +24,14 @@ from console.data_options import Columns, DataFile, Drop, Header, Label, Standar
 from console.errors import BadInputError, run_command
 from console.options import at_least_one, folder, usable_seed, usage, whole
 from console.starting import loading
+from training.serving.shipped import SHIPPED
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(help=usage(__doc__))
 def main(
-    model: Annotated[
-        str, typer.Option(help="auto, d2, d8, d2-full, d2-long, d8-long, d8-diagonal, or a model's path")
-    ] = "auto",
+    model: Annotated[str, typer.Option(help=f"auto, {', '.join(SHIPPED)}, or a model's path")] = "auto",
     seed: Annotated[int, typer.Option(parser=whole, help="of the starts")] = 0,
     data: DataFile = None,
     header: Header = None,

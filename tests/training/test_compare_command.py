@@ -17,6 +17,7 @@ from training.comparison import command
 from training.comparison.common.parts import Part
 from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
+from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import save_model
 
 TWO = ModelConfig(2, (2, 3), layers=1, heads=1, width=8)
@@ -268,7 +269,7 @@ def test_bad_checkpoints(capsys, tmp_path):
     assert "Missing argument" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
-    names = "d2, d8, d2-full, d2-long, d8-long, d8-diagonal"
+    names = ", ".join(SHIPPED)
     assert f"no such file; needs a model, or one of {names}" in refusal(capsys, "d3", *out)
     assert not (tmp_path / "new").exists()
 

@@ -16,6 +16,7 @@ from training.evaluation.grids import cells_of
 from training.evaluation.measure import CellResult
 from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
+from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import save_model
 
 
@@ -149,8 +150,7 @@ def test_a_log_axis_holds_the_statistical_errors_of_all_sample_sizes(values, top
     [
         (
             ["nowhere"],
-            "needs a model, or one of d2, d8, d2-full, d2-long, d8-long, d8-diagonal; or one of the methods "
-            "em,",
+            f"needs a model, or one of {', '.join(SHIPPED)}; or one of the methods em,",
         ),
         (["em", "--tasks", "0"], "--tasks is 0, needs an integer of at least 2"),
         (["em", "--tasks", "many"], "'many' is not a whole number"),

@@ -7,7 +7,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 STUDIED = ("d2", "d8")
 """The networks of unit covariances that the comparison and the claims of the ledger are about."""
 
-_OTHERS = ("d2-full", "d2-long", "d8-long", "d8-diagonal")
+_OTHERS = ("d2-full", "d2-long", "d2-set-transformer", "d8-long", "d8-diagonal")
 
 SHIPPED = {name: WEIGHTS / f"tgmm_{name}.safetensors" for name in (*STUDIED, *_OTHERS)}
 """The models of this package by their names."""

@@ -12,6 +12,7 @@ from training.model.settings import ModelConfig
 from training.model.tgmm import TGMM
 from training.serving import loading as released
 from training.serving.loading import load_released, load_tgmm
+from training.serving.shipped import SHIPPED
 from training.trainer.checkpoint import save_checkpoint, save_model
 
 CONFIG = ModelConfig(2, (2, 3), layers=1, heads=2, width=8)
@@ -115,7 +116,7 @@ def test_a_tensor_too_many(tmp_path):
 
 
 def test_a_file_that_is_no_model(tmp_path):
-    names = "d2, d8, d2-full, d2-long, d8-long, d8-diagonal"
+    names = ", ".join(SHIPPED)
     with pytest.raises(ValueError, match=f"no such file; needs a model, or one of {names}"):
         load_tgmm(tmp_path / "none")
     with pytest.raises(ValueError, match="is a folder"):
