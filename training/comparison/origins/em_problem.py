@@ -107,7 +107,9 @@ class EMProblem(ProblemSizes):
     def examples(self, n_tasks: int, purpose: OriginPurpose, *path: int) -> Examples:
         """n_tasks tasks with their starts, a function of the path; other paths give independent ones."""
         generator = generator_of(purpose, *path)
-        distribution = TaskDistribution(self.n_features, (self.n_components,), box=self.box)
+        # On a line two of three means have cosine 1: there is no limit to it there.
+        limit = {"max_cosine": 2.0} if self.n_features == 1 and self.n_components > 2 else {}
+        distribution = TaskDistribution(self.n_features, (self.n_components,), box=self.box, **limit)
         batch = sample_tasks(
             distribution, n_tasks, self.n_components, self.n_samples, generator, dtype=torch.float64
         )

@@ -1,0 +1,195 @@
+"""What is measured of the networks of a cell, and of the controls beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from constructions.language.shown import short_repr
+from constructions.language.transformer import Transformer
+from training.comparison.common.random_paths import OriginPurpose, beside_construction
+from training.comparison.finding.design import BASELINE, FindingSettings
+from training.comparison.finding.learning.batches import fixed_set, paths
+from training.comparison.finding.learning.cells import Cell
+from training.comparison.finding.learning.stacked import StackedNetworks
+from training.comparison.finding.learning.starts import first_network
+from training.comparison.finding.learning.supervision import Losses
+from training.comparison.finding.learning.trace import EMPath
+from training.comparison.finding.learning.training import losses_of, output_losses
+from training.comparison.finding.references import Reference, reference_of
+from training.comparison.symmetry.group import random_copy
+from training.comparison.symmetry.random_network import random_like
+from training.comparison.weights.block_verdicts import BlocksResult
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One network.
+
+    seed          of its first weights and tasks.
+    loss          held-out output loss in units of the construction's own on the same tasks.
+    trained_loss  the same on tasks of the fixed set it was trained on; NaN where tasks were fresh.
+    trace         error of every sub-layer on exact states, in variances of the blocks (learning/supervision.py).
+    has           the theorem's blocks that it has, by name.
+    in_addition   how many others.
+    distance, by_kind   of weights to the construction modulo symmetries; NaN where it is not defined.
+    """
+
+    seed: int
+    loss: float
+    trained_loss: float
+    trace: float
+    has: list[str]
+    in_addition: int
+    distance: float
+    by_kind: dict[str, float]
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The networks of a cell.
+
+    steps     of training. unit: the construction's held-out loss.
+    theorem   names of the theorem's blocks.
+    watched   after so many steps, every network's held-out loss in units of the construction's.
+    """
+
+    cell: Cell
+    steps: int
+    unit: float
+    theorem: list[str]
+    networks: list[NetworkResult]
+    watched: list[tuple[int, list[float]]]
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True)
+class Control:
+    """Networks that were not trained, measured like the baseline's."""
+
+    name: str
+    networks: list[NetworkResult]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What networks of a cell are measured by: tasks, losses and the construction in their shape."""
+
+    held_out: EMPath
+    losses: Losses
+    reference: Reference
+    unit: float
+
+    __repr__ = short_repr
+
+    @staticmethod
+    def of(cell: Cell, settings: FindingSettings) -> Rule:
+        """Held-out tasks are the same for all cells of one size."""
+        held_out = held_out_tasks(cell, settings)
+        losses = losses_of(cell)
+        constructed = StackedNetworks([cell.problem.constructed()])
+        unit = output_losses(losses, constructed, held_out)[0]
+        return Rule(held_out, losses, reference_of(cell, held_out[: settings.block_tasks]), unit)
+
+
+def held_out_tasks(cell: Cell, settings: FindingSettings) -> EMPath:
+    """Of 32 points."""
+    return paths(cell.problem, settings.tasks, OriginPurpose.HELD_OUT, settings.seed)
+
+
+def measure_networks(
+    rule: Rule, networks: StackedNetworks, numbers: Sequence[int], fixed: bool = False
+) -> list[NetworkResult]:
+    """Of every network; with fixed, the loss on the first tasks of its own training set, too."""
+    cell = rule.reference.cell
+    losses = output_losses(rule.losses, networks, rule.held_out)
+    trained = [math.nan] * len(numbers)
+    if fixed:
+        most = replace(cell, fixed_tasks=min(cell.fixed_tasks, len(rule.held_out.tokens)))
+        own = EMPath.stacked([fixed_set(most, seed) for seed in numbers])
+        with torch.no_grad():
+            trained = rule.losses.output(networks, own, cell.loops).tolist()
+    with torch.no_grad():
+        repeated = EMPath.stacked([rule.held_out] * len(numbers))
+        traces = rule.losses.trace(networks, repeated, cell.loops, forced=True, sub_layers=True).tolist()
+    return [
+        _measured(rule, networks.network(place), seed, losses[place], trained[place], traces[place])
+        for place, seed in enumerate(numbers)
+    ]
+
+
+def _measured(
+    rule: Rule, network: Transformer, seed: int, loss: float, trained: float, trace: float
+) -> NetworkResult:
+    known = {"seed": seed, "loss": loss / rule.unit, "trained_loss": trained / rule.unit, "trace": trace}
+    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        return NetworkResult(**known, has=[], in_addition=0, distance=math.nan, by_kind={})
+    found = rule.reference.compare(network)
+    apart = found.distances["learned"]
+    comparable = rule.reference.cell.activation == "relu"
+    return NetworkResult(
+        **known,
+        has=blocks_of(found, ("has",)),
+        in_addition=found.counts["learned"].in_addition,
+        distance=apart.distance if comparable else math.nan,
+        by_kind={
+            kind: size if comparable or kind != "MLP" else math.nan for kind, size in apart.by_kind.items()
+        },
+    )
+
+
+def blocks_of(found: BlocksResult, verdicts: Sequence[str] = ("has", "lacks")) -> list[str]:
+    """Names of the blocks with these verdicts, as in "E: head 1, A: x, mu"."""
+    return [
+        f"{'EM'[layer.layer - 1]} {form.name}: {found.blocks[row]}, {found.blocks[column]}"
+        for layer in found.layers
+        for form in layer.forms
+        for row, line in enumerate(form.numbers.verdict["learned"])
+        for column, verdict in enumerate(line)
+        if verdict in verdicts
+    ]
+
+
+def measure_cell(
+    cell: Cell,
+    settings: FindingSettings,
+    networks: StackedNetworks,
+    watched: list[tuple[int, list[float]]],
+) -> CellResult:
+    """A cell whose networks were trained."""
+    rule = Rule.of(cell, settings)
+    measured = measure_networks(rule, networks, settings.numbers, cell.fixed_tasks > 0)
+    return CellResult(
+        cell=cell,
+        steps=watched[-1][0],
+        unit=rule.unit,
+        theorem=blocks_of(rule.reference.compare(rule.reference.constructed)),
+        networks=measured,
+        watched=[(step, [loss / rule.unit for loss in losses]) for step, losses in watched],
+    )
+
+
+def measure_controls(settings: FindingSettings) -> list[Control]:
+    """The construction, copies under random symmetries (which must have every block), and nothing learned."""
+    rule, numbers = Rule.of(BASELINE, settings), settings.numbers
+    constructed, slots = rule.reference.constructed, rule.reference.slots
+    copies = [random_copy(constructed, beside_construction(seed), slots).transformer for seed in numbers]
+    unrelated = [random_like(constructed, beside_construction(seed)) for seed in numbers]
+    untrained = [first_network(BASELINE, seed) for seed in numbers]
+    given: dict[str, list[Transformer]] = {
+        "construction": [constructed],
+        "copies under random symmetries": copies,
+        "unrelated weights of the same norms": unrelated,
+        "untrained": untrained,
+    }
+    found = []
+    for name, networks in given.items():
+        stacked = StackedNetworks([network.float() for network in networks])
+        found.append(Control(name, measure_networks(rule, stacked, numbers[: len(networks)])))
+    return found

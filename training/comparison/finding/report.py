@@ -1,0 +1,177 @@
+"""The page of the study: what each cell shows, one table, pictures; everything from the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from console.output import significant
+from console.phrases import listed
+from console.sections import Section, Table
+from training.comparison.finding.design import BASELINE
+from training.comparison.finding.figures import pictures
+from training.comparison.finding.learning.cells import Cell
+from training.comparison.finding.measure import CellResult, NetworkResult
+from training.comparison.finding.study import FindingResult
+from training.comparison.finding.summary import FOUND, Spread, by_number, by_ratio, verdict
+
+
+def render(data: FindingResult) -> Section:
+    """Findings, the table, the blocks of every cell, pictures."""
+    return Section(paragraphs(data), [_table(data), _blocks_table(data)], pictures(data))
+
+
+def paragraphs(data: FindingResult) -> list[str]:
+    """What was found."""
+    return [
+        _about_finding(data),
+        _about_best(data),
+        _about_factors(data),
+        _about_memory(data),
+        _about_method(data),
+    ]
+
+
+def _about_finding(data: FindingResult) -> str:
+    every = [cell for cell in data.cells if verdict(cell) == "all"]
+    some = [cell for cell in data.cells if verdict(cell) == "some"]
+    names = [f"{cell.cell.name} ({_counts(cell)})" for cell in every]
+    if not every and not some:
+        best = _best(data)
+        return (
+            f"No cell finds the theorem ({FOUND:.0%} of its blocks, 15 of 20): the strongest is "
+            f"{best.cell.name} with {_counts(best)} of {len(best.theorem)}."
+        )
+    said = f"{FOUND:.0%} of the theorem's blocks (15 of 20) or more are found from random weights"
+    parts = [f"by every network of {listed(names)}"] if every else []
+    parts += [f"by some of {listed([f'{c.cell.name} ({_counts(c)})' for c in some])}"] if some else []
+    return f"{said} {', and '.join(parts)}. In brackets: blocks of each network. The others find fewer."
+
+
+def _about_best(data: FindingResult) -> str:
+    best = _best(data)
+    missing = [block for block in best.theorem if not all(block in n.has for n in best.networks)]
+    lowest = min(data.cells, key=lambda cell: by_ratio([n.loss for n in cell.networks]).value)
+    lacks = f"some of its networks lack {'; '.join(missing)}" if missing else "none of its networks lacks one"
+    return (
+        f"Most blocks: {best.cell.name} ({_described(best.cell)}), {_counts(best)} of {len(best.theorem)}; "
+        f"{lacks}. Its loss is {_loss(best)} times the construction's. Least loss: {lowest.cell.name} "
+        f"({_described(lowest.cell)}), {_loss(lowest)}, with {_counts(lowest)} blocks. Nearness in function and "
+        "in weights are two things."
+    )
+
+
+def _about_factors(data: FindingResult) -> str:
+    base = next((cell for cell in data.cells if cell.cell == BASELINE), None)
+    if base is None:
+        return "There is no baseline among the cells."
+    single = [cell for cell in data.cells if not cell.cell.factor.startswith(("combination", "baseline"))]
+    parts = [f"{c.cell.factor} {c.cell.level}: {_counts(c)} blocks, loss {_loss(c)}" for c in single]
+    return (
+        f"One factor at a time; the baseline has {_counts(base)} blocks and loss {_loss(base)}. "
+        f"{'; '.join(parts)}. A layer that is given counts with its own blocks."
+    )
+
+
+def _about_memory(data: FindingResult) -> str:
+    parts = []
+    for cell in data.cells:
+        if cell.cell.fixed_tasks:
+            own = by_ratio([network.trained_loss for network in cell.networks])
+            parts.append(f"{cell.cell.fixed_tasks:,} tasks: {own} on them, {_loss(cell)} on held-out ones")
+    if not parts:
+        return "No cell has a fixed set of tasks."
+    return f"Fixed sets, losses in units of the construction's. {'; '.join(parts)}."
+
+
+def _about_method(data: FindingResult) -> str:
+    s = data.settings
+    return (
+        f"Networks of the EM construction's shape, one looped block of an E and an M layer, from random weights; "
+        f"{s.steps:,} steps of 16 tasks unless said, {s.seeds} seeds a cell trained together as one stacked "
+        f"computation, float32; {s.tasks} held-out tasks of 32 points. Blocks are weighed by the states of the "
+        f"construction on {s.block_tasks} of them. Values are means over seeds with 95 % t-intervals, those of "
+        "losses and distances geometric; in brackets smallest and largest. A seed whose weights are not finite "
+        "has no blocks and is left out of the means of the others. Nothing is chosen by these figures but the "
+        "combinations, which were made around what first trials on other numbers of steps had shown."
+    )
+
+
+def _table(data: FindingResult) -> Table:
+    columns = ["cell", "factor", "level", "loss", "blocks", "found", "in addition", "distance", "A / V / MLP"]
+    columns += ["trace", "training loss", "steps", "s"]
+    rows = [_row(control.name, "control", "", control.networks) + ["-", ""] for control in data.controls]
+    for cell in data.cells:
+        seconds = significant(data.seconds[cell.cell.name], 3)
+        row = _row(cell.cell.name, cell.cell.factor, cell.cell.level, cell.networks, verdict(cell))
+        rows.append([*row, f"{cell.steps:,}", seconds])
+    return Table(
+        "Cells and controls",
+        columns,
+        rows,
+        "loss: held out, distance of the outputs to exact EM in units of the construction's own on the same "
+        "tasks. blocks: of the theorem's 20 (fewer where its shape has fewer), mean with 95 % interval, "
+        "smallest to largest. found: 15 of 20 or more, by all seeds, some or none. in addition: blocks that the "
+        "theorem has not. distance: of weights to the construction modulo the symmetries (unrelated weights of "
+        "the same norms 1.3, no weights 1), and of scores, values and MLP apart. trace: error of the sub-layers "
+        "on exact states, in variances of the blocks. training loss: on tasks of the fixed set. s: seconds of "
+        "measuring on one thread. Networks with more heads and units are compared with the construction padded "
+        "by zeros, so that a block which several heads share counts as lacking; of GELU networks, whose units "
+        "have no scale to align, neither MLP nor whole has a distance.",
+    )
+
+
+def _row(name: str, factor: str, level: str, networks: Sequence[NetworkResult], found: str = "") -> list[str]:
+    def spread(of: Callable[[NetworkResult], float], how: Callable[[list[float]], Spread]) -> str:
+        return str(how([of(network) for network in networks]))
+
+    kinds = [
+        significant(by_number([n.by_kind.get(kind, math.nan) for n in networks]).value)
+        for kind in ("A", "V", "MLP")
+    ]
+    return [
+        *(name, factor, level),
+        spread(lambda n: n.loss, by_ratio),
+        spread(lambda n: float(len(n.has)), by_number),
+        found,
+        spread(lambda n: float(n.in_addition), by_number),
+        spread(lambda n: n.distance, by_ratio),
+        " / ".join(kinds),
+        spread(lambda n: n.trace, by_ratio),
+        spread(lambda n: n.trained_loss, by_ratio),
+    ]
+
+
+def _blocks_table(data: FindingResult) -> Table:
+    shown = [cell for cell in data.cells if len(cell.theorem) == len(_best(data).theorem)]
+    blocks = _best(data).theorem
+    rows = [
+        [cell.cell.name, *(str(sum(block in n.has for n in cell.networks)) for block in blocks)]
+        for cell in shown
+        if cell.theorem == blocks
+    ]
+    return Table(
+        "Which blocks",
+        ["cell", *blocks],
+        rows,
+        f"How many of {data.settings.seeds} networks have each block of the theorem, named by layer, form, what "
+        "is read (of scores: query, key) and what is written.",
+    )
+
+
+def _best(data: FindingResult) -> CellResult:
+    """Most blocks on the average of its seeds; layers that are given do not count as found."""
+    own = [cell for cell in data.cells if cell.cell.given == "nothing"]
+    return max(own, key=lambda cell: sum(len(network.has) for network in cell.networks) / len(cell.theorem))
+
+
+def _described(cell: Cell) -> str:
+    return f"{cell.factor}: {cell.level}"
+
+
+def _counts(cell: CellResult) -> str:
+    return ", ".join(str(len(network.has)) for network in cell.networks)
+
+
+def _loss(cell: CellResult) -> str:
+    return str(by_ratio([network.loss for network in cell.networks]))
