@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -111,8 +111,8 @@ def measure_networks(
     losses = output_losses(rule.losses, networks, rule.held_out)
     trained = [math.nan] * len(numbers)
     if fixed:
-        most = replace(cell, fixed_tasks=min(cell.fixed_tasks, len(rule.held_out.tokens)))
-        own = EMPath.stacked([fixed_set(most, seed) for seed in numbers])
+        most = len(rule.held_out.tokens)
+        own = EMPath.stacked([fixed_set(cell, seed, most) for seed in numbers])
         with torch.no_grad():
             trained = rule.losses.output(networks, own, cell.loops).tolist()
     with torch.no_grad():

@@ -34,15 +34,14 @@ def sized(problem: EMProblem, n_samples: int) -> EMProblem:
     return replace(problem, n_samples=n_samples)
 
 
-def fixed_set(cell: Cell, seed: int) -> EMPath:
-    """The tasks that a cell of a fixed set trains on: the first ones of a larger set are a smaller set."""
+def fixed_set(cell: Cell, seed: int, most: int | None = None) -> EMPath:
+    """The tasks that a cell of a fixed set trains on, or the first; a smaller set begins a larger one."""
+    count = cell.fixed_tasks if most is None else min(most, cell.fixed_tasks)
     found = [
-        paths(cell.problem, min(_CHUNK, cell.fixed_tasks - first), OriginPurpose.TRAINING, seed, chunk)
-        for chunk, first in enumerate(range(0, cell.fixed_tasks, _CHUNK))
+        paths(cell.problem, _CHUNK, OriginPurpose.TRAINING, seed, chunk)
+        for chunk in range(-(-count // _CHUNK))
     ]
-    return EMPath(
-        *(torch.cat([getattr(one, name) for one in found]) for name in ("tokens", "resp", "weights", "means"))
-    )
+    return EMPath.joined(found)[:count]
 
 
 def _fresh(cell: Cell, seeds: Sequence[int]) -> Iterator[EMPath]:

@@ -52,8 +52,15 @@ class EMPath:
     @staticmethod
     def stacked(paths: list[EMPath]) -> EMPath:
         """One path a seed -> with a dimension of seeds before that of tasks."""
-        names = ("tokens", "resp", "weights", "means")
-        return EMPath(*(torch.stack([getattr(path, name) for path in paths]) for name in names))
+        return EMPath(*(torch.stack([getattr(path, name) for path in paths]) for name in _PARTS))
+
+    @staticmethod
+    def joined(paths: list[EMPath]) -> EMPath:
+        """The tasks of all paths, one after another."""
+        return EMPath(*(torch.cat([getattr(path, name) for path in paths]) for name in _PARTS))
+
+
+_PARTS = ("tokens", "resp", "weights", "means")
 
 
 def em_path(problem: EMProblem, examples: Examples) -> EMPath:
