@@ -45,9 +45,9 @@ def _cells(data: FindingResult) -> Picture:
     legend(figure, [left, right])
     s = data.settings
     caption = (
-        f"Every network of the study as a dot, {s.seeds} seeds a cell, {s.steps:,} steps unless said. Left: how "
-        "many of the theorem's blocks it has (of another shape: the share times 20), dots of one number side by "
-        "side; right: its loss on held-out tasks. First rows: the controls."
+        f"Every network of the study as a dot, {s.seeds} seeds a cell, {s.steps:,} steps unless said. Left: "
+        "how many of the theorem's blocks it has (of another shape: the share times 20), dots of one number "
+        "side by side; right: its loss on held-out tasks. First rows: the controls."
     )
     return Picture("finding_cells", caption, figure)
 

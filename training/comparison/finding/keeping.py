@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 
 from console.cells import Cells
 from console.output import write_whole
@@ -22,6 +23,7 @@ from training.comparison.finding.learning.cells import Cell
 from training.comparison.finding.learning.stacked import StackedNetworks
 from training.comparison.finding.learning.starts import shape_of
 from training.comparison.finding.learning.training import Trained
+from training.comparison.finding.measure import CellResult
 
 TRAINING_ROOMS = (
     *("constructions", "baselines", "training/tasks", "training/comparison/finding/learning"),
@@ -52,8 +54,8 @@ class Keeper:
     trained: Cells
     measured: Cells
 
-    def load_training(self, name: str) -> Trained | None:
-        """What was trained before; None where nothing is, or another cell, or weights that are not the kept."""
+    def load_training(self, name: str) -> Kept[Trained] | None:
+        """What was trained before; None where nothing is, another cell, or other weights."""
         kept = load_result(self.trained, f"train-{name}", KeptTraining)
         if kept is None or not self._same(name, kept.result):
             return None
@@ -66,19 +68,28 @@ class Keeper:
         weights = safetensors.torch.load(data)
         networks = []
         for place in range(len(next(iter(weights.values())))):
-            network = Transformer(shape_of(CELLS[name]), drawn=False).float()
+            network = Transformer(shape_of(CELLS[name]), torch.float32, drawn=False)
             network.load_state_dict({key: weight[place] for key, weight in weights.items()})
             networks.append(network)
-        return Trained(StackedNetworks(networks), kept.result.watched)
+        return Kept(Trained(StackedNetworks(networks), kept.result.watched), kept.seconds)
 
-    def save_training(self, name: str, trained: Trained, seconds: float) -> None:
+    def save_training(self, name: str, found: Kept[Trained]) -> None:
         """The weights first: the file of JSON says that they are whole."""
-        weights = {key: weight.detach().contiguous() for key, weight in trained.networks.weights.items()}
-        data = safetensors.torch.save(weights)
+        weights = found.result.networks.weights
+        data = safetensors.torch.save({key: one.detach().contiguous() for key, one in weights.items()})
         write_whole(self._weights(name), data)
         digest = hashlib.sha256(data).hexdigest()
-        kept = KeptTraining(CELLS[name], self.settings.steps, self.settings.numbers, digest, trained.watched)
-        save_result(self.trained, f"train-{name}", Kept(kept, seconds))
+        settings = self.settings
+        kept = KeptTraining(CELLS[name], settings.steps, settings.numbers, digest, found.result.watched)
+        save_result(self.trained, f"train-{name}", Kept(kept, found.seconds))
+
+    def load_measure(self, name: str) -> Kept[CellResult] | None:
+        """What was measured before."""
+        return load_result(self.measured, f"measure-{name}", CellResult)
+
+    def save_measure(self, name: str, found: Kept[CellResult]) -> Kept[CellResult]:
+        """Keep it, and give it back as it will be read."""
+        return save_result(self.measured, f"measure-{name}", found)
 
     def _same(self, name: str, kept: KeptTraining) -> bool:
         wanted = CELLS[name], self.settings.steps, self.settings.numbers

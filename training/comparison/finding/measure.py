@@ -32,7 +32,7 @@ class NetworkResult:
     seed          of its first weights and tasks.
     loss          held-out output loss in units of the construction's own on the same tasks.
     trained_loss  the same on tasks of the fixed set it was trained on; NaN where tasks were fresh.
-    trace         error of every sub-layer on exact states, in variances of the blocks (learning/supervision.py).
+    trace         error of the sub-layers on exact states, in variances of the blocks (supervision.py).
     has           the theorem's blocks that it has, by name.
     in_addition   how many others.
     distance, by_kind   of weights to the construction modulo symmetries; NaN where it is not defined.

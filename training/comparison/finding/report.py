@@ -56,8 +56,8 @@ def _about_best(data: FindingResult) -> str:
     return (
         f"Most blocks: {best.cell.name} ({_described(best.cell)}), {_counts(best)} of {len(best.theorem)}; "
         f"{lacks}. Its loss is {_loss(best)} times the construction's. Least loss: {lowest.cell.name} "
-        f"({_described(lowest.cell)}), {_loss(lowest)}, with {_counts(lowest)} blocks. Nearness in function and "
-        "in weights are two things."
+        f"({_described(lowest.cell)}), {_loss(lowest)}, with {_counts(lowest)} blocks. Nearness in function "
+        "and in weights are two things."
     )
 
 
@@ -87,37 +87,40 @@ def _about_memory(data: FindingResult) -> str:
 def _about_method(data: FindingResult) -> str:
     s = data.settings
     return (
-        f"Networks of the EM construction's shape, one looped block of an E and an M layer, from random weights; "
-        f"{s.steps:,} steps of 16 tasks unless said, {s.seeds} seeds a cell trained together as one stacked "
-        f"computation, float32; {s.tasks} held-out tasks of 32 points. Blocks are weighed by the states of the "
-        f"construction on {s.block_tasks} of them. Values are means over seeds with 95 % t-intervals, those of "
-        "losses and distances geometric; in brackets smallest and largest. A seed whose weights are not finite "
-        "has no blocks and is left out of the means of the others. Nothing is chosen by these figures but the "
-        "combinations, which were made around what first trials on other numbers of steps had shown."
+        "Networks of the EM construction's shape, one looped block of an E and an M layer, from random "
+        f"weights; {s.steps:,} steps of 16 tasks unless said, {s.seeds} seeds a cell trained together as one "
+        f"stacked computation, float32; {s.tasks} held-out tasks of 32 points. Blocks are weighed by the "
+        f"construction's states on {s.block_tasks} of them. Values are means over seeds with 95 % "
+        "t-intervals, those of losses and distances geometric; in brackets smallest and largest. A seed "
+        "whose weights are not finite has no blocks and is left out of the other means. The trace of a "
+        "task: what exact EM leaves in every block of the stream; errors of a block are in units of its "
+        "variance. The combinations were chosen after trials with the first two of these seeds."
     )
 
 
 def _table(data: FindingResult) -> Table:
     columns = ["cell", "factor", "level", "loss", "blocks", "found", "in addition", "distance", "A / V / MLP"]
     columns += ["trace", "training loss", "steps", "s"]
-    rows = [_row(control.name, "control", "", control.networks) + ["-", ""] for control in data.controls]
+    rows = [[*_row(control.name, "control", "", control.networks), "-", "-"] for control in data.controls]
     for cell in data.cells:
-        seconds = significant(data.seconds[cell.cell.name], 3)
+        spent = data.trained[cell.cell.name], data.measured[cell.cell.name]
+        seconds = " + ".join(significant(one, 2) for one in spent)
         row = _row(cell.cell.name, cell.cell.factor, cell.cell.level, cell.networks, verdict(cell))
         rows.append([*row, f"{cell.steps:,}", seconds])
     return Table(
         "Cells and controls",
         columns,
         rows,
-        "loss: held out, distance of the outputs to exact EM in units of the construction's own on the same "
-        "tasks. blocks: of the theorem's 20 (fewer where its shape has fewer), mean with 95 % interval, "
-        "smallest to largest. found: 15 of 20 or more, by all seeds, some or none. in addition: blocks that the "
-        "theorem has not. distance: of weights to the construction modulo the symmetries (unrelated weights of "
-        "the same norms 1.3, no weights 1), and of scores, values and MLP apart. trace: error of the sub-layers "
-        "on exact states, in variances of the blocks. training loss: on tasks of the fixed set. s: seconds of "
-        "measuring on one thread. Networks with more heads and units are compared with the construction padded "
-        "by zeros, so that a block which several heads share counts as lacking; of GELU networks, whose units "
-        "have no scale to align, neither MLP nor whole has a distance.",
+        "loss: held out, distance of the outputs to exact EM in units of the construction's own on the "
+        "same tasks. blocks: of the theorem's (20, and fewer for L = 1), mean with 95 % interval, smallest "
+        "and largest. found: three quarters of them or more, by all seeds, some or none; blocks of a layer "
+        "that is given count. in addition: blocks that the theorem has not. distance: of weights to the "
+        "construction modulo the symmetries, relative to its norm (no weights at all: 1), and of scores, "
+        "values and MLP apart. trace: error of the sub-layers on exact states, in variances of the blocks. "
+        "training loss: on tasks of the fixed set. s: seconds of one processor to train and to measure. "
+        "Networks with more heads and units are compared with the construction padded by zeros, so that a "
+        "block which several heads share may count as lacking; of GELU networks, whose units have no scale "
+        "to align, MLP and whole have no distance.",
     )
 
 
@@ -143,19 +146,19 @@ def _row(name: str, factor: str, level: str, networks: Sequence[NetworkResult], 
 
 
 def _blocks_table(data: FindingResult) -> Table:
-    shown = [cell for cell in data.cells if len(cell.theorem) == len(_best(data).theorem)]
-    blocks = _best(data).theorem
+    """Of the cells whose construction has the blocks of the first cell's."""
+    blocks = data.cells[0].theorem
     rows = [
         [cell.cell.name, *(str(sum(block in n.has for n in cell.networks)) for block in blocks)]
-        for cell in shown
+        for cell in data.cells
         if cell.theorem == blocks
     ]
     return Table(
         "Which blocks",
         ["cell", *blocks],
         rows,
-        f"How many of {data.settings.seeds} networks have each block of the theorem, named by layer, form, what "
-        "is read (of scores: query, key) and what is written.",
+        f"How many of {data.settings.seeds} networks have each block of the theorem, named by layer, form, "
+        "what is read (of scores A: by the query, in the key) and what is written.",
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
@@ -27,21 +26,19 @@ from training.comparison.finding.measure import (
     measure_controls,
 )
 
-T = TypeVar("T")
-CONTROLS = "controls"
-
 
 @dataclass(frozen=True)
 class FindingResult:
     """Every cell, and the controls.
 
-    seconds  of computing behind each cell, training and measuring, by its name.
+    trained, measured  seconds of one processor behind each cell, by its name.
     """
 
     settings: FindingSettings
     controls: list[Control]
     cells: list[CellResult]
-    seconds: dict[str, float]
+    trained: dict[str, float]
+    measured: dict[str, float]
 
     __repr__ = short_repr
 
@@ -59,52 +56,73 @@ def pieces(effort: StudyEffort) -> int:
 
 
 def answer(effort: StudyEffort, out: Path, start: Start) -> FindingResult:
-    """Train and measure what the folder lacks; each cell is kept as soon as it is done."""
+    """Train and measure what the folder lacks; each piece is kept as soon as it is done."""
     settings = settings_of(effort.quick, effort.seed)
     run = {"study": "finding", "quick": effort.quick, "seed": effort.seed}
     of_rooms = partial(Cells, out, COMMAND, run, threads=1)
     keeper = Keeper(settings, of_rooms(TRAINING_ROOMS), of_rooms(MEASURING_ROOMS))
-    keys = [f"train-{name}" for name in settings.cells]
-    with keeper.trained.stopping(keys):
-        trained = {name: keeper.load_training(name) for name in settings.cells}
-        missing = [name for name, found in trained.items() if found is None]
-        missing.sort(key=_length, reverse=True)
-        train = partial(timed_training, settings)
-        for name, (found, seconds) in run_pieces(train, missing, effort.jobs, effort.dask):
-            keeper.save_training(name, found, seconds)
-            start(f"{name}: trained")
-        return _measured(settings, keeper, start)
+    with keeper.trained.stopping([f"train-{name}" for name in settings.cells]):
+        trained = _trained(keeper, effort, start)
+        measured = _measured(keeper, trained, effort, start)
+        controls = load_result(keeper.measured, "controls", Controls)
+        if controls is None:
+            start("controls")
+            controls = save_result(
+                keeper.measured, "controls", Kept(Controls(measure_controls(settings)), 0.0)
+            )
+    return FindingResult(
+        settings,
+        controls.result.controls,
+        [measured[name].result for name in settings.cells],
+        {name: trained[name].seconds for name in settings.cells},
+        {name: measured[name].seconds for name in settings.cells},
+    )
 
 
-def timed_training(settings: FindingSettings, name: str) -> tuple[Trained, float]:
+def _trained(keeper: Keeper, effort: StudyEffort, start: Start) -> dict[str, Kept[Trained]]:
+    """Every cell's networks."""
+    kept = {name: keeper.load_training(name) for name in keeper.settings.cells}
+    found = {name: one for name, one in kept.items() if one is not None}
+    missing = sorted((name for name, one in kept.items() if one is None), key=_length, reverse=True)
+    train = partial(timed_training, keeper.settings)
+    for name, trained in run_pieces(train, missing, effort.jobs, effort.dask):
+        keeper.save_training(name, trained)
+        found[name] = trained
+        start(f"{name}: trained")
+    return found
+
+
+def _measured(
+    keeper: Keeper, trained: dict[str, Kept[Trained]], effort: StudyEffort, start: Start
+) -> dict[str, Kept[CellResult]]:
+    """What is measured of every cell."""
+    kept = {name: keeper.load_measure(name) for name in keeper.settings.cells}
+    found = {name: one for name, one in kept.items() if one is not None}
+    missing: Sequence[tuple[str, Trained]] = [
+        (name, trained[name].result) for name, one in kept.items() if one is None
+    ]
+    measure = partial(timed_measure, keeper.settings)
+    for (name, _), measured in run_pieces(measure, missing, effort.jobs, effort.dask):
+        found[name] = keeper.save_measure(name, measured)
+        start(f"{name}: measured")
+    return found
+
+
+def timed_training(settings: FindingSettings, name: str) -> Kept[Trained]:
     """A cell's networks, a pure function of settings and name, and the processor's seconds."""
     cell, began = CELLS[name], time.process_time()
     with one_thread():
         found = train_cell(cell, settings.numbers, settings.steps, held_out_tasks(cell, settings))
-    return found, time.process_time() - began
+    return Kept(found, time.process_time() - began)
 
 
-def _measured(settings: FindingSettings, keeper: Keeper, start: Start) -> FindingResult:
-    def once(key: str, kind: type[T], compute: Callable[[], T]) -> Kept[T]:
-        found = load_result(keeper.measured, key, kind)
-        if found is None:
-            began = time.process_time()
-            result = compute()
-            found = save_result(keeper.measured, key, Kept(result, time.process_time() - began))
-            start(f"{key.removeprefix('measure-')}: measured")
-        return found
-
-    controls = once(CONTROLS, Controls, lambda: Controls(measure_controls(settings)))
-    found, seconds = [], {}
-    for name in settings.cells:
-        trained = keeper.load_training(name)
-        if trained is None:
-            raise FileNotFoundError(f"{keeper.trained.folder}: the weights of {name} have gone")
-        compute = partial(measure_cell, CELLS[name], settings, trained.networks, trained.watched)
-        kept = once(f"measure-{name}", CellResult, compute)
-        found.append(kept.result)
-        seconds[name] = kept.seconds
-    return FindingResult(settings, controls.result.controls, found, seconds)
+def timed_measure(settings: FindingSettings, piece: tuple[str, Trained]) -> Kept[CellResult]:
+    """What is measured of a cell's networks, and the processor's seconds."""
+    name, trained = piece
+    began = time.process_time()
+    with one_thread():
+        found = measure_cell(CELLS[name], settings, trained.networks, trained.watched)
+    return Kept(found, time.process_time() - began)
 
 
 def _length(name: str) -> int:

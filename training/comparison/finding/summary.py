@@ -1,4 +1,4 @@
-"""Several seeds in one line: mean, 95 % interval of the mean, smallest and largest; and who found the theorem."""
+"""Several seeds in one line: mean with 95 % interval, smallest and largest; who found the theorem."""
 
 from __future__ import annotations
 
