@@ -1,0 +1,31 @@
+"""A small made-up result of the study, for tests of what is said of it and drawn."""
+
+import math
+
+from training.comparison.finding.design import CELLS, FindingSettings
+from training.comparison.finding.measure import CellResult, Control, NetworkResult
+from training.comparison.finding.study import FindingResult
+
+BLOCKS = [f"E MLP: block {place}, block {place}" for place in range(20)]
+
+
+def network(seed: int, blocks: int, loss: float, trained: float = math.nan) -> NetworkResult:
+    kinds = {"A": 1.0, "V": 1.0, "MLP": 1.0}
+    return NetworkResult(seed, loss, trained, 1.0, BLOCKS[:blocks], 5, 1.0, kinds)
+
+
+def made_up() -> FindingResult:
+    """Three cells of two seeds: none finds, one of two finds, both find; and one that memorises."""
+    counts = {"baseline": (1, 2), "strongest-adamw": (14, 15), "strongest": (20, 16), "tasks-100": (0, 0)}
+    cells = [
+        CellResult(
+            CELLS[name], 10, 2e-4, BLOCKS,
+            [network(seed, has, 100.0 / (1 + has), 3.0 if "tasks" in name else math.nan)
+             for seed, has in enumerate(pair)],
+            [(0, [1e5, 2e5]), (10, [100.0, 50.0])],
+        )
+        for name, pair in counts.items()
+    ]  # fmt: skip
+    controls = [Control("construction", [network(0, 20, 1.0)]), Control("untrained", [network(0, 0, 1e5)])]
+    seconds = dict.fromkeys(counts, 1.0)
+    return FindingResult(FindingSettings(tuple(counts), 10, 2), controls, cells, seconds, seconds)
