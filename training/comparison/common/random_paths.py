@@ -87,6 +87,8 @@ class OriginPurpose(Enum):
     HELD_OUT = 1
     CURVATURE = 2
     WEIGHTS = 3
+    INTERCHANGE_TASKS = 30
+    INTERCHANGE_LEARNING = 31
 
 
 def seed_of(*path: int) -> int:

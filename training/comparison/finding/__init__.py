@@ -1,0 +1,1 @@
+"""Which conditions make training find the constructed EM, and what is found?"""
