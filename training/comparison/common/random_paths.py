@@ -93,6 +93,8 @@ class OriginPurpose(Enum):
     """Which tasks of a fixed set a step sees."""
     FINDING_SCALES = 43
     """Tasks behind the variances of the blocks."""
+    INTERCHANGE_TASKS = 30
+    INTERCHANGE_LEARNING = 31
 
 
 def seed_of(*path: int) -> int:

@@ -119,6 +119,8 @@ def _combined() -> list[Cell]:
         ("heads and units x 4", "strongest-wide", {"heads": 4, "units": 4}),
         ("weight decay 0.1", "strongest-decay", {"weight_decay": 0.1}),
         ("L1, 1e-4", "strongest-sparse", {"sparsity": 1e-4}),
+        ("d = 1, K = 3", "strongest-d1-k3", {"n_features": 1}),
+        ("d = 2, K = 2", "strongest-d2-k2", {"n_components": 2}),
         ("3 times the steps", "strongest-longer", {"longer": 3}),
         (
             "output only in the last third of 3 times the steps",

@@ -26,9 +26,12 @@ from training.comparison.finding.learning.training import Trained
 from training.comparison.finding.measure import CellResult
 
 TRAINING_ROOMS = (
-    *("constructions", "baselines", "training/tasks", "training/comparison/finding/learning"),
-    *("training/comparison/common", "training/comparison/origins"),
+    *("constructions/em", "constructions/language", "baselines", "training/tasks"),
+    *("training/comparison/finding/learning", "training/comparison/origins/em_problem.py"),
+    *("training/comparison/symmetry", "training/trainer/muon.py"),
 )
+"""Whose code trains. Not random_paths.py: the integers of a purpose stay, and others join them."""
+
 MEASURING_ROOMS = ("constructions", "baselines", "training")
 
 
