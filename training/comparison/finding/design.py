@@ -21,6 +21,7 @@ class FindingSettings:
     steps    of training, all cells but those that say longer.
     seeds    networks a cell; they have the numbers 1,000 seed, 1,000 seed + 1, ...
     tasks    held-out tasks. block_tasks: those whose states the blocks are weighed by.
+    used     networks a cell whose use of EM's variables is measured.
     quick    too little to conclude.
     """
 
@@ -29,6 +30,7 @@ class FindingSettings:
     seeds: int = 5
     tasks: int = 256
     block_tasks: int = 64
+    used: int = 3
     seed: int = 0
     quick: bool = False
 
@@ -42,7 +44,7 @@ def settings_of(quick: bool, seed: int) -> FindingSettings:
     """All cells, or with quick a few with too few steps, one for each way through the code."""
     if quick:
         return FindingSettings(
-            QUICK_CELLS, steps=30, seeds=2, tasks=32, block_tasks=16, seed=seed, quick=True
+            QUICK_CELLS, steps=30, seeds=2, tasks=32, block_tasks=16, used=1, seed=seed, quick=True
         )
     return FindingSettings(tuple(CELLS), seed=seed)
 

@@ -20,6 +20,7 @@ from training.comparison.finding.learning.supervision import Losses
 from training.comparison.finding.learning.trace import EMPath
 from training.comparison.finding.learning.training import losses_of, output_losses
 from training.comparison.finding.references import Reference, reference_of
+from training.comparison.finding.uses import Uses, measure_uses
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights.block_verdicts import BlocksResult
@@ -57,6 +58,7 @@ class CellResult:
     steps     of training. unit: the construction's held-out loss.
     theorem   names of the theorem's blocks.
     watched   after so many steps, every network's held-out loss in units of the construction's.
+    uses      of EM's variables, by the first networks.
     """
 
     cell: Cell
@@ -65,6 +67,7 @@ class CellResult:
     theorem: list[str]
     networks: list[NetworkResult]
     watched: list[tuple[int, list[float]]]
+    uses: Uses
 
     __repr__ = short_repr
 
@@ -75,6 +78,7 @@ class Control:
 
     name: str
     networks: list[NetworkResult]
+    uses: Uses
 
 
 @dataclass(frozen=True)
@@ -172,24 +176,29 @@ def measure_cell(
         theorem=blocks_of(rule.reference.compare(rule.reference.constructed)),
         networks=measured,
         watched=[(step, [loss / rule.unit for loss in losses]) for step, losses in watched],
+        uses=measure_uses(cell, settings, [networks.network(place) for place in range(len(measured))]),
     )
 
 
 def measure_controls(settings: FindingSettings) -> list[Control]:
-    """The construction, copies under random symmetries (which must have every block), and nothing learned."""
-    rule, numbers = Rule.of(BASELINE, settings), settings.numbers
-    constructed, slots = rule.reference.constructed, rule.reference.slots
-    copies = [random_copy(constructed, beside_construction(seed), slots).transformer for seed in numbers]
-    unrelated = [random_like(constructed, beside_construction(seed)) for seed in numbers]
-    untrained = [first_network(BASELINE, seed) for seed in numbers]
-    given: dict[str, list[Transformer]] = {
-        "construction": [constructed],
-        "copies under random symmetries": copies,
-        "unrelated weights of the same norms": unrelated,
-        "untrained": untrained,
-    }
-    found = []
-    for name, networks in given.items():
+    """Those of the baseline's problem."""
+    rule, found = Rule.of(BASELINE, settings), []
+    for name, networks in control_networks(rule.reference, settings).items():
         stacked = StackedNetworks([network.float() for network in networks])
-        found.append(Control(name, measure_networks(rule, stacked, numbers[: len(networks)])))
+        measured = measure_networks(rule, stacked, settings.numbers[: len(networks)])
+        found.append(Control(name, measured, measure_uses(BASELINE, settings, networks)))
     return found
+
+
+def control_networks(reference: Reference, settings: FindingSettings) -> dict[str, list[Transformer]]:
+    """The construction, copies under random symmetries (which must have every block), and nothing learned."""
+    constructed, numbers = reference.constructed, settings.numbers
+    copies = [random_copy(constructed, beside_construction(seed), reference.slots) for seed in numbers]
+    return {
+        "construction": [constructed],
+        "copies under random symmetries": [copied.transformer for copied in copies],
+        "unrelated weights of the same norms": [
+            random_like(constructed, beside_construction(seed)) for seed in numbers
+        ],
+        "untrained": [first_network(BASELINE, seed) for seed in numbers],
+    }

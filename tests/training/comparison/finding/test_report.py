@@ -14,6 +14,7 @@ def test_findings_name_the_cells_and_their_numbers():
     assert "Most blocks: strongest" in section.paragraphs[1]
     assert f"lack {'; '.join(BLOCKS[16:])}" in section.paragraphs[1]
     assert "100 tasks: 3 on them" in section.paragraphs[3]
+    assert "construction 0.5 to 1, untrained 0 to 0, baseline 0.05 to 0.1" in section.paragraphs[4]
 
 
 def test_without_a_find_the_strongest_is_shown():
@@ -25,9 +26,11 @@ def test_without_a_find_the_strongest_is_shown():
 
 def test_tables_have_every_cell_and_control():
     data = made_up()
-    cells, blocks = render(data).tables
+    cells, used, blocks = render(data).tables
     assert [row[0] for row in cells.rows] == ["construction", "untrained", *(c.cell.name for c in data.cells)]
     assert all(len(row) == len(cells.header) for row in cells.rows)
+    assert used.rows[0] == ["construction", "0.5; 1 (0.01)", "0.5; 0.5 (0.01)"]
+    assert len(used.rows) == len(cells.rows)
     assert [row[-1] for row in blocks.rows] == ["0", "0", "1", "0"]
 
 

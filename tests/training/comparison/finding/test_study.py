@@ -20,7 +20,7 @@ def tiny(monkeypatch):
     cells = {cell.name: cell for cell in (TINY, OTHER)}
     for module in (study, keeping):
         monkeypatch.setattr(module, "CELLS", cells)
-    few = design.FindingSettings(tuple(cells), steps=2, seeds=2, tasks=8, block_tasks=4, quick=True)
+    few = design.FindingSettings(tuple(cells), steps=2, seeds=2, tasks=8, block_tasks=4, used=1, quick=True)
     monkeypatch.setattr(study, "settings_of", lambda quick, seed: few)
     monkeypatch.setattr("training.comparison.finding.measure.BASELINE", TINY)
     return monkeypatch
@@ -80,11 +80,14 @@ def test_the_construction_and_its_copies_have_every_block_and_nothing_learned_ha
     result, _ = answered(tmp_path)
     theorem = result.cells[0].theorem
     by_name = {control.name: control.networks for control in result.controls}
+    by_use = {c.name: c.uses.networks[0][0].accuracy for c in result.controls}
     for name in ("construction", "copies under random symmetries"):
         assert all(network.has == theorem for network in by_name[name])
         # The loss of an equal function in float32: its own 2e-4 from sums of squares that err by 1e-5.
         assert all(network.loss == pytest.approx(1, rel=0.05) for network in by_name[name])
     for name in ("untrained", "unrelated weights of the same norms"):
         assert all(len(network.has) < 0.5 * len(theorem) for network in by_name[name])
+        assert by_use[name] == 0
+    assert by_use["construction"] == 1
     assert result.cells[0].networks[0].trained_loss != result.cells[0].networks[0].trained_loss  # NaN: fresh
     assert result.cells[1].networks[0].trained_loss > 0

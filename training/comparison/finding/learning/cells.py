@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from constructions.language.transformer import Activation
@@ -67,7 +68,7 @@ class Cell:
     @property
     def problem(self) -> EMProblem:
         """Its tasks, at the number of points that networks are measured on, and its construction."""
-        return EMProblem(self.n_features, self.n_components, 32, self.loops)
+        return _problem(self.n_features, self.n_components, self.loops)
 
     def supervision_at(self, step: int, steps: int) -> Supervision:
         """What the loss compares at a step."""
@@ -76,3 +77,9 @@ class Cell:
     def loops_at(self, step: int, steps: int) -> int:
         """How often the block is applied at a step."""
         return min(self.loops, 1 + math.floor(self.loops * step / steps)) if self.curriculum else self.loops
+
+
+@cache
+def _problem(n_features: int, n_components: int, loops: int) -> EMProblem:
+    """Kept, since its construction takes a while."""
+    return EMProblem(n_features, n_components, 32, loops)
