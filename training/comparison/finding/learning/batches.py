@@ -30,7 +30,7 @@ def paths(problem: EMProblem, n_tasks: int, purpose: OriginPurpose, *path: int) 
 
 @cache
 def sized(problem: EMProblem, n_samples: int) -> EMProblem:
-    """The problem with tasks of another number of points; kept, since its construction takes a second."""
+    """The problem with tasks of another number of points; kept, and so are its construction and read-out."""
     return replace(problem, n_samples=n_samples)
 
 

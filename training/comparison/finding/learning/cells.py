@@ -81,5 +81,5 @@ class Cell:
 
 @cache
 def _problem(n_features: int, n_components: int, loops: int) -> EMProblem:
-    """Kept, since its construction takes a while."""
+    """Kept: its construction and read-out are made once."""
     return EMProblem(n_features, n_components, 32, loops)
