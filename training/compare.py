@@ -48,7 +48,8 @@ def main(
         str | None, typer.Argument(help="a model's path, or one of d2, d8, d2-full, d8-long")
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help=f"in place of a checkpoint: {', '.join(STUDY_NAMES)}")
+        str | None,
+        typer.Option(help=f"in place of a checkpoint: {', '.join(STUDY_NAMES)}", show_default="none"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -70,9 +71,15 @@ def main(
         typer.Option(help=f"parts, separated by commas, of {', '.join(PART_NAMES)}", show_default="all"),
     ] = None,
     seed: Annotated[int, typer.Option(parser=whole, help="of every random draw")] = 0,
-    jobs: Annotated[int | None, typer.Option(parser=whole, help="processes of a study")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(parser=whole, help="processes of a study", show_default="1")
+    ] = None,
     dask: Annotated[
-        str | None, typer.Option(help="a Dask scheduler whose workers a study runs on, as tcp://host:8786")
+        str | None,
+        typer.Option(
+            help="address of a Dask scheduler whose workers a study runs on, as tcp://host:8786",
+            show_default="none",
+        ),
     ] = None,
 ) -> int:
     """Compare; see the module's docstring."""

@@ -13,7 +13,7 @@ from console.errors import checking_input
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
 from console.typed_json import to_plain
-from training.comparison.command import COMMAND, one_thread
+from training.comparison.common.running import COMMAND, one_thread
 from training.comparison.common.studies import Study, StudyEffort
 from training.comparison.finding import STUDY as FINDING
 

@@ -12,8 +12,8 @@ from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
 from console.workers import run_pieces
 from constructions.language.shown import short_repr
-from training.comparison.command import COMMAND, one_thread
 from training.comparison.common.parts import Start
+from training.comparison.common.running import COMMAND, one_thread
 from training.comparison.common.studies import StudyEffort
 from training.comparison.finding.design import CELLS, FindingSettings, settings_of
 from training.comparison.finding.keeping import MEASURING_ROOMS, TRAINING_ROOMS, Keeper
