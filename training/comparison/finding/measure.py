@@ -13,7 +13,7 @@ from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, beside_construction
 from training.comparison.finding.design import BASELINE, FindingSettings
 from training.comparison.finding.learning.batches import fixed_set, paths
-from training.comparison.finding.learning.cells import Cell
+from training.comparison.finding.learning.cells import Cell, Given
 from training.comparison.finding.learning.stacked import StackedNetworks
 from training.comparison.finding.learning.starts import first_network
 from training.comparison.finding.learning.supervision import Losses
@@ -34,7 +34,7 @@ class NetworkResult:
     loss          held-out output loss in units of the construction's own on the same tasks.
     trained_loss  the same on tasks of the fixed set it was trained on; NaN where tasks were fresh.
     trace         error of the sub-layers on exact states, in variances of the blocks (supervision.py).
-    has           the theorem's blocks that it has, by name.
+    has           the theorem's blocks that it has, by name; none of a layer that was given.
     in_addition   how many others.
     distance, by_kind   of weights to the construction modulo symmetries; NaN where it is not defined.
     """
@@ -56,7 +56,7 @@ class CellResult:
     """The networks of a cell.
 
     steps     of training. unit: the construction's held-out loss.
-    theorem   names of the theorem's blocks.
+    theorem   names of the theorem's blocks, those of a layer that was given left out.
     watched   after so many steps, every network's held-out loss in units of the construction's.
     uses      of EM's variables, by the first networks.
     """
@@ -139,7 +139,7 @@ def _measured(
     comparable = rule.reference.cell.activation == "relu"
     return NetworkResult(
         **known,
-        has=blocks_of(found, ("has",)),
+        has=blocks_of(found, ("has",), rule.reference.cell.given),
         in_addition=found.counts["learned"].in_addition,
         distance=apart.distance if comparable else math.nan,
         by_kind={
@@ -148,11 +148,14 @@ def _measured(
     )
 
 
-def blocks_of(found: BlocksResult, verdicts: Sequence[str] = ("has", "lacks")) -> list[str]:
-    """Names of the blocks with these verdicts, as in "E: head 1, A: x, mu"."""
+def blocks_of(
+    found: BlocksResult, verdicts: Sequence[str] = ("has", "lacks"), given: Given = "nothing"
+) -> list[str]:
+    """Names of the blocks with these verdicts, as in "E head 1, A: x, mu", but not those of a given layer."""
     return [
         f"{'EM'[layer.layer - 1]} {form.name}: {found.blocks[row]}, {found.blocks[column]}"
         for layer in found.layers
+        if "EM"[layer.layer - 1] != given
         for form in layer.forms
         for row, line in enumerate(form.numbers.verdict["learned"])
         for column, verdict in enumerate(line)
@@ -173,7 +176,7 @@ def measure_cell(
         cell=cell,
         steps=watched[-1][0],
         unit=rule.unit,
-        theorem=blocks_of(rule.reference.compare(rule.reference.constructed)),
+        theorem=blocks_of(rule.reference.compare(rule.reference.constructed), given=cell.given),
         networks=measured,
         watched=[(step, [loss / rule.unit for loss in losses]) for step, losses in watched],
         uses=measure_uses(cell, settings, [networks.network(place) for place in range(len(measured))]),

@@ -61,6 +61,6 @@ def by_ratio(values: Sequence[float]) -> Spread:
 
 
 def verdict(cell: CellResult) -> Literal["all", "some", "none"]:
-    """Which networks of a cell have found the theorem; blocks of a layer that was given count."""
+    """Which networks of a cell have found the theorem."""
     found = [len(network.has) >= FOUND * len(cell.theorem) for network in cell.networks]
     return "all" if all(found) else "some" if any(found) else "none"

@@ -85,8 +85,9 @@ def _of(state: State, tasks: Tensor) -> State:
 def triples(problem: EMProblem, groups: int, generator: torch.Generator) -> Triples:
     """G groups of tasks from the generator."""
     n_features, K, N = problem.n_features, problem.n_components, problem.n_samples
-    limit = {"max_cosine": 2.0} if n_features == 1 and K > 2 else {}  # as EMProblem.examples: none on a line
-    distribution = TaskDistribution(n_features, (K,), box=problem.box, **limit)
+    on_a_line = n_features == 1 and K > 2  # two of three means have cosine 1 there: no limit
+    limit = 2.0 if on_a_line else TaskDistribution.max_cosine
+    distribution = TaskDistribution(n_features, (K,), box=problem.box, max_cosine=limit)
     drawn = sample_tasks(distribution, 3 * groups, K, N, generator, dtype=torch.float64).X
     order = torch.rand(groups, N, generator=generator).argsort(1)[:, :K]
     index = order[:, :, None].expand(-1, -1, n_features)
