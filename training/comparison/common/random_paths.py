@@ -89,6 +89,7 @@ class OriginPurpose(Enum):
     WEIGHTS = 3
     INTERCHANGE_TASKS = 30
     INTERCHANGE_LEARNING = 31
+    """With the number of the place behind the seed."""
 
 
 def seed_of(*path: int) -> int:
