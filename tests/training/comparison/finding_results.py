@@ -18,7 +18,7 @@ def network(seed: int, blocks: int, loss: float, trained: float = math.nan) -> N
 
 def uses(accuracy: float) -> Uses:
     """Two variables of one network; the second is half as much used."""
-    parts = {"dimension": 3, "pairs": 9, "decodable_r2": 0.5, "shuffled_r2": 0.0}
+    parts = {"dimension": 3, "bases": 9, "decodable_r2": 0.5, "shuffled_r2": 0.0}
     parts |= {"shuffled_accuracy": 0.01, "r2": 0.0, "source_r2": 0.0}
     return Uses(
         [

@@ -95,6 +95,7 @@ class OriginPurpose(Enum):
     """Tasks behind the variances of the blocks."""
     INTERCHANGE_TASKS = 30
     INTERCHANGE_LEARNING = 31
+    """With the number of the place behind the seed."""
 
 
 def seed_of(*path: int) -> int:

@@ -27,10 +27,7 @@ from torch import Tensor
 
 from constructions.language.stream import Block, Stream
 
-Variable = Literal[
-    "responsibilities", "means", "log_weights", "half_norms", "means_and_half_norms"
-]  # as the tables call them
-Layer = Literal["E", "M"]
+Variable = Literal["responsibilities", "means", "log_weights", "half_norms", "means_and_half_norms"]
 
 
 class State(NamedTuple):
@@ -78,14 +75,9 @@ class Place:
     loop: int
 
     @property
-    def layer(self) -> Layer:
-        """Behind which the variable is new."""
-        return "E" if self.variable == "responsibilities" else "M"
-
-    @property
     def layers_before(self) -> int:
-        """Layers that ran before the place; the stream after none is the tokens."""
-        return 2 * self.loop - (self.layer == "E")
+        """Layers that ran before the place: up to the E layer of its loop, or up to its M layer."""
+        return 2 * self.loop - (self.variable == "responsibilities")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -111,7 +103,7 @@ class Place:
         return torch.cat([_at_tokens(part, state) for part in self.parts], dim=-1)
 
     def content(self, state: State, floor: float) -> Tensor:
-        """(B, N, width) what the blocks would hold exactly: beside responsibilities the log of the floored."""
+        """(B, N, width) what the blocks hold but for pieces: beside responsibilities log max(r, floor)."""
         held = self.at_tokens(state)
         if self.variable == "responsibilities":
             return torch.cat([held, held.clamp_min(floor).log()], dim=-1)

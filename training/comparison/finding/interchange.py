@@ -6,17 +6,19 @@ used       an interchange: the part of the stream in a learned subspace (rotatio
            task, and the network's answer is compared with the algorithm's counterfactual
            (counterfactuals.py), on tasks that took no part in the learning
 
-Of a pair of base b and source s let a be the algorithm's answer for b, c its counterfactual, c' the
-counterfactual with the other source of the three, and o the network's answer, in the metric of the loss.
+Each base has two sources. Let a be the algorithm's answer for the base, c and c' its counterfactuals with the
+one and the other source, o and o' the network's answers, in the metric of the loss.
 
-    accuracy   share of pairs with |o - c| < min(|c - a|, |c - c'|) / 2
-    r2         1 - sum |o - c|^2 / sum |a - c|^2                  0: as good as no intervention in EM
+    accuracy   share of bases with |o - c| < m / 2 and |o' - c'| < m' / 2,
+               m = min(|c - a|, |c - c'|),  m' = min(|c' - a|, |c - c'|)
+    r2         1 - sum |o - c|^2 / sum |a - c|^2                  0: as good as EM with nothing replaced
     source_r2  1 - sum |(o - o') - (c - c')|^2 / sum |c - c'|^2   0: no difference between sources arrives
 
-So an answer counts only where it is nearer to the counterfactual than to what EM says with nothing replaced,
-and than to what it says with another source. The accuracy is over the pairs where min(...) is at least
-DISTINCT of the root mean square of |c - c'|: where the algorithm itself hardly says anything else there is
-nothing to tell. Chance is 0: an output that does not depend on the source, or is none of EM's, does not count.
+So chance is 0. EM with nothing replaced cannot count, and no answer that is the same for both sources can: it
+is not within half of |c - c'| of both. The accuracy is over the bases where m and m' are at least DISTINCT
+times the root mean square of |c - c'|; elsewhere the algorithm itself says hardly anything else. It is
+strict: a network that runs EM with an error of half of m has 0. r2 tells how near it is, and source_r2 the
+same without the error that the network makes with any source.
 
 The control for learning: the same with c and c' in each other's place, in the learning and in the test. What
 the network is given then says nothing of what is wanted.
@@ -60,7 +62,7 @@ class Effort:
     steps: int
 
 
-FULL = Effort(learning=48, judged=64, steps=60)
+FULL = Effort(learning=48, judged=64, steps=40)
 QUICK = Effort(learning=16, judged=24, steps=10)
 
 
@@ -69,9 +71,9 @@ class VariableUse:
     """Of one variable after one loop.
 
     dimension          k of the subspace, the width of the blocks that hold it in the construction.
-    pairs              judged, of those held out.
+    bases              that the accuracy is over, of the held-out ones.
     decodable_r2       and with shuffled targets.
-    accuracy           and that of the control for learning.
+    accuracy           and that of the control for learning; NaN over no bases.
     r2, source_r2      over all held-out pairs.
     All are NaN for a network whose stream or answer is not finite.
     """
@@ -79,7 +81,7 @@ class VariableUse:
     variable: Variable
     loop: int
     dimension: int
-    pairs: int
+    bases: int
     decodable_r2: float
     shuffled_r2: float
     accuracy: float
@@ -102,14 +104,18 @@ def measure_interchange(
     Raises:
         ValueError: a network of another width or another number of layers.
     """
-    effort = QUICK if quick else FULL
-    bench = Bench(problem, network)
+    return bench_uses(Bench(problem, network), seed, QUICK if quick else FULL)
+
+
+def bench_uses(bench: Bench, seed: int, effort: Effort) -> tuple[VariableUse, ...]:
+    """The same of a network that is already cut into layers."""
     generator = generator_of(OriginPurpose.INTERCHANGE_TASKS, seed)
-    drawn = [triples(problem, groups, generator) for groups in (effort.learning, effort.judged)]
-    learning, judged = (bench.stage(tasks) for tasks in drawn)
+    learning, judged = (
+        bench.stage(triples(bench.problem, groups, generator)) for groups in (effort.learning, effort.judged)
+    )
     split = split_tasks(effort.learning + effort.judged, generator)
     found = []
-    for number, place in enumerate(places(problem.steps)):
+    for number, place in enumerate(places(bench.problem.steps)):
         at_place = generator_of(OriginPurpose.INTERCHANGE_LEARNING, seed, number)
         found.append(_use(bench, place, learning, judged, split, effort.steps, at_place))
     return tuple(found)
@@ -179,7 +185,7 @@ def _use(
     if not all(bool(part.isfinite().all()) for part in streams):
         return VariableUse(place.variable, place.loop, len(columns), 0, *[math.nan] * 6)
     decodable = decodability(place, (learning, judged), split, generator)
-    starts = _starts(bench, place, learning, columns, generator)
+    starts = _starts(bench, place, learning, columns)
     everything = torch.arange(6 * judged.tasks.groups)
     wanted, judge = (stage.tasks.counterfactuals(place) for stage in (learning, judged))
     scores: list[Score] = []
@@ -202,7 +208,7 @@ def _use(
         variable=place.variable,
         loop=place.loop,
         dimension=len(columns),
-        pairs=true.pairs,
+        bases=true.bases,
         decodable_r2=decodable[0],
         shuffled_r2=decodable[1],
         accuracy=true.accuracy,
@@ -212,14 +218,12 @@ def _use(
     )
 
 
-def _starts(
-    bench: Bench, place: Place, learning: Stage, columns: Sequence[int], generator: torch.Generator
-) -> list[Tensor]:
+def _starts(bench: Bench, place: Place, learning: Stage, columns: Sequence[int]) -> list[Tensor]:
     """Own coordinates, decoder and encoder directions."""
     dtype, at = bench.problem.dtype, place.layers_before
     H = learning.stream[at].double().flatten(0, 1)
     Y = place.content(learning.tasks.states[at - 1], bench.problem.floor).flatten(0, 1)
-    found = (decoder_directions(H, Y, generator), encoder_directions(H, Y, generator))
+    found = (decoder_directions(H, Y), encoder_directions(H, Y))
     return [coordinates(H.shape[1], columns, dtype), *(V.to(dtype) for V in found)]
 
 
@@ -239,9 +243,9 @@ def decodability(
 
 @dataclass(frozen=True)
 class Score:
-    """As the head of this file says; accuracy NaN over no pairs."""
+    """As the head of this file says; accuracy NaN over no bases."""
 
-    pairs: int
+    bases: int
     accuracy: float
     r2: float
     source_r2: float
@@ -249,15 +253,16 @@ class Score:
 
 def score(tasks: Triples, said: Tensor, wanted: Tensor) -> Score:
     """Of answers (6 G, K + K d) against the counterfactuals that are wanted."""
-    nothing, other = tasks.answers(), tasks.with_other(wanted)
-    spread = wanted - other
-    margin = torch.minimum((wanted - nothing).norm(dim=1), spread.norm(dim=1))
-    told = margin >= DISTINCT * spread.square().sum(1).mean().sqrt()
+    nothing, spread = tasks.answers(), wanted - tasks.with_other(wanted)
+    change = (wanted - nothing).norm(dim=1)
+    margin = torch.minimum(change, spread.norm(dim=1))
     error = (said - wanted).norm(dim=1)
+    clear = margin >= DISTINCT * spread.square().sum(1).mean().sqrt()
+    told, hit = (part & tasks.with_other(part) for part in (clear, error < margin / 2))
     arrived = said - tasks.with_other(said) - spread
     return Score(
-        pairs=int(told.sum()),
-        accuracy=float((error < margin / 2)[told].double().mean()),
-        r2=1 - float(error.square().sum() / (wanted - nothing).square().sum()),
+        bases=int(told.sum()) // 2,
+        accuracy=float(hit[told].double().mean()),
+        r2=1 - float(error.square().sum() / change.square().sum()),
         source_r2=1 - float(arrived.square().sum() / spread.square().sum()),
     )

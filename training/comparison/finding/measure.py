@@ -19,7 +19,7 @@ from training.comparison.finding.learning.starts import first_network
 from training.comparison.finding.learning.supervision import Losses
 from training.comparison.finding.learning.trace import EMPath
 from training.comparison.finding.learning.training import losses_of, output_losses
-from training.comparison.finding.references import Reference, reference_of
+from training.comparison.finding.shapes import Reference, reference_of
 from training.comparison.finding.uses import Uses, measure_uses
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like

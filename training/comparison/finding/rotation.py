@@ -22,13 +22,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from training.comparison.probes.ridge import Ridge
-
 RATE = 0.01
+LAST = 0.01
+"""The rate of the last step over that of the first; it falls by the same factor at every step."""
 BATCH = 24
-DECODER_PENALTY = 1e-4
+"""Pairs a step."""
+PENALTY = 1e-4
+"""Of the ridge regressions, over the mean variance of what is read from."""
 NO_DIRECTION = 1e-6
-"""Relative singular value below which a direction is none; a random one stands in its place."""
+"""Relative singular value below which a direction is none."""
 
 Distances = Callable[[Tensor, Tensor], Tensor]
 """(V, numbers of pairs) -> squared distance to the wanted answer of each pair."""
@@ -44,42 +46,57 @@ def coordinates(width: int, columns: Sequence[int], dtype: torch.dtype) -> Tenso
     return torch.eye(width, dtype=dtype)[:, list(columns)]
 
 
-def decoder_directions(H: Tensor, Y: Tensor, generator: torch.Generator) -> Tensor:
-    """(D, k) orthonormal: what ridge regression reads targets Y (n, k) from in H (n, D), float64."""
-    ridge = Ridge(H)
-    read = ridge.weights(Y / _deviation(Y), (DECODER_PENALTY,))[0][0] / ridge.scale[:, None]
-    directions = H.new_zeros(H.shape[1], Y.shape[1])
-    directions[ridge.kept] = read
-    return orthonormal(directions, generator)
+def decoder_directions(H: Tensor, Y: Tensor) -> Tensor:
+    """(D, k) orthonormal: what ridge regression reads targets Y (n, k) from in H (n, D), float64.
+
+    (C + lambda I)^-1 H^T Y with H, Y centred, C = H^T H / n, and lambda PENALTY times the mean of C's
+    diagonal. Features are not scaled one by one, so that a turn of the stream turns the directions with it.
+    """
+    return _orthonormal(_ridge(H, Y), _covariance(H))
 
 
-def encoder_directions(H: Tensor, Y: Tensor, generator: torch.Generator) -> Tensor:
-    """(D, k) orthonormal: along which H (n, D) moves with Y (n, k), float64."""
-    ridge = Ridge(Y)
-    directions = H.new_zeros(H.shape[1], Y.shape[1])
-    directions[:, ridge.kept] = ridge.weights(H, (DECODER_PENALTY,))[0][0].mT
-    return orthonormal(directions, generator)
+def encoder_directions(H: Tensor, Y: Tensor) -> Tensor:
+    """(D, k) orthonormal: along which H (n, D) moves with Y (n, k), float64: the regression of H on Y."""
+    return _orthonormal(_ridge(Y, H).mT, _covariance(H))
 
 
-def orthonormal(directions: Tensor, generator: torch.Generator) -> Tensor:
-    """(D, k) columns that span these k directions, filled up with random ones where they depend on others."""
-    left, sizes, _ = torch.linalg.svd(directions, full_matrices=False)
-    kept = left[:, sizes > NO_DIRECTION * sizes[0]]
-    random = torch.randn(directions.shape, generator=generator, dtype=directions.dtype)
-    return torch.linalg.qr(torch.cat([kept, random], dim=1)).Q[:, : directions.shape[1]]
+def _ridge(inputs: Tensor, targets: Tensor) -> Tensor:
+    """(inputs, targets) the weights of the regression."""
+    covariance = _covariance(inputs)
+    penalty = PENALTY * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=inputs.dtype)
+    centred = inputs - inputs.mean(0)
+    return torch.linalg.solve(covariance + penalty, centred.mT @ (targets - targets.mean(0)) / len(inputs))
 
 
-def _deviation(Y: Tensor) -> Tensor:
-    deviation = Y.std(0, correction=0)
-    return deviation.where(deviation > 0, torch.ones_like(deviation))
+def _covariance(values: Tensor) -> Tensor:
+    centred = values - values.mean(0)
+    return centred.mT @ centred / len(values)
+
+
+def _orthonormal(directions: Tensor, covariance: Tensor) -> Tensor:
+    """(D, k) orthonormal columns that span these k directions, each of which counts alike.
+
+    Where directions depend on one another, others in which the stream differs least stand in their place:
+    there base and source are alike, so that their exchange changes little.
+    """
+    sizes = directions.norm(dim=0)
+    unit = directions / sizes.where(sizes > 0, torch.ones_like(sizes))
+    left, values, _ = torch.linalg.svd(unit, full_matrices=False)
+    kept = left[:, values > NO_DIRECTION * values[0]]
+    taken = kept @ kept.mT
+    outside = torch.eye(len(taken), dtype=taken.dtype) - taken
+    beyond = 1 + covariance.trace()  # above every eigenvalue: what is taken comes last
+    axes = torch.linalg.eigh(outside @ covariance @ outside + beyond * taken).eigenvectors
+    return torch.cat([kept, axes[:, : directions.shape[1] - kept.shape[1]]], dim=1)
 
 
 def learned(
     starts: Sequence[Tensor], distances: Distances, n_pairs: int, steps: int, generator: torch.Generator
 ) -> Tensor:
-    """(D, k) the subspace after so many Adam steps on BATCH pairs each, from the best of the starts.
+    """(D, k) the subspace after so many Adam steps, from the start with the least mean distance.
 
-    The rate falls to 0 in a straight line. A start whose error is no finite number comes last.
+    The start itself where the steps did not make the mean distance over all pairs smaller, or where a
+    distance is not finite.
     """
     everything = torch.arange(n_pairs)
     with torch.no_grad():
@@ -90,7 +107,7 @@ def learned(
     optimiser = torch.optim.Adam([W], lr=RATE)
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * (1 - step / steps)
+            group["lr"] = RATE * LAST ** (step / steps)
         pairs = torch.randperm(n_pairs, generator=generator)[:BATCH]
         loss = distances(torch.linalg.qr(W).Q, pairs).mean()
         if not bool(loss.isfinite()):

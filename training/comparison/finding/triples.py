@@ -7,7 +7,6 @@ and a network that only carries its start along carries nothing from one to the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from constructions.em.tasks import TaskBatch
 from constructions.language.shown import short_repr
-from training.comparison.finding.counterfactuals import Place, State, answer, exact_answer, first_state, run
+from training.comparison.finding.counterfactuals import Place, State, exact_answer, first_state, run
 from training.comparison.origins.em_problem import EMProblem
 from training.tasks import TaskDistribution, sample_tasks
 
