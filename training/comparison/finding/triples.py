@@ -17,7 +17,7 @@ from constructions.em.tasks import TaskBatch
 from constructions.language.shown import short_repr
 from training.comparison.finding.counterfactuals import Place, State, exact_answer, first_state, run
 from training.comparison.origins.em_problem import EMProblem
-from training.tasks import TaskDistribution, sample_tasks
+from training.tasks import sample_tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +84,7 @@ def _of(state: State, tasks: Tensor) -> State:
 def triples(problem: EMProblem, groups: int, generator: torch.Generator) -> Triples:
     """G groups of tasks from the generator."""
     n_features, K, N = problem.n_features, problem.n_components, problem.n_samples
-    on_a_line = n_features == 1 and K > 2  # two of three means have cosine 1 there: no limit
-    limit = 2.0 if on_a_line else TaskDistribution.max_cosine
-    distribution = TaskDistribution(n_features, (K,), box=problem.box, max_cosine=limit)
-    drawn = sample_tasks(distribution, 3 * groups, K, N, generator, dtype=torch.float64).X
+    drawn = sample_tasks(problem.distribution, 3 * groups, K, N, generator, dtype=torch.float64).X
     order = torch.rand(groups, N, generator=generator).argsort(1)[:, :K]
     index = order[:, :, None].expand(-1, -1, n_features)
     shared = drawn[:groups].gather(1, index)
