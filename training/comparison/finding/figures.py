@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -36,15 +37,16 @@ def _cells(data: FindingResult) -> Picture:
         _dots(left, place, [20 * len(network.has) / blocks for network in networks], control)
         _dots(right, place, [min(network.loss, FRAME) for network in networks], control)
     for panel in (left, right):
-        panel.axhline(0.5 - len(data.controls), color="0.7", linewidth=0.8)
+        below = 0.5 - len(data.controls)
+        panel.axhline(below, color="0.7", linewidth=0.8, label="controls above, cells below")
         panel.grid(alpha=0.25)
     left.set_yticks(places, [name for name, *_ in rows], fontsize=7.5)
     left.set(xlabel="blocks of the theorem, of 20", xlim=(-0.5, 20.5), ylim=(0.7 - len(rows), 0.7))
     left.axvline(20 * FOUND, color="green", linestyle=":", label="15 of 20: found")
     right.set(xscale="log", xlim=(0.2, FRAME), xlabel="held-out loss / the construction's")
     right.axvline(1, color=CONSTRUCTION.colour, linestyle=CONSTRUCTION.line, label="the construction")
-    for mark, name in ((NETWORK, "a trained network"), (UNTRAINED, "a control")):
-        left.plot([], [], color=mark.colour, marker=mark.marker, linestyle="", label=name)
+    for control, name in ((False, "a trained network"), (True, "a control")):
+        left.plot([], [], linestyle="", label=name, **_dot(control))
     legend(figure, [left, right])
     s = data.settings
     caption = (
@@ -56,36 +58,35 @@ def _cells(data: FindingResult) -> Picture:
     return Picture("finding_cells", caption, figure)
 
 
+def _dot(control: bool) -> dict[str, Any]:
+    """How a network is drawn, in the words of matplotlib."""
+    colour, marker = ("black", UNTRAINED.marker) if control else (NETWORK.colour, NETWORK.marker)
+    return {"color": colour, "marker": marker, "markersize": 3.5, "alpha": 0.8}
+
+
 def _dots(panel: Axes, place: float, values: Sequence[float], control: bool) -> None:
-    """Equal values next to each other, one above the other."""
-    mark = UNTRAINED if control else NETWORK
+    """Equal values one above the other."""
     for value in sorted(set(values)):
         count = values.count(value)
         heights = [place + 0.16 * (one - (count - 1) / 2) for one in range(count)]
-        panel.plot(
-            [value] * count,
-            heights,
-            mark.marker,
-            color="black" if control else mark.colour,
-            markersize=3.5,
-            alpha=0.8,
-        )
+        panel.plot([value] * count, heights, linestyle="", **_dot(control))
 
 
 def _curves(data: FindingResult) -> Picture:
     count = len(data.cells)
     rows = math.ceil(count / PANELS_A_ROW)
     figure = sheet((13, 1.6 * rows + 1), "Held-out loss while training, in units of the construction's", 12)
-    for panel, cell in zip(grid(figure, count, PANELS_A_ROW), data.cells, strict=True):
+    panels = grid(figure, count, PANELS_A_ROW)
+    line = {"color": CONSTRUCTION.colour, "linestyle": CONSTRUCTION.line, "linewidth": 0.8}
+    for panel, cell in zip(panels, data.cells, strict=True):
         for seed in range(len(cell.networks)):
-            steps = [step for step, _ in cell.watched]
-            panel.plot(
-                steps, [losses[seed] for _, losses in cell.watched], color=NETWORK.colour, linewidth=0.8
-            )
-        panel.axhline(1, color=CONSTRUCTION.colour, linestyle=CONSTRUCTION.line, linewidth=0.8)
+            steps, losses = zip(*((step, found[seed]) for step, found in cell.watched), strict=True)
+            panel.plot(steps, losses, color=NETWORK.colour, linewidth=0.8, label="a seed")
+        panel.axhline(1, label="the construction", **line)
         panel.set(yscale="log", ylim=(0.2, FRAME))
         panel.set_title(cell.cell.name, fontsize=8)
         panel.tick_params(labelsize=6)
         panel.grid(alpha=0.25)
-    caption = "A line a seed; dashed: the construction. Across: steps of training."
+    legend(figure, panels)
+    caption = "A line a seed. Across: steps of training. Losses beyond the frame are above 1e7."
     return Picture("finding_curves", caption, figure)

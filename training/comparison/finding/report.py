@@ -27,7 +27,7 @@ def paragraphs(data: FindingResult) -> list[str]:
     return [
         _about_finding(data),
         _about_best(data),
-        _about_factors(data),
+        *_about_factors(data),
         _about_memory(data),
         _about_use(data),
         _about_method(data),
@@ -63,16 +63,15 @@ def _about_best(data: FindingResult) -> str:
     )
 
 
-def _about_factors(data: FindingResult) -> str:
-    base = next((cell for cell in data.cells if cell.cell == BASELINE), None)
-    if base is None:
-        return "There is no baseline among the cells."
-    single = [cell for cell in data.cells if not cell.cell.factor.startswith(("combination", "baseline"))]
-    parts = [f"{c.cell.factor} {c.cell.level}: {_counts(c)} blocks, loss {_loss(c)}" for c in single]
-    return (
-        f"One factor at a time; the baseline has {_counts(base)} blocks and loss {_loss(base)}. "
-        f"{'; '.join(parts)}. Of a layer that is given no block counts: E has 11 and M 9."
-    )
+def _about_factors(data: FindingResult) -> list[str]:
+    """A paragraph a factor, in the order of the cells."""
+    found: dict[str, list[str]] = {}
+    for cell in data.cells:
+        of = "" if len(cell.theorem) == len(data.cells[0].theorem) else f" of {len(cell.theorem)}"
+        said = f"{cell.cell.level}: {_counts(cell)}{of}, loss {_loss(cell)}"
+        found.setdefault(cell.cell.factor, []).append(said)
+    first = f"Blocks of {len(data.cells[0].theorem)} found by each seed, and the loss, by what is varied."
+    return [first, *(f"{factor.capitalize()}. {'; '.join(parts)}." for factor, parts in found.items())]
 
 
 def _about_memory(data: FindingResult) -> str:
