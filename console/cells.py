@@ -27,11 +27,12 @@ FORMAT = 1
 
 
 def code_digest(rooms: Sequence[str]) -> str:
-    """SHA-256 of the sources that cells are computed by: other code, other figures."""
+    """SHA-256 of the sources that cells are computed by, folders or files: other code, other figures."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for room in rooms:
-        for path in sorted((root / room).rglob("*.py")):
+        place = root / room
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from baselines.checks import check_count
@@ -26,13 +23,13 @@ from training.comparison.attention import PART as ATTENTION
 from training.comparison.behaviour import PART as BEHAVIOUR
 from training.comparison.causal import PART as CAUSAL
 from training.comparison.common.parts import Effort, Part, Subject, subject_of
+from training.comparison.common.running import COMMAND, one_thread
 from training.comparison.failures import PART as FAILURES
 from training.comparison.origins import PART as ORIGINS
 from training.comparison.probes import PART as PROBES
 from training.comparison.weights import PART as WEIGHT_SPACE
 from training.serving.loading import load_released
 
-COMMAND = "training.compare"
 ROOMS = ("constructions", "baselines", "training")
 LEAST_TASKS = 16
 """Fewer tasks leave nothing to hold out, and no interval to speak of."""
@@ -105,17 +102,6 @@ def compare(checkpoint: str, only: str | None, effort: Effort, out: Path) -> int
     spent = time.perf_counter() - began
     console.print(f"wrote {out / 'index.html'}, results.json, figures; {spent:.0f} s in all", markup=False)
     return 0
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch uses one thread: the tensors are small, and a second thread mostly waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def chosen_parts(only: str | None) -> list[Part[Any]]:

@@ -87,6 +87,15 @@ class OriginPurpose(Enum):
     HELD_OUT = 1
     CURVATURE = 2
     WEIGHTS = 3
+    FINDING_SIZES = 41
+    """Numbers of points of the tasks of some steps."""
+    FINDING_DRAWS = 42
+    """Which tasks of a fixed set a step sees."""
+    FINDING_SCALES = 43
+    """Tasks behind the variances of the blocks."""
+    INTERCHANGE_TASKS = 30
+    INTERCHANGE_LEARNING = 31
+    """With the number of the place behind the seed."""
 
 
 def seed_of(*path: int) -> int:

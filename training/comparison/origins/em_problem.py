@@ -95,6 +95,13 @@ class EMProblem(ProblemSizes):
             self.n_features, self.n_components, self.steps, self.pieces, self.floor, self.radius
         )
 
+    @property
+    def distribution(self) -> TaskDistribution:
+        """Of the tasks. On a line two of three means have cosine 1: there it has no limit."""
+        on_a_line = self.n_features == 1 and self.n_components > 2
+        limit = 2.0 if on_a_line else TaskDistribution.max_cosine
+        return TaskDistribution(self.n_features, (self.n_components,), box=self.box, max_cosine=limit)
+
     @cached_property
     def readout(self) -> AttentivePooling:
         """Of the construction, fixed."""
@@ -107,9 +114,8 @@ class EMProblem(ProblemSizes):
     def examples(self, n_tasks: int, purpose: OriginPurpose, *path: int) -> Examples:
         """n_tasks tasks with their starts, a function of the path; other paths give independent ones."""
         generator = generator_of(purpose, *path)
-        distribution = TaskDistribution(self.n_features, (self.n_components,), box=self.box)
         batch = sample_tasks(
-            distribution, n_tasks, self.n_components, self.n_samples, generator, dtype=torch.float64
+            self.distribution, n_tasks, self.n_components, self.n_samples, generator, dtype=torch.float64
         )
         order = torch.rand(batch.X.shape[:2], generator=generator).argsort(1)[:, : self.n_components]
         means = batch.X.gather(1, order[:, :, None].expand(-1, -1, self.n_features))

@@ -201,3 +201,11 @@ def test_purposes_and_seeds_have_random_numbers_of_their_own():
     assert torch.equal(SMALL.examples(3, HELD_OUT, 5).tokens, SMALL.examples(3, HELD_OUT, 5).tokens)
     held_out, batch = SMALL.examples(4, HELD_OUT, 0), next(SMALL.batches(4, 0))
     assert not torch.isin(held_out.truth.means, batch.truth.means).any()
+
+
+def test_three_components_on_a_line_have_tasks():
+    """Where two of three means have cosine 1; in the plane the limit is the paper's."""
+    line = EMProblem(n_features=1, n_components=3, n_samples=8, steps=1, pieces=6)
+    assert line.examples(5, HELD_OUT, 0).em.means.shape == (5, 3, 1)
+    assert line.distribution.max_cosine > 1
+    assert SMALL.distribution.max_cosine < 1

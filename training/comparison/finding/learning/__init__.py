@@ -1,0 +1,1 @@
+"""Training many networks of the construction's shape at once: cells, tasks with EM's trace, losses, runs."""
