@@ -87,6 +87,10 @@ class OriginPurpose(Enum):
     HELD_OUT = 1
     CURVATURE = 2
     WEIGHTS = 3
+    RULE_FITTED = 70
+    RULE_FRESH = 71
+    RULE_RESAMPLED = 72
+    RULE_POSTERIOR = 73
 
 
 def seed_of(*path: int) -> int:
