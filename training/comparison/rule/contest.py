@@ -130,19 +130,20 @@ class Contest:
         """The first tasks of `by_steps`, where the Bayes estimate under the prior is affordable."""
         settings, problem = self.trained.settings, self.trained.problem
         few, steps = settings.posterior_tasks, problem.steps
-        examples = self.trained.fresh[:few]
+        examples, long = self.trained.fresh[:few], [settings.long_steps]
+        cases, truth = cases_of(problem, examples), examples.truth
         found = posterior_mean(
-            cases_of(problem, examples).X,
+            cases.X,
             problem.n_components,
             prior=TaskPrior(box=problem.box),
             generator=generator_of(OriginPurpose.RULE_POSTERIOR, settings.seed),
         )
-        rows = {POSTERIOR_NAME: self._interval(errors(found.mixture, examples.truth).total)}
-        all_errors = self.errors_at(problem, settings.tasks, [steps, settings.long_steps])
-        for name, values in all_errors.items():
-            rows[f"{name}, {steps} steps"] = self._interval(values[0, :few])
-            if name in (EM_NAME, MODE_NAME):
-                rows[f"{name}, {settings.long_steps} steps"] = self._interval(values[1, :few])
+        each = {POSTERIOR_NAME: errors(found.mixture, truth).total}
+        for name, values in self.errors_at(problem, settings.tasks, [steps]).items():
+            each[f"{name}, {steps} steps"] = values[0, :few]
+        each[f"{EM_NAME}, {long[0]} steps"] = em_errors(cases, truth, long)[0]
+        each[f"{MODE_NAME}, {long[0]} steps"] = mode_errors(cases, truth, long, problem.box)[0]
+        rows = {name: self._interval(values) for name, values in each.items()}
         return PosteriorRows(few, int(found.converged.sum()), rows)
 
     def _interval(self, values: Tensor) -> Interval:

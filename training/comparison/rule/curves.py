@@ -5,11 +5,13 @@
     log_pi       the block behind the M layer against mean_i r_ik       theorem: log pi
     half_norm2   the block behind the M layer against |mu_k|^2 / 2      theorem: the same
 
-Both loops together. No softmax sees a shift of a whole curve: log_resp and log_pi are 0 in the last bin.
+Both loops together. No softmax sees a shift of a whole curve: log_resp and log_pi are set to log x in the
+last bin.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -64,11 +66,12 @@ def _binned(function: str, network: str, parts: list[tuple[Tensor, Tensor]], edg
     chosen = [of_bin == number for number in range(1, len(edges))]
     chosen = [inside for inside in chosen if int(inside.sum()) >= LEAST]
     means = [float(y[inside].mean()) for inside in chosen]
-    top = means[-1] if means and function in ("log_resp", "log_pi") else 0.0
+    places = [float(x[inside].mean()) for inside in chosen]
+    shift = math.log(places[-1]) - means[-1] if means and function in ("log_resp", "log_pi") else 0.0
     return Curve(
         function,
         network,
-        [float(x[inside].mean()) for inside in chosen],
-        [mean - top for mean in means],
+        places,
+        [mean + shift for mean in means],
         [float(y[inside].std()) for inside in chosen],
     )

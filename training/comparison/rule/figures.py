@@ -33,13 +33,13 @@ MARKS = {
 }
 
 PANELS = {
-    "log_resp": ("E layer: log of responsibilities", "responsibility r", "block log_resp, 0 at r near 1"),
+    "log_resp": ("E layer: log of responsibilities", "responsibility r", "block log_resp, shifted"),
     "shares": (
         "M layer: weight of a point in a mean",
         "responsibility r",
         "log weight, largest of a task at 0",
     ),
-    "log_pi": ("M layer: log of weights", "weight: mean responsibility", "block log_pi, 0 in the last bin"),
+    "log_pi": ("M layer: log of weights", "weight: mean responsibility", "block log_pi, shifted"),
     "half_norm2": ("M layer: half squared norm", "|mu|^2 / 2 of the new mean", "block half_norm2"),
 }
 
@@ -79,9 +79,9 @@ def _functions(data: RuleResult) -> Picture:
     legend(figure, panels)
     caption = (
         f"{about(data)}. Means in bins, bars one standard deviation over points or components, both loops. "
-        "Softmax sees no shift of a whole curve. Where a bar is wide the block holds more than this: "
-        "cross terms that the theorem has not. Control: the construction, whose curves are log r, log r, "
-        "log pi and the diagonal, cut at the floor."
+        "Softmax sees no shift of a whole curve: both logs are set to log x in the last bin. Where a bar is "
+        "wide the block holds more than this: cross terms that the theorem has not. Control: the "
+        "construction, whose curves are log r, log r, log pi and the diagonal, cut at the floor."
     )
     return Picture("rule_functions", caption, figure)
 

@@ -50,9 +50,9 @@ def _about_algorithm(data: RuleResult) -> str:
     return (
         f"After {steps} steps from the same starts the error is {_interval(em.errors[place])} for EM, "
         f"{_interval(network.errors[place])} for the trained networks and {_interval(rule.errors[place])} "
-        f"for the closed rules fitted to them, run by themselves. The network "
-        f"{said[_beats(network, place)]}, the rule {said[_beats(rule, place)]}: the difference to EM on the same tasks is "
-        f"{_interval(rule.less_em[place])}."
+        "for the closed rules fitted to them, run by themselves. The network "
+        f"{said[_beats(network, place)]}, the rule {said[_beats(rule, place)]}: its error less that of EM on "
+        f"the same tasks is {_interval(rule.less_em[place])}."
     )
 
 
@@ -87,7 +87,8 @@ def _about_blocks(data: RuleResult) -> str:
     return (
         f"What moved: the weights by {_range([one.distance for one in data.networks])} of their norm. "
         f"Shapley shares of the gain by sub-layer: {shares}. Alone, {most} carries most "
-        f"({fixed(alone[most])} of the gain); what is missed most when put back is {needed} ({fixed(without[needed])}). The parts of the "
+        f"({fixed(alone[most])} of the gain); what is missed most when put back is {needed} "
+        f"({fixed(without[needed])}). The parts of the "
         f"theorem itself, each alone, add up to {fixed(own)}, the entries beyond it to {fixed(beyond)}; "
         "where a part alone carries far more than is lost without it, others do the same."
     )
@@ -98,8 +99,8 @@ def _about_reading(data: RuleResult) -> str:
     return (
         f"Rules were fitted and read off on {s.fitting_tasks} tasks, and everything here was measured on "
         f"{s.tasks:,} others. The family has nine numbers and EM in it; that a fit inside it explains much "
-        "of the deviation does not say that the network computes these steps. The rule knows the origin, which "
-        "is the prior's mean, by norm, average, old and centre."
+        "of the deviation does not say that the network computes these steps. The rule knows the origin, "
+        "which is the prior's mean, by norm, average, old and centre."
     )
 
 
