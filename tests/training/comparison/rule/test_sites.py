@@ -87,8 +87,8 @@ def test_groups_cover_every_weight_once():
     groups = theorem_groups(CONSTRUCTED, PROBLEM.construction.stream)
     for place, layer in enumerate(forms):
         for name in layer._fields:
-            times = sum(getattr(group.masks[place], name).long() for group in groups)
-            assert torch.equal(times, torch.ones_like(getattr(layer, name), dtype=torch.long)), name
+            times = torch.stack([getattr(group.masks[place], name) for group in groups]).sum(0)
+            assert bool((times == 1).all()), name
     other = tuple(type(layer)(*(part + 1 for part in layer)) for layer in forms)
     for mine, theirs in zip(mixed(forms, other, groups), other, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
