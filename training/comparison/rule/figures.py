@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from console.drawing import error_bars, legend, sheet
 from console.marks import CONSTRUCTION, EM, NETWORK, Mark
@@ -74,6 +75,7 @@ def _functions(data: RuleResult) -> Picture:
             _rule_curve(panel, data.networks[0].fitted, data.curves)
         if function != "half_norm2":
             panel.set_xscale("log")
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set(title=title, xlabel=across, ylabel=up)
         panel.grid(alpha=0.25)
     legend(figure, panels)
@@ -104,7 +106,7 @@ def _steps(data: RuleResult) -> Picture:
         error_bars(panels[0], at, row.errors, **style)
         if row.method != EM_NAME:
             error_bars(panels[1], at, row.less_em, **style)
-    panels[0].set(title="mean error", ylabel="mean total error, the paper's metric")
+    panels[0].set(yscale="log", title="mean error", ylabel="mean total error, the paper's metric")
     panels[1].set(title="less EM's on the same tasks", ylabel="mean difference to EM; below 0 is better")
     panels[1].axhline(0, color="0.5", linewidth=0.8)
     for panel in panels:

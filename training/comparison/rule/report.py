@@ -52,7 +52,9 @@ def _about_algorithm(data: RuleResult) -> str:
         f"{_interval(network.errors[place])} for the trained networks and {_interval(rule.errors[place])} "
         "for the closed rules fitted to them, run by themselves. The network "
         f"{said[_beats(network, place)]}, the rule {said[_beats(rule, place)]}: its error less that of EM on "
-        f"the same tasks is {_interval(rule.less_em[place])}."
+        f"the same tasks is {_interval(rule.less_em[place])}. After {data.settings.at_steps[-1]} steps the "
+        f"errors are {_interval(em.errors[-1])}, {_interval(network.errors[-1])} and "
+        f"{_interval(rule.errors[-1])}."
     )
 
 
