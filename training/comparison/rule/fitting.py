@@ -8,6 +8,7 @@ components are put in the best order first, at each evaluation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -23,8 +24,9 @@ from constructions.language.shown import short_repr
 from training.comparison.rule.update_rule import EM, UpdateRule
 
 NUMBERS = tuple(one.name for one in fields(UpdateRule))
-FIRST_FLOOR = 1e-3
-"""Fits start at EM with this floor, which is the construction's; the fit moves its logarithm."""
+FIRST_FLOORS = (1e-3, 0.2)
+"""Fits start at EM with the construction's floor and with a high one, and the lower end is kept: the sum of
+squares has more than one valley. The fit moves the logarithm of the floor."""
 LOG_FLOORS = (-12.0, -1e-3)
 MOST_EVALUATIONS = 60
 TOLERANCE = 1e-4
@@ -82,21 +84,25 @@ def _fit(cases: Cases, residuals: Callable[[Mixture], Tensor], free: Sequence[st
     def rule_at(values: np.ndarray) -> UpdateRule:
         given = dict(zip(free, map(float, values), strict=True))
         if "floor" in given:
-            given["floor"] = float(np.exp(given["floor"]))
+            given["floor"] = math.exp(given["floor"])
         return replace(EM, **given)
 
     def flat(values: np.ndarray) -> np.ndarray:
         return residuals(cases.answers(rule_at(values))).flatten().numpy()
 
-    start = [np.log(FIRST_FLOOR) if name == "floor" else getattr(EM, name) for name in free]
     bounds = [LOG_FLOORS if name == "floor" else (-np.inf, np.inf) for name in free]
-    found = least_squares(
-        flat,
-        start,
-        bounds=tuple(zip(*bounds, strict=True)),
-        x_scale=SCALE,
-        xtol=TOLERANCE,
-        ftol=TOLERANCE,
-        max_nfev=MOST_EVALUATIONS,
-    )
-    return rule_at(found.x)
+    ends = []
+    for floor in FIRST_FLOORS if "floor" in free else FIRST_FLOORS[:1]:
+        start = [math.log(floor) if name == "floor" else getattr(EM, name) for name in free]
+        ends.append(
+            least_squares(
+                flat,
+                start,
+                bounds=tuple(zip(*bounds, strict=True)),
+                x_scale=SCALE,
+                xtol=TOLERANCE,
+                ftol=TOLERANCE,
+                max_nfev=MOST_EVALUATIONS,
+            )
+        )
+    return rule_at(min(ends, key=lambda end: end.cost).x)
