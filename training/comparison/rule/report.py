@@ -124,7 +124,7 @@ def _rules_table(data: RuleResult) -> Table:
         rows,
         columns,
         f"{FORMULA}. Read off: regressions at the four places where the theorem has its steps; their R^2: "
-        f"{fits}.",
+        f"{fits}. The fit to the truth has several valleys of like depth: its numbers are one of them.",
     )
 
 
