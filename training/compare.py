@@ -12,7 +12,8 @@ another kind is asked what it can be asked, and the report says what it was not.
 figures, index.html, and parts/ with what is finished, all of which the report shows.
 
 A study trains its own networks and takes no checkpoint. finding: under which conditions does training find
-the theorem's weights? Exit codes: 0 done, 2 bad input, 130 stopped.
+the theorem's weights? rule: which update rule does training find when it starts at the construction and beats
+EM? Exit codes: 0 done, 2 bad input, 130 stopped.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PART_NAMES = (
 )
 """Of training.comparison.command.PARTS; the tests compare them."""
 
-STUDY_NAMES = ("finding",)
+STUDY_NAMES = ("finding", "rule")
 """Of training.comparison.study_command.STUDIES; the tests compare them."""
 
 

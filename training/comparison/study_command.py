@@ -16,8 +16,9 @@ from console.typed_json import to_plain
 from training.comparison.common.running import COMMAND, one_thread
 from training.comparison.common.studies import Study, StudyEffort
 from training.comparison.finding import STUDY as FINDING
+from training.comparison.rule import STUDY as RULE
 
-STUDIES: dict[str, Study[Any]] = {study.key: study for study in (FINDING,)}
+STUDIES: dict[str, Study[Any]] = {study.key: study for study in (FINDING, RULE)}
 
 
 def run_study(name: str, effort: StudyEffort, out: Path) -> int:

@@ -96,6 +96,10 @@ class OriginPurpose(Enum):
     INTERCHANGE_TASKS = 30
     INTERCHANGE_LEARNING = 31
     """With the number of the place behind the seed."""
+    RULE_FITTED = 70
+    RULE_FRESH = 71
+    RULE_RESAMPLED = 72
+    RULE_POSTERIOR = 73
 
 
 def seed_of(*path: int) -> int:
