@@ -89,6 +89,15 @@ class OriginPurpose(Enum):
     WEIGHTS = 3
 
 
+@unique
+class StartsPurpose(Enum):
+    """Of the larger networks that start as the construction; `generator_of`, told from OriginPurpose."""
+
+    TRAINING = 40
+    HELD_OUT = 41
+    WEIGHTS = 42
+
+
 def seed_of(*path: int) -> int:
     """A seed for each path of non-negative integers."""
     state = 0
@@ -97,7 +106,7 @@ def seed_of(*path: int) -> int:
     return state
 
 
-def generator_of(purpose: OriginPurpose, *path: int) -> torch.Generator:
+def generator_of(purpose: OriginPurpose | StartsPurpose, *path: int) -> torch.Generator:
     """Random numbers for one purpose, a function of the path of non-negative integers behind it.
 
     Hashed by numpy's SeedSequence to the 32 bits that torch's CPU generator reads of its seed.
