@@ -48,9 +48,9 @@ class RunPlan:
     """One training run.
 
     n_features, arm     d, and where it starts.
-    change              "none", or what is changed: "tied" (one block of two layers, L times), "path" (the loss
-                        after every earlier step, against EM's own), "images" (each task in several signed
-                        permutations), "muon" (Muon for the matrices).
+    change              "none", or what is changed: "tied" (one block of two layers, L times), "path" (a loss
+                        after every earlier step too: the distance to EM's), "images" (each task in several
+                        signed permutations), "muon" (Muon for the matrices).
     rate                the peak of the learning rate.
     steps, seed         length; of the weights and the tasks.
     tasks_per_step      images included.
@@ -62,7 +62,7 @@ class RunPlan:
     rate: float
     steps: int
     seed: int
-    tasks_per_step: int = 32
+    tasks_per_step: int = 20
 
 
 def starting_network(problem: StartProblem, plan: RunPlan, sizes: WideSizes) -> Transformer:

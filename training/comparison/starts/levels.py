@@ -66,12 +66,14 @@ def more_em(estimate: Mixture, tasks: SlottedTasks) -> Mixture:
 
 def level(estimate: Mixture, asked: HeldOut) -> Level:
     """Of estimates of these tasks."""
+    return level_of(estimate, more_em(estimate, asked.tasks), asked)
+
+
+def level_of(alone: Mixture, with_em: Mixture, asked: HeldOut) -> Level:
+    """Of estimates, and of what EM makes of them."""
     truth = asked.tasks.truth
-    alone, after = (
-        summarise(errors(one, truth).total, asked.oracle_errors)
-        for one in (estimate, more_em(estimate, asked.tasks))
-    )
-    return Level(truth.n_components, alone, after)
+    summaries = (summarise(errors(one, truth).total, asked.oracle_errors) for one in (alone, with_em))
+    return Level(truth.n_components, *summaries)
 
 
 def overall(levels: Sequence[Level], with_em: bool = False) -> float:

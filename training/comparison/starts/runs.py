@@ -34,7 +34,7 @@ IMAGES = 4
 """Signed permutations of each task with the change "images", among equally many tasks a step."""
 PATH_SHARE = 1.0
 """Of the mean loss after the earlier steps, with the change "path"."""
-WATCHES = 16
+WATCHES = 12
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class RunResult:
         return self.curve[-1].seconds
 
 
-def watched_steps(steps: int) -> tuple[int, ...]:
-    """0 to `steps`, closer together at first: at most WATCHES + 1 of them."""
-    return tuple(sorted({round(steps * (place / WATCHES) ** 2) for place in range(WATCHES + 1)}))
+def watched_steps(steps: int, watches: int) -> tuple[int, ...]:
+    """0 to `steps`, closer together at first: at most watches + 1 of them."""
+    return tuple(sorted({round(steps * (place / watches) ** 2) for place in range(watches + 1)}))
 
 
 def train(
@@ -75,15 +75,16 @@ def train(
     sizes: WideSizes,
     watched: Sequence[HeldOut],
     asked: Sequence[HeldOut],
+    watches: int = WATCHES,
 ) -> RunResult:
-    """Train; errors on `watched` along the way, on `asked` at the end.
+    """Train; errors on `watched` so often along the way, on `asked` at the end.
 
     A run whose loss or estimates are not finite stops there, and has no levels.
     """
     network = starting_network(problem, plan, sizes)
     optimisers = optimisers_of(network, plan)
     schedule = TrainingConfig(plan.steps, learning_rate=plan.rate, warmup=WARMUP)
-    measured, curve, seconds = watched_steps(plan.steps), [], 0.0
+    measured, curve, seconds = watched_steps(plan.steps, watches), [], 0.0
     levels: list[Level] = []
     for step in range(plan.steps + 1):
         try:

@@ -54,8 +54,8 @@ class SlottedTasks:
         return len(self.X)
 
     def __getitem__(self, part: slice) -> SlottedTasks:
-        parts = self.tokens, self.present, self.X, self.start, self.truth
-        return SlottedTasks(*(one[part] for one in parts))
+        tokens, present, X = (one[part] for one in (self.tokens, self.present, self.X))
+        return SlottedTasks(tokens, present, X, self.start[part], self.truth[part])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@
     heads    the narrow ones, the first of their columns; then free columns and free heads
     units    the narrow ones, then free ones
 
-What is free writes nothing at first (its W_O, w_2 are 0, or its W_K where W_Q is not), so the function is that
-of the narrow network whatever the rest of it holds. With random numbers in that rest, gradients reach the zeros.
+What is free writes nothing at first: W_O and w_2 are 0 there, and in columns of the narrow heads W_K is. So
+the function is the narrow network's whatever else it holds, and random numbers there let gradients reach the
+zeros.
 """
 
 from __future__ import annotations
