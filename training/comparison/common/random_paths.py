@@ -93,9 +93,9 @@ class OriginPurpose(Enum):
 class StartsPurpose(Enum):
     """Of the larger networks that start as the construction; `generator_of`, told from OriginPurpose."""
 
-    TRAINING = 40
-    HELD_OUT = 41
-    WEIGHTS = 42
+    TRAINING = 60
+    HELD_OUT = 61
+    WEIGHTS = 62
 
 
 def seed_of(*path: int) -> int:
