@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.common.regimes import em_iterates
-from training.comparison.starts.arms import RunPlan, WideSizes, starting_network
-from training.comparison.starts.levels import HeldOut, Level, level, overall
-from training.comparison.starts.slotted_tasks import SlottedTasks, StartProblem
+from training.comparison.starts.learning.arms import RunPlan, WideSizes, starting_network
+from training.comparison.starts.learning.levels import HeldOut, Level, level, overall
+from training.comparison.starts.learning.slotted_tasks import SlottedTasks, StartProblem
 from training.trainer.config import TrainingConfig
 from training.trainer.loop import learning_rate
 from training.trainer.muon import Muon

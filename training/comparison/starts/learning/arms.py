@@ -19,8 +19,8 @@ from torch import nn
 
 from constructions.language.transformer import Transformer, TransformerShape
 from training.comparison.common.random_paths import StartsPurpose, generator_of
-from training.comparison.starts.slotted_tasks import StartProblem
-from training.comparison.starts.widened import wide_shape, widened
+from training.comparison.starts.learning.slotted_tasks import StartProblem
+from training.comparison.starts.learning.widened import wide_shape, widened
 from training.comparison.symmetry.balance import balanced
 
 Arm = Literal["constructed", "noise", "random", "normed"]

@@ -18,7 +18,7 @@ from baselines.metrics import Summary, errors, summarise
 from baselines.mixture import Mixture
 from constructions.language.shown import short_repr
 from training.comparison.common.random_paths import StartsPurpose, generator_of
-from training.comparison.starts.slotted_tasks import SlottedTasks, StartProblem
+from training.comparison.starts.learning.slotted_tasks import SlottedTasks, StartProblem
 
 EM_STEPS = 10
 N_SAMPLES = 128

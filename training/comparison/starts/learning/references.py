@@ -12,9 +12,9 @@ from baselines.methods import MAX_ITER, TOL
 from baselines.mixture import Mixture
 from constructions.language.shown import short_repr
 from training.comparison.common.regimes import em_iterates
-from training.comparison.starts.arms import RunPlan, WideSizes, starting_network
-from training.comparison.starts.levels import HeldOut, Level, level, level_of, more_em
-from training.comparison.starts.slotted_tasks import StartProblem
+from training.comparison.starts.learning.arms import RunPlan, WideSizes, starting_network
+from training.comparison.starts.learning.levels import HeldOut, Level, level, level_of, more_em
+from training.comparison.starts.learning.slotted_tasks import StartProblem
 from training.model.tgmm import TGMM
 from training.serving.loading import load_released
 from training.serving.views import likeliest, signed_permutations
