@@ -25,9 +25,10 @@ from training.comparison.starts.learning.design import (
     run_plans,
     settings_of,
     sweep_plans,
+    watched_of,
 )
 from training.comparison.starts.learning.levels import held_out
-from training.comparison.starts.learning.references import Reference, references
+from training.comparison.starts.references import Reference, references
 from training.comparison.starts.learning.runs import RunResult
 from training.comparison.starts.learning.slotted_tasks import StartProblem
 
@@ -87,7 +88,8 @@ def measure_starts(settings: StartsSettings, jobs: int, cells: Cells, start: Sta
     for d in settings.n_features:
         start(f"references, d = {d}")
         problem = StartProblem(d)
-        found += references(problem, SIZES, held_out(problem, settings.tasks, settings.seed))
+        asked = held_out(problem, settings.tasks, settings.seed)
+        found += references(problem, SIZES, asked, watched_of(asked, settings))
     return StartsResult(settings, SIZES, sweep, rates, runs, found)
 
 

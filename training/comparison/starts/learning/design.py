@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from training.comparison.starts.learning.arms import ARMS, CHANGES, Arm, Change, RunPlan, WideSizes
-from training.comparison.starts.learning.levels import held_out, overall
+from training.comparison.starts.learning.levels import HeldOut, held_out, overall
 from training.comparison.starts.learning.runs import WATCHES, RunResult, train
 from training.comparison.starts.learning.slotted_tasks import StartProblem
 
@@ -127,8 +127,12 @@ def run_one(plan: RunPlan, settings: StartsSettings) -> RunResult:
         asked = held_out(problem, settings.watched_tasks, plan.seed)
         return train(problem, plan, SIZES, asked, asked, watches=1)
     asked = held_out(problem, settings.tasks, settings.seed)
-    watched = [one[: settings.watched_tasks] for one in asked]
-    return train(problem, plan, SIZES, watched, asked, WATCHES)
+    return train(problem, plan, SIZES, watched_of(asked, settings), asked, WATCHES)
+
+
+def watched_of(asked: Sequence[HeldOut], settings: StartsSettings) -> list[HeldOut]:
+    """The first tasks of each K."""
+    return [one[: settings.watched_tasks] for one in asked]
 
 
 def is_of_sweep(plan: RunPlan, settings: StartsSettings) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,11 +27,15 @@ UNTRAINED, CONVERGED, ORACLE = "the construction, untrained", "EM from the start
 
 @dataclass(frozen=True)
 class Reference:
-    """Levels of something that this study did not train."""
+    """Levels of something that this study did not train.
+
+    watched  on the tasks that training was watched on, the first of each K: what curves are drawn beside.
+    """
 
     n_features: int
     name: str
     levels: list[Level]
+    watched: list[Level]
 
     __repr__ = short_repr
 
@@ -41,7 +45,9 @@ def shipped_name(network: str, views: int = 1) -> str:
     return f"{network} as shipped" + (f", {views} views" if views > 1 else "")
 
 
-def references(problem: StartProblem, sizes: WideSizes, asked: tuple[HeldOut, ...]) -> list[Reference]:
+def references(
+    problem: StartProblem, sizes: WideSizes, asked: Sequence[HeldOut], watched: Sequence[HeldOut]
+) -> list[Reference]:
     """The start, EM from it and from the truth, the construction, and the shipped networks of this d."""
     d, steps = problem.n_features, problem.steps
     constructed = starting_network(problem, RunPlan(d, "constructed", "none", 0.0, 0, 0), sizes)
@@ -60,7 +66,10 @@ def references(problem: StartProblem, sizes: WideSizes, asked: tuple[HeldOut, ..
             _estimate(model, one.tasks.X, one.tasks.truth.n_components), one
         )
         rules[shipped_name(network, VIEWS)] = lambda one, model=model: _of_views(model, one)
-    return [Reference(d, name, [rule(one) for one in asked]) for name, rule in rules.items()]
+    return [
+        Reference(d, name, [rule(one) for one in asked], [rule(one) for one in watched])
+        for name, rule in rules.items()
+    ]
 
 
 def _converged(asked: HeldOut) -> Mixture:
