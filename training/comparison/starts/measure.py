@@ -28,9 +28,9 @@ from training.comparison.starts.learning.design import (
     watched_of,
 )
 from training.comparison.starts.learning.levels import held_out
-from training.comparison.starts.references import Reference, references
 from training.comparison.starts.learning.runs import RunResult
 from training.comparison.starts.learning.slotted_tasks import StartProblem
+from training.comparison.starts.references import Reference, references
 
 COMMAND = "training.compare"
 ROOMS = (
