@@ -96,6 +96,7 @@ class StartsPurpose(Enum):
     TRAINING = 60
     HELD_OUT = 61
     WEIGHTS = 62
+    METHODS = 63
 
 
 def seed_of(*path: int) -> int:

@@ -34,8 +34,8 @@ from training.comparison.starts.references import Reference, references
 
 COMMAND = "training.compare"
 ROOMS = (
-    *("constructions", "baselines", "training/tasks", "training/trainer"),
-    "training/comparison/starts/learning",
+    *("constructions", "baselines", "training/tasks", "training/trainer", "training/serving"),
+    *("training/comparison/common", "training/comparison/symmetry", "training/comparison/starts/learning"),
 )
 """Whose code decides the figures of a run."""
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from baselines.em import em
-from baselines.methods import MAX_ITER, TOL
+from baselines.methods import MAX_ITER, METHODS, RESTARTS, TOL
 from baselines.mixture import Mixture
 from constructions.language.shown import short_repr
+from training.comparison.common.random_paths import StartsPurpose, generator_of
 from training.comparison.common.regimes import em_iterates
 from training.comparison.starts.learning.arms import RunPlan, WideSizes, starting_network
 from training.comparison.starts.learning.levels import HeldOut, Level, level, level_of, more_em
@@ -23,6 +24,8 @@ SHIPPED = {2: ("d2",), 8: ("d8", "d8-long")}
 """The networks that ship for the paper's tasks, by d."""
 VIEWS = 4
 UNTRAINED, CONVERGED, ORACLE = "the construction, untrained", "EM from the start", "EM from the truth"
+FITTED = {"em-restarts": f"EM, likeliest of {RESTARTS} starts", "map-em": "MAP-EM, which knows the prior"}
+"""Of baselines.methods, with the names that tables give them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def references(
         CONVERGED: lambda one: level(_converged(one), one),
         ORACLE: lambda one: level(one.oracle, one),
     }
+    for method, name in FITTED.items():
+        rules[name] = lambda one, method=method: level(_fitted(method, one), one)
     for network in SHIPPED.get(d, ()):
         model = load_released(network).model
         rules[shipped_name(network)] = lambda one, model=model: level(
@@ -74,6 +79,20 @@ def references(
 
 def _converged(asked: HeldOut) -> Mixture:
     return em(asked.tasks.X, init=asked.tasks.start, max_iter=MAX_ITER, tol=TOL).mixture
+
+
+def _fitted(method: str, asked: HeldOut) -> Mixture:
+    """Of baselines.methods.
+
+    Raises:
+        ArithmeticError: it has no estimate of a task.
+    """
+    K = asked.tasks.truth.n_components
+    generator = generator_of(StartsPurpose.METHODS, list(FITTED).index(method), K)
+    found = METHODS[method].fit(asked.tasks.X, K, generator)
+    if found.mixture is None or bool(found.failed.any()):
+        raise ArithmeticError(f"{method} has no estimate of {int(found.failed.sum())} tasks")
+    return Mixture(found.mixture.weights, found.mixture.means)
 
 
 def _estimate(model: TGMM, X: Tensor, n_components: int) -> Mixture:

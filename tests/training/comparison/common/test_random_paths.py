@@ -77,7 +77,7 @@ def test_names_stand_for_the_integers_of_the_first_results():
     assert Purpose.FAILURES_RESAMPLED.value.integers(()) == (4, 1)
     assert RegimePurpose.METHOD.value.integers((1,)) == (2, 101)
     assert [purpose.value for purpose in OriginPurpose] == [0, 1, 2, 3]
-    assert [purpose.value for purpose in StartsPurpose] == [60, 61, 62]
+    assert [purpose.value for purpose in StartsPurpose] == [60, 61, 62, 63]
     subject = subject_of(Released("tiny", small_model(), "", {}), Effort(True, 5, 8))
     tasks = regime_tasks(subject, Regime(2, 3, 128, 2.0), 8, TaskSet.FAILURES)
     start = tasks.generator(RegimePurpose.START, STARTS.index(RANDOM_STARTS[1]))
