@@ -62,7 +62,7 @@ class RunPlan:
     rate: float
     steps: int
     seed: int
-    tasks_per_step: int = 20
+    tasks_per_step: int = 16
 
 
 def starting_network(problem: StartProblem, plan: RunPlan, sizes: WideSizes) -> Transformer:

@@ -11,8 +11,8 @@ from training.comparison.starts.learning.levels import HeldOut, held_out, overal
 from training.comparison.starts.learning.runs import WATCHES, RunResult, train
 from training.comparison.starts.learning.slotted_tasks import StartProblem
 
-NEAR_RATES = (1e-4, 3e-4, 1e-3)
-"""Peaks of the learning rate that are tried from the construction, and with Muon."""
+NEAR_RATES = (3e-5, 1e-4, 3e-4)
+"""Peaks of the learning rate that are tried from the construction; 1e-3 threw it out at both d."""
 RANDOM_RATES = (3e-4, 1e-3, 3e-3)
 CHANGED_ARMS: tuple[Arm, ...] = ("constructed", "normed")
 CHANGED_FEATURES = 2
@@ -36,8 +36,8 @@ class StartsSettings:
 
     n_features: tuple[int, ...] = (8, 2)
     steps: int = 600
-    sweep_steps: int = 120
-    tasks_per_step: int = 20
+    sweep_steps: int = 300
+    tasks_per_step: int = 16
     seeds: int = 3
     change_seeds: int = 2
     changes: tuple[Change, ...] = CHANGES[1:]
@@ -69,8 +69,7 @@ def sweep_plans(settings: StartsSettings) -> list[RunPlan]:
     found = []
     for d in settings.n_features:
         for arm, change in _swept(settings, d):
-            random = arm in ("random", "normed") and change == "none"
-            for rate in RANDOM_RATES if random else NEAR_RATES:
+            for rate in RANDOM_RATES if arm in ("random", "normed") else NEAR_RATES:
                 seed = SEEDS_APART * settings.seed + SWEEP_SEED
                 steps, size = settings.sweep_steps, settings.tasks_per_step
                 found.append(RunPlan(d, arm, change, rate, steps, seed, size))
