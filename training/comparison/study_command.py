@@ -17,8 +17,9 @@ from training.comparison.common.running import COMMAND, one_thread
 from training.comparison.common.studies import Study, StudyEffort
 from training.comparison.finding import STUDY as FINDING
 from training.comparison.rule import STUDY as RULE
+from training.comparison.starts import STUDY as STARTS
 
-STUDIES: dict[str, Study[Any]] = {study.key: study for study in (FINDING, RULE)}
+STUDIES: dict[str, Study[Any]] = {study.key: study for study in (FINDING, RULE, STARTS)}
 
 
 def run_study(name: str, effort: StudyEffort, out: Path) -> int:

@@ -72,11 +72,11 @@ def matched(estimate: Estimate, batch: TaskBatch) -> Tensor:
 
     Not finite for a task whose pair losses are not all finite.
     """
-    return _smallest(pair_losses(estimate, batch))
+    return over_permutations(pair_losses(estimate, batch))
 
 
-def _smallest(cost: Tensor) -> Tensor:
-    """The mean over the permutation of rows that makes it smallest; NaN where a task is not all finite."""
+def over_permutations(cost: Tensor) -> Tensor:
+    """(B,) the mean of (B, K, K) over the permutation of rows that makes it smallest; NaN where not all finite."""
     finite = cost.detach().isfinite().flatten(1).all(1)
     permutation = best_permutation(cost.detach().where(finite[:, None, None], torch.zeros_like(cost)))
     cost = cost.where(finite[:, None, None], torch.full_like(cost, torch.nan))
@@ -85,7 +85,7 @@ def _smallest(cost: Tensor) -> Tensor:
 
 def divergence(estimate: Estimate, batch: TaskBatch) -> Tensor:
     """The smallest over permutations, exact: (B,). Not finite as :func:`matched`."""
-    return _smallest(component_divergences(estimate, batch))
+    return over_permutations(component_divergences(estimate, batch))
 
 
 def component_divergences(estimate: Estimate, batch: TaskBatch) -> Tensor:

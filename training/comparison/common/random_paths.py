@@ -102,6 +102,16 @@ class OriginPurpose(Enum):
     RULE_POSTERIOR = 73
 
 
+@unique
+class StartsPurpose(Enum):
+    """Of the larger networks that start as the construction; `generator_of`, told from OriginPurpose."""
+
+    TRAINING = 60
+    HELD_OUT = 61
+    WEIGHTS = 62
+    METHODS = 63
+
+
 def seed_of(*path: int) -> int:
     """A seed for each path of non-negative integers."""
     state = 0
@@ -110,7 +120,7 @@ def seed_of(*path: int) -> int:
     return state
 
 
-def generator_of(purpose: OriginPurpose, *path: int) -> torch.Generator:
+def generator_of(purpose: OriginPurpose | StartsPurpose, *path: int) -> torch.Generator:
     """Random numbers for one purpose, a function of the path of non-negative integers behind it.
 
     Hashed by numpy's SeedSequence to the 32 bits that torch's CPU generator reads of its seed.

@@ -7,11 +7,11 @@ import torch
 from console.phrases import number
 from constructions.language.tables import text_table
 from constructions.language.transformer import Transformer
-from training.interpretability.recording import attention_of
 from training.comparison.finding.interchange import VariableUse, measure_interchange
 from training.comparison.origins.em_problem import EMProblem
 from training.comparison.origins.training_runs import RunPlan, starting_network
 from training.comparison.symmetry.invariants import layers_of
+from training.interpretability.recording import attention_of
 
 HEADER = (
     "network",

@@ -12,6 +12,7 @@ from training.comparison.common.random_paths import (
     OriginPurpose,
     Purpose,
     RegimePurpose,
+    StartsPurpose,
     TaskSet,
     beside_construction,
     generator_of,
@@ -60,7 +61,8 @@ def test_no_two_paths_share_what_the_generator_reads_of_their_seed():
 
 
 def test_the_networks_of_their_own_have_paths_of_their_own():
-    paths = [(purpose, seed, chunk) for purpose in OriginPurpose for seed in SEEDS for chunk in range(3)]
+    purposes = (*OriginPurpose, *StartsPurpose)
+    paths = [(purpose, seed, chunk) for purpose in purposes for seed in SEEDS for chunk in range(3)]
     drawn = [generator_of(*path).initial_seed() for path in paths]
     drawn += [beside_construction(seed).initial_seed() for seed in SEEDS]
     drawn += [seed_of(seed, *path) % 2**32 for seed in SEEDS for _, path in all_paths()]
@@ -75,6 +77,7 @@ def test_names_stand_for_the_integers_of_the_first_results():
     assert Purpose.FAILURES_RESAMPLED.value.integers(()) == (4, 1)
     assert RegimePurpose.METHOD.value.integers((1,)) == (2, 101)
     assert [purpose.value for purpose in OriginPurpose][:4] == [0, 1, 2, 3]
+    assert [purpose.value for purpose in StartsPurpose] == [60, 61, 62, 63]
     subject = subject_of(Released("tiny", small_model(), "", {}), Effort(True, 5, 8))
     tasks = regime_tasks(subject, Regime(2, 3, 128, 2.0), 8, TaskSet.FAILURES)
     start = tasks.generator(RegimePurpose.START, STARTS.index(RANDOM_STARTS[1]))

@@ -1,0 +1,1 @@
+"""What decides a run: tasks, starts, training, and how errors are taken."""

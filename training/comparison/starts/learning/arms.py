@@ -1,0 +1,105 @@
+"""The networks that are compared: one shape, several starts, and what is changed about their training.
+
+constructed  L steps of EM, balanced and widened; what is free holds small random numbers and writes nothing,
+             so that the function is EM's
+noise        the same, and every tensor W becomes W + NOISE |W| z / |z|, z normal
+random       fresh weights: normal of variance 1/fan-in, what adds to the stream over sqrt(2 layers) besides,
+             scores over sqrt(head_dim), no biases
+normed       the same with a LayerNorm before every sub-layer, as trained networks have it
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from constructions.language.transformer import Transformer, TransformerShape
+from training.comparison.common.random_paths import StartsPurpose, generator_of
+from training.comparison.starts.learning.slotted_tasks import StartProblem
+from training.comparison.starts.learning.widened import wide_shape, widened
+from training.comparison.symmetry.balance import balanced
+
+Arm = Literal["constructed", "noise", "random", "normed"]
+Change = Literal["none", "tied", "path", "images", "muon"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+CHANGES: tuple[Change, ...] = get_args(Change)
+
+NOISE = 3e-3
+FREE = 0.1
+"""Size of the random numbers in what is free: with streams of some tens, hidden values are about 1."""
+
+
+@dataclass(frozen=True)
+class WideSizes:
+    """Of every layer: the stream, heads and their columns, hidden units."""
+
+    width: int = 64
+    heads: int = 4
+    head_dim: int = 16
+    hidden: int = 256
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One training run.
+
+    n_features, arm     d, and where it starts.
+    change              "none", or what is changed: "tied" (one block of two layers, L times), "path" (a loss
+                        after every earlier step too: the distance to EM's), "images" (each task in several
+                        signed permutations), "muon" (Muon for the matrices).
+    rate                the peak of the learning rate.
+    steps, seed         length; of the weights and the tasks.
+    tasks_per_step      images included.
+    """
+
+    n_features: int
+    arm: Arm
+    change: Change
+    rate: float
+    steps: int
+    seed: int
+    tasks_per_step: int = 16
+
+
+def starting_network(problem: StartProblem, plan: RunPlan, sizes: WideSizes) -> Transformer:
+    """The network at step 0, a function of the plan's arm, change and seed."""
+    narrow = problem.construction.to_transformer(torch.float64, looped=plan.change == "tied")
+    shape = wide_shape(narrow.shape, sizes.width, sizes.heads, sizes.head_dim, sizes.hidden)
+    generator = generator_of(StartsPurpose.WEIGHTS, plan.seed)
+    if plan.arm in ("random", "normed"):
+        norm = "layer" if plan.arm == "normed" else "none"
+        network = fresh(replace(shape, norm=norm), generator)
+    else:
+        network = widened(balanced(narrow), shape, FREE, generator)
+        if plan.arm == "noise":
+            add_noise(network, NOISE, generator)
+    return network.to(problem.dtype).requires_grad_(True)
+
+
+@torch.no_grad()
+def fresh(shape: TransformerShape, generator: torch.Generator) -> Transformer:
+    """Random weights in float64; norms as their modules make them."""
+    network = Transformer(shape, torch.float64, drawn=False)
+    depth = math.sqrt(2 * len(shape.sequence) * shape.loops)
+    for name, parameter in network.named_parameters():
+        part = name.rsplit(".", 1)[-1]
+        if parameter.ndim < 2:
+            continue  # biases are 0, norms 1 and 0
+        # W_O (heads, head_dim, D) sums over heads as well.
+        fan_in = parameter.shape[:-1].numel() if part == "output" else parameter.shape[-2]
+        spread = fan_in**-0.5 / (depth if part in ("output", "w2") else 1.0)
+        spread *= parameter.shape[-1] ** -0.5 if part == "query" else 1.0
+        parameter.copy_(spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return network
+
+
+@torch.no_grad()
+def add_noise(network: nn.Module, size: float, generator: torch.Generator) -> None:
+    """In place: every tensor is moved by `size` of its norm in a random direction."""
+    for parameter in network.parameters():
+        z = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter.add_(size * parameter.norm() * z / z.norm())
