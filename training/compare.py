@@ -13,7 +13,8 @@ figures, index.html, and parts/ with what is finished, all of which the report s
 
 A study trains its own networks and takes no checkpoint. finding: under which conditions does training find
 the theorem's weights? rule: which update rule does training find when it starts at the construction and beats
-EM? starts: is the construction a better start for meta-training than random weights of the same shape? Exit codes: 0 done, 2 bad input, 130 stopped.
+EM? starts: is the construction a better start for meta-training than random weights of the same shape? Exit
+codes: 0 done, 2 bad input, 130 stopped.
 """
 
 from __future__ import annotations

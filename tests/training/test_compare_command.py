@@ -266,7 +266,7 @@ def test_bad_options(model, capsys, tmp_path, arguments, message):
 def test_bad_checkpoints(capsys, tmp_path):
     out = ("--out", tmp_path / "new")
     assert "no such file" in refusal(capsys, tmp_path / "none.safetensors", *out)
-    assert "Missing argument" in refusal(capsys)
+    assert "one checkpoint or one --study is needed" in refusal(capsys)
     (tmp_path / "text.safetensors").write_text("hello")
     assert "text.json: cannot be read" in refusal(capsys, tmp_path / "text.safetensors", *out)
     names = ", ".join(SHIPPED)

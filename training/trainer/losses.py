@@ -76,7 +76,7 @@ def matched(estimate: Estimate, batch: TaskBatch) -> Tensor:
 
 
 def over_permutations(cost: Tensor) -> Tensor:
-    """(B,) the mean of (B, K, K) over the permutation of rows that makes it smallest; NaN where not all finite."""
+    """(B,) the mean of (B, K, K) over the best permutation of rows; NaN where not all are finite."""
     finite = cost.detach().isfinite().flatten(1).all(1)
     permutation = best_permutation(cost.detach().where(finite[:, None, None], torch.zeros_like(cost)))
     cost = cost.where(finite[:, None, None], torch.full_like(cost, torch.nan))
