@@ -16,6 +16,7 @@ CHECK_NAMES = (
     *("ridge-certified", "pca-certified", "kmeans-certified", "mirror-descent-certified"),
     *("reference-levels", "learned-copies"),
     *("learned-staying", "learned-returning", "learned-probes", "learned-patches", "learned-worth"),
+    *("learned-traced", "learned-interchange", "learned-rule"),
 )
 """Of verify.registry.CHECKS."""
 

@@ -131,6 +131,9 @@ CHECKS: dict[str, Check] = {
     "learned-probes": _later("verify.learned.networks", "check_probes"),
     "learned-patches": _later("verify.learned.networks", "check_patches"),
     "learned-worth": _later("verify.learned.networks", "check_worth"),
+    "learned-traced": _later("verify.learned.finding", "check_traced"),
+    "learned-interchange": _later("verify.learned.finding", "check_interchange"),
+    "learned-rule": _later("verify.learned.finding", "check_rule"),
 }
 
 

@@ -14,6 +14,9 @@ LATER = {
     "learned-probes": ("verify.learned.networks", "check_probes"),
     "learned-patches": ("verify.learned.networks", "check_patches"),
     "learned-worth": ("verify.learned.networks", "check_worth"),
+    "learned-traced": ("verify.learned.finding", "check_traced"),
+    "learned-interchange": ("verify.learned.finding", "check_interchange"),
+    "learned-rule": ("verify.learned.finding", "check_rule"),
 }
 
 
