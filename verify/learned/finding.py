@@ -101,8 +101,8 @@ def check_rule(seed: int, instances: int) -> list[Record]:
     interval = mean_interval(explained)
     return [
         check.record(
-            "of what networks trained on the truth from the construction do otherwise than EM, a rule of nine "
-            f"numbers explains, R^2 in every seed at least {EXPLAINED:g}",
+            "of what networks trained on the truth from the construction do otherwise than EM, a rule of "
+            f"nine numbers explains, R^2 in every seed at least {EXPLAINED:g}",
             EXPLAINED,
             sum(explained) / len(explained),
             len(explained) * settings.tasks,
