@@ -71,7 +71,10 @@ def _about_factors(data: FindingResult) -> list[str]:
         said = f"{cell.cell.level}: {_counts(cell)}{of}, loss {_loss(cell)}"
         found.setdefault(cell.cell.factor, []).append(said)
     first = f"Blocks of {len(data.cells[0].theorem)} found by each seed, and the loss, by what is varied."
-    return [first, *(f"{factor.capitalize()}. {'; '.join(parts)}." for factor, parts in found.items())]
+    return [
+        first,
+        *(f"{factor[0].upper()}{factor[1:]}. {'; '.join(parts)}." for factor, parts in found.items()),
+    ]
 
 
 def _about_memory(data: FindingResult) -> str:

@@ -63,7 +63,7 @@ def test_the_trace_tells_the_construction_from_a_network_that_does_nothing(losse
 def test_exact_states_are_given_to_every_sub_layer(losses, path):
     """A wrong E attention is one wrong sub-layer of four if forced; else all behind it see it."""
     wrong = PROBLEM.constructed()
-    wrong.layers[0].attention.value.data.zero_()
+    dict(wrong.named_parameters())["layers.0.attention.value"].data.zero_()
     pair, same = StackedNetworks([PROBLEM.constructed(), wrong]), path[:1]
     path = EMPath.joined([same, same])
     exact = states(PROBLEM.construction.stream, path, PROBLEM.floor)

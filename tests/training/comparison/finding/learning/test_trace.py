@@ -9,6 +9,7 @@ from baselines.em import em
 from baselines.mixture import Mixture
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.common.random_paths import OriginPurpose
+from training.comparison.finding.learning.stacked import StackedNetworks
 from training.comparison.finding.learning.trace import WRITTEN, EMPath, em_path, scales, states
 from training.comparison.origins.em_problem import EMProblem
 
@@ -53,7 +54,7 @@ def test_states_are_those_that_the_constructions_layers_leave(path: EMPath):
         assert float(apart[..., s.log_resp.slice].max()) <= chords + rounding / PROBLEM.floor
         apart[..., s.log_resp.slice] = 0
         assert float(apart.max()) <= rounding
-        found = network.layers[1].mlp(exact[4 * loop + 3]) + exact[4 * loop + 3]
+        found = StackedNetworks([network]).mlp(1, exact[4 * loop + 3][None])[0]
         apart = (found - exact[4 * loop + 4]).abs()
         assert float(apart[..., s.log_pi.slice].max()) <= float(built.log_pi.error) + rounding / PROBLEM.floor
         assert (
