@@ -35,31 +35,34 @@ def paragraphs(data: FindingResult) -> list[str]:
 
 
 def _about_finding(data: FindingResult) -> str:
-    every = [cell for cell in data.cells if verdict(cell) == "all"]
-    some = [cell for cell in data.cells if verdict(cell) == "some"]
-    names = [f"{cell.cell.name} ({_counts(cell)})" for cell in every]
+    whole = [cell for cell in data.cells if cell.cell.given == "nothing"]
+    every = [cell for cell in whole if verdict(cell) == "all"]
+    some = [cell for cell in whole if verdict(cell) == "some"]
+    names = [f"{cell.cell.name} ({_counts(cell)} of {len(cell.theorem)})" for cell in every]
     if not every and not some:
         best = _best(data)
         return (
             f"No cell finds the theorem ({FOUND:.0%} of its blocks, 15 of 20): the strongest is "
             f"{best.cell.name} with {_counts(best)} of {len(best.theorem)}."
         )
-    said = f"{FOUND:.0%} of the theorem's blocks (15 of 20) or more are found from random weights"
+    said = f"{FOUND:.0%} of the theorem's blocks or more are found from random weights, no layer given,"
     parts = [f"by every network of {listed(names)}"] if every else []
-    parts += [f"by some of {listed([f'{c.cell.name} ({_counts(c)})' for c in some])}"] if some else []
+    partly = [f"{cell.cell.name} ({_counts(cell)} of {len(cell.theorem)})" for cell in some]
+    parts += [f"by some of {listed(partly)}"] if some else []
     return f"{said} {', and '.join(parts)}. In brackets: blocks of each network. The others find fewer."
 
 
 def _about_best(data: FindingResult) -> str:
     best = _best(data)
     missing = [block for block in best.theorem if not all(block in n.has for n in best.networks)]
-    lowest = min(data.cells, key=lambda cell: by_ratio([n.loss for n in cell.networks]).value)
+    whole = [cell for cell in data.cells if cell.cell.given == "nothing"]
+    lowest = min(whole, key=lambda cell: by_ratio([n.loss for n in cell.networks]).value)
     lacks = f"some of its networks lack {'; '.join(missing)}" if missing else "none of its networks lacks one"
     return (
         f"Most blocks: {best.cell.name} ({_described(best.cell)}), {_counts(best)} of {len(best.theorem)}; "
         f"{lacks}. Its loss is {_loss(best)} times the construction's. Least loss: {lowest.cell.name} "
-        f"({_described(lowest.cell)}), {_loss(lowest)}, with {_counts(lowest)} blocks. Nearness in function "
-        "and in weights are two things."
+        f"({_described(lowest.cell)}), {_loss(lowest)}, with {_counts(lowest)} of "
+        f"{len(lowest.theorem)} blocks. Nearness in function and in weights are two things."
     )
 
 
@@ -219,8 +222,14 @@ def _blocks_table(data: FindingResult) -> Table:
 
 
 def _best(data: FindingResult) -> CellResult:
-    """Most blocks on the average of its seeds; layers that are given do not count as found."""
-    own = [cell for cell in data.cells if cell.cell.given == "nothing"]
+    """Most blocks on the average of its seeds, at the baseline's d and K, with no layer given."""
+    sizes = data.cells[0].cell
+    own = [
+        cell
+        for cell in data.cells
+        if cell.cell.given == "nothing"
+        and (cell.cell.n_features, cell.cell.n_components) == (sizes.n_features, sizes.n_components)
+    ]
     return max(own, key=lambda cell: sum(len(network.has) for network in cell.networks) / len(cell.theorem))
 
 

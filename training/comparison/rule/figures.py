@@ -110,7 +110,7 @@ def _steps(data: RuleResult) -> Picture:
     panels[1].set(title="less EM's on the same tasks", ylabel="mean difference to EM; below 0 is better")
     panels[1].axhline(0, color="0.5", linewidth=0.8)
     for panel in panels:
-        panel.axvline(data.problem.steps, color="0.6", linestyle=":", label="steps that was trained for")
+        panel.axvline(data.problem.steps, color="0.6", linestyle=":", label="steps trained for")
         panel.set(xlabel="steps (two layers each)", xscale="log")
         panel.set_xticks(at, [str(step) for step in at])
         panel.minorticks_off()

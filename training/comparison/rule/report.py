@@ -88,8 +88,8 @@ def _about_blocks(data: RuleResult) -> str:
     shares = ", ".join(f"{name} {fixed(share)}" for name, share in fair.items())
     return (
         f"What moved: the weights by {_range([one.distance for one in data.networks])} of their norm. "
-        f"Shapley shares of the gain by sub-layer: {shares}. Alone, {most} carries most "
-        f"({fixed(alone[most])} of the gain); what is missed most when put back is {needed} "
+        f'Shapley shares of the gain by sub-layer: {shares}. Alone, "{most}" carries most '
+        f'({fixed(alone[most])} of the gain); what is missed most when put back is "{needed}" '
         f"({fixed(without[needed])}). The parts of the "
         f"theorem itself, each alone, add up to {fixed(own)}, the entries beyond it to {fixed(beyond)}; "
         "where a part alone carries far more than is lost without it, others do the same."
@@ -170,7 +170,9 @@ def _steps_table(data: RuleResult) -> Table:
     at = list(enumerate(data.settings.at_steps))
     columns: list[tuple[str, Callable[[StepsRow], str]]] = [("method", lambda row: row.method)]
     for place, step in at:
-        columns.append((f"{step} steps", lambda row, i=place: _interval(row.errors[i])))
+        columns.append(
+            (f"{step} step{'s' if step > 1 else ''}", lambda row, i=place: _interval(row.errors[i]))
+        )
     for place, step in at:
         if step == data.problem.steps:
             columns.append((f"less EM, {step} steps", lambda row, i=place: _interval(row.less_em[i])))

@@ -25,10 +25,11 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from constructions.language.shown import short_repr
-from constructions.language.transformer import SelfAttention, Transformer
+from constructions.language.transformer import Transformer
 from training.comparison.origins.em_problem import EMProblem, Examples
 from training.comparison.rule.update_rule import UpdateRule
 from training.comparison.symmetry.invariants import layers_of
+from training.interpretability.recording import attention_of, head_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +68,9 @@ def loops_of(problem: EMProblem, network: Transformer, tokens: Tensor) -> list[L
     found, h = [], tokens
     for _ in range(network.shape.loops):
         before = averaged.T @ h[..., s.mu.slice]
-        responsibilities = _attention(e_layer.attention, h) @ of_slot
+        responsibilities = head_weights(attention_of(e_layer), h)[:, 0] @ of_slot
         after_e = e_layer(h)
-        shares = averaged.T @ _attention(m_layer.attention, after_e)
+        shares = averaged.T @ head_weights(attention_of(m_layer), after_e)[:, 0]
         h = m_layer(after_e)
         after = averaged.T @ h[..., s.mu.slice]
         found.append(Loop(before, responsibilities, shares, after, after_e, h))
@@ -89,13 +90,6 @@ def read_off(problem: EMProblem, network: Transformer, examples: Examples) -> tu
     answer, answer_fit = _regression(_centred(weights.log()), [_centred(last)])
     rule = UpdateRule(*scores, *lows, *moves, *answer)
     return rule, SiteFits(score_fit, low_fit, move_fit, answer_fit)
-
-
-def _attention(attention: SelfAttention | None, h: Tensor) -> Tensor:
-    """(T, N, N) of the first head."""
-    if attention is None:
-        raise ValueError("a layer has no attention, needs heads")
-    return ((h @ attention.query[0]) @ (h @ attention.key[0]).mT).softmax(-1)
 
 
 def _centred(values: Tensor, axis: int = -1) -> Tensor:
