@@ -170,9 +170,8 @@ def _steps_table(data: RuleResult) -> Table:
     at = list(enumerate(data.settings.at_steps))
     columns: list[tuple[str, Callable[[StepsRow], str]]] = [("method", lambda row: row.method)]
     for place, step in at:
-        columns.append(
-            (f"{step} step{'s' if step > 1 else ''}", lambda row, i=place: _interval(row.errors[i]))
-        )
+        title = f"{step} step{'s' if step > 1 else ''}"
+        columns.append((title, lambda row, i=place: _interval(row.errors[i])))
     for place, step in at:
         if step == data.problem.steps:
             columns.append((f"less EM, {step} steps", lambda row, i=place: _interval(row.less_em[i])))

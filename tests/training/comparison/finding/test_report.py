@@ -9,8 +9,8 @@ from training.comparison.finding.report import render
 
 def test_findings_name_the_cells_and_their_numbers():
     section = render(made_up())
-    assert "by every network of strongest (20, 16)" in section.paragraphs[0]
-    assert "by some of strongest-adamw (14, 15)" in section.paragraphs[0]
+    assert "by every network of strongest (20, 16 of 20)" in section.paragraphs[0]
+    assert "by some of strongest-adamw (14, 15 of 20)" in section.paragraphs[0]
     assert "baseline" not in section.paragraphs[0]
     assert "Most blocks: strongest" in section.paragraphs[1]
     assert f"lack {'; '.join(BLOCKS[16:])}" in section.paragraphs[1]
