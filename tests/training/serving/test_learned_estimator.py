@@ -186,7 +186,7 @@ def test_a_view_is_mapped_back():
     """From a network that returns fixed points of its input's frame, every view gives the same mixture."""
 
     class Frame(TGMM):
-        def estimate(self, X, n_components, mask=None):
+        def estimate(self, X, n_components, mask=None, look=0):
             means = torch.stack([X[:, :40].mean(1), X[:, 40:].mean(1)], 1)
             return Mixture(torch.full((len(X), 2), 0.5, dtype=X.dtype), means)
 

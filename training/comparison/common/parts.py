@@ -92,7 +92,7 @@ def subject_of(released: Released, effort: Effort) -> Subject:
     with torch.random.fork_rng(devices=[]):
         path = Purpose.CONTROL_WEIGHTS.value.integers(())
         torch.default_generator.manual_seed(seed_of(effort.seed, *path))  # modules draw their weights from it
-        untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
+        untrained = TGMM(released.model.config, dtype=released.model.dtype)
     return Subject(released, untrained.eval().requires_grad_(False), effort)
 
 

@@ -10,8 +10,8 @@ from constructions.language.transformer import Transformer
 from training.comparison.finding.interchange import VariableUse, measure_interchange
 from training.comparison.origins.em_problem import EMProblem
 from training.comparison.origins.training_runs import RunPlan, starting_network
-from training.comparison.symmetry.invariants import layers_of
 from training.interpretability.recording import attention_of
+from training.model.balance import layers_of
 
 HEADER = (
     "network",

@@ -15,22 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 from constructions.language.transformer import Transformer, TransformerShape
 from training.comparison.common.random_paths import StartsPurpose, generator_of
 from training.comparison.starts.learning.slotted_tasks import StartProblem
-from training.comparison.starts.learning.widened import wide_shape, widened
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
+from training.model.slots import FREE, NOISE, add_noise
+from training.model.widened import wide_shape, widened
 
 Arm = Literal["constructed", "noise", "random", "normed"]
 Change = Literal["none", "tied", "path", "images", "muon"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 CHANGES: tuple[Change, ...] = get_args(Change)
-
-NOISE = 3e-3
-FREE = 0.1
-"""Size of the random numbers in what is free: with streams of some tens, hidden values are about 1."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +91,3 @@ def fresh(shape: TransformerShape, generator: torch.Generator) -> Transformer:
         spread *= parameter.shape[-1] ** -0.5 if part == "query" else 1.0
         parameter.copy_(spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return network
-
-
-@torch.no_grad()
-def add_noise(network: nn.Module, size: float, generator: torch.Generator) -> None:
-    """In place: every tensor is moved by `size` of its norm in a random direction."""
-    for parameter in network.parameters():
-        z = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-        parameter.add_(size * parameter.norm() * z / z.norm())
