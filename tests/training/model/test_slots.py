@@ -112,9 +112,16 @@ def test_points_are_drawn_in_proportion_to_their_mass() -> None:
 
 
 def test_the_best_trial_is_taken() -> None:
-    """Two far groups: of six trials with probability of the squared distance one is in the other group."""
-    X = torch.cat([points(5, 20), points(5, 20, seed=1) + 50], dim=1)
-    assert (starts(X, 2)[:, :, 0] > 25).sum(1).tolist() == [1] * 5
+    """The second mean leaves the least sum of squared distances that any of its trials would leave."""
+    X = points(8, 30)
+    drawn = torch.rand(2, slots.TRIALS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = starts(X, 2).unbind(1)
+    nearest = (X - first[:, None]).square().sum(-1)
+    trials = X.take_along_dim(slots._drawn(nearest, drawn[1])[:, :, None], 1)
+    left = torch.minimum(nearest[:, None], (X[:, None] - trials[:, :, None]).square().sum(-1)).sum(-1)
+    chosen = torch.minimum(nearest, (X - second[:, None]).square().sum(-1)).sum(-1)
+    torch.testing.assert_close(chosen, left.amin(1))  # sums in another order
+    assert (left.amax(1) > 1.01 * left.amin(1)).all()
 
 
 def test_equal_points_have_equal_starts_and_no_error() -> None:
