@@ -58,8 +58,9 @@ class TGMMMixture(MixtureEstimator):
 
     n_components must be 1 or one that the model was trained for; of the shipped ones 2 to 8 for d <= 2 and,
     with diagonal covariances, for d = 8, and 2 to 5 elsewhere. Those of unit covariances ("d2", "d2-long",
-    "d8", "d8-long") were trained on means within 5 of the origin and standard deviation 1 within a group: the
-    data are centred for them but not scaled, so units matter as for EMMixture. "d2-full" and "d8-diagonal"
+    "d8", "d8-long", "d8-constructed") were trained on means within 5 of the origin and standard deviation 1
+    within a group: the data are centred for them but not scaled, so units matter as for EMMixture; the last
+    one's start, and so its estimate, depends on the order of the points. "d2-full" and "d8-diagonal"
     say covariances and take data in any units. Data of d below the model's get columns of N(0, 1) noise,
     which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
     components, and the means are the averages of the points under the responsibilities it finds there.
