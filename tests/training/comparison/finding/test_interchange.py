@@ -6,7 +6,6 @@ from dataclasses import astuple
 import pytest
 import torch
 from torch import nn
-from training.comparison.finding.references import untrained, without_means
 
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
 from training.comparison.finding.counterfactuals import Place, places
@@ -17,6 +16,7 @@ from training.comparison.finding.interchange import (
     measure_interchange,
     score,
 )
+from training.comparison.finding.references import untrained, without_means
 from training.comparison.finding.triples import triples
 from training.comparison.origins.em_problem import EMProblem
 from training.comparison.symmetry.group import random_copy
