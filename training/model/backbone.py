@@ -12,7 +12,7 @@ from training.model.settings import ModelConfig
 
 
 def backbone_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
-    """The layers; ImportError where the optional packages of mamba2 are missing."""
+    """The layers; ValueError where the package that mamba2 needs is missing."""
     if config.backbone == "mamba2":
         from training.model.mamba import mamba2_backbone  # optional packages
 
