@@ -32,7 +32,7 @@ eval "$({program} --show-completion zsh)"
 words=({program} {words}); CURRENT=$#words
 _gmm_theory_completion""",
 }
-"""What a shell does at Tab after the words; the completion system of zsh, which needs a terminal, left out."""
+"""What a shell does at Tab after the words; of zsh without its completion system, which needs a terminal."""
 
 
 @pytest.fixture(scope="module")
