@@ -29,7 +29,7 @@ class Environment:
     def run(
         self, words: Sequence[str], folder: Path | None = None, check: bool = False, shown: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """A program of the environment with its options, in a folder; with ``shown`` it writes to the terminal."""
+        """A program of the environment, in a folder; with ``shown`` it writes to the terminal."""
         environment = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
         environment |= {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "PYTHONNOUSERSITE": "1"}
         program = self.bin / words[0]

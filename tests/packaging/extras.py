@@ -20,7 +20,7 @@ from .session import Expected, Session
 
 TRAIN = "python -m training.train --preset smoke --set training.steps=2"
 SMALL = "--dims 1 --components 2 --samples 12 --steps 1 --pieces 16"
-STUDY = "python -m training.compare --study rule --quick --dask"
+STUDY = "python -m training.compare --study finding --quick --dask"
 HOOKED = (
     "import sys; from constructions import em_construction; "
     "from training.interpretability.circuit import circuit_of; "
@@ -32,10 +32,13 @@ WITH_CLUSTER = (
     "import subprocess, sys; from distributed import LocalCluster\n"
     "if __name__ == '__main__':\n"
     "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
-    "        words = [sys.executable, *'{words}'.split()[1:], cluster.scheduler_address, '--out', 'rule']\n"
+    "        words = [sys.executable, *'{words}'.split()[1:], cluster.scheduler_address, '--out', 'study']\n"
     "        sys.exit(subprocess.run(words).returncode)\n"
 )
-TABLES = "import pandas; f = pandas.read_csv('points.csv'); f.to_parquet('d.parquet'); f.to_excel('d.xlsx', index=False)"
+TABLES = (
+    "import pandas; table = pandas.read_csv('points.csv'); "
+    "table.to_parquet('d.parquet'); table.to_excel('d.xlsx', index=False)"
+)
 COMMANDS = {
     "certify": [
         f"python -m verify.em_construction {SMALL} --trials 1 --certify --out certified",
@@ -54,7 +57,7 @@ COMMANDS = {
 
 
 def files_for(folder: Path) -> None:
-    """The file that the commands read where they can, and empty ones in the place of those that they cannot."""
+    """A table, and empty files in the place of those that cannot be written without an extra."""
     points = [f"{x},{x * x % 3}" for x in range(-6, 7)]
     (folder / "points.csv").write_text("\n".join(["x,y", *points]) + "\n")
     for name in ("d.parquet", "d.xlsx"):
@@ -68,7 +71,7 @@ def refusals() -> Iterator[Expected]:
         for extra, commands in COMMANDS.items()
         for words in commands
     )
-    yield Expected(f"{STUDY} tcp://127.0.0.1:1 --out rule", "toolkit[distributed]'", code=2)
+    yield Expected(f"{STUDY} tcp://127.0.0.1:1 --out study", "toolkit[distributed]'", code=2)
     yield Expected(("python", "-c", HOOKED), "toolkit[interpretability]'", code=1)
 
 
@@ -94,7 +97,7 @@ def _try(place: Path) -> int:
         for words in commands:
             session.run(Expected(words))
     (session.folder / "cluster.py").write_text(WITH_CLUSTER.format(words=STUDY))
-    session.run(Expected("python cluster.py", writes=["rule/results.json"]))
+    session.run(Expected("python cluster.py", writes=["study/results.json"]))
     session.run(Expected(("python", "-c", HOOKED), "2"))
     events = [*(session.folder / "boards" / "tensorboard").glob("events.*")]
     session.note("TensorBoard's events are there", [] if events else ["no file"], 0.0)

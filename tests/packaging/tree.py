@@ -12,7 +12,8 @@ PACKAGES = ("baselines", "console", "constructions", "training", "verify")
 
 def tracked() -> list[str]:
     """Paths relative to the root, without those that are deleted already."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    words = ["git", "-C", str(ROOT), "ls-files"]
+    listed = subprocess.run(words, check=True, capture_output=True, text=True).stdout  # noqa: S603
     return [name for name in listed.splitlines() if (ROOT / name).exists()]
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.packaging.wheel
 
-From the tracked files as they stand. The versions are those of constraints.txt, torch first. Where an extra is
-not installed, what needs it must say so in one line. Exit code 1 when anything fails.
+From the tracked files as they stand. The versions are those of constraints.txt, torch first. Where an extra
+is not installed, what needs it must say so in one line. Exit code 1 when anything fails.
 """
 
 from __future__ import annotations
