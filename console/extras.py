@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from console.errors import BadInputError
 from console.origin import PACKAGE
 
 EXTRAS = {
@@ -25,3 +28,13 @@ def missing(asked: str, extra: str) -> str:
     held = EXTRAS[extra]
     which = "which are not all" if " and " in held else "which is not"
     return f"{asked} needs {held}, {which} installed: pip install '{PACKAGE}[{extra}]'"
+
+
+def check_installed(module: str, asked: str, extra: str) -> None:
+    """Refuse what needs a module of an extra, before anything else is done.
+
+    Raises:
+        BadInputError: it is not installed.
+    """
+    if find_spec(module) is None:
+        raise BadInputError(missing(asked, extra))

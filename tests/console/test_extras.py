@@ -1,12 +1,14 @@
 """One line says what is missing and how to get it; the extras are those of pyproject.toml."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from console.extras import EXTRAS, missing
+from console.errors import BadInputError
+from console.extras import EXTRAS, check_installed, missing
 
 ROOT = Path(__file__).parents[2]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -26,3 +28,10 @@ def test_an_extra_installs_what_its_line_names(extra: str) -> None:
 
 def test_every_extra_that_a_command_asks_for_has_its_line() -> None:
     assert set(EXTRAS) == set(DECLARED) - {"dev", "docs"}
+
+
+def test_what_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_installed("json", "--dask x", "distributed")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BadInputError, match=r"^--dask x needs distributed, which is not installed: "):
+        check_installed("distributed", "--dask x", "distributed")

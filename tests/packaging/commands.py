@@ -37,7 +37,7 @@ COMMANDS = (
     Expected(
         "python -m verify.em_construction --dims 2 --components 3 --samples 40 --steps 2 --pieces 64 "
         "--trials 1 --player --out em",
-        writes=_in("em", *PAGE, "player.html", "at_a_glance.png"),
+        writes=_in("em", *PAGE, "player.html"),
     ),
     Expected(
         "gmm-theory tensor-power --dims 2 --steps 2 --trials 1 --player --out power",
