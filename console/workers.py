@@ -15,6 +15,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from console.errors import BadInputError
+from console.extras import missing
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -60,9 +61,7 @@ def _backend(dask: str | None) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError:
-        raise BadInputError(
-            f"--dask {dask}: the package distributed is not installed; pip install distributed"
-        ) from None
+        raise BadInputError(missing(f"--dask {dask}", "distributed")) from None
     try:
         client = Client(dask, timeout=WAIT)
     except (OSError, ValueError) as problem:

@@ -33,7 +33,7 @@ def test_results_come_one_by_one():
 
 def test_without_dask_one_line_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(BadInputError, match=r"--dask tcp://x:1: the package distributed is not installed"):
+    with pytest.raises(BadInputError, match=r"^--dask tcp://x:1 needs distributed, .*\[distributed\]'$"):
         list(run_pieces(squared, [1, 2], dask="tcp://x:1"))
 
 

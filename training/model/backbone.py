@@ -13,10 +13,10 @@ from training.model.slots import begin_with_em, check_slots_fit, slots_shape
 
 
 def backbone_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
-    """The layers; ImportError where the optional packages of mamba2 are missing.
+    """The layers.
 
     Raises:
-        ValueError: sizes that the read-out "slots" does not fit into.
+        ValueError: sizes that the read-out "slots" does not fit into; the package that mamba2 needs is missing.
     """
     if config.readout == "slots":
         check_slots_fit(config)
