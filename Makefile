@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
-SOURCES := constructions baselines training verify console tests
+DOCS_READY := $(VENV)/.docs-ready
+SOURCES := constructions baselines training verify console tests paper_notes/site
 
 .DEFAULT_GOAL := help
-.PHONY: help setup verify test test-slow lint format types wheel extras oldest newest mutants bench clean
+.PHONY: help setup verify test test-slow lint format types docs wheel extras oldest newest mutants bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,13 @@ format: $(READY) ## rewrite to the format that lint asks for
 
 types: $(READY) ## static types
 	$(RUN) -m pyright
+
+docs: $(DOCS_READY) ## the documentation site, build/site/index.html; a warning or a failing example is an error (two minutes)
+	$(RUN) paper_notes/site/build.py build/site
+
+$(DOCS_READY): $(READY)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 wheel: $(READY) ## build the wheel, install it in a clean environment, work with it from an empty folder
 	$(RUN) -m tests.packaging.wheel

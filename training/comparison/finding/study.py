@@ -67,9 +67,7 @@ def answer(effort: StudyEffort, out: Path, start: Start) -> FindingResult:
         controls = load_result(keeper.measured, "controls", Controls)
         if controls is None:
             start("controls")
-            controls = save_result(
-                keeper.measured, "controls", Kept(Controls(measure_controls(settings)), 0.0)
-            )
+            controls = save_result(keeper.measured, "controls", timed_controls(settings))
     return FindingResult(
         settings,
         controls.result.controls,
@@ -122,6 +120,14 @@ def timed_measure(settings: FindingSettings, piece: tuple[str, Trained]) -> Kept
     began = time.process_time()
     with one_thread():
         found = measure_cell(CELLS[name], settings, trained.networks, trained.watched)
+    return Kept(found, time.process_time() - began)
+
+
+def timed_controls(settings: FindingSettings) -> Kept[Controls]:
+    """What is measured of networks that were not trained, and the processor's seconds."""
+    began = time.process_time()
+    with one_thread():
+        found = Controls(measure_controls(settings))
     return Kept(found, time.process_time() - began)
 
 
