@@ -16,7 +16,8 @@ NETWORKS = (
 )
 CRITERION = (
     "import numpy as np; from training.counting import learned_count; "
-    "X = np.random.default_rng(0).normal(size=(1, 120, 2)); print(learned_count(X).n_components.shape == (1,))"
+    "X = np.random.default_rng(0).normal(size=(1, 120, 2)); "
+    "print(learned_count(X).n_components.shape == (1,))"
 )
 ESTIMATORS = (
     "import numpy as np; from baselines.em_estimator import EMMixture; from training import TGMMMixture; "
