@@ -21,14 +21,14 @@ sys.exit(main())
 """
 COMPLETED = {"tr": ["train"], "em-construction --cov": ["--covariance"], "nothing": []}
 SHELLS = {
-    "bash": """eval "$({program} --show-completion bash)"
+    "bash": """eval "$({program} --show-completion)"
 COMP_WORDS=({program} {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
 _gmm_theory_completion {program}
 printf "%s\\n" "${{COMPREPLY[@]}}" """,
-    "fish": "{program} --show-completion fish | source; complete --do-complete '{program} {words}'",
+    "fish": "{program} --show-completion | source; complete --do-complete '{program} {words}'",
     "zsh": """compdef() {{ : }}; _files() {{ : }}
 _arguments() {{ print -r -- "${{1#*\\(\\(}}" }}
-eval "$({program} --show-completion zsh)"
+eval "$({program} --show-completion)"
 words=({program} {words}); CURRENT=$#words
 _gmm_theory_completion""",
 }
@@ -105,7 +105,7 @@ def test_a_shell_completes(shell: str, folder: Path) -> None:
 
 
 def test_completion_is_installed_for_a_shell(folder: Path) -> None:
-    done = run(folder, PROGRAM, "--install-completion", "bash")
+    done = run(folder, "bash", "-c", f"{PROGRAM} --install-completion; exit $?")
     assert done.returncode == 0, done.stderr
     [script] = folder.rglob(f"{PROGRAM}.sh")
     assert str(script) in (folder / ".bashrc").read_text()

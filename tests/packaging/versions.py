@@ -30,6 +30,8 @@ PART = (
     "tests/constructions/language",
     "tests/training/model",
     "tests/training/trainer",
+    "tests/training/comparison/finding",
+    "tests/training/comparison/rule",
     "tests/training/interpretability",
     "tests/verify/em",
     "tests/verify/engine",

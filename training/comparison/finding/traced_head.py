@@ -46,7 +46,7 @@ class TracedHead:
 
     def scores(self, form: Floats) -> Floats:
         """(T, R, n)."""
-        return self.queries @ form @ self.keys.mT + self.offset[:, None]
+        return self.queries @ form @ self.keys.swapaxes(-1, -2) + self.offset[:, None]
 
     def weights(self, form: Floats) -> Floats:
         """p (T, R, n)."""
@@ -65,7 +65,7 @@ class TracedHead:
     def gradient(self, form: Floats) -> Floats:
         """(D, E): mean_i sum_k (p_ik - p*_ik) h_i g_k^T."""
         residual = self.weights(form) - self.wanted
-        return np.sum(self.queries.mT @ residual @ self.keys, axis=0) / self.n_rows
+        return np.sum(self.queries.swapaxes(-1, -2) @ residual @ self.keys, axis=0) / self.n_rows
 
     def hessian(self, form: Floats) -> Floats:
         """(D E, D E): mean_i sum_k p_ik c_ik c_ik^T, c_ik = h_i (x) (g_k - the mean of g under p_i)."""
@@ -98,7 +98,7 @@ class TracedHead:
 
     def distance(self, form: Floats) -> float:
         """Largest difference of the scores to the target's, each row without its mean."""
-        gap = self.queries @ (form - self.target) @ self.keys.mT
+        gap = self.queries @ (form - self.target) @ self.keys.swapaxes(-1, -2)
         return float(np.abs(gap - gap.mean(-1, keepdims=True)).max())
 
     @property
