@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
-SOURCES := constructions baselines training verify console tests
+DOCS_READY := $(VENV)/.docs-ready
+SOURCES := constructions baselines training verify console tests paper_notes/site
 
 .DEFAULT_GOAL := help
-.PHONY: help setup verify test test-slow lint format types mutants bench clean
+.PHONY: help setup verify test test-slow lint format types docs wheel extras oldest newest mutants bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,25 @@ format: $(READY) ## rewrite to the format that lint asks for
 
 types: $(READY) ## static types
 	$(RUN) -m pyright
+
+docs: $(DOCS_READY) ## the documentation site, build/site/index.html; a warning or a failing example is an error (two minutes)
+	$(RUN) paper_notes/site/build.py build/site
+
+$(DOCS_READY): $(READY)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+wheel: $(READY) ## build the wheel, install it in a clean environment, work with it from an empty folder
+	$(RUN) -m tests.packaging.wheel
+
+extras: $(READY) ## the same with every extra installed: what each is for (some minutes, half a gigabyte)
+	$(RUN) -m tests.packaging.extras
+
+oldest: $(READY) ## a part of the tests with the oldest versions that pyproject.toml names (torch: some gigabytes)
+	$(RUN) -m tests.packaging.versions oldest
+
+newest: $(READY) ## the same part with the newest versions, but the pinned torch
+	$(RUN) -m tests.packaging.versions newest --torch "$$(sed -n 's/^torch==//p' constraints.txt)"
 
 mutants: $(READY) ## mistakes planted one by one in a copy, each noticed by a test (minutes; rerun: it goes on)
 	$(RUN) -m tests.mutants

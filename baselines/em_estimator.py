@@ -1,5 +1,7 @@
 """EM as a scikit-learn estimator, on the batched `baselines.em.em`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import torch

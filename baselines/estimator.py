@@ -6,6 +6,8 @@ score, score_samples, sample, aic, bic and icl of what was found. Arrays are num
 computed in float64; points in float32 get results in float32, rounded once at the end.
 """
 
+from __future__ import annotations
+
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence

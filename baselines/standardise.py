@@ -21,5 +21,6 @@ def standardised(X: Array) -> tuple[Array, NDArray[np.bool_]]:
     if not np.isfinite(span).all():
         worst = float(np.abs(X).max())
         raise ValueError(f"a value of size {worst:g} is too large to standardise; scale the data")
-    part = (X[:, kept] - least[kept]) / span
+    with np.errstate(over="ignore"):  # older numpy says so of quotients of subnormal numbers, at most 1 here
+        part = (X[:, kept] - least[kept]) / span
     return (part - part.mean(0)) / part.std(0), kept

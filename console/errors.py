@@ -36,11 +36,17 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> int
     """
     leave_stops_to_the_command()
     with lasting_output():
-        return _run(typer.main.get_command(app), arguments)
+        return _run(loaded(app), arguments)
+
+
+def loaded(app: typer.Typer) -> Any:
+    """The command of an app, with a line for a Ctrl-C that it leaves open: typer ends without a word."""
+    command = typer.main.get_command(app)
+    command.callback = _answering_stops(command.callback)
+    return command
 
 
 def _run(command: Any, arguments: Sequence[str] | None) -> int:
-    command.callback = _answering_stops(command.callback)
     try:
         result = command.main(args=arguments, standalone_mode=False)
     except USAGE_ERROR as problem:
@@ -84,7 +90,6 @@ def checking_input(what: str = "") -> Iterator[None]:
 
 
 def _answering_stops(callback: Callable[..., Any] | None) -> Callable[..., Any]:
-    """The command with a line for a Ctrl-C that it leaves open: newer typer ends without a word."""
     if callback is None:
         raise ValueError("the command has no function, needs one")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from console.csv_table import Row, Table, table_of
 from console.errors import BadInputError
+from console.extras import missing
 
 NEEDS = {".parquet": "pyarrow", ".xlsx": "openpyxl"}
 """What pandas reads each kind of file with."""
@@ -24,10 +25,8 @@ def read_frame(path: Path, header: bool | None) -> Table:
         pandas = import_module("pandas")
         import_module(NEEDS[suffix])
     except ImportError:
-        raise BadInputError(
-            f"--data {path}: a {suffix} file is read with pandas and {NEEDS[suffix]}, which are not both "
-            f"installed: pip install pandas {NEEDS[suffix]}, or save the table as .csv"
-        ) from None
+        line = missing(f"--data {path}: a {suffix} file", "tables")
+        raise BadInputError(f"{line}; or save the table as .csv") from None
     try:
         return _parquet(path, pandas) if suffix == ".parquet" else _workbook(path, pandas, header)
     except BadInputError:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from console.commands import COMMANDS, PROGRAM
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "gmm-theory-toolkit"
 
@@ -50,7 +52,14 @@ def commit(root: Path = ROOT) -> str:
 
 
 def typed(module: str) -> str:
-    """``python -m module`` and what followed, where this module is what Python was asked to run."""
+    """``python -m module`` and what followed, where this module is what Python was asked to run.
+
+    ``gmm-theory command`` and what followed, where this program ran the module.
+    """
+    if Path(sys.argv[0]).stem == PROGRAM:
+        asked = COMMANDS.get(sys.argv[1], "") if sys.argv[1:] else ""
+        if asked.removesuffix(".__main__") == module:
+            return shlex.join([PROGRAM, *sys.argv[1:]])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     running = spec is not None and spec.name.removesuffix(".__main__") == module
     return shlex.join(["python", "-m", module, *(sys.argv[1:] if running else [])])

@@ -20,15 +20,23 @@ _answered = False
 
 
 def answer_early_stops() -> None:
-    """Where ``python -m`` is about to run one of our modules, Ctrl-C meanwhile is one line, no traceback.
+    """Where ``python -m`` is about to run one of our modules, :func:`answer_stops`.
+
+    An import from elsewhere changes nothing: ``sys.argv[0]`` is "-m" only while Python looks for the module
+    that it was asked to run.
+    """
+    if sys.argv[:1] == ["-m"]:
+        answer_stops()
+
+
+def answer_stops() -> None:
+    """From here on Ctrl-C is one line, no traceback, unless somebody else answers it or it is ignored.
 
     The process ends at once by the signal, which a shell shows as 130. A KeyboardInterrupt would not do: some
-    of what is being imported catches it and goes on half loaded. An import from elsewhere changes nothing:
-    ``sys.argv[0]`` is "-m" only while Python looks for the module that it was asked to run. Nor does it where
-    somebody else answers the signal, or it is ignored.
+    of what is being imported catches it and goes on half loaded.
     """
     global _answered
-    if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
         _answered = True
 

@@ -57,13 +57,11 @@ def main(
         raise BadInputError(f"--factor {factor:g}: a positive number is needed")
     usable_seed(seed)
     with loading():
-        try:
-            from verify.certify.regions.command import certified_regions
-            from verify.certify.regions.reach import Asked
-        except ImportError as missing:
-            if missing.name != "flint":
-                raise
-            raise BadInputError(str(missing)) from None
+        from verify.engine.certificates import check_certificates
+
+        check_certificates(["verify.certified_regions"])
+        from verify.certify.regions.command import certified_regions
+        from verify.certify.regions.reach import Asked
     asked = Asked(sizes, counts, found, samples, steps, pieces, tasks, factor, budget, seed)
     return certified_regions(asked, out or default_out("certified_regions", context))
 

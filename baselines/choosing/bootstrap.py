@@ -11,6 +11,8 @@ with divisor n - 1; it is itself off by a factor of about 1 +- 1/sqrt(2 n).
 Source: Efron and Tibshirani 1993; O'Hagan, Murphy, Scrucca and Gormley 2019 for mixtures.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -8,6 +8,8 @@ scikit-learn; mclust prints BIC and ICL with the other sign.
 Source: Schwarz 1978; Fraley and Raftery 2002; Biernacki, Celeux and Govaert 2000; Smyth 2000 for CV.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence

@@ -211,7 +211,7 @@ def test_sample_refuses():
         (np.ones(19), r"sample_weight.shape == \(19,\), expected \(20,\)"),
         (-np.ones(20), "Negative values in data passed to `sample_weight`"),
         (np.full(20, np.nan), "sample_weight contains NaN"),
-        (np.zeros(20), "zero|0 for every point"),
+        (np.zeros(20), "zero|0 points of positive weight|0 for every point"),
         ((np.arange(20) < 2).astype(float), "2 points of positive weight, needs at least n_components = 3"),
     ],
 )

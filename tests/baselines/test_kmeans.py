@@ -28,12 +28,20 @@ def average_rounding(X, task):
     return (2 * X.shape[1] + 6) * U * R.item()
 
 
+def in_order(labels, centres):
+    """Labels and centres, the clusters counted by the first coordinate of their centres."""
+    order = np.argsort(centres[:, 0])
+    return np.argsort(order)[labels], centres[order]
+
+
 @pytest.mark.parametrize(("d", "K", "n_far"), [(2, 5, 0), (8, 3, 0), (1, 4, 0), (2, 5, 1), (3, 5, 3)])
 def test_is_sklearns(d, K, n_far):
     """n_far starts lie where no point is nearest, so their clusters are empty at first.
 
     A point whose two nearest centres are nearer to a tie than rounding, about 1e-13 here, might go to either:
-    of 30 tasks with 60 points and ten steps the chance is below 1e-8.
+    of 30 tasks with 60 points and ten steps the chance is below 1e-8. Which of several empty clusters takes
+    which far point is left open there (np.argpartition, another order in older numpy): where there are
+    several, clusters are counted in the order of their centres.
     """
     X = paper_tasks(30, d, K, 60, seeded(d), max_cosine=1.1).X
     centres = drawn_centres(X, K, 1)
@@ -44,13 +52,15 @@ def test_is_sklearns(d, K, n_far):
     assert not result.empty.any()
     for task in range(30):
         peer = KMeans(K, init=centres[task].numpy(), n_init=1, tol=0, max_iter=300).fit(X[task].numpy())
-        np.testing.assert_array_equal(result.labels[task], peer.labels_)
-        np.testing.assert_allclose(
-            result.centres[task], peer.cluster_centers_, rtol=0, atol=average_rounding(X, task)
-        )
+        labels, found = result.labels[task].numpy(), result.centres[task].numpy()
+        theirs, expected = peer.labels_, peer.cluster_centers_
+        if n_far > 1:
+            (labels, found), (theirs, expected) = in_order(labels, found), in_order(theirs, expected)
+        np.testing.assert_array_equal(labels, theirs)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=average_rounding(X, task))
         assert result.inertia[task].item() == pytest.approx(peer.inertia_, rel=1e-12)
         assert result.n_iter[task].item() == peer.n_iter_ - 1  # it counts the step that changes nothing
-        assert result.sizes[task].tolist() == np.bincount(peer.labels_, minlength=K).tolist()
+        assert result.sizes[task].tolist() == np.bincount(result.labels[task], minlength=K).tolist()
     assert result.n_iter.unique().numel() > 1
 
 

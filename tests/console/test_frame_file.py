@@ -97,5 +97,5 @@ def test_what_is_not_installed_is_named(pandas, suffix, engine, gone, tmp_path, 
     monkeypatch.setitem(sys.modules, "pandas" if gone == "pandas" else engine, None)
     with pytest.raises(BadInputError) as caught:
         read_points(tmp_path / f"d.{suffix}")
-    assert f"pip install pandas {engine}" in str(caught.value)
+    assert "pip install 'gmm-theory-toolkit[tables]'" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -44,3 +44,11 @@ def test_the_command_as_it_was_typed() -> None:
     assert first == "python -m json.tool"
     assert second.startswith("python -m timeit -n1 -r1 'from console.origin import")
     assert typed("verify.theorem") == "python -m verify.theorem"
+
+
+def test_the_program_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/gmm-theory", "verify", "--only", "em exact"])
+    assert typed("verify") == "gmm-theory verify --only 'em exact'"
+    assert typed("verify.theorem") == "python -m verify.theorem"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/gmm-theory"])
+    assert typed("verify") == "python -m verify"

@@ -47,7 +47,7 @@ COMPARISON: tuple[Mutant, ...] = (
     ),
     Mutant(
         "ReLU units scaled by the square",
-        "training/comparison/symmetry/invariants.py",
+        "training/model/balance.py",
         "return torch.where(alive, write / torch.where(alive, read, 1.0), 0.0).sqrt()",
         "return torch.where(alive, write / torch.where(alive, read, 1.0), 0.0)",
         ("tests/training/comparison/symmetry/test_alignment.py::test_a_copy_has_distance_zero",),

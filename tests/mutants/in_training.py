@@ -386,4 +386,30 @@ TRAINING: tuple[Mutant, ...] = (
         ("tests/training/trainer/test_checkpoint.py::test_the_newest_are_kept",),
         "a run goes on from the newest",
     ),
+    Mutant(
+        "padding among the construction's tokens",
+        "training/model/slots.py",
+        "order = (~mask).to(torch.int8).argsort(dim=1, stable=True)",
+        "order = mask.to(torch.int8).argsort(dim=1, stable=True)",
+        (
+            "tests/training/model/test_slots.py::test_starts_and_estimate_do_not_depend_on_the_batch_or_on_padding",
+        ),
+        "points come first, padding behind",
+    ),
+    Mutant(
+        "worst trial of the constructed start",
+        "training/model/slots.py",
+        "best = (distances * present[:, None]).sum(-1).argmin(1, keepdim=True)",
+        "best = (distances * present[:, None]).sum(-1).argmax(1, keepdim=True)",
+        ("tests/training/model/test_slots.py::test_the_best_trial_is_taken",),
+        "greedy k-means++ keeps the best of its trials",
+    ),
+    Mutant(
+        "means read off the wrong block",
+        "training/model/slots.py",
+        "means = members @ states[..., s.mu.slice] / counts",
+        "means = members @ states[..., s.x.slice] / counts",
+        ("tests/training/model/test_slots.py::test_without_noise_the_function_is_the_constructions",),
+        "the read-out is the construction's",
+    ),
 )

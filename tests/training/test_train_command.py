@@ -259,7 +259,14 @@ def test_folders_that_cannot_be_written(tmp_path):
 def test_tensorboard_without_the_package_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
     line = refusal("--preset", "smoke", "--out", tmp_path / "out", "--tensorboard")
-    assert line.startswith("error: --tensorboard needs the package tensorboard: pip install")
+    assert line.startswith("error: --tensorboard needs tensorboard, which is not installed: pip install")
+    assert not (tmp_path / "out").exists()
+
+
+def test_mamba2_without_the_package_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    line = refusal("--preset", "smoke", "--set", "model.backbone=mamba2", "--out", tmp_path / "out")
+    assert line.startswith("error: backbone 'mamba2' needs transformers, which is not installed: pip install")
     assert not (tmp_path / "out").exists()
 
 

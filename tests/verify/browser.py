@@ -114,13 +114,13 @@ class Tab:
         """A command of the protocol to this tab."""
         return self._pipe.ask(method, self._session, **parameters)
 
-    def open(self, page: Path, width: int, height: int, scheme: str) -> None:
+    def open(self, page: Path, width: int, height: int, scheme: str, query: str) -> None:
         """Load a file, as a person who opens it would."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
         self.resize(width, height)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.ask("Page.navigate", url=page.as_uri())
+        self.ask("Page.navigate", url=page.as_uri() + query)
         self._pipe.wait("Page.loadEventFired")
 
     def resize(self, width: int, height: int) -> None:
@@ -190,7 +190,9 @@ class Tab:
 
 
 @contextlib.contextmanager
-def opened(page: Path, width: int = 1200, height: int = 800, scheme: str = "light") -> Iterator[Tab]:
+def opened(
+    page: Path, width: int = 1200, height: int = 800, scheme: str = "light", query: str = ""
+) -> Iterator[Tab]:
     """A tab with a file, in a browser of its own that ends with it."""
     path = browser()
     to_browser, from_browser = os.pipe(), os.pipe()
@@ -224,7 +226,7 @@ def opened(page: Path, width: int = 1200, height: int = 800, scheme: str = "ligh
             target = pipe.ask("Target.createTarget", url="about:blank")["targetId"]
             session = pipe.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             tab = Tab(pipe, session)
-            tab.open(page, width, height, scheme)
+            tab.open(page, width, height, scheme, query)
             yield tab
         finally:
             with contextlib.suppress(OSError, RuntimeError, TimeoutError):

@@ -170,8 +170,8 @@ def _of_network(model: TGMM, name: str, description: str, always: str, views: in
 
     def estimate(X: Tensor, K: int) -> Mixture:
         best = model.estimate(X, K)
-        for image in images[1:].to(X):
-            seen = model.estimate(X @ image.mT, K)
+        for look, image in enumerate(images[1:].to(X), 1):
+            seen = model.estimate(X @ image.mT, K, look=look)
             best = likelier(replace(seen, means=seen.means @ image.to(seen.means)), best, X.double(), None)
         return best
 

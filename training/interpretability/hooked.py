@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from console.extras import missing
 from constructions.language.transformer import Transformer
 from training.interpretability.circuit import Circuit, transformer_of
 from training.interpretability.uniform import uniform
@@ -51,10 +52,7 @@ def hooked_classes() -> tuple[Any, Any]:
         package = importlib.import_module("transformer_lens")
         return package.HookedTransformer, package.HookedTransformerConfig
     except ImportError:
-        raise ValueError(
-            "to_hooked_transformer needs the package transformer-lens below 4: "
-            "pip install 'gmm-theory-toolkit[interpretability]'"
-        ) from None
+        raise ValueError(missing("to_hooked_transformer", "interpretability")) from None
 
 
 def to_hooked_transformer(network: Circuit | TGMM | Transformer, most_tokens: int = 1024) -> Any:

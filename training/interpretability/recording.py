@@ -133,7 +133,7 @@ def record(model: TGMM, X: Tensor, n_components: int) -> Recording:
     Raises ValueError where the estimate or the stream is not finite.
     """
     with _keeping(model) as states:
-        estimate = model.network(X.to(model.readin.weight.dtype), n_components)
+        estimate = model.network(X.to(model.dtype), n_components)
     found = torch.stack(states)
     if not all(bool(part.isfinite().all()) for part in (found, *estimate[:2])):
         raise ValueError("the network's estimate of a task is not finite, needs smaller weights")

@@ -9,10 +9,18 @@ from torch import nn
 
 from constructions.language.transformer import LayerShape, Transformer, TransformerShape
 from training.model.settings import ModelConfig
+from training.model.slots import begin_with_em, check_slots_fit, slots_shape
 
 
 def backbone_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
-    """The layers; ImportError where the optional packages of mamba2 are missing."""
+    """The layers.
+
+    Raises:
+        ValueError: sizes that the read-out "slots" does not fit into; the package of mamba2 is missing.
+    """
+    if config.readout == "slots":
+        check_slots_fit(config)
+        return Transformer(slots_shape(config), dtype, drawn=False)
     if config.backbone == "mamba2":
         from training.model.mamba import mamba2_backbone  # optional packages
 
@@ -34,8 +42,13 @@ def backbone_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
 def initialise(model: nn.Module, config: ModelConfig) -> None:
     """Normal weights of variance 1/fan-in; what adds to the stream, over sqrt(2 layers loops) besides.
 
-    Biases and norms stay as their modules make them; a Mamba2 backbone initialises itself.
+    Biases and norms stay as their modules make them; a Mamba2 backbone initialises itself. With the read-out
+    "slots" the constructed EM steps stand here instead.
     """
+    if config.readout == "slots":
+        if isinstance(model.backbone, Transformer) and not next(model.parameters()).is_meta:
+            begin_with_em(model.backbone, config)
+        return
     depth = math.sqrt(2 * config.layers * config.loops)
     for name, parameter in model.named_parameters():
         part = name.rsplit(".", 1)[-1]

@@ -17,8 +17,12 @@ would leak into the state.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from console.extras import missing
 
 EXPAND = 2
 """Inner width over width, as in Mamba-2 (arXiv 2405.21060); a head has EXPAND * width / heads dimensions."""
@@ -56,6 +60,15 @@ class Mamba2Backbone(nn.Module):
         return _take(states, order.argsort(dim=1))
 
 
+def mamba2_classes() -> tuple[Any, Any]:
+    """The model and its configuration in `transformers`; ValueError where it is not installed."""
+    try:
+        from transformers import Mamba2Config, Mamba2Model
+    except ImportError:
+        raise ValueError(missing("backbone 'mamba2'", "mamba")) from None
+    return Mamba2Model, Mamba2Config
+
+
 def mamba2_backbone(width: int, layers: int, heads: int, dtype: torch.dtype) -> Mamba2Backbone:
     """A Mamba2 of `layers` blocks, freshly initialised, without token embeddings and final norm.
 
@@ -68,13 +81,8 @@ def mamba2_backbone(width: int, layers: int, heads: int, dtype: torch.dtype) -> 
     """
     if EXPAND * width % heads:
         raise ValueError(f"heads is {heads}, needs a divisor of {EXPAND} * width = {EXPAND * width}")
-    try:
-        from transformers import Mamba2Config, Mamba2Model
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"backbone 'mamba2' needs optional packages ({error}): pip install \"gmm-theory-toolkit[mamba]\""
-        ) from error
-    config = Mamba2Config(
+    made, configuration = mamba2_classes()
+    config = configuration(
         hidden_size=width,
         num_hidden_layers=layers,
         num_heads=heads,
@@ -92,7 +100,7 @@ def mamba2_backbone(width: int, layers: int, heads: int, dtype: torch.dtype) -> 
         bos_token_id=None,
         eos_token_id=None,
     )
-    model = Mamba2Model(config)
+    model = made(config)
     model.set_submodule("embeddings", nn.Identity())  # its one row would be a parameter that nothing uses
     model.set_submodule("norm_f", nn.Identity())  # the stream is the output, as of constructions.Transformer
     return Mamba2Backbone(model).to(dtype)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from baselines.checks import check_count
 
-Readout = Literal["tokens", "pooling"]
+Readout = Literal["tokens", "pooling", "slots"]
 Backbone = Literal["transformer", "mamba2"]
 Estimated = Literal["unit", "diagonal", "full"]
 """Covariances that a network says."""
@@ -21,7 +21,9 @@ class ModelConfig:
     n_features, components  d, and the numbers of components K it serves, ascending.
     layers, heads, width    of the backbone; the hidden size of the MLP is mlp_ratio * width.
     loops                   how many times the list of layers is applied, with the same weights.
-    readout                 "tokens" or "pooling".
+    readout                 "tokens", "pooling", or "slots": tokens, read-out and layers of the constructed EM
+                            (training.model.slots), from which training then starts; unit covariances in
+                            their own units (data_scale 1), two layers an EM step, K points a task or more.
     task_embedding          whether the read-in of the points, and the choice of component tokens, know K. If
                             not, every K gives the backbone the same sequence, and only the read-out differs.
     causal, max_positions   as in the paper's public code: a point sees those before it, and learned position
@@ -72,12 +74,30 @@ class ModelConfig:
             raise ValueError(
                 "standardise is True, needs covariance 'diagonal' or 'full': units are lost in it"
             )
+        if self.readout == "slots":
+            self._check_slots()
         if self.backbone == "mamba2" and self.readout != "tokens":
             raise ValueError(f"readout is {self.readout!r}, needs 'tokens' with the backbone 'mamba2'")
         if self.backbone == "mamba2" and self.loops > 1:
             raise ValueError(f"loops is {self.loops}, needs 1 with the backbone 'mamba2'")
         if not 0 < self.data_scale < math.inf:
             raise ValueError(f"data_scale is {self.data_scale!r}, needs a positive finite number")
+
+    def _check_slots(self) -> None:
+        """What the construction's tokens have no place for."""
+        wanted = {
+            "covariance": "unit",
+            "backbone": "transformer",
+            "task_embedding": True,
+            "causal": False,
+            "max_positions": 0,
+            "data_scale": 1.0,
+        }
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, needs {value!r} with the read-out 'slots'"
+                )
 
     @property
     def outputs(self) -> int:

@@ -2,9 +2,10 @@
 
     TGMM(X; K) = Readout_K(Transformer(Readin([X || embed(K)])))          arXiv 2505.11918, section 3
 
-The backbone is constructions.Transformer, the class that the hand-built weights live in. Two read-outs:
+The backbone is constructions.Transformer, the class that the hand-built weights live in. Three read-outs:
 ``pooling`` is the paper's (attentive pooling, one module a K); ``tokens``, the default, puts K learned tokens
-into the sequence beside the points and reads each component off its own token. The optional EM layers behind
+into the sequence beside the points and reads each component off its own token; ``slots`` is the constructed
+EM's (training.model.slots), whose weights training then starts from. The optional EM layers behind
 (training.model.polish) are hand-built.
 """
 
@@ -24,6 +25,7 @@ from training.model.estimate import Estimate, in_units, joined
 from training.model.frame import Frame
 from training.model.polish import PIECES, Polish
 from training.model.settings import ModelConfig
+from training.model.slots import slot_tokens, slots_read
 
 NUMBERS_AT_ONCE = 2**24
 """`TGMM.estimate` takes so many tasks at a time that the residual stream has at most this many numbers."""
@@ -65,15 +67,28 @@ class TGMM(nn.Module):
                 f"covariance_type is {covariance_type!r}, needs 'unit' without polish_steps: the network's"
             )
         self.config = config
+        if config.readout != "slots":
+            self._add_read_in(config, dtype)
+        self.backbone = backbone_of(config, dtype)
+        if config.readout != "slots":
+            self._add_read_out(config, dtype)
+        self.polish = None
+        if polish_steps:
+            sizes = config.n_features, max(config.components), polish_steps, polish_pieces
+            self.polish = Polish(*sizes, covariance_type=covariance_type)
+        initialise(self, config)
+
+    def _add_read_in(self, config: ModelConfig, dtype: torch.dtype) -> None:
         width, d = config.width, config.n_features
         self.readin = nn.Linear(d, width, dtype=dtype)
         if config.task_embedding:
             self.embedding = nn.Parameter(torch.empty(len(config.components), width, dtype=dtype))
         if config.max_positions:
             self.positions = nn.Parameter(torch.empty(config.max_positions, width, dtype=dtype))
-        self.backbone = backbone_of(config, dtype)
+
+    def _add_read_out(self, config: ModelConfig, dtype: torch.dtype) -> None:
+        width, outputs = config.width, config.outputs
         self.norm = nn.LayerNorm(width, dtype=dtype)
-        outputs = config.outputs
         if config.readout == "pooling":
             self.pooling = nn.ModuleDict(
                 {str(K): AttentivePooling(width, K, outputs, dtype) for K in config.components}
@@ -85,50 +100,56 @@ class TGMM(nn.Module):
             )
             heads = ("all",) if config.task_embedding else tuple(map(str, config.components))
             self.heads = nn.ModuleDict({name: nn.Linear(width, 1 + outputs, dtype=dtype) for name in heads})
-        self.polish = None
-        if polish_steps:
-            sizes = d, max(config.components), polish_steps, polish_pieces
-            self.polish = Polish(*sizes, covariance_type=covariance_type)
-        initialise(self, config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of every weight."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def with_polish(self, steps: int, pieces: int = PIECES, covariance_type: CovarianceType = "unit") -> TGMM:
         """A model that shares this one's weights, with ``steps`` EM layers behind it (0: none)."""
         with torch.device("meta"):  # random weights would be thrown away, and move torch's generator
-            other = TGMM(self.config, steps, pieces, self.readin.weight.dtype, covariance_type)
+            other = TGMM(self.config, steps, pieces, self.dtype, covariance_type)
         other.load_state_dict(self.state_dict(), assign=True)
         return other.train(self.training)
 
-    def forward(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Estimate:
+    def forward(self, X: Tensor, n_components: int, mask: Tensor | None = None, look: int = 0) -> Estimate:
         """The network's estimate, after the EM layers if there are any. Arguments as in :meth:`network`."""
-        estimate = self.network(X, n_components, mask)
+        estimate = self.network(X, n_components, mask, look)
         if self.polish is None:
             return estimate
         found = self.polish(X, estimate.log_weights, estimate.means, mask)
         return Estimate(found[0], found[1], covariances=found[2] if len(found) == 3 else None)
 
-    def network(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Estimate:
+    def network(self, X: Tensor, n_components: int, mask: Tensor | None = None, look: int = 0) -> Estimate:
         """The learned part alone.
 
         Args:
             X: (B, N, d), of the model's dtype and device.
             n_components: K, for all B tasks.
             mask: (B, N) bool, True at points; what stands at False changes nothing, not even NaN.
+            look: which starting means the read-out "slots" begins from; the others have none.
 
         Raises:
             ValueError: another d, a K that the model was not made for, more points than it has positions, a
-                task without points.
+                task without points, or with fewer than K for the read-out "slots".
         """
         X = self._checked(X, n_components, mask)
         if not self.config.standardise:
-            return self._seen(X, n_components, mask)
+            return self._seen(X, n_components, mask, look)
         frame = self._frame(X, mask)
         return in_units(frame, self._seen(self._inside(frame, X, mask), n_components, mask))
 
     def _checked(self, X: Tensor, n_components: int, mask: Tensor | None) -> Tensor:
         """X with zeros at padding; ValueError as :meth:`network`."""
         self._check(X, n_components, mask)
-        if X.dtype != self.readin.weight.dtype:
-            raise ValueError(f"X is {X.dtype}, needs {self.readin.weight.dtype} like the weights")
+        if X.dtype != self.dtype:
+            raise ValueError(f"X is {X.dtype}, needs {self.dtype} like the weights")
         # 0 * NaN is not 0: it would reach every gradient.
         return X if mask is None else X.masked_fill(~mask[:, :, None], 0.0)
 
@@ -157,12 +178,21 @@ class TGMM(nn.Module):
         found = [self._read_out(state, n_components) for state in states]
         return found if frame is None else [in_units(frame, estimate) for estimate in found]
 
-    def _seen(self, X: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
+    def _seen(self, X: Tensor, n_components: int, mask: Tensor | None, look: int = 0) -> Estimate:
         """The estimate in the units of X, zeros at padding, as the layers see them."""
+        if self.config.readout == "slots":
+            return self._slotted(X, n_components, mask, look)
         h = self._read_in(X, n_components)
         if self.config.readout == "pooling":
             return self._pooled(self.backbone(h, mask), n_components, mask)
         return self._read_out(self.backbone(*self._sequence(h, n_components, mask)), n_components)
+
+    def _slotted(self, X: Tensor, n_components: int, mask: Tensor | None, look: int) -> Estimate:
+        tokens, present = slot_tokens(self.config, X, n_components, mask, look)
+        states = self.backbone(tokens, present)
+        with _full_precision(states.device):
+            logits, means = slots_read(self.config, tokens, states.to(self.dtype), n_components)
+            return self._split(logits, means)
 
     def _read_in(self, X: Tensor, n_components: int) -> Tensor:
         config = self.config
@@ -217,7 +247,7 @@ class TGMM(nn.Module):
         return Estimate(log_weights, means, factors=_lower_triangular(rest, d))
 
     @torch.no_grad()
-    def estimate(self, X: Tensor, n_components: int, mask: Tensor | None = None) -> Mixture:
+    def estimate(self, X: Tensor, n_components: int, mask: Tensor | None = None, look: int = 0) -> Mixture:
         """Mixtures in float64 for X (B, N, d) of any floating dtype, some tasks at a time; checks the data.
 
         Raises ValueError as :meth:`network` and the EM layers (Polish), and for values that are not finite or
@@ -233,16 +263,18 @@ class TGMM(nn.Module):
             )
         at_once = max(1, NUMBERS_AT_ONCE // (self.config.width * X.shape[1]))
         places = [slice(i, i + at_once) for i in range(0, len(X), at_once)]
-        parts = [self._estimate(points[i], n_components, None if mask is None else mask[i]) for i in places]
+        parts = [
+            self._estimate(points[i], n_components, None if mask is None else mask[i], look) for i in places
+        ]
         kind = "unit" if self.polish is None else self.polish.covariance_type
         return joined(parts).to_mixture(kind)
 
-    def _estimate(self, X: Tensor, n_components: int, mask: Tensor | None) -> Estimate:
+    def _estimate(self, X: Tensor, n_components: int, mask: Tensor | None, look: int) -> Estimate:
         """Units come off and on in the dtype of X: a shift by 1e4 would cost float32 four digits."""
         if not self.config.standardise:
-            return self(X.to(self.readin.weight), n_components, mask)
+            return self(X.to(self.device, self.dtype), n_components, mask, look)
         frame = self._frame(X, mask)
-        seen = self._inside(frame, X, mask).to(self.readin.weight)
+        seen = self._inside(frame, X, mask).to(self.device, self.dtype)
         found = self._seen(seen, n_components, mask)
         rest = (None if part is None else part.to(X) for part in found[2:])
         return in_units(frame, Estimate(found.log_weights.to(X), found.means.to(X), *rest))

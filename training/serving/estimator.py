@@ -58,8 +58,9 @@ class TGMMMixture(MixtureEstimator):
 
     n_components must be 1 or one that the model was trained for; of the shipped ones 2 to 8 for d <= 2 and,
     with diagonal covariances, for d = 8, and 2 to 5 elsewhere. Those of unit covariances ("d2", "d2-long",
-    "d8", "d8-long") were trained on means within 5 of the origin and standard deviation 1 within a group: the
-    data are centred for them but not scaled, so units matter as for EMMixture. "d2-full" and "d8-diagonal"
+    "d8", "d8-long", "d8-constructed") were trained on means within 5 of the origin and standard deviation 1
+    within a group: the data are centred for them but not scaled, so units matter as for EMMixture; the last
+    one's start, and so its estimate, depends on the order of the points. "d2-full" and "d8-diagonal"
     say covariances and take data in any units. Data of d below the model's get columns of N(0, 1) noise,
     which are one more mean at 0 in each; data of larger d are shown to it by their leading principal
     components, and the means are the averages of the points under the responsibilities it finds there.
@@ -257,8 +258,8 @@ def _starts(
 ) -> list[Mixture]:
     """The network's estimate of every view, in the coordinates of X."""
     starts = []
-    for image in signed_permutations(X.shape[-1], n_views).to(X):
-        found = learned_start(model, X @ image.mT, n_components, mask, generator)
+    for look, image in enumerate(signed_permutations(X.shape[-1], n_views).to(X)):
+        found = learned_start(model, X @ image.mT, n_components, mask, generator, look)
         starts.append(turned(found, image))
     return starts
 
@@ -303,9 +304,9 @@ def _check_equal(sample_weight: Tensor | None) -> None:
 
 
 def learned_start(
-    model: TGMM, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator
+    model: TGMM, X: Tensor, n_components: int, mask: Tensor | None, generator: torch.Generator, look: int = 0
 ) -> Mixture:
-    """The network's estimate for centred points X (B, N, d) of any d, in float64.
+    """The network's estimate for centred points X (B, N, d) of any d, in float64; `look` as TGMM.network.
 
     For d below the network's own, columns of N(0, 1) noise stand behind. If x is of a mixture, so are x and
     noise together: of the same weights, means with zeros behind, covariances with an identity block, and the
@@ -317,10 +318,10 @@ def learned_start(
     if d <= own:
         noise = torch.randn(*X.shape[:2], own - d, dtype=X.dtype, generator=generator)
         shown = torch.cat([X, noise if mask is None else noise.masked_fill(~mask[:, :, None], 0.0)], dim=-1)
-        return marginal(network.estimate(shown, n_components, mask), d)
+        return marginal(network.estimate(shown, n_components, mask, look), d)
     axes = torch.linalg.eigh(X.mT @ X).eigenvectors[..., -own:]
     shown = X @ axes
-    estimate = network.estimate(shown, n_components, mask)
+    estimate = network.estimate(shown, n_components, mask, look)
     shares = estimate.responsibilities(shown)
     if mask is not None:
         shares = shares * mask[:, None]

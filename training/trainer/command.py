@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from console.errors import STOPPED, checking_input
+from training.model.mamba import mamba2_classes
 from training.trainer.changes import with_changes
 from training.trainer.checkpoint import latest_checkpoint, save_model
 from training.trainer.config import ConfigError, RunConfig, load_preset
@@ -85,7 +86,7 @@ def train_run(
 
 
 def _settings(preset: str | None, out: Path, resume: bool, changes: Sequence[str]) -> RunConfig:
-    """Of the preset, or of the run in the folder; ValueError for none, and for no model to start from."""
+    """Of the preset, or of the run in the folder; ValueError for none, or where what it needs is missing."""
     if changes and preset is None:
         raise ValueError(f"--set {changes[0]}: needs --preset; a run that goes on keeps its settings")
     config = None if preset is None else with_changes(load_preset(preset), changes)
@@ -95,6 +96,8 @@ def _settings(preset: str | None, out: Path, resume: bool, changes: Sequence[str
         raise ValueError("--preset is missing; name one (--list-presets), or --resume a run")
     if config.training.init:
         initial_weights(config)  # a model that is missing is said before the folder is made
+    if config.model.backbone == "mamba2":
+        mamba2_classes()  # likewise
     return config
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from baselines.checks import check_count
 from training.model.settings import ModelConfig
+from training.model.slots import check_slots_fit
 from training.tasks import TaskDistribution
 from training.trainer.losses import LossName
 from training.trainer.preset_files import PRESETS, preset_names
@@ -180,6 +181,18 @@ class RunConfig:
             "transformer",
         ):
             raise ConfigError("deep_supervision needs the read-out 'tokens' and the backbone 'transformer'")
+        if self.model.readout == "slots":
+            try:
+                check_slots_fit(self.model)
+            except ValueError as problem:
+                raise ConfigError(f"[model] {problem}") from None
+            if self.tasks.covariance != "unit":
+                raise ConfigError("the read-out 'slots' needs tasks of unit covariances")
+            if self.tasks.samples[0] < max(self.tasks.components):
+                raise ConfigError(
+                    f"samples start at {self.tasks.samples[0]}, the read-out 'slots' needs at least as many "
+                    f"points as the largest number of components, {max(self.tasks.components)}"
+                )
         longest = self.tasks.samples[1]
         if self.model.max_positions and self.model.max_positions < longest:
             raise ConfigError(

@@ -31,7 +31,7 @@ def check_progress(model: TGMM, config: RunConfig, n_tasks: int) -> dict[str, An
     """
     plain = model.with_polish(0)
     n_samples = min(N_SAMPLES, config.model.max_positions or N_SAMPLES)
-    device = model.readin.weight.device
+    device = model.device
     found: dict[str, dict[str, float]] = {"network": {}}
     for K in config.model.components:
         generator = torch.Generator(device).manual_seed(TASKS_SEED + K)

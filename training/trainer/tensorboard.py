@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from console.extras import missing
+
 
 def load_writer() -> Callable[..., Any]:
     """The class that writes events; ValueError when the package is not installed."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
-        raise ValueError(
-            "--tensorboard needs the package tensorboard: pip install 'gmm-theory-toolkit[tensorboard]'"
-        ) from None
+        raise ValueError(missing("--tensorboard", "tensorboard")) from None
     return SummaryWriter
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from console.extras import missing
+
 try:
     from flint import acb_mat, arb, arb_mat, ctx, fmpq
-except ImportError as missing:
-    raise ImportError(
-        "certificates need python-flint, which is not installed: pip install 'gmm-theory-toolkit[certify]'",
-        name="flint",
-    ) from missing
+except ImportError as problem:
+    raise ImportError(missing("verify.balls", "certify"), name="flint") from problem
 
 from verify.enclosure.refusals import Undecided
 

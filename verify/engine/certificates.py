@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from console.errors import BadInputError
+from console.extras import missing
 from console.typed_json import Absent
 
-HOW_TO_CERTIFY = "certificates need python-flint: pip install 'gmm-theory-toolkit[certify]'"
 SMALL = 5000
 """Numbers times steps up to which a task is certified without being asked for: a second or two of it."""
 
@@ -52,7 +52,7 @@ def check_certificates(asked: Iterable[str]) -> None:
     """
     for name in asked:
         if not can_certify():
-            raise BadInputError(f"{name}: {HOW_TO_CERTIFY}")
+            raise BadInputError(missing(name, "certify"))
 
 
 def tasks_certified(certify: bool | None, tasks: int, numbers: int, steps: int) -> int:

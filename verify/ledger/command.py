@@ -9,12 +9,13 @@ from typing import Any
 
 from console.cells import Cells
 from console.errors import BROKEN, BadInputError
+from console.extras import missing
 from console.folder import file_digest
 from console.output import check_out, significant, write_results
 from console.terminal import progress
 from constructions.language.hypotheses import HypothesisError
 from training.serving.shipped import SHIPPED, STUDIED
-from verify.engine.certificates import HOW_TO_CERTIFY, can_certify, check_certificates
+from verify.engine.certificates import can_certify, check_certificates
 from verify.engine.record import Check as SelfCheck
 from verify.engine.record import Record, shown
 from verify.registry import CHECKS, Check, own_checks
@@ -64,7 +65,8 @@ def _possible(checks: dict[str, Check]) -> list[str]:
     if can_certify():
         return list(checks)
     left_out = [name for name in checks if name.endswith("-certified")]
-    print(f"warning: {len(left_out)} certified lines are left out: {HOW_TO_CERTIFY}", file=sys.stderr)
+    line = missing(f"each of {len(left_out)} certified lines, left out,", "certify")
+    print(f"warning: {line}", file=sys.stderr)
     return [name for name in checks if name not in left_out]
 
 

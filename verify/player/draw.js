@@ -17,6 +17,9 @@ Player.filled = function (made, attributes, children) {
   return made;
 };
 
+/** The style that puts a mark at a place, set when the mark is made so that it does not travel there from the corner. */
+Player.at = ([x, y]) => (Number.isFinite(x) && Number.isFinite(y) ? `transform: translate(${x}px, ${y}px)` : "");
+
 /** Numbers between two ends, 1, 2 or 5 times a power of ten apart, about `count` of them. */
 Player.marks = function (low, high, count = 6) {
   const rough = (high - low) / count;

@@ -80,7 +80,7 @@ Player.coloured = function (dots, colours, at) {
 Player.means = function (groups, colours, layers, exact) {
   const drawn = colours.map((colour, k) => {
     const trail = Player.shape("polyline", { class: "trail", stroke: colour });
-    const dot = Player.shape("circle", { class: "mean", r: 7, fill: colour, "data-mean": k });
+    const dot = Player.shape("circle", { class: "mean", r: 7, fill: colour, "data-mean": k, style: Player.at(layers[0][k]) });
     const around = Player.shape("circle", { class: "exact", r: 11 });
     const name = Player.shape("text", { class: "name", "text-anchor": "middle" }, String(k));
     groups.trails.append(trail);
@@ -93,7 +93,7 @@ Player.means = function (groups, colours, layers, exact) {
     const [here, there] = [layers[done][k], exact[done][k]];
     for (const [mark, at] of [[dot, here], [name, here], [around, there]]) mark.setAttribute("visibility", known(at) ? "visible" : "hidden");
     if (known(here)) {
-      dot.style.transform = `translate(${here[0]}px, ${here[1]}px)`;
+      dot.style = Player.at(here);
       name.setAttribute("x", here[0]);
       name.setAttribute("y", here[1] - 13);
     }

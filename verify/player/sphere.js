@@ -26,7 +26,7 @@ Player.pictures.sphere = function (choose) {
   groups.chosen.append(ring);
   const trail = Player.shape("polyline", { class: "trail vector" });
   const arrow = Player.shape("line", { class: "vector", x1: centre[0], y1: centre[1] });
-  const tip = Player.shape("circle", { class: "mean vector", r: 6 });
+  const tip = Player.shape("circle", { class: "mean vector", r: 6, style: Player.at(layers[0]) });
   const there = Player.shape("circle", { class: "exact", r: 10 });
   groups.trails.append(trail, arrow);
   groups.means.append(there, tip);
@@ -40,7 +40,7 @@ Player.pictures.sphere = function (choose) {
     trail.setAttribute("points", layers.slice(0, view.done + 1).join(" "));
     arrow.setAttribute("x2", x);
     arrow.setAttribute("y2", y);
-    tip.style.transform = `translate(${x}px, ${y}px)`;
+    tip.style = Player.at([x, y]);
     there.setAttribute("cx", exact[view.done][0]);
     there.setAttribute("cy", exact[view.done][1]);
     ring.setAttribute("cx", tokens[view.token][0]);

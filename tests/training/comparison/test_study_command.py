@@ -1,6 +1,7 @@
 """The command of a study: what it refuses, and a small study from end to end."""
 
 import json
+import sys
 
 import pytest
 
@@ -24,6 +25,15 @@ from training.comparison.finding.design import QUICK_CELLS
 def test_bad_input_is_one_line(arguments, said, capsys, tmp_path):
     assert run_command(compare.app, [*arguments, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_dask_is_said_in_one_line_before_anything_is_trained(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    arguments = ["--study", "finding", "--dask", "tcp://x:1", "--out", str(tmp_path)]
+    assert run_command(compare.app, arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --dask tcp://x:1 needs distributed, which is not installed: pip install")
     assert not list(tmp_path.iterdir())
 
 

@@ -142,7 +142,7 @@ def test_model_learns():
 
 def test_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r'optional packages .*transformers.*gmm-theory-toolkit\[mamba\]"$'):
+    with pytest.raises(ValueError, match=r"^backbone 'mamba2' needs transformers, .*toolkit\[mamba\]'$"):
         mamba2_backbone(WIDTH, LAYERS, HEADS, torch.float32)
 
 

@@ -90,7 +90,7 @@ def test_a_model_that_drops_the_mask_is_caught(readout: str, monkeypatch: pytest
 
 def test_a_model_that_drops_the_mask_altogether_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     network = TGMM.network
-    monkeypatch.setattr(TGMM, "network", lambda self, X, K, mask=None: network(self, X, K))
+    monkeypatch.setattr(TGMM, "network", lambda self, X, K, mask=None, look=0: network(self, X, K))
     assert padding_shows(small_model(), SEVEN, 0 * SEVEN) == [0, 1]
 
 

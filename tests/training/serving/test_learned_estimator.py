@@ -56,7 +56,7 @@ def test_network_then_em_is_what_it_says():
     found = tasks()
     X = found.X
     centre = X.new_ones(6, 1, 96) @ X / 96
-    start = load_tgmm("d8-long").estimate(X - centre, 3)
+    start = load_tgmm("d8-constructed").estimate(X - centre, 3)
     expected = em(X - centre, init=start, max_iter=2, tol=0.0).mixture
     got = TGMMMixture(3, polish_steps=2).fit_many(X.numpy())
     np.testing.assert_allclose(got.weights, expected.weights.numpy(), rtol=0, atol=1e-5)
@@ -186,7 +186,7 @@ def test_a_view_is_mapped_back():
     """From a network that returns fixed points of its input's frame, every view gives the same mixture."""
 
     class Frame(TGMM):
-        def estimate(self, X, n_components, mask=None):
+        def estimate(self, X, n_components, mask=None, look=0):
             means = torch.stack([X[:, :40].mean(1), X[:, 40:].mean(1)], 1)
             return Mixture(torch.full((len(X), 2), 0.5, dtype=X.dtype), means)
 
@@ -278,7 +278,7 @@ def test_weights_count_in_the_steps():
     counts = torch.randint(0, 3, (96,), generator=torch.Generator().manual_seed(0)).double()
     model = TGMMMixture(3, polish_steps=4).fit(X.numpy(), sample_weight=counts.numpy())
     centre = counts @ X / counts.sum()
-    shown = load_tgmm("d8").estimate((X - centre).unsqueeze(0), 3, (counts > 0).unsqueeze(0))
+    shown = load_tgmm("d8-constructed").estimate((X - centre).unsqueeze(0), 3, (counts > 0).unsqueeze(0))
     start = Mixture(shown.weights[0], shown.means[0] + centre)
     expected = em(X, init=start, max_iter=4, tol=0.0, sample_weight=counts)
     np.testing.assert_allclose(model.means_, expected.mixture.means.numpy(), rtol=0, atol=1e-4)

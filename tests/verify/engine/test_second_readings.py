@@ -46,4 +46,4 @@ except SkipTest as skipped:
     print(skipped)
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
-    assert ran.stdout.startswith("ridge: certificates need python-flint, which is not installed: pip install")
+    assert ran.stdout.startswith("ridge: verify.balls needs python-flint, which is not installed: pip")

@@ -9,6 +9,7 @@ import torch
 from commands import invoke, one_file_page, strict_json
 
 import verify.spectral.sweeps as sweeps
+from console.extras import missing
 from verify.certify.certificate import Certified, certify
 from verify.engine import certificates
 from verify.engine.measure import drawn, measure
@@ -113,7 +114,7 @@ def test_without_python_flint_it_is_refused_in_one_line(monkeypatch: pytest.Monk
     monkeypatch.setattr(certificates, "can_certify", lambda: False)
     outcome = invoke(app, *GRID, "--certify")
     assert outcome.code == 2
-    assert certificates.HOW_TO_CERTIFY in outcome.err
+    assert outcome.err == f"error: {missing('--certify', 'certify')}\n"
 
 
 def test_default_sizes_beyond_one_component_get_none_unasked() -> None:

@@ -82,7 +82,7 @@ def resumed(model: TGMM, layer: int, state: Tensor) -> Iterator[None]:
 def resume(model: TGMM, X: Tensor, n_components: int, layer: int, state: Tensor) -> Estimate:
     """The estimate from `state` at layer `layer`."""
     with resumed(model, layer, state):
-        return model.network(X.to(model.readin.weight.dtype), n_components)
+        return model.network(X.to(model.dtype), n_components)
 
 
 def rotation(width: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -14,7 +14,9 @@ import torch
 
 from console.sections import Section
 from constructions.language.shown import short_repr
+from training.comparison.common.fresh import fresh
 from training.comparison.common.random_paths import Purpose, seed_of
+from training.interpretability.circuit import transformer_of
 from training.model.tgmm import TGMM
 from training.serving.loading import Released
 
@@ -88,11 +90,18 @@ class Subject:
 
 
 def subject_of(released: Released, effort: Effort) -> Subject:
-    """The network with its untrained control, drawn from the seed."""
+    """The network with its untrained control, drawn from the seed.
+
+    A fresh model with the read-out "slots" would be EM: its control has random weights in these layers.
+    """
     with torch.random.fork_rng(devices=[]):
         path = Purpose.CONTROL_WEIGHTS.value.integers(())
         torch.default_generator.manual_seed(seed_of(effort.seed, *path))  # modules draw their weights from it
-        untrained = TGMM(released.model.config, dtype=released.model.readin.weight.dtype)
+        untrained = TGMM(released.model.config, dtype=released.model.dtype)
+        if released.model.config.readout == "slots":
+            backbone = transformer_of(untrained)
+            drawn = fresh(backbone.shape, torch.default_generator)
+            backbone.load_state_dict(drawn.state_dict())
     return Subject(released, untrained.eval().requires_grad_(False), effort)
 
 

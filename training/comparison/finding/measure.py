@@ -11,7 +11,7 @@ import torch
 from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, beside_construction
-from training.comparison.finding.design import BASELINE, FindingSettings
+from training.comparison.finding.design import BASELINE, CELLS, FindingSettings
 from training.comparison.finding.learning.batches import fixed_set, paths
 from training.comparison.finding.learning.cells import Cell, Given
 from training.comparison.finding.learning.stacked import StackedNetworks
@@ -19,6 +19,7 @@ from training.comparison.finding.learning.starts import first_network
 from training.comparison.finding.learning.supervision import Losses
 from training.comparison.finding.learning.trace import EMPath
 from training.comparison.finding.learning.training import losses_of, output_losses
+from training.comparison.finding.references import without_means
 from training.comparison.finding.shapes import Reference, reference_of
 from training.comparison.finding.uses import Uses, measure_uses
 from training.comparison.symmetry.group import random_copy
@@ -72,9 +73,13 @@ class CellResult:
     __repr__ = short_repr
 
 
+UNTRAINED_TOO = ("wide-4", "wide-16", "first-3")
+"""Cells whose first weights are a control of their own."""
+
+
 @dataclass(frozen=True)
 class Control:
-    """Networks that were not trained, measured like the baseline's."""
+    """Networks that were not trained, measured like those of a cell."""
 
     name: str
     networks: list[NetworkResult]
@@ -184,24 +189,33 @@ def measure_cell(
 
 
 def measure_controls(settings: FindingSettings) -> list[Control]:
-    """Those of the baseline's problem."""
-    rule, found = Rule.of(BASELINE, settings), []
-    for name, networks in control_networks(rule.reference, settings).items():
+    """Each like the cell of its shape."""
+    found = []
+    for name, cell, networks in control_networks(settings):
         stacked = StackedNetworks([network.float() for network in networks])
-        measured = measure_networks(rule, stacked, settings.numbers[: len(networks)])
-        found.append(Control(name, measured, measure_uses(BASELINE, settings, networks)))
+        measured = measure_networks(Rule.of(cell, settings), stacked, settings.numbers[: len(networks)])
+        found.append(Control(name, measured, measure_uses(cell, settings, networks)))
     return found
 
 
-def control_networks(reference: Reference, settings: FindingSettings) -> dict[str, list[Transformer]]:
-    """The construction, copies under random symmetries (which must have every block), and nothing learned."""
-    constructed, numbers = reference.constructed, settings.numbers
+def control_networks(settings: FindingSettings) -> list[tuple[str, Cell, list[Transformer]]]:
+    """The construction, copies under random symmetries (which must have every block), and nothing learned.
+
+    Nothing learned: also in the shapes and sizes of first weights of cells that differ in these.
+    """
+    reference, numbers = Rule.of(BASELINE, settings).reference, settings.numbers
+    constructed = reference.constructed
     copies = [random_copy(constructed, beside_construction(seed), reference.slots) for seed in numbers]
-    return {
-        "construction": [constructed],
-        "copies under random symmetries": [copied.transformer for copied in copies],
-        "unrelated weights of the same norms": [
-            random_like(constructed, beside_construction(seed)) for seed in numbers
-        ],
-        "untrained": [first_network(BASELINE, seed) for seed in numbers],
-    }
+    unrelated = [random_like(constructed, beside_construction(seed)) for seed in numbers]
+    found = [
+        ("construction", BASELINE, [constructed]),
+        ("construction, M head's score 0", BASELINE, [without_means(BASELINE.problem)]),
+        ("copies under random symmetries", BASELINE, [copied.transformer for copied in copies]),
+        ("unrelated weights of the same norms", BASELINE, unrelated),
+        ("untrained", BASELINE, [first_network(BASELINE, seed) for seed in numbers]),
+    ]
+    for name in (name for name in UNTRAINED_TOO if name in settings.cells):
+        cell = CELLS[name]
+        networks = [first_network(cell, seed) for seed in numbers]
+        found.append((f"untrained, {cell.factor} {cell.level}", cell, networks))
+    return found

@@ -24,10 +24,9 @@ from training.comparison.finding.learning.cells import Cell
 from training.comparison.finding.learning.starts import shape_of
 from training.comparison.finding.learning.trace import EMPath
 from training.comparison.origins.training_runs import slot_blocks
-from training.comparison.symmetry.group import scale_units
-from training.comparison.symmetry.invariants import layers_of
 from training.comparison.weights.block_verdicts import BlocksResult
 from training.comparison.weights.blocks import compare_blocks, layer_inputs
+from training.model.balance import layers_of, scale_units
 
 STRETCH = 1e6
 """c of the units of the construction in GELU."""

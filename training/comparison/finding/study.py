@@ -10,7 +10,7 @@ from pathlib import Path
 
 from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
-from console.workers import run_pieces
+from baselines.workers.pieces import run_pieces
 from constructions.language.shown import short_repr
 from training.comparison.common.parts import Start
 from training.comparison.common.running import COMMAND, one_thread
@@ -67,9 +67,7 @@ def answer(effort: StudyEffort, out: Path, start: Start) -> FindingResult:
         controls = load_result(keeper.measured, "controls", Controls)
         if controls is None:
             start("controls")
-            controls = save_result(
-                keeper.measured, "controls", Kept(Controls(measure_controls(settings)), 0.0)
-            )
+            controls = save_result(keeper.measured, "controls", timed_controls(settings))
     return FindingResult(
         settings,
         controls.result.controls,
@@ -85,7 +83,7 @@ def _trained(keeper: Keeper, effort: StudyEffort, start: Start) -> dict[str, Kep
     found = {name: one for name, one in kept.items() if one is not None}
     missing = sorted((name for name, one in kept.items() if one is None), key=_length, reverse=True)
     train = partial(timed_training, keeper.settings)
-    for name, trained in run_pieces(train, missing, effort.jobs, effort.dask):
+    for name, trained in run_pieces(train, missing):
         keeper.save_training(name, trained)
         found[name] = trained
         start(f"{name}: trained")
@@ -102,7 +100,7 @@ def _measured(
         (name, trained[name].result) for name, one in kept.items() if one is None
     ]
     measure = partial(timed_measure, keeper.settings)
-    for (name, _), measured in run_pieces(measure, missing, effort.jobs, effort.dask):
+    for (name, _), measured in run_pieces(measure, missing):
         found[name] = keeper.save_measure(name, measured)
         start(f"{name}: measured")
     return found
@@ -122,6 +120,14 @@ def timed_measure(settings: FindingSettings, piece: tuple[str, Trained]) -> Kept
     began = time.process_time()
     with one_thread():
         found = measure_cell(CELLS[name], settings, trained.networks, trained.watched)
+    return Kept(found, time.process_time() - began)
+
+
+def timed_controls(settings: FindingSettings) -> Kept[Controls]:
+    """What is measured of networks that were not trained, and the processor's seconds."""
+    began = time.process_time()
+    with one_thread():
+        found = Controls(measure_controls(settings))
     return Kept(found, time.process_time() - began)
 
 

@@ -3,7 +3,7 @@
     H v = d/de grad loss(w + e v) at e = 0,   leading eigenvalues of H by Lanczos (ARPACK) on such products
 
 The Hessian is that of the network's coordinates as they stand: scaling a hidden unit in by s and out by 1/s
-changes it, though not the function; balanced weights (symmetry/balance.py) fix that scale. At a kink
+changes it, though not the function; balanced weights (training/model/balance.py) fix that scale. At a kink
 of ReLU the derivative is the one-sided one that torch takes.
 """
 

@@ -30,11 +30,11 @@ from training.comparison.origins.training_runs import (
     train,
 )
 from training.comparison.symmetry.alignment import align_transformers
-from training.comparison.symmetry.balance import balanced
 from training.comparison.symmetry.group import random_copy
 from training.comparison.symmetry.random_network import random_like
 from training.comparison.weights.block_verdicts import BlocksResult, Counts
 from training.comparison.weights.blocks import compare_blocks, layer_inputs
+from training.model.balance import balanced
 
 COPY = "a copy of the construction, symmetries drawn at random"
 SEEDS_APART = 1000

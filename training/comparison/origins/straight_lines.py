@@ -8,6 +8,7 @@ after alignment it must not.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,22 @@ from torch import Tensor
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
 from training.comparison.symmetry.alignment import align_transformers
-from training.comparison.symmetry.balance import balanced, straight_line
+from training.comparison.symmetry.group import check_same_shape
+from training.model.balance import balanced
+
+
+@torch.no_grad()
+def straight_line(a: Transformer, b: Transformer, t: float) -> Transformer:
+    """The transformer with weights (1 - t) a + t b, in float64; t may lie outside [0, 1].
+
+    Raises:
+        ValueError: another shape.
+    """
+    check_same_shape(a, b)
+    between = copy.deepcopy(a).double()
+    for weight, other in zip(between.parameters(), b.parameters(), strict=True):
+        weight.lerp_(other.double(), t)
+    return between
 
 
 def line_losses(

@@ -26,7 +26,7 @@ from constructions.language.transformer import Transformer
 from training.comparison.common.random_paths import OriginPurpose, generator_of
 from training.comparison.origins.em_problem import TARGETS, EMProblem, Examples, Target
 from training.comparison.symmetry.alignment import KINDS, align_transformers
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 Start = Literal["constructed", "noise", "random"]
 

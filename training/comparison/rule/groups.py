@@ -17,8 +17,7 @@ from torch import Tensor
 from constructions.language.shown import short_repr
 from constructions.language.stream import Stream
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.balance import balanced
-from training.comparison.symmetry.invariants import layers_of
+from training.model.balance import balanced, layers_of
 
 LAYERS = ("E", "M")
 PARTS = ("scores", "values", "MLP")

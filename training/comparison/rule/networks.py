@@ -36,7 +36,7 @@ from training.comparison.rule.settings import (
 from training.comparison.rule.shares import FairShare, GroupShare, fair_shares, group_shares
 from training.comparison.rule.sites import SiteFits, read_off
 from training.comparison.rule.update_rule import UpdateRule
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "responsibilities: fit, norm": ("fit", "norm"),

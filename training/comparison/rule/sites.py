@@ -28,8 +28,8 @@ from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer
 from training.comparison.origins.em_problem import EMProblem, Examples
 from training.comparison.rule.update_rule import UpdateRule
-from training.comparison.symmetry.invariants import layers_of
 from training.interpretability.recording import attention_of, head_weights
+from training.model.balance import layers_of
 
 
 @dataclass(frozen=True, eq=False)

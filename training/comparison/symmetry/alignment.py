@@ -23,18 +23,17 @@ from torch import Tensor
 from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.balance import balance_heads, balance_units, balanced
 from training.comparison.symmetry.group import (
     check_same_shape,
     check_slots,
-    check_softmax,
     permute_heads,
     permute_stream,
     permute_units,
     slot_columns,
 )
-from training.comparison.symmetry.invariants import LayerForms, forms_of, layers_of
+from training.comparison.symmetry.invariants import LayerForms, forms_of
 from training.comparison.symmetry.slots import slot_orders
+from training.model.balance import balance_heads, balance_units, balanced, check_softmax, layers_of
 
 KINDS = ("A", "V", "MLP")
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from constructions.language.shown import short_repr
 from constructions.language.stream import Block
 from constructions.language.transformer import MLP, SelfAttention, Transformer, TransformerLayer
-from training.comparison.symmetry.invariants import layers_of
 from training.interpretability.circuit import transformer_of
+from training.model.balance import check_softmax, layers_of, scale_units
 from training.model.tgmm import TGMM
 
 CONDITION = 10.0
@@ -45,16 +45,6 @@ class Copy:
     columns: Tensor
 
     __repr__ = short_repr
-
-
-def check_softmax(transformer: Transformer) -> None:
-    """Refuse what has symmetries that are not among those above: ValueError."""
-    shape = transformer.shape
-    for kind in (shape.attention, *map(shape.kind_of, shape.layers)):
-        if kind != "softmax":
-            raise ValueError(f"attention is {kind!r}, needs 'softmax'")
-    if any(layer.output_norm for layer in shape.layers):
-        raise ValueError("a layer has output_norm = True, needs attention without a norm behind it")
 
 
 def check_same_shape(reference: Transformer, other: Transformer) -> None:
@@ -124,14 +114,6 @@ def permute_units(mlp: MLP, order: Tensor) -> None:
     mlp.w1.copy_(mlp.w1[:, order])
     mlp.b1.copy_(mlp.b1[order])
     mlp.w2.copy_(mlp.w2[order])
-
-
-@torch.no_grad()
-def scale_units(mlp: MLP, scale: Tensor) -> None:
-    """In place: (w_1, b_1, w_2) -> (c w_1, c b_1, w_2 / c) of every hidden unit, c (M,)."""
-    mlp.w1.mul_(scale)
-    mlp.b1.mul_(scale)
-    mlp.w2.div_(scale[:, None])
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from constructions.language.shown import short_repr
 from constructions.language.transformer import Transformer, TransformerLayer
+from training.model.balance import layers_of, unit_scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +60,6 @@ def forms_of(transformer: Transformer) -> list[LayerForms]:
     return [_layer_forms(layer, transformer, relu) for layer in layers_of(transformer)]
 
 
-def layers_of(transformer: Transformer) -> list[TransformerLayer]:
-    """Its layers."""
-    return list(transformer.layers)  # pyright: ignore[reportReturnType]
-
-
 def _layer_forms(layer: TransformerLayer, transformer: Transformer, relu: bool) -> LayerForms:
     width = transformer.shape.width
     empty = torch.zeros(0, width, width, dtype=torch.float64)
@@ -88,13 +84,6 @@ def _layer_forms(layer: TransformerLayer, transformer: Transformer, relu: bool) 
             reads, writes = alive * reads * factor, alive * writes / factor
         bias = layer.mlp.b2.double()
     return LayerForms(scores, values, reads, writes, bias)
-
-
-def unit_scales(reads: Tensor, writes: Tensor) -> Tensor:
-    """(M,) c > 0 with |c reads| = |writes / c|, c = sqrt(|writes| / |reads|); 0 where one of them is 0."""
-    read, write = reads.norm(dim=1), writes.norm(dim=1)
-    alive = (read > 0) & (write > 0)
-    return torch.where(alive, write / torch.where(alive, read, 1.0), 0.0).sqrt()
 
 
 def _behind(norm: nn.Module, weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from constructions.language.transformer import Transformer
-from training.comparison.symmetry.invariants import layers_of
+from training.model.balance import layers_of
 
 
 @torch.no_grad()

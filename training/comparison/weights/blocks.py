@@ -29,7 +29,6 @@ from torch import Tensor
 from constructions.language.stream import Block, Stream
 from constructions.language.transformer import Transformer, TransformerLayer
 from training.comparison.symmetry.alignment import align_transformers
-from training.comparison.symmetry.invariants import layers_of
 from training.comparison.weights.block_verdicts import (
     HALF,
     NATS,
@@ -43,6 +42,7 @@ from training.comparison.weights.block_verdicts import (
     counts,
     numbers,
 )
+from training.model.balance import layers_of
 
 
 def layer_inputs(transformer: Transformer, h: Tensor) -> list[Tensor]:

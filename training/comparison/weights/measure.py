@@ -12,7 +12,7 @@ from constructions.language.transformer import SelfAttention, Transformer
 from training.comparison.common.component_counts import has_tasks, refusal_of_components
 from training.comparison.common.parts import Start, Subject
 from training.comparison.common.random_paths import Purpose
-from training.comparison.symmetry.group import random_copy_model, scale_units
+from training.comparison.symmetry.group import random_copy_model
 from training.comparison.symmetry.model_alignment import (
     align_models,
     layer_cosines,
@@ -24,6 +24,7 @@ from training.comparison.weights.encoder_pairs import moments, pair_sizes
 from training.comparison.weights.encoder_verdicts import LABELS
 from training.interpretability.circuit import transformer_of
 from training.interpretability.recording import attention_maps, attention_of, layers_of, record
+from training.model.balance import scale_units
 from training.model.tgmm import TGMM
 from training.tasks import TaskDistribution, sample_tasks
 

@@ -5,6 +5,8 @@ from model_instances import small_model
 
 from training.comparison.common.parts import Effort, subject_of
 from training.comparison.common.random_paths import Purpose
+from training.model.settings import ModelConfig
+from training.model.tgmm import TGMM
 from training.serving.loading import Released
 
 
@@ -23,6 +25,16 @@ def test_the_control_is_the_same_shape_with_other_weights_and_global_randomness_
     assert not torch.equal(weights[name], other.untrained.state_dict()[name])
     assert not torch.equal(weights[name], first.model.state_dict()[name])
     assert list(first.networks()) == ["learned", "untrained"]
+
+
+def test_the_control_of_a_network_that_starts_at_em_is_random() -> None:
+    config = ModelConfig(2, (2, 3), layers=2, heads=2, width=32, readout="slots", data_scale=1.0)
+    subject = subject_of(Released("tiny", TGMM(config), "", {}), Effort(True, 0, 8))
+    learned, control = (network.state_dict() for network in (subject.model, subject.untrained))
+    for name, weight in control.items():
+        assert not torch.equal(weight, learned[name]) or weight.ndim == 1
+        assert weight.any() == (weight.ndim > 1)  # biases are 0
+    assert learned["backbone.layers.0.mlp.b1"].any()  # EM's are not
 
 
 def test_generators_repeat_by_path_and_differ_between_paths() -> None:

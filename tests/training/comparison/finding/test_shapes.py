@@ -11,8 +11,8 @@ from training.comparison.finding.learning.cells import Cell
 from training.comparison.finding.learning.starts import first_network, shape_of
 from training.comparison.finding.measure import blocks_of
 from training.comparison.finding.shapes import STRETCH, in_shape, reference_of
-from training.comparison.symmetry.balance import balanced
 from training.comparison.symmetry.group import random_copy
+from training.model.balance import balanced
 
 TINY = Cell("tiny", "", "", n_features=1, n_components=2, loops=2)
 SHAPES = [

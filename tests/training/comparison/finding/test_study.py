@@ -99,6 +99,7 @@ def test_the_construction_and_its_copies_have_every_block_and_nothing_learned_ha
         # The loss of an equal function in float32: its own 2e-4 from sums of squares that err by 1e-5.
         assert all(network.loss == pytest.approx(1, rel=0.05) for network in by_name[name].networks)
         assert by_name[name].uses.networks[0][0].accuracy == 1
+    assert by_name["construction, M head's score 0"].uses.networks[0][0].accuracy < 1
     for name in ("untrained", "unrelated weights of the same norms"):
         assert all(len(network.has) < 0.5 * len(theorem) for network in by_name[name].networks)
         assert by_name[name].uses.networks[0][0].accuracy < 0.2

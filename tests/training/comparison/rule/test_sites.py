@@ -10,7 +10,7 @@ from training.comparison.origins.em_problem import EMProblem
 from training.comparison.rule.curves import BINS, FUNCTIONS, curves_of
 from training.comparison.rule.groups import forms_of_network, mixed, network_of, theorem_groups
 from training.comparison.rule.sites import loops_of, read_off
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 PROBLEM = EMProblem(n_samples=16, pieces=32, dtype=torch.float64)
 EXAMPLES = PROBLEM.examples(24, OriginPurpose.RULE_FITTED, 6)

@@ -12,11 +12,12 @@ from transformer_instances import generator, largest_excess, random_transformer,
 
 from constructions.em.weights import em_construction
 from constructions.language.rounding import unit_roundoff
+from training.comparison.origins.straight_lines import straight_line
 from training.comparison.symmetry.alignment import align_transformers
-from training.comparison.symmetry.balance import balanced, straight_line
 from training.comparison.symmetry.group import permute_heads, random_copy, random_copy_model
 from training.comparison.symmetry.model_alignment import align_models, layer_cosines, plain_distance
 from training.comparison.symmetry.random_network import random_like
+from training.model.balance import balanced
 from training.serving.loading import load_released
 
 SAME = 1e-10

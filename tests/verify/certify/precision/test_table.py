@@ -164,4 +164,4 @@ def test_without_python_flint_one_line_says_what_to_install(tmp_path, monkeypatc
     outcome = invoke(app, "--out", tmp_path / "new")
     assert outcome.code == 2
     [line] = outcome.err.splitlines()
-    assert line.startswith("error: verify.precision: certificates need python-flint: pip install")
+    assert line.startswith("error: verify.precision needs python-flint, which is not installed: pip install")

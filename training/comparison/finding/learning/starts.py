@@ -11,7 +11,7 @@ from constructions.language.transformer import Transformer, TransformerShape
 from training.comparison.common.random_paths import OriginPurpose, generator_of
 from training.comparison.finding.learning.cells import Cell, Given
 from training.comparison.finding.learning.stacked import E, M, StackedNetworks
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 
 def shape_of(cell: Cell) -> TransformerShape:

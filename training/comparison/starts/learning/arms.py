@@ -10,27 +10,23 @@ normed       the same with a LayerNorm before every sub-layer, as trained networ
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
-from constructions.language.transformer import Transformer, TransformerShape
+from constructions.language.transformer import Transformer
+from training.comparison.common.fresh import fresh
 from training.comparison.common.random_paths import StartsPurpose, generator_of
 from training.comparison.starts.learning.slotted_tasks import StartProblem
-from training.comparison.starts.learning.widened import wide_shape, widened
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
+from training.model.slots import FREE, NOISE, add_noise
+from training.model.widened import wide_shape, widened
 
 Arm = Literal["constructed", "noise", "random", "normed"]
 Change = Literal["none", "tied", "path", "images", "muon"]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 CHANGES: tuple[Change, ...] = get_args(Change)
-
-NOISE = 3e-3
-FREE = 0.1
-"""Size of the random numbers in what is free: with streams of some tens, hidden values are about 1."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +74,3 @@ def starting_network(problem: StartProblem, plan: RunPlan, sizes: WideSizes) -> 
         if plan.arm == "noise":
             add_noise(network, NOISE, generator)
     return network.to(problem.dtype).requires_grad_(True)
-
-
-@torch.no_grad()
-def fresh(shape: TransformerShape, generator: torch.Generator) -> Transformer:
-    """Random weights in float64; norms as their modules make them."""
-    network = Transformer(shape, torch.float64, drawn=False)
-    depth = math.sqrt(2 * len(shape.sequence) * shape.loops)
-    for name, parameter in network.named_parameters():
-        part = name.rsplit(".", 1)[-1]
-        if parameter.ndim < 2:
-            continue  # biases are 0, norms 1 and 0
-        # W_O (heads, head_dim, D) sums over heads as well.
-        fan_in = parameter.shape[:-1].numel() if part == "output" else parameter.shape[-2]
-        spread = fan_in**-0.5 / (depth if part in ("output", "w2") else 1.0)
-        spread *= parameter.shape[-1] ** -0.5 if part == "query" else 1.0
-        parameter.copy_(spread * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return network
-
-
-@torch.no_grad()
-def add_noise(network: nn.Module, size: float, generator: torch.Generator) -> None:
-    """In place: every tensor is moved by `size` of its norm in a random direction."""
-    for parameter in network.parameters():
-        z = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-        parameter.add_(size * parameter.norm() * z / z.norm())

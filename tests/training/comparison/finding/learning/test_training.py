@@ -12,7 +12,7 @@ from training.comparison.finding.learning.optimisers import CLIP, WARMUP, clip_e
 from training.comparison.finding.learning.starts import first_network, shape_of
 from training.comparison.finding.learning.trace import EMPath
 from training.comparison.finding.learning.training import losses_of, train_cell
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 TINY = Cell("tiny", "", "", n_features=1, n_components=2, loops=1)
 

@@ -6,7 +6,7 @@ import torch
 from constructions.language.rounding import gamma, unit_roundoff
 from training.comparison.starts.learning.arms import NOISE, RunPlan, WideSizes, fresh, starting_network
 from training.comparison.starts.learning.slotted_tasks import StartProblem
-from training.comparison.symmetry.balance import balanced
+from training.model.balance import balanced
 
 U = unit_roundoff(torch.float64)
 PROBLEM = StartProblem(2, dtype=torch.float64)

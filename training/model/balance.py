@@ -13,9 +13,7 @@ import copy
 import torch
 from torch import Tensor
 
-from constructions.language.transformer import SelfAttention, Transformer
-from training.comparison.symmetry.group import check_same_shape, check_softmax, scale_units
-from training.comparison.symmetry.invariants import layers_of, unit_scales
+from constructions.language.transformer import MLP, SelfAttention, Transformer, TransformerLayer
 
 
 @torch.no_grad()
@@ -87,15 +85,31 @@ def balanced_factors(
     return p @ rotation, q @ rotation
 
 
-@torch.no_grad()
-def straight_line(a: Transformer, b: Transformer, t: float) -> Transformer:
-    """The transformer with weights (1 - t) a + t b, in float64; t may lie outside [0, 1].
+def check_softmax(transformer: Transformer) -> None:
+    """Refuse what has symmetries that are not among those above: ValueError."""
+    shape = transformer.shape
+    for kind in (shape.attention, *map(shape.kind_of, shape.layers)):
+        if kind != "softmax":
+            raise ValueError(f"attention is {kind!r}, needs 'softmax'")
+    if any(layer.output_norm for layer in shape.layers):
+        raise ValueError("a layer has output_norm = True, needs attention without a norm behind it")
 
-    Raises:
-        ValueError: another shape.
-    """
-    check_same_shape(a, b)
-    between = copy.deepcopy(a).double()
-    for weight, other in zip(between.parameters(), b.parameters(), strict=True):
-        weight.lerp_(other.double(), t)
-    return between
+
+def layers_of(transformer: Transformer) -> list[TransformerLayer]:
+    """Its layers."""
+    return list(transformer.layers)  # pyright: ignore[reportReturnType]
+
+
+def unit_scales(reads: Tensor, writes: Tensor) -> Tensor:
+    """(M,) c > 0 with |c reads| = |writes / c|, c = sqrt(|writes| / |reads|); 0 where one of them is 0."""
+    read, write = reads.norm(dim=1), writes.norm(dim=1)
+    alive = (read > 0) & (write > 0)
+    return torch.where(alive, write / torch.where(alive, read, 1.0), 0.0).sqrt()
+
+
+@torch.no_grad()
+def scale_units(mlp: MLP, scale: Tensor) -> None:
+    """In place: (w_1, b_1, w_2) -> (c w_1, c b_1, w_2 / c) of every hidden unit, c (M,)."""
+    mlp.w1.mul_(scale)
+    mlp.b1.mul_(scale)
+    mlp.w2.div_(scale[:, None])

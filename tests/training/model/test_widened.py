@@ -8,7 +8,7 @@ import torch
 from constructions import em_construction
 from constructions.language.rounding import gamma, unit_roundoff
 from constructions.language.transformer import Transformer
-from training.comparison.starts.learning.widened import wide_shape, widened
+from training.model.widened import wide_shape, widened
 
 U = unit_roundoff(torch.float64)
 EM = em_construction(2, 3, 2, 6, 1e-2, 4.0)
