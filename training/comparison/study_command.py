@@ -12,6 +12,7 @@ from rich.console import Console
 
 from baselines.workers.choosing import using
 from console.errors import checking_input
+from console.extras import check_installed
 from console.output import check_out, finite, write_results
 from console.terminal import print_table, progress, widen
 from console.typed_json import to_plain
@@ -36,6 +37,8 @@ def run_study(name: str, effort: StudyEffort, out: Path) -> int:
             raise ValueError(f"--study {name}: it is one of {', '.join(STUDIES)}")
         if effort.jobs < 1:
             raise ValueError(f"--jobs {effort.jobs}: at least 1 is needed")
+    if effort.dask is not None:
+        check_installed("distributed", f"--dask {effort.dask}", "distributed")
     study = STUDIES[name]
     run = {"study": name, "quick": effort.quick, "seed": effort.seed}
     check_out(out, COMMAND, study.pictures, run)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from baselines.workers.pieces import run_pieces
 from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
-from baselines.workers.pieces import run_pieces
 from constructions.language.shown import short_repr
 from training.comparison.common.parts import Start
 from training.comparison.common.running import COMMAND, one_thread
