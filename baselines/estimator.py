@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -23,6 +24,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor
 
 from baselines import gaussian
+from baselines.cutting import Piece, pieces
+from baselines.data_sets import data_sets
 from baselines.estimator_sets import (
     Array,
     BatchFit,
@@ -32,16 +35,10 @@ from baselines.estimator_sets import (
     check_counts,
     check_enough,
     check_enough_weight,
-    check_sets,
     check_weights,
-    common_dtype,
     estimates,
-    feature_names,
-    groups,
-    stack,
     to_double,
     to_tensor,
-    weighted,
     without,
 )
 from baselines.fitted_mixtures import FittedMixtures, joined_groups
@@ -49,6 +46,8 @@ from baselines.mixture import Mixture
 from baselines.points import squares_fit
 from baselines.precisions import precisions, precisions_cholesky
 from baselines.scaling import power_of_two
+from baselines.workers.choosing import cluster_in_use, using
+from baselines.workers.pieces import run_pieces
 
 __all__ = ["BatchFit", "DataWarning", "FittedMixtures", "MixtureEstimator"]
 
@@ -147,7 +146,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         points = self._validated(X, ensure_min_samples=self._least_samples())
         K = as_count("n_components", self.n_components)
-        check_enough("X", points, K)
+        check_enough("X", len(points), K)
         weight = self._weight(sample_weight, points)
         if weight is not None:
             check_enough_weight("X", weight, K)
@@ -167,36 +166,61 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def fit_many(
         self,
-        X: ArrayLike | Sequence[ArrayLike],
+        X: Any,
         n_components: int | Sequence[int] | None = None,
         sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+        *,
+        n_jobs: int | None = None,
+        dask: str | None = None,
     ) -> FittedMixtures:
         """Fit B data sets, many together: X (B, N, d), or a sequence of B arrays (N_b, d) of one d.
 
         n_components   K for all, or one for each data set; None takes the parameter of that name.
         sample_weight  (B, N), or a sequence of B arrays (N_b,), as in `fit`.
+        n_jobs         None or 1 fits in this process, 2 in two others, -1 in as many as there are processors.
+        dask           address of a Dask scheduler, as tcp://host:8786, whose workers fit; so they do inside
+                       `joblib.parallel_config("dask")`. They need this package, and memory for a piece.
+
+        An X of millions of data sets may be a numpy.memmap, which is looked through once and then read a
+        piece at a time (by each worker itself, but for Dask), or a Dask array, which is computed chunk by
+        chunk, and checked as it is: in memory are pieces and chunks, and the result.
 
         Data sets that did not converge give one ConvergenceWarning together, those that the method is not
         made for one DataWarning; one without an estimate does not disturb the others. The estimator itself
-        stays as it was. Random draws are made for the data sets together, so those of one data set depend on
-        its company. ValueError for bad input, naming the set.
+        stays as it was. ValueError for bad input, naming the set; baselines.workers.computing.PieceLostError
+        where one piece killed three workers: a piece whose worker dies is fitted again.
+
+        Random draws are made for pieces of 2^18 coordinates (baselines.cutting), so those of one data set
+        depend on its company there, and on nothing else. The fits are the same to the bit whoever computes
+        them, on machines of one kind: every worker has as many threads as torch has here. Two processes of
+        one thread (OMP_NUM_THREADS=1) are faster than two of two on two processors.
         """
-        sets = check_sets(X, self._least_samples())
+        sets = data_sets(X, self._least_samples())
         counts = check_counts(self.n_components if n_components is None else n_components, len(sets))
-        for place, (points, count) in enumerate(zip(sets, counts, strict=True)):
-            check_enough(f"X[{place}]", points, count)
-        weights = check_weights(sample_weight, sets, counts)
-        generator = self._generator()
-        parts = []
-        for places in groups(sets, counts, self._pads):
-            group, padding = stack(sets, places)
-            weight = weighted(padding, weights, places)
-            whole = Places(places, len(sets))
-            parts.append((places, self._estimates(group, counts[places[0]], weight, generator, whole)))
+        if min(sets.lengths) < max(counts):
+            for place, (length, count) in enumerate(zip(sets.lengths, counts, strict=True)):
+                check_enough(f"X[{place}]", length, count)
+        weights = check_weights(sample_weight, sets.lengths, counts)
         unfitted: Any = clone(self)
-        result = joined_groups(unfitted, counts, parts, common_dtype(X), feature_names(X))
+        with using(dask=dask):
+            by_name = cluster_in_use() is None
+            work = pieces(sets, counts, weights, self._pads, self._seed(), by_name)
+            fitted = run_pieces(partial(_fitted_piece, self, len(sets)), work, n_jobs)
+            parts = (part for _, found in fitted for part in found)
+            result = joined_groups(unfitted, counts, self._told(parts, len(sets)), sets.dtype, sets.names)
         self._warn(result.problems, result.remarks, len(sets))
         return result
+
+    def _told(
+        self, parts: Iterable[tuple[Sequence[int], Estimates]], n_sets: int
+    ) -> Iterator[tuple[Sequence[int], Estimates]]:
+        """The same parts; with verbose > 0 a line after each tells how far they are."""
+        done, verbose = 0, getattr(self, "verbose", 0)
+        for places, part in parts:
+            yield places, part
+            done += len(places)
+            if verbose and len(places) < n_sets:
+                print(f"{type(self).__name__}: {done} of {n_sets} data sets are fitted")
 
     def score_samples(self, X: ArrayLike) -> Array:
         """log p(x_n) of every point: X (N, d) -> (N,), natural log."""
@@ -372,8 +396,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _generator(self) -> torch.Generator:
         """A torch generator seeded from `random_state`, by scikit-learn's rules for that parameter."""
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return torch.Generator().manual_seed(int(seed))
+        return torch.Generator().manual_seed(self._seed())
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _least_samples(self) -> int:
         """The fewest points a data set may have, whatever n_components is."""
@@ -395,3 +421,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 else f" on {len(lines)} of {n_sets} data sets; X[{place}]: {first}"
             )
             warnings.warn(message, category, stacklevel=4)
+
+
+def _fitted_piece(estimator: MixtureEstimator, n_sets: int, piece: Piece) -> list[tuple[Any, Estimates]]:
+    """What a worker does: the places of every batch, and their fits."""
+    generator, found = piece.generator(), []
+    for batch in piece.batches:
+        X, weight = batch.read()
+        places = Places(batch.places, n_sets)
+        fits = estimator._estimates(X, batch.n_components, weight, generator, places)
+        found.append((batch.places, fits))
+    return found

@@ -1,6 +1,6 @@
 """Many data sets at once: what one is checked for, which are fitted together, how results are laid out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from baselines import gaussian
 from baselines.checks import check_finite
 from baselines.mixture import Mixture
+from baselines.rows import Rows
 from baselines.shown import short_repr
 
 Array = NDArray[np.float64]
@@ -74,7 +75,7 @@ class Estimates:
     n_iter: NDArray[np.int64] | None
     problems: Mapping[int, str]
     remarks: Mapping[int, str]
-    lower_bounds: list[Array]
+    lower_bounds: Rows
     agreeing: NDArray[np.int64] | None
     converged: NDArray[np.bool_]
 
@@ -107,12 +108,12 @@ def estimates(batch: BatchFit, mixture: Mixture, log_likelihood: Tensor) -> Esti
     )
 
 
-def _histories(batch: BatchFit, log_likelihood: Tensor) -> list[Array]:
+def _histories(batch: BatchFit, log_likelihood: Tensor) -> Rows:
     """Levels after every step of each data set; the one of its estimate where no steps are known."""
     if batch.history is None or batch.n_iter is None:
-        return [*log_likelihood.unsqueeze(-1).numpy()]
+        return Rows(log_likelihood.unsqueeze(-1).numpy())
     history = batch.history.to(dtype=torch.float64, device="cpu").numpy()
-    return [row[: count + 1] for row, count in zip(history, batch.n_iter.tolist(), strict=True)]
+    return Rows(row[: count + 1] for row, count in zip(history, batch.n_iter.tolist(), strict=True))
 
 
 def _converged(batch: BatchFit) -> NDArray[np.bool_]:
@@ -167,12 +168,10 @@ def as_amount(name: str, value: object) -> float:
     return float(value)
 
 
-def check_enough(name: str, points: Array, n_components: int) -> None:
+def check_enough(name: str, n_samples: int, n_components: int) -> None:
     """Refuse fewer points than components."""
-    if len(points) < n_components:
-        raise ValueError(
-            f"{name} has n_samples = {len(points)}, needs at least n_components = {n_components}"
-        )
+    if n_samples < n_components:
+        raise ValueError(f"{name} has n_samples = {n_samples}, needs at least n_components = {n_components}")
 
 
 def check_sets(X: Any, least_samples: int) -> Array | list[Array]:
@@ -226,20 +225,7 @@ def check_counts(n_components: object, n_sets: int) -> list[int]:
     return [as_count(f"n_components[{place}]", K) for place, K in enumerate(n_components)]
 
 
-def groups(sets: Array | list[Array], counts: Sequence[int], pads: bool) -> Iterator[list[int]]:
-    """Places of the data sets to be fitted together: of one K and, unless they are padded, one N.
-
-    Padded sets share N rounded up to three binary digits, so that padding adds less than a quarter.
-    """
-    together: dict[tuple[int, int], list[int]] = {}
-    for place, (points, count) in enumerate(zip(sets, counts, strict=True)):
-        step = 2 ** max(0, len(points).bit_length() - 3) if pads else 1
-        together.setdefault((count, -(-len(points) // step) * step), []).append(place)
-    for key in sorted(together):
-        yield together[key]
-
-
-def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequence[int]) -> list[Array] | None:
+def check_weights(sample_weight: Any, lengths: Sequence[int], counts: Sequence[int]) -> list[Array] | None:
     """Sample weights as one array (N_b,) for each data set: >= 0, finite, positive for K points or more.
 
     ValueError otherwise, naming the data set at fault. None stays None.
@@ -250,14 +236,14 @@ def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequenc
         raise ValueError(
             f"sample_weight is {sample_weight!r:.60}, needs one array of weights for each data set"
         )
-    if len(sample_weight) != len(sets):
+    if len(sample_weight) != len(lengths):
         raise ValueError(
-            f"sample_weight has {len(sample_weight)} entries, needs {len(sets)}, one for each data set"
+            f"sample_weight has {len(sample_weight)} entries, needs {len(lengths)}, one for each data set"
         )
     found = [np.asarray(given, dtype=np.float64) for given in sample_weight]
-    for place, (weight, points) in enumerate(zip(found, sets, strict=True)):
-        if weight.shape != (len(points),):
-            raise ValueError(f"sample_weight[{place}] has shape {weight.shape}, needs ({len(points)},)")
+    for place, (weight, length) in enumerate(zip(found, lengths, strict=True)):
+        if weight.shape != (length,):
+            raise ValueError(f"sample_weight[{place}] has shape {weight.shape}, needs ({length},)")
     together = np.concatenate(found)  # one look at all of them: a thousand sets are checked at once
     if not (np.isfinite(together).all() and (together >= 0).all()):
         place = next(i for i, weight in enumerate(found) if not ((weight >= 0) & (weight < np.inf)).all())
@@ -265,7 +251,7 @@ def check_weights(sample_weight: Any, sets: Array | list[Array], counts: Sequenc
         raise ValueError(
             f"sample_weight[{place}][{point}] is {found[place][point]}, needs a finite number >= 0"
         )
-    present = np.add.reduceat(together > 0, np.cumsum([0, *(len(points) for points in sets)])[:-1])
+    present = np.add.reduceat(together > 0, np.cumsum([0, *lengths])[:-1])
     for place in np.flatnonzero(present < np.array(counts)).tolist():
         check_enough_weight(f"X[{place}]", found[place], counts[place])
     return found
@@ -307,14 +293,3 @@ def stack(sets: Array | list[Array], places: Sequence[int]) -> tuple[Array, Arra
     if (lengths == lengths[0]).all():
         return X, None
     return X, (np.arange(X.shape[1]) < lengths[:, None]).astype(np.float64)
-
-
-def gather(parts: Sequence[tuple[Sequence[int], Array]], n_sets: int) -> Arrays:
-    """The rows of all groups in the order of the data sets: one array if they have one shape, else a list."""
-    if len(parts) == 1:
-        return parts[0][1]  # `groups` keeps the order within a group, and this one is all of them
-    rows = [np.empty(0)] * n_sets
-    for places, values in parts:
-        for place, row in zip(places, values, strict=True):
-            rows[place] = row
-    return np.stack(rows) if len({row.shape for row in rows}) == 1 else rows

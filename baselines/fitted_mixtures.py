@@ -1,7 +1,7 @@
 """What `fit_many` hands back: the fits of many data sets as arrays, each one as an estimator, and parts."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from baselines.estimator_sets import Array, Arrays, Estimates, gather
+from baselines.estimator_sets import Array, Arrays, Estimates
 from baselines.precisions import precisions, precisions_cholesky
+from baselines.rows import Rows
 from baselines.shown import short_repr
+
+NAMES = (*("weights", "means", "covariances", "log_likelihood", "found", "converged", "n_iter", "agreeing"),)
+"""Fields of Estimates with a row for each data set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,25 +147,18 @@ class FittedMixtures:
 def joined_groups(
     estimator: Any,
     counts: Sequence[int],
-    parts: Sequence[tuple[Sequence[int], Estimates]],
+    parts: Iterable[tuple[Sequence[int], Estimates]],
     dtype: Any,
     names: Sequence[NDArray[np.object_] | None] | None = None,
 ) -> FittedMixtures:
-    """The results of the groups in the order of the data sets, their parameters in `dtype`."""
-    n_sets = len(counts)
+    """The results of the groups in the order of the data sets, their parameters in `dtype`.
 
-    def collect(name: str) -> Any:
-        return gather([(places, getattr(part, name)) for places, part in parts], n_sets)
-
-    def lines(name: str) -> dict[int, str]:
-        found = {places[row]: line for places, part in parts for row, line in getattr(part, name).items()}
-        return dict(sorted(found.items()))
-
-    histories: list[Array] = [np.empty(0)] * n_sets
+    Each part is put in its place as it comes, and not kept.
+    """
+    found = _Collected(counts)
     for places, part in parts:
-        for place, row in zip(places, part.lower_bounds, strict=True):
-            histories[place] = row
-    exact = collect("weights"), collect("means"), collect("covariances")
+        found.add(places, part)
+    exact = tuple(found.rows(name) for name in ("weights", "means", "covariances"))
     weights, means, covariances = (_rounded(values, dtype) for values in exact)
     return FittedMixtures(
         estimator,
@@ -169,18 +166,57 @@ def joined_groups(
         weights,
         means,
         covariances,
-        parts[0][1].covariance_type,
-        collect("log_likelihood"),
-        collect("found"),
-        collect("converged"),
-        None if parts[0][1].n_iter is None else collect("n_iter"),
-        lines("problems"),
-        lines("remarks"),
+        found.covariance_type,
+        found.rows("log_likelihood"),
+        found.rows("found"),
+        found.rows("converged"),
+        found.rows("n_iter"),
+        dict(sorted(found.problems.items())),
+        dict(sorted(found.remarks.items())),
         names,
-        histories,
-        None if parts[0][1].agreeing is None else collect("agreeing"),
+        Rows.placed(found.histories, len(counts)),
+        found.rows("agreeing"),
         None if dtype == np.float64 else exact,
     )
+
+
+class _Collected:
+    """The parts that are there: one array of each kind if all sets have one K, else a list of rows."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.n_sets, self.alike = len(counts), len(set(counts)) == 1
+        self.values: dict[str, Any] = {}
+        self.problems: dict[int, str] = {}
+        self.remarks: dict[int, str] = {}
+        self.histories: list[tuple[Sequence[int], Rows]] = []
+        self.covariance_type = ""
+        self._lines: dict[str, str] = {}
+
+    def add(self, places: Sequence[int], part: Estimates) -> None:
+        """Put each row in its place."""
+        where = slice(places.start, places.stop) if isinstance(places, range) else list(places)
+        for name in NAMES:
+            values = getattr(part, name)
+            if values is None:
+                continue
+            if not (self.alike or values.ndim == 1):
+                rows = self.values.setdefault(name, [np.empty(0)] * self.n_sets)
+                for place, row in zip(places, values, strict=True):
+                    rows[place] = row
+                continue
+            if name not in self.values:
+                self.values[name] = np.empty((self.n_sets, *values.shape[1:]), values.dtype)
+            self.values[name][where] = values
+        for all_lines, lines in ((self.problems, part.problems), (self.remarks, part.remarks)):
+            for row, line in lines.items():  # a million sets often have one and the same line
+                all_lines[places[row]] = self._lines.setdefault(line, line)
+        self.histories.append((places, part.lower_bounds))
+        self.covariance_type = part.covariance_type
+
+    def rows(self, name: str) -> Any:
+        """In the order of the data sets: one array if they have one shape, else a list; None of nothing."""
+        values = self.values.get(name)
+        return _stacked(values) if isinstance(values, list) else values
 
 
 def _rounded(values: Arrays, dtype: Any) -> Any:

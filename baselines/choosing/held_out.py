@@ -38,7 +38,7 @@ def held_out(
             inside = np.arange(len(points)) % n_folds != fold
             training.append(points[order[inside]])
             testing.append(points[order[~inside]])
-        check_enough(f"the least training part of X[{place}]", training[-n_folds], max(counts))
+        check_enough(f"the least training part of X[{place}]", len(training[-n_folds]), max(counts))
     blocks = pack(training, counts)
     found = {}
     for family in families:

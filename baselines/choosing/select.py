@@ -100,7 +100,7 @@ def select_many(
     )
     sets = list(check_sets(X, 1))
     for place, points in enumerate(sets):
-        check_enough(f"X[{place}]", points, max(counts))
+        check_enough(f"X[{place}]", len(points), max(counts))
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     generator = torch.Generator().manual_seed(int(seed))
     blocks = pack(sets, counts)

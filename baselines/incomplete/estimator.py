@@ -46,13 +46,21 @@ class IncompleteMixture(MixtureEstimator, metaclass=ABCMeta):
     noise_weight_: float
     noise_box_: Array
 
-    def fit_many(self, X: Any, n_components: Any = None, sample_weight: Any = None) -> FittedMixtures:
+    def fit_many(
+        self,
+        X: Any,
+        n_components: Any = None,
+        sample_weight: Any = None,
+        *,
+        n_jobs: int | None = None,
+        dask: str | None = None,
+    ) -> FittedMixtures:
         if self._is_open():
             raise ValueError(
                 f"missing is {self.missing!r} and noise {self.noise!r}, needs None and False for fit_many: "
                 "with them fit one data set at a time"
             )
-        return super().fit_many(X, n_components, sample_weight)
+        return super().fit_many(X, n_components, sample_weight, n_jobs=n_jobs, dask=dask)
 
     def score_samples(self, X: ArrayLike) -> Array:
         """log p(x_n) of every point, of its observed coordinates where some are missing: (N,)."""

@@ -8,10 +8,11 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from spectral_instances import exact_data, separated_means
 
+from baselines.cutting import groups
 from baselines.em import em
 from baselines.em_estimator import EMMixture
 from baselines.estimator import BatchFit, MixtureEstimator
-from baselines.estimator_sets import groups, stack
+from baselines.estimator_sets import stack
 from baselines.mixture import Mixture
 from baselines.points import prepare
 from baselines.spectral import spectral
@@ -187,7 +188,7 @@ def test_power_steps_that_have_not_ended_are_named():
 def test_groups_hold_every_data_set_once(pads):
     sets = [np.zeros((n, 1)) for n in range(1, 200)] * 2
     counts = [1 + i % 2 for i in range(len(sets))]
-    together = list(groups(sets, counts, pads))
+    together = list(groups([len(points) for points in sets], counts, pads))
     assert sorted(place for places in together for place in places) == list(range(len(sets)))
     for places in together:
         assert len({counts[place] for place in places}) == 1

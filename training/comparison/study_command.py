@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from baselines.workers.choosing import using
 from console.errors import checking_input
 from console.extras import check_installed
 from console.output import check_out, finite, write_results
@@ -42,7 +44,10 @@ def run_study(name: str, effort: StudyEffort, out: Path) -> int:
     check_out(out, COMMAND, study.pictures, run)
     console = Console()
     widen(console)
-    with one_thread(), progress(study.pieces(effort)) as start:
+    workers = ExitStack()
+    with checking_input():
+        workers.enter_context(using(effort.jobs, effort.dask))
+    with workers, one_thread(), progress(study.pieces(effort)) as start:
         result = study.answer(effort, out, start)
     section = study.render(result)
     words = ["--study", name, *["--quick"] * effort.quick, "--seed", str(effort.seed)]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from baselines.workers.pieces import run_pieces
 from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
-from console.workers import run_pieces
 from constructions.language.shown import short_repr
 from training.comparison.common.parts import Start
 from training.comparison.common.running import COMMAND, one_thread
@@ -83,7 +83,7 @@ def _trained(keeper: Keeper, effort: StudyEffort, start: Start) -> dict[str, Kep
     found = {name: one for name, one in kept.items() if one is not None}
     missing = sorted((name for name, one in kept.items() if one is None), key=_length, reverse=True)
     train = partial(timed_training, keeper.settings)
-    for name, trained in run_pieces(train, missing, effort.jobs, effort.dask):
+    for name, trained in run_pieces(train, missing):
         keeper.save_training(name, trained)
         found[name] = trained
         start(f"{name}: trained")
@@ -100,7 +100,7 @@ def _measured(
         (name, trained[name].result) for name, one in kept.items() if one is None
     ]
     measure = partial(timed_measure, keeper.settings)
-    for (name, _), measured in run_pieces(measure, missing, effort.jobs, effort.dask):
+    for (name, _), measured in run_pieces(measure, missing):
         found[name] = keeper.save_measure(name, measured)
         start(f"{name}: measured")
     return found

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from baselines.workers.pieces import run_pieces
 from console.cells import Cells
 from console.typed_json import Kept, load_result, save_result
-from console.workers import run_pieces
 from constructions.language.shown import short_repr
 from training.comparison.common.parts import Start
 from training.comparison.common.running import COMMAND, one_thread
@@ -101,7 +101,7 @@ def _all_runs(
     kept = {plan: load_result(cells, key_of(plan, settings), RunResult) for plan in plans}
     found = {plan: one for plan, one in kept.items() if one is not None}
     missing = [plan for plan in plans if plan not in found]
-    for plan, trained in run_pieces(partial(_timed, settings), missing, effort.jobs, effort.dask):
+    for plan, trained in run_pieces(partial(_timed, settings), missing):
         found[plan] = save_result(cells, key_of(plan, settings), trained)
         start(f"d = {plan.n_features}, {plan.arm}, {plan.change}, rate {plan.rate:g}, seed {plan.seed}")
     return [found[plan].result for plan in plans]
