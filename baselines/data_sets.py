@@ -123,11 +123,12 @@ class Stored:
 
 def stored(X: Any) -> Stored | None:
     """Where the numbers of a numpy.memmap, or of a row-major part of one, are; None of anything else."""
-    root = X
+    root: Any = X
     while isinstance(root, np.ndarray) and not _opened(root):
         root = root.base
-    known = isinstance(root, np.memmap) and root.filename is not None and root.mode != "c"
-    if not known or X.dtype.kind not in "fiub" or not X.flags.c_contiguous:
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+        return None
+    if X.dtype.kind not in "fiub" or not X.flags.c_contiguous:
         return None
     address, start = (array.__array_interface__["data"][0] for array in (X, root))
     return Stored(str(root.filename), X.dtype, X.shape, int(root.offset) + address - start)

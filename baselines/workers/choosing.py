@@ -10,8 +10,8 @@ from typing import Any
 import joblib
 from joblib.parallel import get_active_backend
 
-WAIT = "10s"
-"""So long a scheduler may take to answer, and to find a worker."""
+WAIT = 10
+"""Seconds: so long a scheduler may take to answer, and to find a worker."""
 
 MISSING = "the package distributed is not installed; pip install 'gmm-theory-toolkit[distributed]'"
 

@@ -1,4 +1,4 @@
-"""Data sets in memory, in a file and as a Dask array: the same fits to the bit, and what is refused of them."""
+"""Data sets in memory, in a file, as a Dask array: the same fits to the bit, and what is refused of them."""
 
 import numpy as np
 import pytest

@@ -68,7 +68,7 @@ def test_without_dask_one_line_says_what_is_missing(monkeypatch):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nothing://x"])
 def test_nobody_at_the_address_is_one_line(address, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(choosing, "WAIT", "1s")
+    monkeypatch.setattr(choosing, "WAIT", 1)
     with pytest.raises(ValueError, match=f"dask is '{address}': no scheduler answers"), using(dask=address):
         pass
 
@@ -76,7 +76,7 @@ def test_nobody_at_the_address_is_one_line(address, monkeypatch):
 @pytest.mark.slow
 def test_a_scheduler_without_workers_is_one_line(monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(choosing, "WAIT", "2s")
+    monkeypatch.setattr(choosing, "WAIT", 2)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
         pytest.raises(ValueError, match="has no workers, needs one"),
