@@ -16,7 +16,7 @@ def backbone_of(config: ModelConfig, dtype: torch.dtype) -> nn.Module:
     """The layers.
 
     Raises:
-        ValueError: sizes that the read-out "slots" does not fit into, or no package for mamba2.
+        ValueError: sizes that the read-out "slots" does not fit into; the package of mamba2 is missing.
     """
     if config.readout == "slots":
         check_slots_fit(config)
