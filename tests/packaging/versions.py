@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("which", choices=("oldest", "newest"))
     parser.add_argument("--torch", metavar="VERSION", help="of torch, in place of the oldest or the newest")
     parser.add_argument("tests", nargs="*", default=[], help="files and folders (a part)")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()  # TESTS may stand behind --torch
     with tempfile.TemporaryDirectory(prefix=f"{asked.which}-") as name:
         return _try(Path(name), asked.which, asked.torch, asked.tests or PART)
 
