@@ -15,6 +15,7 @@ import torch
 
 from baselines.data_sets import Alike, DataSets, received
 from baselines.estimator_sets import Array, weighted
+from baselines.shown import short_repr
 
 NUMBERS_A_PIECE = 2**18
 """Coordinates of points, 2 MiB: 256 data sets of (128, 8). A larger data set is a piece by itself."""
@@ -28,6 +29,8 @@ class Batch:
     n_components: int
     sent: Any
     weights: list[Array] | None
+
+    __repr__ = short_repr
 
     def read(self) -> tuple[Array, Array | None]:
         """X (G, N, d) in float64 and its weights (G, N), or None.
